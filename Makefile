@@ -1,0 +1,53 @@
+# One command per task. `make help` lists them.
+# ARGS goes to the program behind the target:  make run ARGS="--nodes 3 --base-port 9000"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+ARGS ?=
+SEEDS ?= 100
+
+.PHONY: help setup run test check lint sim demo bench-quick fmt clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing: system packages, .venv, Python packages (scripts/setup.sh)
+	@scripts/setup.sh
+
+run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C stops it (ARGS: of `ringkeep up`)
+	@exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
+
+test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest)
+	@$(BIN)/lint-imports --no-cache --no-timing
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: setup lint ## format, lint, types, import rules, sizes, unit tests: under a minute
+	@exec $(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+lint: # the part of `check` that runs nothing of the project
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+sim: setup ## run seeds of the simulated world (SEEDS=100; ARGS: of `ringkeep simulate`)
+	@exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)
+
+demo: setup ## a short tour: write, kill a node, read, watch it heal
+	@exec $(BIN)/python scripts/foreground.py $(BIN)/python scripts/demo.py $(ARGS)
+
+bench-quick: ## measure against etcd on this machine in under two minutes (ARGS: of bench/quick.py)
+	@scripts/setup.sh --bench
+	@exec $(BIN)/python bench/quick.py $(ARGS)
+
+fmt: setup ## put the code in its format, and fix what lint can fix
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+clean: ## remove what tools and builds left behind; .venv and ringkeep-data stay
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	@find src tests bench scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Make this checkout ready to run: system packages, .venv, the locked Python packages, the project itself.
+#
+#   scripts/setup.sh            what `make run` and `make test` need
+#   scripts/setup.sh --bench    also what the benchmarks compare with
+#
+# Safe to repeat. A stamp in .venv says what was installed; while it holds, nothing is fetched or changed.
+# PYTHON=/path/to/python chooses the interpreter for a new .venv.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly LOCK=requirements/lock.txt
+readonly STAMP=.venv/ringkeep-setup.stamp
+readonly ZOOKEEPER_JAR=/usr/share/java/zookeeper.jar # where Debian's libzookeeper-java puts it
+
+say() { echo "setup: $*"; }
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# --- Python ------------------------------------------------------------------------------------------
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# Print the first Python that is new enough. The plain name comes first: it is the one people chose.
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14}; do
+        if have "$candidate" && is_new_enough "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
+
+# --- system packages -----------------------------------------------------------------------------------
+
+# Print the Debian packages that this machine lacks, one a line. Asks the machine, not the package
+# database: a Java or a Python that came another way is as good.
+missing_debian_packages() {
+    local python
+    if [[ ! -e $STAMP ]]; then
+        python=$(find_python)
+        if [[ -z $python ]]; then
+            echo python3-venv # brings Debian's own Python
+        elif ! can_make_venv "$python"; then
+            echo "python$(version_of "$python")-venv"
+        fi
+    fi
+    [[ -e $ZOOKEEPER_JAR ]] || echo libzookeeper-java
+    have java || echo default-jre-headless
+    if [[ $with_bench == yes ]]; then
+        have etcd || echo etcd-server
+        have wrk || echo wrk
+    fi
+}
+
+set_up_debian() {
+    local missing
+    mapfile -t missing < <(missing_debian_packages)
+    if [[ ${#missing[@]} -eq 0 ]]; then return; fi
+
+    say "installing Debian packages: ${missing[*]}"
+    if [[ $(id -u) -eq 0 ]]; then
+        scripts/install-debian-packages.sh "${missing[@]}"
+    elif have sudo && sudo true; then
+        sudo scripts/install-debian-packages.sh "${missing[@]}"
+    else
+        fail "missing ${missing[*]} and no way to become root: have an administrator run" \
+            "\`apt-get install ${missing[*]}\`, then repeat this command"
+    fi
+}
+
+# Other systems have their own ways to install things; we say what is missing, and leave it to the owner.
+check_other_system() {
+    local missing=() python hint="install them with your system's package manager"
+    python=$(find_python)
+    if [[ ! -x .venv/bin/python && -z $python ]]; then missing+=(python@3.12); fi
+    if [[ ! -e $ZOOKEEPER_JAR ]] && ! have zkServer && ! have zkServer.sh; then missing+=(zookeeper); fi
+    # /usr/bin/java is on every Mac, and is a stub that only asks for a real one.
+    if ! java -version >/dev/null 2>&1; then missing+=(openjdk); fi
+    if [[ $with_bench == yes ]]; then
+        have etcd || missing+=(etcd)
+        have wrk || missing+=(wrk)
+    fi
+    if [[ ${#missing[@]} -eq 0 ]]; then return; fi
+    if [[ $(uname) == Darwin ]]; then hint="run \`brew install ${missing[*]}\`"; fi
+    fail "missing ${missing[*]}: $hint, then repeat this command"
+}
+
+set_up_system() {
+    if [[ -e /etc/debian_version ]] && have apt-get; then
+        set_up_debian
+    else
+        check_other_system
+    fi
+}
+
+# --- Python packages -------------------------------------------------------------------------------------
+
+# What the environment depends on: the lock, the project's own description, and where both are (an
+# environment that was moved or copied does not work in its new place).
+wanted_stamp() {
+    pwd -P
+    if have sha256sum; then
+        sha256sum "$LOCK" pyproject.toml
+    else
+        shasum -a 256 "$LOCK" pyproject.toml
+    fi
+}
+
+set_up_venv() {
+    local python
+    if [[ -x .venv/bin/python && -e $STAMP && $(wanted_stamp) == "$(<"$STAMP")" ]]; then return; fi
+
+    if [[ ! -x .venv/bin/python ]]; then
+        python=$(find_python)
+        [[ -n $python ]] || fail "Ringkeep needs Python 3.11 or newer; none was found (PYTHON=... names one)"
+        can_make_venv "$python" || fail "$python lacks the venv module: install it, then repeat this command"
+        say "making .venv with $("$python" --version)"
+        "$python" -m venv --clear .venv # clears what an interrupted attempt, or a Python since removed, left
+    elif ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        .venv/bin/python -m ensurepip --upgrade >/dev/null
+    fi
+    is_new_enough .venv/bin/python || fail ".venv holds a Python older than 3.11: remove it, then repeat"
+
+    say "installing the locked Python packages"
+    rm -f "$STAMP"
+    pip_install --require-hashes -r "$LOCK"
+    # The lock holds the build backend too, so the project needs nothing further from any index.
+    pip_install --no-deps --no-build-isolation --no-index -e .
+    wanted_stamp >"$STAMP"
+}
+
+pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"; }
+
+# ---------------------------------------------------------------------------------------------------------
+
+with_bench=no
+case "${1-}" in
+"") ;;
+--bench) with_bench=yes ;;
+*) fail "unknown argument '$1' (there is only --bench)" ;;
+esac
+
+set_up_system
+set_up_venv
