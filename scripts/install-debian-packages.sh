@@ -26,9 +26,9 @@ for service in "${SERVICES[@]}"; do
 done
 
 export DEBIAN_FRONTEND=noninteractive
-apt_get=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+apt_get=(apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
 "${apt_get[@]}" update || echo "setup: not every package list could be renewed; going on with those at hand" >&2
-"${apt_get[@]}" install --no-install-recommends "$@"
+"${apt_get[@]}" install --no-install-recommends "$@" >/dev/null # errors come on the other stream
 
 for service in "${ours[@]}"; do
     if service_exists "$service"; then systemctl disable --now "$service.service"; fi

@@ -65,15 +65,16 @@ set_up_debian() {
     mapfile -t missing < <(missing_debian_packages)
     if [[ ${#missing[@]} -eq 0 ]]; then return; fi
 
-    say "installing Debian packages: ${missing[*]}"
-    if [[ $(id -u) -eq 0 ]]; then
-        scripts/install-debian-packages.sh "${missing[@]}"
-    elif have sudo && sudo true; then
-        sudo scripts/install-debian-packages.sh "${missing[@]}"
-    else
-        fail "missing ${missing[*]} and no way to become root: have an administrator run" \
-            "\`apt-get install ${missing[*]}\`, then repeat this command"
+    local as_root=()
+    if [[ $(id -u) -ne 0 ]]; then
+        as_root=(sudo)
+        if ! have sudo || ! sudo true; then
+            fail "missing ${missing[*]}, and no way to become root: have an administrator run" \
+                "\`apt-get install ${missing[*]}\`, then repeat this command"
+        fi
     fi
+    say "installing Debian packages (this can take a few minutes): ${missing[*]}"
+    "${as_root[@]}" scripts/install-debian-packages.sh "${missing[@]}"
 }
 
 # Other systems have their own ways to install things; we say what is missing, and leave it to the owner.
