@@ -1,0 +1,56 @@
+"""The error tree: two families, told apart by whether a write may have taken effect.
+
+Imports nothing of the product, so that every part and the stand-alone client can share it.
+"""
+
+
+class RingkeepError(Exception):
+    """Anything that Ringkeep reports to its caller."""
+
+
+class Rejected(RingkeepError):
+    """It was not applied, and never will be."""
+
+
+class Indeterminate(RingkeepError):
+    """It may have been applied."""
+
+
+class NotFound(Rejected):
+    """There is no such key."""
+
+
+class Conflict(Rejected):
+    """The condition of a compare-and-set does not hold."""
+
+
+class Unavailable(Rejected):
+    """Nobody could serve it by the deadline; trying again is safe."""
+
+
+class QuorumTimeout(Indeterminate):
+    """The write was appended, and its fate was not known by the deadline."""
+
+
+class ConfigurationError(RingkeepError):
+    """A setting or a data directory is refused (exit code 78)."""
+
+
+class StorageError(RingkeepError):
+    """The disk failed in a way that ends this process: it must stop acknowledging."""
+
+
+class StorageStalled(RingkeepError):
+    """The engine takes no writes just now. Nothing of the refused batch was written."""
+
+
+class StorageDamaged(StorageError):
+    """What was durable before is not all there, or the database does not open."""
+
+
+class ProtocolError(RingkeepError):
+    """Bytes from a peer that no Ringkeep node sends. The connection is closed."""
+
+
+class StartError(RingkeepError):
+    """Something that must run beside us cannot be started; the text says what to do about it (exit code 1)."""

@@ -1,0 +1,138 @@
+"""What the shell must provide, as protocols: Engine, Syncer, Network, Coordination, Clock.
+
+Production and the simulator implement each once; one contract test per port holds for both.
+All calls come from one thread (the loop), and so do all events that a port hands back.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from ringkeep.core.effects import Batch, Family
+from ringkeep.core.clustermap import Member
+from ringkeep.core.messages import Message
+from ringkeep.core.types import Incarnation, Millis, NodeId
+
+
+class Snapshot(Protocol):
+    """A frozen view of the data family. Close it: it holds disk space."""
+
+    def scan(self, begin: bytes, end: bytes, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]:
+        """Return rows in byte order, begin <= key < end; at most `limit` rows, stopping once `limit_bytes`
+        of keys and values are passed (at least one row, if there is one)."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Engine(Protocol):
+    """The durable store of one node: three families of byte keys and byte values."""
+
+    def write(self, batch: Batch) -> int:
+        """Apply the batch atomically, visible at once, not yet durable; return its ticket (1, 2, 3 …).
+
+        Raises StorageStalled (nothing was written; write the same batch again later, nothing else before it)
+        and StorageError (final).
+        """
+        ...
+
+    def flush(self) -> int:
+        """Make durable every batch whose `write` had returned when this was called; return the highest such
+        ticket. Blocks without the interpreter lock: call it in the storage thread only. Raises StorageError."""
+        ...
+
+    def get(self, family: Family, key: bytes) -> bytes | None: ...
+
+    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return at most `limit` rows in byte order, begin <= key < end."""
+        ...
+
+    def snapshot(self) -> Snapshot: ...
+
+    def stalled(self) -> bool:
+        """Whether the next write might be refused: looked at before anything is admitted."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Syncer(Protocol):
+    """Group commit: turns requests for durability into as few flushes as possible."""
+
+    def request(self, ticket: int) -> None:
+        """Ask that this ticket becomes durable; the driver's `synced(ticket)` follows, on the loop."""
+        ...
+
+
+class Network(Protocol):
+    """Links to the other nodes. Gives back: peer_up, peer_down, received (see Driver)."""
+
+    def set_peers(self, peers: Mapping[NodeId, str]) -> None:
+        """Keep a link to each of these nodes (id -> "HOST:PORT"), and to no other."""
+        ...
+
+    def send(self, peer: NodeId, messages: list[Message]) -> None:
+        """Send as one frame, in order. Lost silently if there is no link, or with the link."""
+        ...
+
+
+class CoordinationEvents(Protocol):
+    """What a coordination port gives back, always on the loop and never from within a call to the port.
+
+    Silence means nothing: without a connection no event comes, and what was read last stays what is known.
+    """
+
+    def members_changed(self, members: list[Member]) -> None:
+        """The complete list, by sequence: when it changes, and after every (re)connection and refresh."""
+        ...
+
+    def barrier_read(self, stands: bool) -> None:
+        """Whether the start-up barrier stands. A map beats a barrier."""
+        ...
+
+    def map_read(self, znode_version: int, payload: bytes | None) -> None:
+        """The map as it was after a sync: on every change, (re)connection and refresh. -1 and None: no map."""
+        ...
+
+    def map_written(self, ok: bool | None) -> None:
+        """The answer to one write_map. True: it is the map now. False: not written, and it never will be.
+        None: unknown, the connection was lost; a map_read follows once it is back."""
+        ...
+
+    def session_changed(self, connected: bool) -> None:
+        """True: connected, everything is being read anew. False: the session expired, or the service has been
+        out of reach for as long as a session lasts; a shorter interruption is not told."""
+        ...
+
+
+class Coordination(Protocol):
+    """The coordination service: members, barrier, map. Every call returns at once; results are events.
+
+    Gives back: see CoordinationEvents. One write of the map at a time: a second one before the answer to the
+    first is answered False.
+    """
+
+    def announce(self, member: Member) -> None:
+        """Register this process, or update what its registration says. Repeated after a lost session by itself."""
+        ...
+
+    def reregister(self) -> None:
+        """Give up the registration and take a new one at the end of the line."""
+        ...
+
+    def write_map(self, expected: int, payload: bytes) -> None:
+        """Compare-and-set the map znode. `expected` is the znode's version as map_read gave it; -1 forms:
+        creates the map and removes the barrier in one transaction. Followed by map_written(ok) and a map_read."""
+        ...
+
+    def refresh(self) -> None:
+        """Sync and read everything anew."""
+        ...
+
+
+class Clock(Protocol):
+    """Monotonic time."""
+
+    def now(self) -> Millis: ...
+
+
+PeerKey = tuple[NodeId, Incarnation]
