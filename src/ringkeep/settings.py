@@ -1,0 +1,296 @@
+"""What one node is told: flags over RINGKEEP_* environment over a TOML file over defaults.
+
+Every value, wherever it came from, is read by the same parser, so that a wrong one is refused with the same
+line: where it stands, what is wrong, what to do. Knows nothing of how a node uses its settings.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+from ringkeep import parsing
+from ringkeep.core import limits
+from ringkeep.errors import ConfigurationError
+from ringkeep.parsing import host_port
+
+USAGE: Final = 2
+REFUSED: Final = 78
+PEER_PORT_OFFSET: Final = 2
+"""The peer port is the HTTP port plus this, unless it is named."""
+
+DEFAULT_HTTP: Final = "127.0.0.1:8000"
+DEFAULT_ZOOKEEPER: Final = "127.0.0.1:2181"
+DEFAULT_CLUSTER: Final = "default"
+DEFAULT_DATA: Final = "ringkeep-data"
+SESSION_MS: Final = 6_000
+VALUE_BYTES_MAX: Final = limits.FRAME_BYTES - limits.APPEND_BYTES - 64 * limits.KIB - 1
+
+
+class SettingsError(ConfigurationError):
+    """A setting that is refused. `exit_code`: 2 for a flag, 78 for the environment or a file."""
+
+    def __init__(self, message: str, exit_code: int = REFUSED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Everything that `ringkeep node` can be told. Addresses are canonical "HOST:PORT" (see `host_port`).
+
+    `replication` and `partitions` count only while the cluster forms. `warnings` are lines for the log and
+    for the person who starts the node. `config` is the file that was read, or None.
+    """
+
+    name: str
+    http: str
+    peer: str
+    advertise_http: str
+    advertise_peer: str
+    data: Path
+    zookeeper: str
+    cluster: str
+    expect: int
+    replication: int
+    partitions: int
+    zone: str
+    weight: int
+    config: Path | None = None
+    log_level: str = "info"
+    value_bytes: int = limits.VALUE_BYTES
+    disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
+    zookeeper_session_ms: int = SESSION_MS
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def http_listener(self) -> tuple[str, int]:
+        """Host (without brackets) and port to listen on for HTTP."""
+        return host_port(self.http)
+
+    @property
+    def peer_listener(self) -> tuple[str, int]:
+        """Host (without brackets) and port to listen on for the other nodes."""
+        return host_port(self.peer)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its flag without the dashes, how it is read, and one line of help.
+
+    `parse` raises ValueError with what is wrong and the remedy.
+    """
+
+    flag: str
+    metavar: str
+    parse: Callable[[str], Any]
+    help: str
+
+    @property
+    def key(self) -> str:
+        """Its name as a Python identifier."""
+        return self.flag.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return "RINGKEEP_" + self.key.upper()
+
+
+NODE_SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting(
+        "name", "NAME", parsing.name, "The node's name, one of its kind in the cluster [default: the host's]."
+    ),
+    Setting("http", "HOST:PORT", parsing.address, f"Where clients are served [default: {DEFAULT_HTTP}]."),
+    Setting("peer", "HOST:PORT", parsing.address, "Where other nodes are served [default: HTTP port + 2]."),
+    Setting(
+        "advertise-http",
+        "HOST:PORT",
+        parsing.address,
+        "The HTTP address as others reach it [default: --http].",
+    ),
+    Setting(
+        "advertise-peer",
+        "HOST:PORT",
+        parsing.address,
+        "The peer address as others reach it [default: --peer].",
+    ),
+    Setting("data", "DIR", parsing.directory, f"The data directory [default: ./{DEFAULT_DATA}/NAME]."),
+    Setting(
+        "zookeeper",
+        "HOSTS",
+        parsing.zookeeper,
+        f"HOST:PORT[,HOST:PORT][/PATH] [default: {DEFAULT_ZOOKEEPER}].",
+    ),
+    Setting("cluster", "NAME", parsing.name, f"The cluster to form or to join [default: {DEFAULT_CLUSTER}]."),
+    Setting(
+        "expect", "N", parsing.whole(1, 1_000), "Nodes to wait for when forming [default: --replication]."
+    ),
+    Setting(
+        "replication", "1|3|5", parsing.replication, f"Copies of each key [default: {limits.REPLICATION}]."
+    ),
+    Setting(
+        "partitions", "Q", parsing.power_of_two(4_096), f"Fixed when forming [default: {limits.PARTITIONS}]."
+    ),
+    Setting(
+        "zone", "ZONE", parsing.zone, "Failure domain; copies of a key keep apart [default: the node's name]."
+    ),
+    Setting("weight", "W", parsing.whole(1, 100), "The node's share, relative to the others' [default: 1]."),
+    Setting("log-level", "LEVEL", parsing.log_level, "debug, info, warning or error [default: info]."),
+    Setting(
+        "value-bytes", "BYTES", parsing.whole(1, VALUE_BYTES_MAX), "The largest value taken [default: 4 MiB]."
+    ),
+    Setting(
+        "disk-reserve-bytes",
+        "BYTES",
+        parsing.whole(0, 1 << 50),
+        "Free disk below which nothing is written [default: 256 MiB].",
+    ),
+    Setting(
+        "zookeeper-session-ms",
+        "MS",
+        parsing.whole(1_000, 60_000),
+        f"ZooKeeper session time-out [default: {SESSION_MS}].",
+    ),
+)
+SETTINGS: Final[Mapping[str, Setting]] = {setting.key: setting for setting in NODE_SETTINGS}
+
+
+class _Layers:
+    """The layers above the defaults: looks a setting up, and knows where it was found."""
+
+    def __init__(self, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> None:
+        self._flags = flags
+        self._environ = environ
+        path = flags.get("config") or environ.get("RINGKEEP_CONFIG") or None
+        self.config = Path(path).absolute() if path else None
+        self._file = _read_config(self.config) if self.config else {}
+
+    def get(self, key: str) -> Any:
+        """Return the parsed value of the highest layer that has one, or None. Raises SettingsError."""
+        raw = self._raw(key)
+        if raw is None:
+            return None
+        try:
+            return SETTINGS[key].parse(raw)
+        except ValueError as error:
+            raise self.refuse(key, str(error)) from None
+
+    def refuse(self, key: str, problem: str) -> SettingsError:
+        """Return the error that names where this setting came from."""
+        setting = SETTINGS[key]
+        if self._flags.get(key) is not None:
+            return SettingsError(f"--{setting.flag}: {problem}", USAGE)
+        if self._environ.get(setting.variable):
+            return SettingsError(f"{setting.variable} (environment): {problem}")
+        if key in self._file:
+            return SettingsError(f"{self.config}: {setting.flag}: {problem}")
+        return SettingsError(f"--{setting.flag} (by default): {problem}", USAGE)
+
+    def _raw(self, key: str) -> str | None:
+        flag = self._flags.get(key)
+        # An empty variable counts as unset: that is what `VAR= command` and compose files mean by it.
+        return flag if flag is not None else self._environ.get(SETTINGS[key].variable) or self._file.get(key)
+
+
+def load_node_settings(
+    flags: Mapping[str, str | None], environ: Mapping[str, str] | None = None
+) -> NodeSettings:
+    """Return a node's settings. `flags` holds what the command line gave, by key, None for what it did not.
+
+    Raises SettingsError: one line that names the source, what is wrong and the remedy.
+    """
+    layers = _Layers(flags, os.environ if environ is None else environ)
+    read = {setting.key: layers.get(setting.key) for setting in NODE_SETTINGS}
+    given = {key: value for key, value in read.items() if value is not None}
+
+    name = given.setdefault("name", _host_name(layers) if "name" not in given else "")
+    http = given.setdefault("http", DEFAULT_HTTP)
+    peer = given.setdefault("peer", _default_peer(http, layers))
+    if http == peer:
+        raise layers.refuse("peer", f"{peer} is the HTTP address too; give the two listeners different ports")
+    given.setdefault("advertise_http", _reachable(http))
+    given.setdefault("advertise_peer", _reachable(peer))
+    given.setdefault("data", Path(DEFAULT_DATA, name).absolute())
+    given.setdefault("zookeeper", DEFAULT_ZOOKEEPER)
+    given.setdefault("cluster", DEFAULT_CLUSTER)
+    given.setdefault("replication", limits.REPLICATION)
+    given.setdefault("partitions", limits.PARTITIONS)
+    given.setdefault("expect", given["replication"])
+    given.setdefault("zone", name)
+    given.setdefault("weight", 1)
+    return NodeSettings(**given, config=layers.config, warnings=_warnings(given))
+
+
+def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what the person who starts the node should know."""
+    found = []
+    for key in ("http", "peer"):
+        if not parsing.is_loopback(host_port(given[key])[0]):
+            found.append(
+                f"--{key} {given[key]} can be reached from other machines, and neither encryption nor "
+                f"authentication is configured: anybody who reaches it can read and write"
+            )
+    for key in ("advertise_http", "advertise_peer"):
+        host = host_port(given[key])[0]
+        if parsing.is_wildcard(host):
+            found.append(
+                f"--{SETTINGS[key].flag} {given[key]} is no address that another machine can connect to"
+            )
+    return tuple(found)
+
+
+def _host_name(layers: _Layers) -> str:
+    try:
+        return parsing.name(socket.gethostname())
+    except ValueError as error:
+        raise layers.refuse("name", f"the host's name does not do ({error}); give one with --name") from None
+
+
+def _default_peer(http: str, layers: _Layers) -> str:
+    host, port = host_port(http)
+    if port + PEER_PORT_OFFSET > parsing.MAX_PORT:
+        raise layers.refuse(
+            "peer", f"there is no port {port + PEER_PORT_OFFSET}; give one with --peer HOST:PORT"
+        )
+    return parsing.join_address(host, port + PEER_PORT_OFFSET)
+
+
+def _reachable(listener: str) -> str:
+    """Return the address under which others reach a listener: the host's name where it listens everywhere."""
+    host, port = host_port(listener)
+    return parsing.join_address(socket.gethostname(), port) if parsing.is_wildcard(host) else listener
+
+
+def _read_config(path: Path) -> dict[str, str]:
+    """Return a TOML file's settings by key, as text. Names may be written with `-` or `_`."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); check --config") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: is not TOML: {error}") from None
+    settings: dict[str, str] = {}
+    for name, value in content.items():
+        key = name.replace("-", "_")
+        if key not in SETTINGS:
+            raise SettingsError(f"{path}: there is no setting '{name}'{_suggestion(key)}")
+        if key in settings:
+            raise SettingsError(f"{path}: '{name}' stands there twice, with - and with _; remove one")
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise SettingsError(f"{path}: {name}: must be a text in quotes or a whole number, not {value!r}")
+        settings[key] = str(value)
+    return settings
+
+
+def _suggestion(key: str) -> str:
+    close = get_close_matches(key, SETTINGS, n=1)
+    if close:
+        return f"; did you mean '{SETTINGS[close[0]].flag}'?"
+    return "; the settings are: " + ", ".join(setting.flag for setting in NODE_SETTINGS)
