@@ -208,8 +208,10 @@ class ZooKeeperServer:
         """Return once the server answers requests. Raises StartError, with the server stopped, otherwise."""
         deadline = time.monotonic() + timeout_s
         patience_s = FIRST_PATIENCE_S
+        asked = time.monotonic()
         while not serves(self.port, patience_s):
-            patience_s = min(patience_s * 1.5, LAST_PATIENCE_S)
+            if time.monotonic() - asked >= patience_s:  # it was silent, not refusing
+                patience_s = min(2 * patience_s, LAST_PATIENCE_S)
             if self.pid is None:
                 self.stop()
                 raise StartError(f"ZooKeeper ended while starting: {self._last_words()}")
@@ -217,6 +219,7 @@ class ZooKeeperServer:
                 self.stop()
                 raise StartError(f"ZooKeeper did not serve within {timeout_s:g} s: {self._last_words()}")
             time.sleep(READY_POLL_S)
+            asked = time.monotonic()
 
     def stop(self, grace_s: float = 3.0) -> None:
         """Stop the server: SIGTERM, then SIGKILL after `grace_s`. Does nothing if it does not run."""
