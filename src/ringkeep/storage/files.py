@@ -1,0 +1,69 @@
+"""Small durable files: names in a node's directory, and the order of fsyncs that makes them last.
+
+A file is durable when its bytes are and when the directory that names it is: both are fsynced here.
+Knows nothing of what the files mean.
+"""
+
+import os
+from pathlib import Path
+from typing import Final
+
+IDENTITY: Final = "identity.json"
+LOCK: Final = "lock"
+DATABASE: Final = "db"
+SYNCED: Final = "synced"
+DAMAGED: Final = "damaged"
+
+TEMPORARY: Final = ".new"
+"""End of the name under which a file is written before it takes its place."""
+
+ASIDE: Final = ".damaged-"
+"""Between the name of what was set aside and its number."""
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in this directory durable. Raises OSError."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_directories(path: Path) -> None:
+    """Create the directory and what is missing above it, durably. Raises OSError."""
+    missing = [path] if not path.exists() else []
+    while missing and not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for directory in reversed(missing):
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put a file in place whole or not at all, durably. Raises OSError.
+
+    After an error or a crash the old content is there, or the new one, and perhaps a `.new` file that the
+    next call overwrites. Cost: two fsyncs.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename to `<name>.damaged-<n>`, n the first free number from 1, durably; return the new path."""
+    number = 1
+    while (target := path.with_name(f"{path.name}{ASIDE}{number}")).exists():
+        number += 1
+    path.rename(target)
+    sync_directory(path.parent)
+    return target

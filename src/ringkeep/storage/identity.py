@@ -1,0 +1,197 @@
+"""Who this node is: the file that makes a directory one node's, and the lock that makes it one process's.
+
+The identity outlives the process and never moves to another disk: a wiped directory is a new node. The
+incarnation counts the starts; it is durable before anything uses it, so no two lives share a number.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.errors import ConfigurationError
+from ringkeep.storage import files
+
+FORMAT: Final = 1
+NODE_ID_BYTES: Final = 16
+
+_NOT_CONTENT: Final = frozenset({files.LOCK, files.IDENTITY + files.TEMPORARY, "pid", "lost+found"})
+
+
+class Identity:
+    """The identity of the node whose directory this process has locked. Close it last."""
+
+    def __init__(self, directory: Path, lock: int) -> None:
+        self.directory = directory
+        self.node_id = NodeId("")
+        self.name = ""
+        self.cluster = ""
+        self.cluster_id = ""
+        """Of the cluster that this directory belongs to; empty until `join`."""
+        self.incarnation = Incarnation(0)
+        """Of the latest start; 0 before the first."""
+        self._lock = lock
+
+    def next_incarnation(self) -> Incarnation:
+        """Count this start. The number is durable when this returns. Raises ConfigurationError."""
+        self.incarnation = Incarnation(self.incarnation + 1)
+        self._save()
+        return self.incarnation
+
+    def join(self, cluster: str, cluster_id: str) -> None:
+        """Record the cluster, durably. Raises ConfigurationError, also if it belongs to another one."""
+        if self.cluster_id and self.cluster_id != cluster_id:
+            raise ConfigurationError(
+                f"{self.directory} belongs to the cluster {self.cluster} ({self.cluster_id}), "
+                f"not to {cluster} ({cluster_id})"
+            )
+        if (self.cluster, self.cluster_id) != (cluster, cluster_id):
+            self.cluster = cluster
+            self.cluster_id = cluster_id
+            self._save()
+
+    def close(self) -> None:
+        """Give up the lock. Calling it again does nothing."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _save(self) -> None:
+        fields = {
+            "format": FORMAT,
+            "node_id": self.node_id,
+            "name": self.name,
+            "cluster": self.cluster,
+            "cluster_id": self.cluster_id,
+            "incarnation": self.incarnation,
+        }
+        content = json.dumps(fields, indent=2).encode() + b"\n"
+        try:
+            files.write_atomically(self.directory / files.IDENTITY, content)
+        except OSError as error:
+            raise _unwritable(self.directory, error) from error
+
+    def _load(self, content: bytes) -> None:
+        path = self.directory / files.IDENTITY
+        try:
+            fields = json.loads(content)
+            form = fields["format"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"{path} is not an identity file; was it changed by hand?") from error
+        if form != FORMAT:
+            raise ConfigurationError(
+                f"{path} has format {form!r}; this version of Ringkeep reads format {FORMAT} only"
+            )
+        try:
+            self.node_id = _checked_id(fields["node_id"])
+            self.name, self.cluster, self.cluster_id = (
+                _checked_text(fields[field]) for field in ("name", "cluster", "cluster_id")
+            )
+            self.incarnation = Incarnation(int(fields["incarnation"]))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(
+                f"{path} has a wrong or missing field ({error}); was it changed by hand?"
+            ) from error
+
+
+def open_identity(directory: Path, name: str) -> Identity:
+    """Lock the directory and read whose it is; on the first use, make it the directory of a new node.
+
+    Raises ConfigurationError, in words for the operator: it cannot be written, another process holds it, it
+    holds something else, it is another node's, or its format is unknown.
+    """
+    try:
+        files.make_directories(directory)
+        lock = _lock(directory)
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+    identity = Identity(directory, lock)
+    try:
+        _fill(identity, name)
+    except BaseException:
+        identity.close()
+        raise
+    return identity
+
+
+def abandon_identity(identity: Identity) -> None:
+    """Set aside who this node was, its database and its marks, durably; nothing is deleted.
+
+    The next `open_identity` makes a new node here, which is filled from the others. For a directory whose
+    database is lost or damaged. The lock stays with this process. Raises ConfigurationError.
+    """
+    try:
+        for name in (files.DATABASE, files.SYNCED, files.DAMAGED, files.IDENTITY):
+            if (identity.directory / name).exists():
+                files.set_aside(identity.directory / name)
+    except OSError as error:
+        raise _unwritable(identity.directory, error) from error
+
+
+def _fill(identity: Identity, name: str) -> None:
+    path = identity.directory / files.IDENTITY
+    try:
+        content = path.read_bytes() if path.exists() else None
+        others = sorted(entry.name for entry in identity.directory.iterdir() if _is_content(entry.name))
+    except OSError as error:
+        raise _unwritable(identity.directory, error) from error
+    if content is not None:
+        identity._load(content)
+        if identity.name != name:
+            raise ConfigurationError(
+                f"{identity.directory} is the directory of the node {identity.name!r}, not of {name!r}"
+            )
+        if not os.access(identity.directory, os.W_OK):
+            raise _unwritable(identity.directory, PermissionError(errno.EACCES, "Permission denied"))
+        return
+    if others:
+        raise ConfigurationError(
+            f"{identity.directory} holds {others[0]!r} but no {files.IDENTITY}: "
+            "it is not the directory of a node; choose an empty one"
+        )
+    identity.node_id = NodeId(secrets.token_hex(NODE_ID_BYTES))
+    identity.name = name
+    identity._save()
+
+
+def _lock(directory: Path) -> int:
+    """Return a handle that holds the lock for as long as it is open. Raises OSError, ConfigurationError."""
+    handle = os.open(directory / files.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+        os.close(handle)
+        raise ConfigurationError(
+            f"{directory} is in use by another process{f' (pid {holder})' if holder else ''}"
+        ) from error
+    except BaseException:
+        os.close(handle)
+        raise
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    return handle
+
+
+def _is_content(name: str) -> bool:
+    return not (name in _NOT_CONTENT or name.startswith("log") or files.ASIDE in name)
+
+
+def _checked_id(text: object) -> NodeId:
+    if not isinstance(text, str) or text != text.lower() or len(bytes.fromhex(text)) != NODE_ID_BYTES:
+        raise ValueError(f"{text!r} is not a node id")
+    return NodeId(text)
+
+
+def _checked_text(text: object) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{text!r} is not text")
+    return text
+
+
+def _unwritable(directory: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"{directory} cannot be used as a node's directory: {error.strerror or error}")

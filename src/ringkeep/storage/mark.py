@@ -1,0 +1,93 @@
+"""The synced mark: up to which sequence number the database was durable, kept outside the database.
+
+A database that lost its newest files, or a torn log, opens without complaint and with less than it once
+acknowledged; compared with this number, it is found out. The mark is written only after the log's own fsync
+has returned, so it never says more than the truth; it may say less, and is therefore not fsynced each time: a
+killed process leaves it with the operating system, and a power loss leaves an older one, at most
+FSYNC_EVERY_S behind.
+
+Two slots, in different sectors, take turns: a torn write spoils one, and the other still speaks.
+"""
+
+import os
+import struct
+import time
+from pathlib import Path
+from typing import Final
+
+import google_crc32c
+
+from ringkeep.errors import StorageDamaged
+from ringkeep.storage.files import write_atomically
+
+FSYNC_EVERY_S: Final = 1.0
+
+_SLOT_BYTES: Final = 4096
+_SLOTS: Final = 2
+_BODY: Final = struct.Struct("!4sIQ")
+_CHECKSUM: Final = struct.Struct("!I")
+_MAGIC: Final = b"RKsm"
+_FORMAT: Final = 1
+
+
+def _encode(sequence: int) -> bytes:
+    body = _BODY.pack(_MAGIC, _FORMAT, sequence)
+    return body + _CHECKSUM.pack(google_crc32c.value(body))
+
+
+def _decode(slot: bytes) -> int | None:
+    """Return the sequence number, or None for a slot that is torn or foreign."""
+    body, rest = slot[: _BODY.size], slot[_BODY.size : _BODY.size + _CHECKSUM.size]
+    if len(rest) != _CHECKSUM.size or rest != _CHECKSUM.pack(google_crc32c.value(body)):
+        return None
+    magic, form, sequence = _BODY.unpack(body)
+    return int(sequence) if (magic, form) == (_MAGIC, _FORMAT) else None
+
+
+class SyncedMark:
+    """The open file. After opening, only one thread writes it."""
+
+    __slots__ = ("_fsynced_at", "_handle", "_next_slot", "sequence")
+
+    def __init__(self, handle: int, sequence: int, next_slot: int) -> None:
+        self._handle = handle
+        self._next_slot = next_slot
+        self._fsynced_at = time.monotonic()
+        self.sequence = sequence
+        """The newest number written."""
+
+    @classmethod
+    def open(cls, path: Path) -> "SyncedMark":
+        """Open the mark. Raises StorageDamaged if both slots are unreadable, and OSError."""
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        found = [_decode(os.pread(handle, _SLOT_BYTES, slot * _SLOT_BYTES)) for slot in range(_SLOTS)]
+        known = [(sequence, slot) for slot, sequence in enumerate(found) if sequence is not None]
+        if not known:
+            os.close(handle)
+            raise StorageDamaged(f"{path}: neither slot of the synced mark is readable")
+        sequence, slot = max(known)
+        return cls(handle, sequence, (slot + 1) % _SLOTS)
+
+    @classmethod
+    def create(cls, path: Path, sequence: int) -> "SyncedMark":
+        """Put a new mark in place, durably. Raises OSError."""
+        slot = _encode(sequence).ljust(_SLOT_BYTES, b"\0")
+        write_atomically(path, slot * _SLOTS)
+        return cls.open(path)
+
+    def advance(self, sequence: int) -> None:
+        """Write the number, if it is new, once everything up to it is durable. Raises OSError."""
+        if sequence > self.sequence:
+            os.pwrite(self._handle, _encode(sequence), self._next_slot * _SLOT_BYTES)
+            self._next_slot = (self._next_slot + 1) % _SLOTS
+            self.sequence = sequence
+        now = time.monotonic()
+        if now - self._fsynced_at >= FSYNC_EVERY_S:
+            os.fsync(self._handle)
+            self._fsynced_at = now
+
+    def close(self) -> None:
+        """Close without a further fsync. Calling it again does nothing."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
