@@ -107,8 +107,7 @@ class CoordinationEvents(Protocol):
 class Coordination(Protocol):
     """The coordination service: members, barrier, map. Every call returns at once; results are events.
 
-    Gives back: see CoordinationEvents. One write of the map at a time: a second one before the answer to the
-    first is answered False.
+    Gives back: see CoordinationEvents. Each write of the map is answered exactly once, in order.
     """
 
     def announce(self, member: Member) -> None:

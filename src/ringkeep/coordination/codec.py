@@ -1,0 +1,48 @@
+"""A member's registration as bytes: JSON, so that a person can read it with ZooKeeper's own tools.
+
+Fields may be added within format 1 and are ignored by those who do not know them; what an older reader must
+not overlook needs another format.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+
+from ringkeep.core.clustermap import Member
+from ringkeep.errors import ProtocolError
+
+FORMAT: Final = 1
+
+
+class _Registration(msgspec.Struct, frozen=True):
+    """The znode's content. `process` is drawn anew by each process: it tells our own registration from that
+    of a copied data directory, which has our node id and may have our incarnation."""
+
+    format: int
+    process: str
+    member: Member
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
+
+
+def encode_member(member: Member, process: str) -> bytes:
+    """Return the content of a member's znode. Its sequence is not part of it: that is in the znode's name."""
+    return msgspec.json.encode(_Registration(FORMAT, process, replace(member, sequence=0)))
+
+
+def decode_member(content: bytes, sequence: int) -> tuple[Member, str]:
+    """Return the member, with this sequence, and the process that registered it.
+
+    Raises ProtocolError if these bytes are no registration, or one of another format.
+    """
+    try:
+        found = msgspec.json.decode(content, type=_Format).format
+        if found != FORMAT:
+            raise ProtocolError(f"a member registered in format {found}; this version reads format {FORMAT}")
+        registration = msgspec.json.decode(content, type=_Registration)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"not a member's registration: {error}") from error
+    return replace(registration.member, sequence=sequence), registration.process

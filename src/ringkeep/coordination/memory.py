@@ -1,0 +1,310 @@
+"""The coordination port without ZooKeeper: one shared service, one handle per simulated node.
+
+Deterministic, without threads or a loop of events. Nothing happens inside a call: every message between a
+handle and the service (a request, an answer, a watch that fires) is handed to `deliver`, and takes effect
+when whoever provided it, the simulator, runs it. Between one handle and the service messages must keep their
+order. Faults are method calls. Passes the same contract as ZooKeeper.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from ringkeep.core.clustermap import Member
+from ringkeep.core.limits import MAP_BYTES
+from ringkeep.ports import CoordinationEvents
+
+Deliver = Callable[[Callable[[], None]], None]
+
+FORM: Final = -1
+"""The expected version that creates the map and removes the barrier."""
+
+
+class MemoryService:
+    """What all nodes share. Changed by handles, and by tests that want a state that no handle would make."""
+
+    def __init__(self) -> None:
+        self.barrier = False
+        self.map_version = -1
+        self.map: bytes | None = None
+        self._members: dict[int, tuple[int, Member]] = {}  # by sequence: the session that owns it
+        self._next_sequence = 0
+        self._next_session = 1
+        self._handles: list[MemoryCoordination] = []
+
+    def members(self) -> list[Member]:
+        """Return the registered members, by sequence."""
+        return [member for _, (_, member) in sorted(self._members.items())]
+
+    def put_barrier(self) -> None:
+        """Let the barrier stand, whatever else there is."""
+        self.barrier = True
+        self._changed()
+
+    def put_map(self, version: int, payload: bytes | None) -> None:
+        """Replace the map as an operator or a restored backup would; None and -1 remove it."""
+        self.map_version, self.map = version, payload
+        self._changed()
+
+    def _attach(self, handle: "MemoryCoordination") -> None:
+        self._handles.append(handle)
+
+    def _detach(self, handle: "MemoryCoordination") -> None:
+        self._handles.remove(handle)
+
+    def _open_session(self) -> int:
+        self._next_session += 1
+        return self._next_session - 1
+
+    def _owned(self, session: int) -> list[int]:
+        return sorted(sequence for sequence, (owner, _) in self._members.items() if owner == session)
+
+    def _end_session(self, session: int) -> None:
+        self._remove(self._owned(session))
+
+    def _remove(self, sequences: list[int]) -> None:
+        for sequence in sequences:
+            del self._members[sequence]
+        if sequences:
+            self._changed()
+
+    def _register(self, session: int, member: Member) -> None:
+        """Create the session's registration, or update it if it differs."""
+        owned = self._owned(session)
+        assert len(owned) <= 1, "a session registers once"
+        if owned:
+            sequence = owned[0]
+        else:
+            sequence, self._next_sequence = self._next_sequence, self._next_sequence + 1
+        registered = (session, replace(member, sequence=sequence))
+        if self._members.get(sequence) != registered:
+            self._members[sequence] = registered
+            self._changed()
+
+    def _settle_barrier(self, member: Member | None) -> None:
+        """A stray barrier beside a map is deleted; without a map, one who may form puts a barrier up."""
+        wanted = self.barrier
+        if self.map is not None:
+            wanted = False
+        elif member is not None and not member.cluster_id:
+            wanted = True
+        if wanted != self.barrier:
+            self.barrier = wanted
+            self._changed()
+
+    def _write_map(self, expected: int, payload: bytes) -> bool:
+        if expected == FORM:
+            if self.map is not None or not self.barrier:
+                return False
+            self.barrier = False
+            self.map_version = 0
+        else:
+            if self.map is None or expected != self.map_version:
+                return False
+            self.map_version += 1
+        self.map = payload
+        self._changed()
+        return True
+
+    def _changed(self) -> None:
+        for handle in list(self._handles):
+            handle._watch_fires()
+
+
+class MemoryCoordination:
+    """One node's handle. `start` connects; the other methods of the port may be called before.
+
+    For the simulator: `disconnect`, `connect`, `time_out`, `expire`, `lose_next_answer`, `hold_watches`,
+    `release_watches`, `crash`.
+    """
+
+    def __init__(self, service: MemoryService, sink: CoordinationEvents, deliver: Deliver) -> None:
+        self._service = service
+        self._sink = sink
+        self._deliver = deliver
+        self._session: int | None = None
+        self._connection = 0  # counts connections: what belongs to an older one is dropped
+        self._connected = False
+        self._member: Member | None = None
+        self._writes = 0  # sent and not answered
+        self._lose_answer = False
+        self._read_due = False  # a read is on its way to the service
+        self._holding = False
+        self._held = False
+        self._announced_members: list[Member] | None = None
+        self._read_map: tuple[int, bytes | None] | None = None
+        self._read_barrier: bool | None = None
+        self._over = False
+
+    # --- the port ------------------------------------------------------------------------------------
+
+    def announce(self, member: Member) -> None:
+        self._member = member
+        self._request(self._register)
+        self._read()  # there may be a barrier to put up
+
+    def reregister(self) -> None:
+        self._request(self._move_to_the_end)
+
+    def write_map(self, expected: int, payload: bytes) -> None:
+        if not self._connected or len(payload) > MAP_BYTES:
+            self._deliver(lambda: self._tell_written(False))
+            return
+        self._writes += 1
+        self._request(lambda: self._carry_out_write(expected, payload))
+
+    def refresh(self) -> None:
+        self._forget_what_was_read()
+        self._read()
+
+    # --- life and faults -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Connect for the first time."""
+        self._service._attach(self)
+        self.connect()
+
+    def stop(self) -> None:
+        """End the session: the registration is gone at once, and no further event comes."""
+        self.crash()
+        self.expire()
+
+    def crash(self) -> None:
+        """The process is gone. Its registration stays until `expire`; no further event comes."""
+        if not self._over:
+            self._over, self._connected = True, False
+            self._connection += 1
+            self._service._detach(self)
+
+    def disconnect(self) -> None:
+        """Lose the connection: requests and answers on their way are lost. The session lives on."""
+        if not self._connected:
+            return
+        self._connected = False
+        self._connection += 1
+        self._read_due = self._held = False
+        while self._writes:
+            self._writes -= 1
+            self._deliver(lambda: self._tell_written(None))
+
+    def connect(self) -> None:
+        """Connect again: to the session if it still lives, else to a new one. Everything is read anew."""
+        if self._connected or self._over:
+            return
+        self._connected = True
+        self._connection += 1
+        if self._session is None:
+            self._session = self._service._open_session()
+        self._forget_what_was_read()
+        self._request(lambda: self._answer(lambda: self._sink.session_changed(True)))
+        self._request(self._register)
+        self._read()
+
+    def expire(self) -> None:
+        """End the session at the service, as after a silence; a connected handle takes a new one at once."""
+        session, self._session = self._session, None
+        connected = self._connected
+        self.disconnect()
+        if session is not None:
+            self._service._end_session(session)
+        if not self._over:
+            self._deliver(self._tell_lost)
+        if connected:
+            self.connect()
+
+    def time_out(self) -> None:
+        """Notice that the connection has been away for as long as a session lasts; the session may yet live."""
+        if not self._connected:
+            self._deliver(self._tell_lost)
+
+    def lose_next_answer(self) -> None:
+        """The next write of the map is carried out, but the connection ends before the answer."""
+        self._lose_answer = True
+
+    def hold_watches(self) -> None:
+        """From now on, watches that fire do not arrive, until `release_watches`."""
+        self._holding = True
+
+    def release_watches(self) -> None:
+        """Let the watches arrive that were held."""
+        self._holding = False
+        if self._held:
+            self._held = False
+            self._watch_fires()
+
+    # --- messages ----------------------------------------------------------------------------------------
+
+    def _request(self, action: Callable[[], None]) -> None:
+        """Send to the service: `action` runs there, unless the connection ends first."""
+        connection = self._connection
+        if self._connected:
+            self._deliver(lambda: action() if connection == self._connection else None)
+
+    _answer = _request  # the same line in the other direction, with the same fate
+
+    def _watch_fires(self) -> None:
+        if self._holding:
+            self._held = True
+        else:
+            self._answer(self._read)
+
+    def _read(self) -> None:
+        if self._connected and not self._read_due:
+            self._read_due = True
+            self._request(self._read_at_service)
+
+    def _read_at_service(self) -> None:
+        self._read_due = False
+        service = self._service
+        service._settle_barrier(self._member)
+        read_map = (service.map_version, service.map)
+        barrier, members = service.barrier, service.members()
+        self._answer(lambda: self._tell_read(read_map, barrier, members))
+
+    def _register(self) -> None:
+        if self._member is not None and self._session is not None:
+            self._service._register(self._session, self._member)
+
+    def _move_to_the_end(self) -> None:
+        assert self._session is not None, "only a connected handle sends"
+        self._service._end_session(self._session)
+        self._register()
+
+    def _carry_out_write(self, expected: int, payload: bytes) -> None:
+        ok = self._service._write_map(expected, payload)
+        if self._lose_answer:
+            self._lose_answer = False
+            self.disconnect()
+            self.connect()
+        else:
+            self._answer(lambda: self._finish_write(ok))
+
+    # --- events --------------------------------------------------------------------------------------------
+
+    def _finish_write(self, ok: bool) -> None:
+        self._writes -= 1
+        self._tell_written(ok)
+
+    def _tell_written(self, ok: bool | None) -> None:
+        if not self._over:
+            self._sink.map_written(ok)
+            self._read_map = None  # a map_read follows, changed or not
+            self._read()
+
+    def _tell_lost(self) -> None:
+        if not self._over:
+            self._sink.session_changed(False)
+
+    def _tell_read(self, read_map: tuple[int, bytes | None], barrier: bool, members: list[Member]) -> None:
+        if read_map != self._read_map:
+            self._read_map = read_map
+            self._sink.map_read(*read_map)
+        if barrier != self._read_barrier:
+            self._read_barrier = barrier
+            self._sink.barrier_read(barrier)
+        if members != self._announced_members:
+            self._announced_members = members
+            self._sink.members_changed(members)
+
+    def _forget_what_was_read(self) -> None:
+        self._read_map = self._read_barrier = self._announced_members = None
