@@ -1,0 +1,312 @@
+"""The durable store of a node: RocksDB through rocksdict, three column families, one write-ahead log.
+
+A write appends to the log file without a sync; `flush` is the sync, for the storage thread. Whether what was
+durable is still there is checked at every opening against the synced mark beside the database.
+
+Knows nothing of what the rows mean. Why each choice was made: docs/adr/0003-storage.md.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from rocksdict import (
+    DbClosedError,
+    RdictIter,
+    ReadOptions,
+    WriteBatch,
+    WriteOptions,
+)
+from rocksdict import Rdict as Database
+
+from ringkeep.core.effects import Batch, Family
+from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
+from ringkeep.storage import files
+from ringkeep.storage.mark import SyncedMark
+from ringkeep.storage.tuning import database_options, family_options
+
+Row = tuple[bytes, bytes]
+
+_REFUSED: Final = ("Result incomplete", "Operation timed out")
+"""How RocksDB's errors begin when it would have had to wait: nothing was written."""
+
+_ROTTEN: Final = "Corruption"
+_GONE: Final = "No such file or directory"
+
+
+class RocksSnapshot:
+    """A frozen view of the data family. While open, the files and buffers that it sees are kept.
+
+    It is an iterator: RocksDB's iterators see the table as it was when they were made. rocksdict's own
+    snapshots do not do: their iterators show what was written later (0.3.29; only their look-ups are frozen).
+    """
+
+    __slots__ = ("_engine", "_rows")
+
+    def __init__(self, engine: "RocksEngine", rows: RdictIter) -> None:
+        self._engine = engine
+        self._rows: RdictIter | None = rows
+
+    def scan(self, begin: bytes, end: bytes, limit: int, limit_bytes: int) -> list[Row]:
+        """See `ringkeep.ports.Snapshot`. The row that reaches `limit_bytes` is the last.
+
+        Raises StorageError.
+        """
+        assert self._rows is not None, "a closed snapshot is not read"
+        try:
+            return _collect(self._rows, begin, end, limit, limit_bytes)
+        except Exception as error:
+            raise self._engine.failure(error) from error
+
+    def close(self) -> None:
+        """Let go. Calling it again does nothing."""
+        self._rows = None
+        self._engine.forget(self)
+
+
+class RocksEngine:
+    """The Engine port on disk. Made by `open_engine`; `flush` may run in another thread, all else may not.
+
+    After a StorageError nothing works any more, on purpose: RocksDB may have dropped what failed to reach the
+    disk, and a second try could succeed without it.
+    """
+
+    def __init__(self, database: Database, directory: Path, mark: SyncedMark, damaged: bool) -> None:
+        self.damaged = damaged
+        """Whether something durable was lost before this was opened. Stays so until `clear_damaged`."""
+        self._directory = directory
+        self._mark = mark
+        self._database = database
+        self._tables = [database.get_column_family(family.name.lower()) for family in Family]
+        self._handles = [database.get_column_family_handle(family.name.lower()) for family in Family]
+        self._write_options = WriteOptions()
+        self._write_options.no_slowdown = True
+        self._ticket = 0
+        self._failed = ""
+        self._open = True
+        self._snapshots: set[RocksSnapshot] = set()
+
+    def write(self, batch: Batch) -> int:
+        """See `ringkeep.ports.Engine`. Cost: about 4 µs, and 2 µs per row."""
+        if self._failed:
+            raise StorageError(self._failed)
+        meta, log, data = self._handles
+        rows = WriteBatch(raw_mode=True)
+        for family, begin, end in batch.ranges:
+            if begin < end:
+                rows.delete_range(begin, end, self._handles[family])
+        for handle, changes in ((meta, batch.meta), (log, batch.log), (data, batch.data)):
+            for key, value in changes.items():
+                if value is None:
+                    rows.delete(key, handle)
+                else:
+                    rows.put(key, value, handle)
+        try:
+            self._database.write(rows, self._write_options)
+        except Exception as error:
+            if str(error).startswith(_REFUSED):
+                raise StorageStalled(str(error)) from error
+            raise self.failure(error) from error
+        self._ticket += 1
+        return self._ticket
+
+    def flush(self) -> int:
+        """See `ringkeep.ports.Engine`. Cost: one fsync, and a second one each FSYNC_EVERY_S for the mark."""
+        if self._failed:
+            raise StorageError(self._failed)
+        ticket = self._ticket
+        sequence = self._database.latest_sequence_number()
+        try:
+            self._database.flush_wal(True)
+            self._mark.advance(sequence)
+            failures = self._database.property_int_value("rocksdb.background-errors")
+        except Exception as error:
+            raise self.failure(error) from error
+        if failures:
+            raise self.failure(OSError(f"RocksDB reports {failures} failed flushes or compactions"))
+        return ticket
+
+    def get(self, family: Family, key: bytes) -> bytes | None:
+        """See `ringkeep.ports.Engine`. Raises StorageError."""
+        try:
+            found: bytes | None = self._tables[family].get(key)
+        except Exception as error:
+            raise self.failure(error) from error
+        return found
+
+    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[Row]:
+        """See `ringkeep.ports.Engine`. Raises StorageError."""
+        try:
+            options = ReadOptions()
+            options.set_iterate_upper_bound(end)
+            return _collect(self._tables[family].iter(options), begin, end, limit, None)
+        except Exception as error:
+            raise self.failure(error) from error
+
+    def snapshot(self) -> RocksSnapshot:
+        """See `ringkeep.ports.Engine`."""
+        options = ReadOptions()
+        options.fill_cache(False)  # type: ignore[call-arg]  # the stub lacks it; a transfer reads all once
+        options.set_background_purge_on_iterator_cleanup(True)  # closing must not unlink files in the loop
+        snapshot = RocksSnapshot(self, self._tables[Family.DATA].iter(options))
+        self._snapshots.add(snapshot)
+        return snapshot
+
+    def stalled(self) -> bool:
+        """See `ringkeep.ports.Engine`. Cost: 0.5 µs, so nothing is cached."""
+        number = self._database.property_int_value
+        return bool(number("rocksdb.is-write-stopped") or number("rocksdb.actual-delayed-write-rate"))
+
+    def close(self) -> None:
+        """Close, with all open snapshots. What was not flushed stays in the log file. Idempotent.
+
+        To be called when no flush runs any more.
+        """
+        if not self._open:
+            return
+        self._open = False
+        for snapshot in list(self._snapshots):
+            snapshot.close()
+        self._handles.clear()
+        for table in self._tables:
+            table.close()
+        self._database.close()
+        self._mark.close()
+
+    def clear_damaged(self) -> None:
+        """Forget the damage, durably; called once what it means is itself durable. Raises StorageError."""
+        try:
+            (self._directory / files.DAMAGED).unlink(missing_ok=True)
+            files.sync_directory(self._directory)
+        except OSError as error:
+            raise self.failure(error) from error
+        self.damaged = False
+
+    def failure(self, error: Exception) -> StorageError:
+        """Return the error to raise, and refuse all writes and flushes from now on.
+
+        What RocksDB calls corrupt is recorded durably, so that the next opening finds this store damaged.
+        """
+        if isinstance(error, DbClosedError):
+            return StorageError("the database is closed")
+        self._failed = self._failed or f"{self._directory}: {error}"
+        if not str(error).startswith(_ROTTEN):
+            return StorageError(self._failed)
+        _record_damage(self._directory, str(error))
+        return StorageDamaged(f"{self._directory}: the database has rotten files: {error}")
+
+    def forget(self, snapshot: RocksSnapshot) -> None:
+        """Called by a snapshot that closes."""
+        self._snapshots.discard(snapshot)
+
+
+def open_engine(directory: Path) -> RocksEngine:
+    """Open the store in a node's directory, or create it on the first use.
+
+    `damaged` is set on the result if less was found than the synced mark says, now or at an earlier opening.
+    Raises StorageDamaged if the database is gone or does not open because it is corrupt; it is then renamed
+    to `db.damaged-<n>`, and every later opening is refused too: a new identity is needed (see the text of the
+    error). Raises StorageError for anything else; nothing is changed then.
+    """
+    path = directory / files.DATABASE
+    try:
+        files.make_directories(directory)
+        fresh = not (directory / files.SYNCED).exists() and not path.exists()
+        if fresh:
+            SyncedMark.create(directory / files.SYNCED, 0).close()
+        mark, doubt = _open_mark(directory)
+    except OSError as error:
+        raise StorageError(f"{directory}: {error}") from error
+    held_rows = mark.sequence or (directory / files.DAMAGED).exists()
+    if held_rows and not (path / "CURRENT").exists():
+        mark.close()
+        raise StorageDamaged(_lost(directory, "it held rows before, and is not there"))
+    try:
+        database = _open_database(path)
+        files.sync_directory(directory)
+    except Exception as error:
+        mark.close()
+        raise _unopened(directory, error) from error
+    found = database.latest_sequence_number()
+    if found < mark.sequence:
+        doubt = f"it was durable up to {mark.sequence}, and holds {found}"
+    try:
+        if doubt:
+            _record_damage(directory, doubt)
+            mark.close()
+            mark = SyncedMark.create(directory / files.SYNCED, found)
+        damaged = (directory / files.DAMAGED).exists()
+    except (OSError, StorageError) as error:
+        database.close()
+        raise StorageError(f"{directory}: {error}") from error
+    return RocksEngine(database, directory, mark, damaged)
+
+
+def _open_mark(directory: Path) -> tuple[SyncedMark, str]:
+    """Return the mark, and what is wrong with it, if anything. Raises OSError."""
+    path = directory / files.SYNCED
+    try:
+        return SyncedMark.open(path), ""
+    except (StorageDamaged, FileNotFoundError) as error:
+        _record_damage(directory, str(error))
+        return SyncedMark.create(path, 0), f"how far it was durable is not known: {error}"
+
+
+def _open_database(path: Path) -> Database:
+    families = {family.name.lower(): family_options(family) for family in Family}
+    return Database(str(path), database_options(), column_families=families)
+
+
+def _unopened(directory: Path, error: Exception) -> StorageError:
+    """Return what to raise for a database that did not open; set it aside if its files are at fault."""
+    text = str(error)
+    if not (text.startswith(_ROTTEN) or _GONE in text):
+        return StorageError(f"{directory / files.DATABASE} does not open: {text}")
+    try:
+        _record_damage(directory, text)
+        aside = files.set_aside(directory / files.DATABASE)
+    except (OSError, StorageError) as failure:
+        return StorageError(f"{directory / files.DATABASE} does not open: {text}; {failure}")
+    return StorageDamaged(_lost(directory, f"it does not open ({text}), and was kept as {aside.name}"))
+
+
+def _lost(directory: Path, what: str) -> str:
+    return (
+        f"the database in {directory} is lost: {what}. This node's votes are lost with it, so it must not "
+        f"come back under its old id: set {files.IDENTITY}, {files.SYNCED} and {files.DAMAGED} aside and "
+        "start it again. It is then a new node, and the others fill it"
+    )
+
+
+def _record_damage(directory: Path, what: str) -> None:
+    """Make it durable that this store lost something. Raises StorageError."""
+    try:
+        files.write_atomically(directory / files.DAMAGED, what.encode() + b"\n")
+    except OSError as error:
+        raise StorageError(f"{directory / files.DAMAGED}: {error}") from error
+
+
+def _collect(rows: RdictIter, begin: bytes, end: bytes, limit: int, limit_bytes: int | None) -> list[Row]:
+    """Read begin <= key < end. Raises the database's own exception.
+
+    Not by rocksdict's `items()`: that one ends at an unreadable block as if it were the end of the table.
+    """
+    found: list[Row] = []
+    if limit <= 0 or begin >= end:
+        return found
+    rows.seek(begin)
+    room = limit_bytes
+    while rows.valid():
+        key: bytes = rows.key()
+        if key >= end:
+            return found
+        value: bytes = rows.value()
+        found.append((key, value))
+        if len(found) == limit:
+            return found
+        if room is not None:
+            room -= len(key) + len(value)
+            if room <= 0:
+                return found
+        rows.next()
+    rows.status()
+    return found

@@ -1,0 +1,84 @@
+"""RocksDB's settings, each with its reason. Five nodes share a laptop: memory and files are bounded per node.
+
+Knows nothing of what the rows mean, only how the three families are used.
+"""
+
+from typing import Final
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    DBCompressionType,
+    DBRecoveryMode,
+    Options,
+)
+
+from ringkeep.core.effects import Family
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+
+BLOCK_CACHE_BYTES: Final = 64 * MIB
+"""Shared by the families; filled as blocks are read, so that an idle node does not pay for it."""
+
+WRITE_BUFFER_BYTES: Final = {Family.META: 2 * MIB, Family.LOG: 16 * MIB, Family.DATA: 16 * MIB}
+WRITE_BUFFERS: Final = {Family.META: 2, Family.LOG: 4, Family.DATA: 4}
+"""One is filled while the others wait for the disk; when all wait, writes are refused."""
+
+MAX_LOG_BYTES: Final = 128 * MIB
+"""Of all write-ahead log files together: bounds what is replayed when a node starts."""
+
+MAX_OPEN_FILES: Final = 512
+BLOOM_BITS_PER_KEY: Final = 10
+
+assert sum(WRITE_BUFFER_BYTES[family] * WRITE_BUFFERS[family] for family in Family) <= 2 * MAX_LOG_BYTES
+
+
+def database_options() -> Options:
+    """Return the settings of the database as a whole."""
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.create_missing_column_families(True)
+    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    options.set_max_total_wal_size(MAX_LOG_BYTES)
+    options.set_max_open_files(MAX_OPEN_FILES)
+    options.set_max_background_jobs(2)
+    options.set_bytes_per_sync(1 * MIB)  # table files reach the disk evenly, not in one burst under the log
+    options.set_max_log_file_size(1 * MIB)  # RocksDB's own messages, in the file LOG
+    options.set_keep_log_file_num(3)
+    options.set_stats_dump_period_sec(0)
+    options.set_stats_persist_period_sec(0)
+    options.set_max_manifest_file_size(4 * MIB)
+    options.set_write_buffer_size(64 * KIB)  # of the family `default`, which RocksDB insists on: unused
+    return options
+
+
+def family_options(family: Family) -> Options:
+    """Return the settings of one column family."""
+    options = Options(raw_mode=True)
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES[family])
+    options.set_max_write_buffer_number(WRITE_BUFFERS[family])
+    options.set_block_based_table_factory(_table_format())
+    options.set_level_compaction_dynamic_level_bytes(True)
+    options.set_target_file_size_base(16 * MIB)
+    options.set_max_bytes_for_level_base(64 * MIB)
+    # The log is rewritten soon anyway, and meta is tiny: compressing them costs more than it saves.
+    if family is Family.DATA:
+        options.set_compression_type(DBCompressionType.lz4())
+    else:
+        options.set_compression_type(DBCompressionType.none())
+    return options
+
+
+_CACHE: Final = Cache(BLOCK_CACHE_BYTES)
+
+
+def _table_format() -> BlockBasedOptions:
+    table = BlockBasedOptions()
+    table.set_block_cache(_CACHE)
+    table.set_block_size(8 * KIB)
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
+    table.set_cache_index_and_filter_blocks(True)  # so that the cache bounds them too
+    table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    table.set_format_version(5)
+    return table
