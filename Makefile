@@ -22,7 +22,7 @@ run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C sto
 	@exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
 test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest)
-	@$(BIN)/lint-imports --no-cache --no-timing
+	@$(BIN)/lint-imports --no-logo
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 check: setup lint ## format, lint, types, import rules, sizes, unit tests: under a minute
@@ -32,7 +32,7 @@ lint: # the part of `check` that runs nothing of the project
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 sim: setup ## run seeds of the simulated world (SEEDS=100; ARGS: of `ringkeep simulate`)
 	@exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)

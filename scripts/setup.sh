@@ -115,16 +115,18 @@ wanted_stamp() {
     fi
 }
 
+venv_was_moved() { [[ -e $STAMP && $(head -n 1 "$STAMP") != "$(pwd -P)" ]]; }
+
 set_up_venv() {
     local python
     if [[ -x .venv/bin/python && -e $STAMP && $(wanted_stamp) == "$(<"$STAMP")" ]]; then return; fi
 
-    if [[ ! -x .venv/bin/python ]]; then
+    if [[ ! -x .venv/bin/python ]] || venv_was_moved; then
         python=$(find_python)
         [[ -n $python ]] || fail "Ringkeep needs Python 3.11 or newer; none was found (PYTHON=... names one)"
         can_make_venv "$python" || fail "$python lacks the venv module: install it, then repeat this command"
         say "making .venv with $("$python" --version)"
-        "$python" -m venv --clear .venv # clears what an interrupted attempt, or a Python since removed, left
+        "$python" -m venv --clear .venv
     elif ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
         .venv/bin/python -m ensurepip --upgrade >/dev/null
     fi
