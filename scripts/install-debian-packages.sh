@@ -27,7 +27,7 @@ done
 
 export DEBIAN_FRONTEND=noninteractive
 apt_get=(apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
-"${apt_get[@]}" update || echo "setup: not every package list could be renewed; going on with those at hand" >&2
+"${apt_get[@]}" update || echo "setup: some package lists are as old as they were; going on with them" >&2
 "${apt_get[@]}" install --no-install-recommends "$@" >/dev/null # errors come on the other stream
 
 for service in "${ours[@]}"; do

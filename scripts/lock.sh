@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Write requirements/lock.txt anew from pyproject.toml: every version exact, every file by its hash, and no
-# index named, so that it installs from whatever index the machine is set to. Pass --upgrade for newer versions.
+# index named, so that it installs from whatever index the machine is set to. --upgrade takes newer versions.
 # Needs uv (https://docs.astral.sh/uv) on PATH, or in $UV; nothing else in this project does.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -11,7 +11,6 @@ cd "$(dirname "$0")/.."
 
 readonly LOCK=requirements/lock.txt
 readonly STAMP=.venv/ringkeep-setup.stamp
-readonly ZOOKEEPER_JAR=/usr/share/java/zookeeper.jar # where Debian's libzookeeper-java puts it
 
 say() { echo "setup: $*"; }
 fail() {
@@ -40,6 +39,28 @@ version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }
 
 # --- system packages -----------------------------------------------------------------------------------
 
+# Java and ZooKeeper count as present where `ringkeep zookeeper` looks for them.
+have_java() {
+    if [[ -n ${JAVA_HOME-} && -x ${JAVA_HOME-}/bin/java ]]; then return; fi
+    if [[ $(uname) == Darwin ]]; then
+        # /usr/bin/java is on every Mac, and only asks for a real one.
+        [[ -x /opt/homebrew/opt/openjdk/bin/java || -x /usr/local/opt/openjdk/bin/java ]] ||
+            /usr/libexec/java_home >/dev/null 2>&1
+    else
+        have java
+    fi
+}
+
+have_zookeeper() {
+    local place
+    if [[ -n ${RINGKEEP_ZOOKEEPER_CLASSPATH-} ]]; then return; fi
+    for place in /usr/share/java/zookeeper.jar /opt/zookeeper/lib \
+        /opt/homebrew/opt/zookeeper/libexec/lib /usr/local/opt/zookeeper/libexec/lib; do
+        if [[ -e $place ]]; then return; fi
+    done
+    return 1
+}
+
 # Print the Debian packages that this machine lacks, one a line. Asks the machine, not the package
 # database: a Java or a Python that came another way is as good.
 missing_debian_packages() {
@@ -52,8 +73,8 @@ missing_debian_packages() {
             echo "python$(version_of "$python")-venv"
         fi
     fi
-    [[ -e $ZOOKEEPER_JAR ]] || echo libzookeeper-java
-    have java || echo default-jre-headless
+    have_zookeeper || echo libzookeeper-java
+    have_java || echo default-jre-headless
     if [[ $with_bench == yes ]]; then
         have etcd || echo etcd-server
         have wrk || echo wrk
@@ -79,12 +100,10 @@ set_up_debian() {
 
 # Other systems have their own ways to install things; we say what is missing, and leave it to the owner.
 check_other_system() {
-    local missing=() python hint="install them with your system's package manager"
-    python=$(find_python)
-    if [[ ! -x .venv/bin/python && -z $python ]]; then missing+=(python@3.12); fi
-    if [[ ! -e $ZOOKEEPER_JAR ]] && ! have zkServer && ! have zkServer.sh; then missing+=(zookeeper); fi
-    # /usr/bin/java is on every Mac, and is a stub that only asks for a real one.
-    if ! java -version >/dev/null 2>&1; then missing+=(openjdk); fi
+    local missing=() hint="install them with your system's package manager"
+    if [[ ! -e $STAMP && -z $(find_python) ]]; then missing+=(python@3.12); fi
+    have_zookeeper || missing+=(zookeeper)
+    have_java || missing+=(openjdk)
     if [[ $with_bench == yes ]]; then
         have etcd || missing+=(etcd)
         have wrk || missing+=(wrk)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Try set-up where nothing is installed: in minimal Debian roots, as root, as a user with sudo, as one without.
+# Try set-up where nothing is installed: in minimal Debian roots, as root, with sudo, and without it.
 #
 #   sudo scripts/try-fresh-debian.sh              set-up from nothing, again, and with --bench
 #   sudo scripts/try-fresh-debian.sh make test    this command instead of the second set-up
@@ -34,7 +34,7 @@ debian_sources() {
 # One root as Debian's installer would leave it, with what `git clone && make` takes, and a user.
 build_base() {
     local root=$1 suite
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     mmdebstrap --quiet --variant=minbase --include=ca-certificates,git,make,sudo \
         "$suite" "$root" "$(debian_sources)"
     take_over_package_settings "$root"
@@ -75,7 +75,7 @@ in_copy_of() {
 
 readonly TIMED='TIMEFORMAT="set-up again took %R s (the limit is 1 s)"; time scripts/setup.sh'
 readonly NO_SERVICE='
-    if cat /proc/[0-9]*/comm | grep -E "^(etcd|java|redis.*)$"; then echo "left running, see above"; exit 1; fi
+    if cat /proc/[0-9]*/comm | grep -E "^(etcd|java)$"; then echo "left running, see above"; exit 1; fi
     if [[ -e /usr/sbin/policy-rc.d ]]; then echo "left policy-rc.d behind"; exit 1; fi'
 
 main() {
