@@ -28,11 +28,13 @@ test: setup ## set up, then the import rules and the whole test suite (ARGS: of 
 check: setup lint ## format, lint, types, import rules, sizes, unit tests: under a minute
 	@exec $(BIN)/python -m pytest -q tests/unit $(ARGS)
 
-lint: # the part of `check` that runs nothing of the project
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-logo
+# The part of `check` that runs nothing of the project. It goes on after a failure, to show all there is.
+lint:
+	@failed=; \
+	for tool in 'ruff format --check .' 'ruff check .' mypy 'lint-imports --no-logo'; do \
+		echo "--- $$tool"; $(BIN)/$$tool || failed=yes; \
+	done; \
+	[[ -z $$failed ]]
 
 sim: setup ## run seeds of the simulated world (SEEDS=100; ARGS: of `ringkeep simulate`)
 	@exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)
