@@ -1,0 +1,188 @@
+"""Incoming connections: a handshake, then frames, which go up as messages.
+
+A peer speaks on one connection at a time: a newer one replaces the older, of which nothing is delivered any
+more. Strangers cost little: at most OPENINGS connections that have not said who they are, the oldest making
+room, each for at most OPENING_S seconds; whatever they send ends their connection, with a log line, and
+nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, cast
+
+from ringkeep.core.messages import Message
+from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.errors import ProtocolError
+from ringkeep.ports import NetworkEvents
+from ringkeep.transport.sockets import OPENING_S, Complaints, Incarnations, tune
+from ringkeep.wire.codec import decode
+from ringkeep.wire.framing import FrameReader
+from ringkeep.wire.handshake import Hello, Identity, OpeningReader, Refusal, answer, opening
+
+OPENINGS: Final = 256  # connections whose handshake is not complete
+PEERS: Final = 4_096  # connections whose handshake is complete
+BACKLOG: Final = 1_024
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """The node's peer port. `met` is told of each peer whose handshake is complete."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        identity: Identity,
+        sink: NetworkEvents,
+        incarnations: Incarnations,
+        met: Callable[[NodeId, Incarnation], None],
+    ) -> None:
+        self.loop = loop
+        self.identity = identity
+        self.sink = sink
+        self.incarnations = incarnations
+        self.complaints = Complaints(loop, log)
+        self.met = met
+        self._server: asyncio.Server | None = None
+        self._opening: dict[_Incoming, None] = {}  # oldest first
+        self._peers: dict[NodeId, _Incoming] = {}
+
+    async def start(self, host: str, port: int) -> int:
+        """Accept connections; return the port (the system's choice for 0). Raises OSError if it is taken."""
+        self._server = await self.loop.create_server(lambda: _Incoming(self), host, port, backlog=BACKLOG)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop accepting, and close every connection without delivering what is unread."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        for connection in [*self._opening, *self._peers.values()]:
+            connection.discard()
+        self._peers.clear()
+        if server is not None:
+            await server.wait_closed()
+
+    @property
+    def openings(self) -> int:
+        """Connections that have not said who they are."""
+        return len(self._opening)
+
+    def accepted(self, connection: "_Incoming") -> None:
+        """Count a stranger in; the one that has kept silent longest makes room."""
+        self._opening[connection] = None
+        if len(self._opening) > OPENINGS:
+            self.complaints.say(f"more than {OPENINGS} connections without a handshake: the oldest is closed")
+            next(iter(self._opening)).discard()
+
+    def greeted(self, connection: "_Incoming", said: Hello) -> Refusal | None:
+        """Take the connection as its peer's only one, or say why not."""
+        node = NodeId(said.node_id)
+        older = self._peers.get(node)
+        if older is None and len(self._peers) >= PEERS:
+            return Refusal("full", f"{PEERS} nodes are connected")
+        del self._opening[connection]
+        if older is not None:
+            older.discard()
+        self._peers[node] = connection
+        self.incarnations.meet(node, Incarnation(said.incarnation))
+        return None
+
+    def ended(self, connection: "_Incoming") -> None:
+        """Forget a connection that is over."""
+        self._opening.pop(connection, None)
+        if self._peers.get(connection.peer) is connection:
+            del self._peers[connection.peer]
+
+
+class _Incoming(asyncio.Protocol):
+    """One accepted connection."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.peer = NodeId("")
+        self._listener = listener
+        self._incarnation = Incarnation(0)
+        self._opening: OpeningReader | None = OpeningReader()
+        self._feed = FrameReader().feed
+        self._received = listener.sink.received
+        self._over = False
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._deadline = self._listener.loop.call_later(OPENING_S, self._late)
+        self._listener.accepted(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._over:
+            return  # replaced: what it still had to say is not heard
+        try:
+            if self._opening is not None:
+                said = self._opening.feed(data)
+                if said is not None:
+                    self._greet(said)
+                return
+            bodies = self._feed(data)
+            if not bodies:
+                return
+            messages: list[Message] = decode(bodies[0])
+            for body in bodies[1:]:
+                messages += decode(body)
+        except ProtocolError as error:
+            self._complain(str(error))
+            self.discard()
+            return
+        self._received(self.peer, self._incarnation, messages)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def discard(self) -> None:
+        """Close at once, and deliver nothing more."""
+        self._end()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self) -> None:
+        self._over = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._listener.ended(self)
+
+    def _greet(self, said: object) -> None:
+        """Answer a Hello. Raises ProtocolError if it is none."""
+        if not isinstance(said, Hello):
+            raise ProtocolError("a connection begins with an answer")
+        listener = self._listener
+        seen = listener.incarnations.highest(NodeId(said.node_id))
+        reply = answer(said, listener.identity, seen)
+        if not isinstance(reply, Refusal):
+            reply = listener.greeted(self, said) or reply
+        assert self._transport is not None, "data came on a connection"
+        if isinstance(reply, Refusal):
+            self._complain(f"handshake refused ({reply.code}): {reply.detail}")
+            self._transport.write(opening(reply))
+            self._end()
+            self._transport.close()
+            return
+        assert self._deadline is not None, "the deadline runs until the handshake is complete"
+        self._deadline.cancel()
+        self._deadline = None
+        self._opening = None
+        self.peer, self._incarnation = NodeId(said.node_id), Incarnation(said.incarnation)
+        tune(self._transport)
+        self._transport.write(opening(reply))
+        listener.met(self.peer, self._incarnation)
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._complain(f"no handshake within {OPENING_S:g} s")
+        self.discard()
+
+    def _complain(self, text: str) -> None:
+        who = f"node {self.peer}" if self.peer else "a stranger"
+        address = self._transport.get_extra_info("peername") if self._transport is not None else None
+        self._listener.complaints.say(f"connection of {who} at {address} is closed: {text}")
