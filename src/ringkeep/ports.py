@@ -63,8 +63,31 @@ class Syncer(Protocol):
         ...
 
 
+class NetworkEvents(Protocol):
+    """What a network gives back, always on the loop and never from within a call to the port."""
+
+    def peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
+        """The link *to* that peer is open: what is sent from now on may arrive. Never twice in a row."""
+        ...
+
+    def peer_down(self, peer: NodeId, refused: bool) -> None:
+        """The link to that peer is lost, or cannot be made.
+
+        `refused`: its address answers that nobody listens there, the sign that the process is gone. Called once
+        per loss, and once more when a lost link turns out to be refused.
+        """
+        ...
+
+    def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        """These came, in the order in which they were sent, from that life of that peer.
+
+        Its link to us and our link to it are two connections: neither says anything of the other.
+        """
+        ...
+
+
 class Network(Protocol):
-    """Links to the other nodes. Gives back: peer_up, peer_down, received (see Driver)."""
+    """Links to the other nodes. Gives back: see NetworkEvents."""
 
     def set_peers(self, peers: Mapping[NodeId, str]) -> None:
         """Keep a link to each of these nodes (id -> "HOST:PORT"), and to no other."""
