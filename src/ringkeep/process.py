@@ -53,7 +53,7 @@ class PidFile:
         path = directory / PID_FILE
         deadline = time.monotonic() + LOCK_PATIENCE_S
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            _make_directory(directory)
             while True:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 if _lock(descriptor, path):
@@ -89,6 +89,20 @@ class PidFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _make_directory(directory: Path) -> None:
+    """Make a directory durably: what is acknowledged later must not vanish with the name of its directory."""
+    if directory.is_dir():
+        return
+    if directory.parent != directory:
+        _make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    descriptor = os.open(directory.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int, path: Path) -> bool:

@@ -160,15 +160,24 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
 SETTINGS: Final[Mapping[str, Setting]] = {setting.key: setting for setting in NODE_SETTINGS}
 
 
-class _Layers:
-    """The layers above the defaults: looks a setting up, and knows where it was found."""
+class Layers:
+    """The layers above the defaults: looks a setting up, and knows where it was found.
 
-    def __init__(self, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> None:
+    `known` are the settings by key; `config` is the TOML file, if there is one.
+    """
+
+    def __init__(
+        self,
+        known: Mapping[str, Setting],
+        flags: Mapping[str, str | None],
+        environ: Mapping[str, str],
+        config: Path | None = None,
+    ) -> None:
+        self._known = known
         self._flags = flags
         self._environ = environ
-        path = flags.get("config") or environ.get("RINGKEEP_CONFIG") or None
-        self.config = Path(path).absolute() if path else None
-        self._file = _read_config(self.config) if self.config else {}
+        self._config = config
+        self._file = _read_config(config) if config else {}
 
     def get(self, key: str) -> Any:
         """Return the parsed value of the highest layer that has one, or None. Raises SettingsError."""
@@ -176,25 +185,27 @@ class _Layers:
         if raw is None:
             return None
         try:
-            return SETTINGS[key].parse(raw)
+            return self._known[key].parse(raw)
         except ValueError as error:
             raise self.refuse(key, str(error)) from None
 
     def refuse(self, key: str, problem: str) -> SettingsError:
         """Return the error that names where this setting came from."""
-        setting = SETTINGS[key]
+        setting = self._known[key]
         if self._flags.get(key) is not None:
             return SettingsError(f"--{setting.flag}: {problem}", USAGE)
         if self._environ.get(setting.variable):
             return SettingsError(f"{setting.variable} (environment): {problem}")
         if key in self._file:
-            return SettingsError(f"{self.config}: {setting.flag}: {problem}")
+            return SettingsError(f"{self._config}: {setting.flag}: {problem}")
         return SettingsError(f"--{setting.flag} (by default): {problem}", USAGE)
 
     def _raw(self, key: str) -> str | None:
         flag = self._flags.get(key)
         # An empty variable counts as unset: that is what `VAR= command` and compose files mean by it.
-        return flag if flag is not None else self._environ.get(SETTINGS[key].variable) or self._file.get(key)
+        return (
+            flag if flag is not None else self._environ.get(self._known[key].variable) or self._file.get(key)
+        )
 
 
 def load_node_settings(
@@ -204,7 +215,10 @@ def load_node_settings(
 
     Raises SettingsError: one line that names the source, what is wrong and the remedy.
     """
-    layers = _Layers(flags, os.environ if environ is None else environ)
+    environ = os.environ if environ is None else environ
+    path = flags.get("config") or environ.get("RINGKEEP_CONFIG")
+    config = Path(path).expanduser().absolute() if path else None
+    layers = Layers(SETTINGS, flags, environ, config)
     read = {setting.key: layers.get(setting.key) for setting in NODE_SETTINGS}
     given = {key: value for key, value in read.items() if value is not None}
 
@@ -223,7 +237,7 @@ def load_node_settings(
     given.setdefault("expect", given["replication"])
     given.setdefault("zone", name)
     given.setdefault("weight", 1)
-    return NodeSettings(**given, config=layers.config, warnings=_warnings(given))
+    return NodeSettings(**given, config=config, warnings=_warnings(given))
 
 
 def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
@@ -244,14 +258,14 @@ def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _host_name(layers: _Layers) -> str:
+def _host_name(layers: Layers) -> str:
     try:
         return parsing.name(socket.gethostname())
     except ValueError as error:
         raise layers.refuse("name", f"the host's name does not do ({error}); give one with --name") from None
 
 
-def _default_peer(http: str, layers: _Layers) -> str:
+def _default_peer(http: str, layers: Layers) -> str:
     host, port = host_port(http)
     if port + PEER_PORT_OFFSET > parsing.MAX_PORT:
         raise layers.refuse(

@@ -1,0 +1,137 @@
+"""Commands that look inside a running cluster: they print what `/v1/cluster…` of any node says."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from ringkeep.cli import options, remote
+from ringkeep.cli.output import show_json, show_table
+
+CLUSTER = "/v1/cluster"
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog=options.examples("ringkeep status", "ringkeep status --json"))(status)
+    app.command(epilog=options.examples("ringkeep members", "ringkeep members --json"))(members)
+    app.command(epilog=options.examples("ringkeep partitions", "ringkeep partitions --json"))(partitions)
+    app.command(epilog=options.examples("ringkeep ring", "ringkeep ring --json"))(ring)
+    app.command(epilog=options.examples("ringkeep where hello", "ringkeep where hello --json"))(where)
+
+
+def status(
+    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+) -> None:
+    """Show the cluster's health and its members."""
+    cluster = remote.get_json(endpoint, CLUSTER, timeout)
+    if as_json:
+        show_json(cluster)
+        return
+    print(
+        f"cluster {_text(cluster, 'cluster')} ({_text(cluster, 'cluster_id')}): {_text(cluster, 'health')}\n"
+        f"map {_text(cluster, 'map_version')}, controller {_text(cluster, 'controller')}, "
+        f"ZooKeeper {_text(cluster, 'zookeeper')}"
+    )
+    _show_members(cluster)
+
+
+def members(
+    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+) -> None:
+    """Show the members of the cluster."""
+    cluster = remote.get_json(endpoint, CLUSTER, timeout)
+    if as_json:
+        show_json(_items(cluster, "members"))
+    else:
+        _show_members(cluster)
+
+
+def partitions(
+    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+) -> None:
+    """Show every partition: its epoch, primary, replicas and state."""
+    answer = remote.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
+    if as_json:
+        show_json(answer)
+        return
+    headers = ("PARTITION", "EPOCH", "PRIMARY", "VOTERS", "LEAVING", "LEARNERS", "COMMIT", "STATE")
+    fields = ("partition", "epoch", "primary", "voters", "old_voters", "learners", "commit", "state")
+    show_table(headers, [[_cell(part.get(name)) for name in fields] for part in _items(answer, "partitions")])
+
+
+def ring(
+    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+) -> None:
+    """Show how the ring is shared out: which partitions each member leads."""
+    answer = remote.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
+    led: dict[str, list[int]] = {}
+    held: dict[str, int] = {}
+    for part in _items(answer, "partitions"):
+        led.setdefault(part.get("primary") or "", []).append(int(part["partition"]))
+        for voter in part.get("voters") or ():
+            held[voter] = held.get(voter, 0) + 1
+    names = sorted(set(held) | set(led) - {""})
+    if as_json:
+        rows = [{"name": name, "replicas": held.get(name, 0), "leads": led.get(name, [])} for name in names]
+        show_json({"members": rows, "without_primary": led.get("", [])})
+        return
+    table = [
+        [name, str(len(led.get(name, []))), str(held.get(name, 0)), _ranges(led.get(name, []))]
+        for name in names
+    ]
+    if "" in led:
+        table.append(["(no primary)", str(len(led[""])), "–", _ranges(led[""])])
+    show_table(("NAME", "PRIMARIES", "REPLICAS", "LEADS PARTITIONS"), table)
+
+
+def where(
+    key: options.Key,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Show which nodes hold a key, whether or not there is such a key."""
+    answer = remote.get_json(endpoint, f"{CLUSTER}/where", timeout, key=os.fsencode(key))
+    if as_json:
+        show_json(answer)
+    else:
+        fields = ("slot", "partition", "primary", "replicas")
+        show_table(tuple(name.upper() for name in fields), [[_cell(answer.get(name)) for name in fields]])
+
+
+def _show_members(cluster: Mapping[str, Any]) -> None:
+    fields = ("name", "http", "peer", "zone", "weight", "state", "primaries", "replicas", "version")
+    rows = [[_cell(member.get(name)) for name in fields] for member in _items(cluster, "members")]
+    show_table(tuple(name.upper() for name in fields), rows)
+
+
+def _items(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = answer.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+
+
+def _text(answer: Mapping[str, Any], name: str) -> str:
+    return _cell(answer.get(name))
+
+
+def _cell(value: object) -> str:
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
+    return str(value)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Return ascending numbers with runs written as "3-7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,231 @@
+"""One request to a cluster through whichever of several endpoints answers.
+
+A request is tried on one endpoint after the other until its deadline. A write carries the same
+Idempotency-Key each time, so that a retry of one that may have been applied changes nothing.
+"""
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import quote, quote_from_bytes
+
+from ringkeep.cli.failure import FAILED, NOT_FOUND, UNAVAILABLE, USAGE, Failure
+from ringkeep.parsing import address, host_port
+
+DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"
+ENDPOINTS_VARIABLE: Final = "RINGKEEP_ENDPOINTS"
+MAX_TIMEOUT_MS: Final = 30_000
+CONNECT_S: Final = 1.0  # a host that is gone must not use up the deadline
+REPLY_GRACE_S: Final = 1.0  # how long past its deadline a node's own "too late" is waited for
+FIRST_PAUSE_S: Final = 0.05
+LAST_PAUSE_S: Final = 0.5
+TRY_ELSEWHERE: Final = frozenset({429, 503})
+UNKNOWN: Final = 504
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a node answered. `etag` is the version, None where there is none."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def version(self) -> int | None:
+        """The key's version as the ETag gives it."""
+        digits = self.headers.get("etag", "").strip('"')
+        return int(digits) if digits.isdecimal() else None
+
+    def json(self) -> object:
+        """Return the decoded body. Raises Failure if a node of ours would not have sent it."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise Failure(f"the answer is not JSON (HTTP {self.status}): is this a Ringkeep node?") from None
+
+
+@dataclass(slots=True)
+class Request:
+    """A request with its deadline. `target` begins with "/" and is percent-encoded.
+
+    `tell_deadline`: whether the route takes `?timeout`, as those of the data do.
+    """
+
+    method: str
+    target: str
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    timeout_ms: int = 5_000
+    is_write: bool = False
+    tell_deadline: bool = False
+
+    def within(self, budget_s: float) -> str:
+        """Return the target that tells the node how long it has."""
+        if not self.tell_deadline:
+            return self.target
+        milliseconds = max(1, int(budget_s * 1_000))
+        return f"{self.target}{'&' if '?' in self.target else '?'}timeout={milliseconds}ms"
+
+
+def endpoints_of(option: str | None) -> list[str]:
+    """Return "HOST:PORT" of each endpoint: the option, else the environment, else the default."""
+    source, text = "--endpoint", option
+    if text is None:
+        source, text = ENDPOINTS_VARIABLE, os.environ.get(ENDPOINTS_VARIABLE) or DEFAULT_ENDPOINT
+    found = []
+    for part in text.split(","):
+        url = part.strip()
+        scheme, separator, rest = url.rpartition("://")
+        if separator and scheme.lower() != "http":
+            raise Failure(f"{source}: '{url}' is not an http:// URL; write it like {DEFAULT_ENDPOINT}", USAGE)
+        try:
+            found.append(address(rest.removesuffix("/")))
+        except ValueError as error:
+            raise Failure(f"{source}: {error}", USAGE) from None
+    return list(dict.fromkeys(found))
+
+
+def timeout_ms_of(text: str) -> int:
+    """Read "2s" or "500ms", at most 30 s."""
+    match = re.fullmatch(r"([0-9]{1,6})(ms|s)", text)
+    milliseconds = int(match[1]) * (1 if match[2] == "ms" else 1_000) if match else 0
+    if not 1 <= milliseconds <= MAX_TIMEOUT_MS:
+        raise Failure(f"--timeout: '{text}' does not do; write it like 500ms or 5s, at most 30s", USAGE)
+    return milliseconds
+
+
+def path_of(key: bytes) -> str:
+    """Return the path of one key: every byte but letters, digits and `-._~` percent-encoded."""
+    return f"/v1/kv/{quote_from_bytes(key, safe='')}"
+
+
+def send(endpoints: list[str], request: Request) -> Answer:
+    """Send it until a node gives an answer that another node would not better. Raises Failure (4)."""
+    attempt = _Attempts(endpoints, request)
+    answer = attempt.run()
+    if answer is None:
+        raise Failure(attempt.verdict(), UNAVAILABLE)
+    return answer
+
+
+class _Attempts:
+    """The attempts of one request, and what they leave open."""
+
+    def __init__(self, endpoints: list[str], request: Request) -> None:
+        self._endpoints = endpoints
+        self._request = request
+        self._deadline = time.monotonic() + request.timeout_ms / 1_000
+        self._last = "no answer in time"
+        self._maybe_applied = False
+
+    def run(self) -> Answer | None:
+        """Go round the endpoints until the deadline; None if none of them could serve it."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            answered = False
+            for position, endpoint in enumerate(self._endpoints):
+                left_s = self._deadline - time.monotonic()
+                if left_s <= 0:
+                    return None
+                # An endpoint that hangs gets its share of the time, so that the next has a chance.
+                answer = self._try(endpoint, left_s / (len(self._endpoints) - position))
+                answered = answered or answer is not None
+                if answer is not None and answer.status == UNKNOWN:
+                    self._maybe_applied = self._maybe_applied or self._request.is_write
+                elif answer is not None and answer.status not in TRY_ELSEWHERE:
+                    return answer
+            if not answered and not self._maybe_applied:
+                return None  # nobody is there: waiting would only hide it
+            time.sleep(max(0.0, min(pause_s, self._deadline - time.monotonic())))
+            pause_s = min(pause_s * 2, LAST_PAUSE_S)
+
+    def verdict(self) -> str:
+        """Say what became of the request that got no answer to keep."""
+        if not self._request.is_write:
+            return self._last
+        if self._maybe_applied:
+            return f"{self._last} (outcome unknown: the write may have been applied)"
+        return f"{self._last} (not applied)"
+
+    def _try(self, endpoint: str, budget_s: float) -> Answer | None:
+        from http.client import HTTPConnection, HTTPException  # a third of the start of `ringkeep --help`
+
+        host, port = host_port(endpoint)
+        connection = HTTPConnection(host, port, timeout=min(CONNECT_S, budget_s))
+        sent = False
+        try:
+            connection.connect()
+            connection.sock.settimeout(budget_s + REPLY_GRACE_S)
+            sent = True
+            request = self._request
+            connection.request(
+                request.method, request.within(budget_s), request.body or None, request.headers
+            )
+            response = connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            answer = Answer(response.status, headers, response.read())
+        except (OSError, HTTPException) as error:
+            self._last = f"http://{endpoint}: {_reason(error)}"
+            self._maybe_applied = self._maybe_applied or (sent and self._request.is_write)
+            return None
+        finally:
+            connection.close()
+        if answer.status >= 400:
+            self._last = f"http://{endpoint}: {problem_of(answer)}"
+        return answer
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; is a node running there? (ringkeep up)"
+    if isinstance(error, socket.gaierror):
+        return "there is no host of that name"
+    if isinstance(error, OSError):
+        return error.strerror or str(error) or type(error).__name__
+    return f"the connection broke, or this is no HTTP server ({type(error).__name__})"
+
+
+def problem_of(answer: Answer) -> str:
+    """Return an error answer in one line."""
+    try:
+        problem = json.loads(answer.body)
+        title, detail = problem.get("title"), problem.get("detail") or problem.get("error")
+    except (ValueError, AttributeError):
+        title, detail = None, None
+    said = ": ".join(str(part) for part in (title, detail) if part)
+    return " ".join(said.split()) or f"HTTP {answer.status}"
+
+
+def refuse(answer: Answer, is_write: bool) -> Failure:
+    """Return the Failure for an answer that is an error, with the outcome of a write."""
+    try:
+        outcome = json.loads(answer.body).get("outcome")
+    except (ValueError, AttributeError):
+        outcome = None
+    known = {
+        "not-applied": " (not applied)",
+        "unknown": " (outcome unknown: the write may have been applied)",
+    }
+    exit_code = NOT_FOUND if answer.status == 404 else FAILED
+    return Failure(problem_of(answer) + (known.get(str(outcome), "") if is_write else ""), exit_code)
+
+
+def get_json(endpoint: str | None, path: str, timeout: str, **query: bytes) -> dict[str, object]:
+    """GET a JSON object from any endpoint. Raises Failure."""
+    pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
+    request = Request("GET", path + ("?" + pairs if pairs else ""), timeout_ms=timeout_ms_of(timeout))
+    answer = send(endpoints_of(endpoint), request)
+    if answer.status != 200:
+        raise refuse(answer, is_write=False)
+    decoded = answer.json()
+    if not isinstance(decoded, dict):
+        raise Failure("the answer is not a JSON object: is this a Ringkeep node?")
+    return decoded

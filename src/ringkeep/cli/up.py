@@ -1,0 +1,157 @@
+"""`ringkeep up`: a whole cluster on this machine, in the foreground.
+
+This module reads and checks what it is told; `local_cluster` starts, watches and stops the processes.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from ringkeep import parsing
+from ringkeep.cli import options
+from ringkeep.cli.failure import REFUSED, Failure
+from ringkeep.core import limits
+from ringkeep.settings import (
+    DEFAULT_CLUSTER,
+    DEFAULT_DATA,
+    PEER_PORT_OFFSET,
+    SETTINGS,
+    Layers,
+    Setting,
+    SettingsError,
+)
+
+PORTS_APART: Final = 10
+MAX_NODES: Final = 100
+RECORD: Final = "cluster.json"
+"""What the cluster in a directory was formed with, for the next `up` on it."""
+
+RECORDED: Final = ("cluster", "replication", "partitions", "nodes")
+
+UP_SETTINGS: Final[Mapping[str, Setting]] = {
+    setting.key: setting
+    for setting in (
+        Setting(
+            "nodes", "N", parsing.whole(1, MAX_NODES), "How many nodes [default: 5, or as many as before]."
+        ),
+        SETTINGS["replication"],
+        SETTINGS["partitions"],
+        Setting(
+            "base-port",
+            "PORT",
+            parsing.whole(1, parsing.MAX_PORT),
+            "HTTP port of the first node, the others "
+            f"{PORTS_APART} apart; peer ports are {PEER_PORT_OFFSET} higher [default: 8000].",
+        ),
+        Setting("data", "DIR", parsing.directory, f"Kept between runs [default: ./{DEFAULT_DATA}]."),
+        Setting(
+            "zookeeper", "HOSTS", parsing.zookeeper, "A ZooKeeper that runs already [default: start one]."
+        ),
+        SETTINGS["cluster"],
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UpSettings:
+    """A local cluster. `zookeeper` is None where one has to be started."""
+
+    data: Path
+    nodes: int = 5
+    replication: int = limits.REPLICATION
+    partitions: int = limits.PARTITIONS
+    base_port: int = 8_000
+    zookeeper: str | None = None
+    cluster: str = DEFAULT_CLUSTER
+
+    def http_port(self, position: int) -> int:
+        """Return the HTTP port of the node at this position, counted from 0."""
+        return self.base_port + PORTS_APART * position
+
+    def remember(self) -> None:
+        """Write down what the cluster was formed with. Called once it is formed."""
+        formed = {
+            "format": 1,
+            "cluster": self.cluster,
+            "replication": self.replication,
+            "partitions": self.partitions,
+            "nodes": max(self.nodes, _recorded(self.data).get("nodes", 0)),
+        }
+        new = self.data / f"{RECORD}.new"
+        new.write_text(json.dumps(formed, indent=2) + "\n", encoding="utf-8")
+        new.replace(self.data / RECORD)
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(
+        epilog=options.examples("ringkeep up", "ringkeep up --nodes 3 --base-port 9000 --data /tmp/try")
+    )(up)
+
+
+def _option(key: str) -> Any:
+    setting = UP_SETTINGS[key]
+    return typer.Option(f"--{setting.flag}", metavar=setting.metavar, help=setting.help, show_default=False)
+
+
+def up(
+    nodes: Annotated[str | None, _option("nodes")] = None,
+    replication: Annotated[str | None, _option("replication")] = None,
+    partitions: Annotated[str | None, _option("partitions")] = None,
+    base_port: Annotated[str | None, _option("base_port")] = None,
+    data: Annotated[str | None, _option("data")] = None,
+    zookeeper: Annotated[str | None, _option("zookeeper")] = None,
+    cluster: Annotated[str | None, _option("cluster")] = None,
+) -> None:
+    """Run a cluster on this machine in the foreground: ZooKeeper and every node as a process of its own.
+
+    Waits until all nodes are ready. Ctrl-C or SIGTERM stops everything, a second one at once. The data stays,
+    and the next `ringkeep up` on the same directory goes on with it.
+    """
+    settings = load_up_settings(locals(), os.environ)
+    from ringkeep.cli.local_cluster import run_up
+
+    raise typer.Exit(run_up(settings))
+
+
+def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> UpSettings:
+    """Return what `up` is told: flags over environment over what the directory's cluster has over defaults.
+
+    Raises SettingsError; Failure (78) if the cluster in the directory was formed otherwise.
+    """
+    layers = Layers(UP_SETTINGS, flags, environ)
+    read = {key: layers.get(key) for key in UP_SETTINGS}
+    given = {key: value for key, value in read.items() if value is not None}
+    data = given.setdefault("data", Path(DEFAULT_DATA).absolute())
+    recorded = _recorded(data)
+    for key in ("partitions", "replication", "cluster"):
+        if key in given and key in recorded and given[key] != recorded[key]:
+            raise Failure(
+                f"--{key} {given[key]} is refused: the cluster in {data} was formed with {recorded[key]}, "
+                f"which never changes; leave --{key} out, or choose another --data directory",
+                REFUSED,
+            )
+    settings = UpSettings(**(recorded | given))
+    if settings.http_port(settings.nodes - 1) + PEER_PORT_OFFSET > parsing.MAX_PORT:
+        raise layers.refuse(
+            "base_port", f"{settings.nodes} nodes do not fit between it and 65535; give a lower one"
+        )
+    return settings
+
+
+def _recorded(data: Path) -> dict[str, Any]:
+    """Return what an earlier `up` wrote down, {} if there was none."""
+    try:
+        content = json.loads((data / RECORD).read_text(encoding="utf-8"))
+        return {key: UP_SETTINGS[key].parse(str(content[key])) for key in RECORDED}
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{data / RECORD}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{data / RECORD} was changed or damaged ({error}); remove it") from None
