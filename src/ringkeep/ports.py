@@ -67,7 +67,7 @@ class NetworkEvents(Protocol):
     """What a network gives back, always on the loop and never from within a call to the port."""
 
     def peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
-        """The link *to* that peer is open: what is sent from now on may arrive. Never twice in a row."""
+        """The link *to* that peer is open: what is sent from now on may arrive."""
         ...
 
     def peer_down(self, peer: NodeId, refused: bool) -> None:

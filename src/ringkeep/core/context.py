@@ -1,0 +1,152 @@
+"""What the parts of one node's core share: who it is, what time it is, and the turn's effects being gathered.
+
+A turn begins with events and ends with `Effects`. Within it, data written by the turn itself is visible
+through `get`, though the shell has not written it yet.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.effects import Effects, Family
+from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
+from ringkeep.core.types import Incarnation, Index, Millis, NodeId
+
+if TYPE_CHECKING:
+    from ringkeep.core.execute import Call
+    from ringkeep.core.primary import Primary
+
+_MISSING: Final = object()
+
+
+class Frozen(Protocol):
+    """A frozen view of the data family, as `ports.Snapshot`."""
+
+    def scan(self, begin: bytes, end: bytes, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """The reading half of the engine: applied state, synchronously, no side effects."""
+
+    def get(self, family: Family, key: bytes) -> bytes | None: ...
+
+    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
+
+    def snapshot(self) -> Frozen: ...
+
+
+class Parts(Protocol):
+    """What one part of the node's core asks of another; the node connects them."""
+
+    def on_reply(self, reply: Reply) -> None:
+        """A request that this node coordinates was answered by a primary."""
+
+    def on_forward(self, peer: NodeId, message: Forward) -> None:
+        """A coordinator (this node too) sends a request to this node as its primary."""
+
+    def on_stale_read(self, peer: NodeId, message: StaleRead) -> None:
+        """A coordinator (this node too) reads from the replica here."""
+
+    def execute(self, primary: "Primary", call: "Call") -> None:
+        """Run a request at a primary of this node, or park it."""
+
+    def confirm_read(
+        self, primary: "Primary", call: "Call", result: tuple[int, int] | None, evidence: Index
+    ) -> None:
+        """Answer with `result`, or the record if None, once confirmed and once `evidence` is committed."""
+
+    def drop_reads(self, primary: "Primary") -> None:
+        """Send back every read that waits for a primary that was deposed."""
+
+    def snapshot_wanted(self, primary: "Primary", peer: NodeId) -> None:
+        """The log no longer reaches back to this peer."""
+
+
+class Durable:
+    """What waits for this turn's batch to be durable.
+
+    `acks`: per peer, flat triples for Acks. `own`: per primary, its own log's end. `calls`: everything rarer.
+    """
+
+    __slots__ = ("acks", "calls", "own")
+
+    def __init__(self) -> None:
+        self.acks: dict[NodeId, list[int]] = {}
+        self.own: dict[Primary, int] = {}
+        self.calls: list[Callable[[], None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.acks or self.own or self.calls)
+
+
+class Context:
+    """One node's shared state. `links` holds the incarnation at the other end of each live outgoing link."""
+
+    def __init__(self, me: NodeId, incarnation: Incarnation, reader: Reader) -> None:
+        self.me = me
+        self.incarnation = incarnation
+        self.reader = reader
+        self.now: Millis = 0
+        self.cluster_map: ClusterMap | None = None
+        self.links: dict[NodeId, Incarnation] = {}
+        self.effects = Effects()
+        self.durable = Durable()
+        self.stirred: dict[Primary, None] = {}
+        self.counters: dict[str, int] = {}
+        self.parts: Parts
+        self.damaged = False
+        self.draining = False
+        self.refuse_writes: tuple[int, str] | None = None
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the data row as it is after everything applied so far, this turn included."""
+        found = self.effects.batch.data.get(key, _MISSING)
+        if found is _MISSING:
+            return self.reader.get(Family.DATA, key)
+        return found  # type: ignore[return-value]  # the sentinel is excluded above
+
+    def send(self, peer: NodeId, message: Message) -> None:
+        """Add a message to the frame that leaves for `peer` at the end of this turn."""
+        queue = self.effects.sends.get(peer)
+        if queue is None:
+            self.effects.sends[peer] = [message]
+        else:
+            queue.append(message)
+
+    def reply(self, peer: NodeId, reply: Reply) -> None:
+        """Answer a coordinator: another node, or this one."""
+        if peer == self.me:
+            self.parts.on_reply(reply)
+        else:
+            self.send(peer, reply)
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count an event by name: rare paths must be shown to be taken, and metrics read the same numbers."""
+        self.counters[name] = self.counters.get(name, 0) + by
+
+    def alarm(self, text: str) -> None:
+        """Say something to the operator."""
+        self.effects.alarms.append(text)
+
+    def begin(self, now: Millis) -> None:
+        """Start a turn: nothing is gathered yet."""
+        assert now >= self.now, "the clock is monotonic"
+        self.now = now
+
+    def end(self) -> tuple[Effects, Durable]:
+        """Finish a turn: hand over what was gathered, and start anew."""
+        effects, durable = self.effects, self.durable
+        effects.sync = bool(durable)
+        self.effects, self.durable = Effects(), Durable()
+        return effects, durable
+
+    def settle(self, durable: Durable) -> None:
+        """Carry out what waited for a batch that is durable now."""
+        for peer, items in durable.acks.items():
+            self.send(peer, Acks(items))
+        for primary, index in durable.own.items():
+            primary.on_own_durable(index)
+        for call in durable.calls:
+            call()

@@ -1,0 +1,124 @@
+"""Who answers whom: heartbeats, suspicions, and what the others report of theirs.
+
+Suspicion decides only *when* something is tried; nothing that is safe depends on it.
+"""
+
+from dataclasses import dataclass, field
+
+from ringkeep.core import limits
+from ringkeep.core.context import Context
+from ringkeep.core.messages import Heartbeat
+from ringkeep.core.types import MapVersion, Millis, NodeId
+
+
+@dataclass(slots=True)
+class PeerHealth:
+    """What this node knows of another. `echoed`: when the newest probe that it has echoed was sent."""
+
+    heard: Millis
+    echoed: Millis
+    refused: bool = False
+    probe: int = 0  # newest probe of theirs
+    beat: Heartbeat | None = None
+    links: int = 0  # how often our link to them was made
+
+
+@dataclass(slots=True)
+class Detector:
+    """The failure detector of one node."""
+
+    context: Context
+    peers: dict[NodeId, PeerHealth] = field(default_factory=dict)
+    _probe: int = 0
+    _sent: dict[int, Millis] = field(default_factory=dict)
+    _next_beat: Millis = 0
+    _said: tuple[NodeId, ...] = ()
+
+    def set_peers(self, wanted: list[NodeId]) -> None:
+        """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""
+        now = self.context.now
+        self.peers = {peer: self.peers.get(peer) or PeerHealth(now, now) for peer in sorted(wanted)}
+
+    def on_up(self, peer: NodeId) -> None:
+        """Our link to a peer stands: it is a live process."""
+        health = self.peers.get(peer)
+        if health is not None:
+            health.refused = False
+            health.links += 1
+            health.heard = health.echoed = self.context.now
+            self._next_beat = self.context.now
+
+    def on_down(self, peer: NodeId, refused: bool) -> None:
+        """Our link to a peer is gone; `refused`: nobody listens there, which is suspicion at once."""
+        health = self.peers.get(peer)
+        if health is not None and refused:
+            health.refused = True
+
+    def on_heartbeat(self, peer: NodeId, beat: Heartbeat) -> bool:
+        """Note that the path works, this way, and the other way too if it echoes a recent probe.
+
+        Tell whether the peer has a new link to us since its last heartbeat: answers of its may be lost.
+        """
+        health = self.peers.get(peer)
+        if health is None:
+            return False
+        relinked = health.beat is not None and health.beat.link != beat.link
+        health.heard = self.context.now
+        health.beat = beat
+        health.probe = max(beat.probe, 0)
+        sent = self._sent.get(beat.echo)
+        if sent is not None and sent > health.echoed:
+            health.echoed = sent
+        return relinked
+
+    def sent_at(self, probe: int) -> Millis | None:
+        """Return when a probe of ours was sent, for as long as it is remembered."""
+        return self._sent.get(probe)
+
+    def suspects(self, peer: NodeId) -> bool:
+        """Tell whether a node seems dead or cut off from here: it refuses, is silent, or does not hear us."""
+        if peer == self.context.me:
+            return False
+        health = self.peers.get(peer)
+        if health is None or health.refused:
+            return True
+        return self.context.now - min(health.heard, health.echoed) > limits.SUSPECT_AFTER_MS
+
+    def suspected(self) -> list[NodeId]:
+        """Return every suspected node, in order."""
+        return [peer for peer in self.peers if self.suspects(peer)]
+
+    def reported_by(self, reporter: NodeId) -> list[NodeId] | None:
+        """Return whom a node suspects by its own word; None if it does not answer itself."""
+        if reporter == self.context.me:
+            return self.suspected()
+        health = self.peers.get(reporter)
+        if health is None or health.beat is None or self.suspects(reporter):
+            return None
+        return health.beat.suspects
+
+    def beat_of(self, peer: NodeId) -> Heartbeat | None:
+        """Return the newest heartbeat of a node that answers; None for any other."""
+        health = self.peers.get(peer)
+        return None if health is None or self.suspects(peer) else health.beat
+
+    def on_tick(self, map_version: MapVersion, map_digest: int, draining: bool, ready: bool) -> bool:
+        """Send heartbeats when they are due, or a suspicion has changed; tell whether they were sent."""
+        now = self.context.now
+        suspects = self.suspected()
+        if now < self._next_beat and tuple(suspects) == self._said:
+            return False
+        self._next_beat = now + limits.HEARTBEAT_MS
+        self._said = tuple(suspects)
+        self._probe += 1
+        self._sent[self._probe] = now
+        while len(self._sent) > 4 * limits.SUSPECT_AFTER_MS // limits.HEARTBEAT_MS:
+            del self._sent[next(iter(self._sent))]
+        for peer, health in self.peers.items():
+            if peer in self.context.links:
+                beat = Heartbeat(
+                    map_version, map_digest, health.links, self._probe, health.probe, suspects,
+                    draining, ready, self.context.damaged,
+                )  # fmt: skip
+                self.context.send(peer, beat)
+        return True

@@ -1,0 +1,152 @@
+"""Which message goes to which part. One method per message, found by its type."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ringkeep.core import messages as m
+from ringkeep.core.snapshots import on_offer
+from ringkeep.core.types import Incarnation, NodeId
+
+if TYPE_CHECKING:
+    from ringkeep.core.node import Node
+
+Handler = Callable[[NodeId, Incarnation, Any], None]
+
+
+class Dispatch:
+    """Delivers messages to one node's parts. Only an undamaged replica answers Promise, Ack, Confirmed."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+        self._context = node.context
+        self._replicas = node.replicas
+        self._handlers: dict[type, Handler] = {
+            m.Append: self._append,
+            m.Acks: self._acks,
+            m.Commits: self._commits,
+            m.Confirm: self._confirm,
+            m.Confirmed: lambda peer, _, message: node.reads.on_confirmed(peer, message),
+            m.Forward: lambda peer, _, message: node.on_forward(peer, message),
+            m.Reply: lambda _, __, message: node.coordinator.on_reply(message),
+            m.StaleRead: lambda peer, _, message: node.stale.on_read(peer, message),
+            m.Prepare: self._prepare,
+            m.Promise: self._promise,
+            m.Refuse: self._refuse,
+            m.Fetch: self._fetch,
+            m.Entries: self._entries,
+            m.SnapshotOffer: self._offer,
+            m.SnapshotPull: self._pull,
+            m.SnapshotChunk: self._chunk,
+            m.Heartbeat: self._heartbeat,
+            m.Report: lambda _, __, message: node.on_report(message),
+            m.MapPush: lambda _, __, message: self._map(message),
+        }
+
+    def deliver(self, peer: NodeId, incarnation: Incarnation, messages: list[m.Message]) -> None:
+        """Hand one frame's messages over, in order. Before there is a map, only nodes talk of themselves."""
+        has_map = self._context.cluster_map is not None
+        for message in messages:
+            kind = type(message)
+            if has_map or kind is m.Heartbeat or kind is m.MapPush:
+                self._handlers[kind](peer, incarnation, message)
+                has_map = has_map or self._context.cluster_map is not None
+
+    def _append(self, peer: NodeId, incarnation: Incarnation, message: m.Append) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and not self._context.damaged:
+            replica.on_append(peer, incarnation, message)
+
+    def _acks(self, peer: NodeId, _: Incarnation, message: m.Acks) -> None:
+        items, replicas = message.items, self._replicas
+        for at in range(0, len(items), 3):
+            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
+            primary = replica.primary if replica is not None else None
+            if primary is not None and primary.epoch == items[at + 1]:
+                primary.on_ack(peer, items[at + 2])
+
+    def _commits(self, peer: NodeId, _: Incarnation, message: m.Commits) -> None:
+        items, replicas = message.items, self._replicas
+        for at in range(0, len(items), 3):
+            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
+            if replica is not None and (replica.promised.epoch, replica.promised.node) == (
+                items[at + 1],
+                peer,
+            ):
+                replica.learn_commit(items[at + 2])
+                if message.probe:
+                    self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
+
+    def _confirm(self, peer: NodeId, incarnation: Incarnation, message: m.Confirm) -> None:
+        if self._context.damaged:
+            return
+        items, replicas = message.items, self._replicas
+        echoed: list[int] = []
+        for at in range(0, len(items), 2):
+            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
+            if replica is not None and replica.promised.epoch <= items[at + 1]:
+                echoed += items[at : at + 2]
+        if echoed:
+            self._context.send(peer, m.Confirmed(message.round, echoed))
+
+    def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and not self._context.damaged:
+            replica.on_prepare(peer, incarnation, message)
+
+    def _promise(self, peer: NodeId, _: Incarnation, message: m.Promise) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and replica.primary is not None:
+            replica.primary.on_promise(peer, message)
+
+    def _refuse(self, peer: NodeId, _: Incarnation, message: m.Refuse) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and replica.primary is not None:
+            replica.primary.on_refused(peer, message.epoch, message.promised)
+
+    def _fetch(self, peer: NodeId, _: Incarnation, message: m.Fetch) -> None:
+        """Serve a new primary's question, only while it is the one that is followed here."""
+        replica = self._replicas.get(message.partition)
+        if replica is None or (replica.promised.epoch, replica.promised.node) != (message.epoch, peer):
+            return
+        answer = replica.entries_after(message.after)
+        if answer is not None:
+            self._context.send(peer, answer)
+        else:
+            self._node.senders.want(replica, peer, message.epoch)
+
+    def _entries(self, peer: NodeId, _: Incarnation, message: m.Entries) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and replica.primary is not None:
+            replica.primary.on_entries(peer, message)
+
+    def _offer(self, peer: NodeId, _: Incarnation, message: m.SnapshotOffer) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and not self._context.damaged:
+            on_offer(replica, peer, message)
+
+    def _pull(self, peer: NodeId, _: Incarnation, message: m.SnapshotPull) -> None:
+        installed = self._node.senders.on_pull(peer, message)
+        replica = self._replicas.get(message.partition)
+        if installed and replica is not None and replica.primary is not None:
+            if replica.primary.epoch == message.epoch and peer in replica.primary.peers:
+                replica.primary.prepare(peer)
+
+    def _chunk(self, peer: NodeId, _: Incarnation, message: m.SnapshotChunk) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is not None and replica.staging is not None and replica.staging.peer == peer:
+            replica.staging.on_chunk(message)
+
+    def _heartbeat(self, peer: NodeId, _: Incarnation, message: m.Heartbeat) -> None:
+        detector, context = self._node.detector, self._context
+        before = detector.beat_of(peer)
+        relinked = detector.on_heartbeat(peer, message)
+        if before is None or before.suspects != message.suspects:
+            self._node.steward.look_again()
+        if relinked and context.cluster_map is not None:
+            self._node.coordinator.on_link(peer)
+        self._node.push_map_if_older(peer, message.map_version)
+
+    def _map(self, message: m.MapPush) -> None:
+        current = self._context.cluster_map
+        if current is None or message.version > current.version:
+            self._node.take_map(message.payload)

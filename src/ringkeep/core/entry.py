@@ -1,0 +1,164 @@
+"""Log entries and records as bytes: encoded once by the primary, then sent, stored and applied as they are.
+
+An entry says what *did* happen: the primary has evaluated every condition before it appends, so applying is
+a pure function of the entry. The layout leaves room for entries with several operations (another kind) and
+for expiry (a flag); `docs/storage.md` shows it byte by byte.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from ringkeep.core.types import Epoch, Index, Millis
+
+FORMAT: Final = 1
+_HEADER: Final = struct.Struct("!BBHQQQ20sQQ")
+_BODY: Final = struct.Struct("!HBBQ")
+_IDEMPOTENCY: Final = struct.Struct("!16sQ")
+_EPOCH: Final = struct.Struct("!Q")
+_RECORD: Final = struct.Struct("!BQB")
+_EPOCH_AT: Final = 4
+_TIME_AT: Final = 20
+HEADER_BYTES: Final = _HEADER.size
+NO_ORIGIN: Final = bytes(20)
+
+
+class EntryKind(IntEnum):
+    """What an entry does when it is applied."""
+
+    NOOP = 0  # first of an epoch, or a barrier
+    PUT = 1
+    DELETE = 2
+    OUTCOME = 3  # changes no record: keeps the result of a request with an idempotency key
+
+
+@dataclass(slots=True)
+class Entry:
+    """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
+
+    `tail` is content type and value as a record holds them: u8 length, content type, value.
+    `horizon` is the log time before which idempotency rows are forgotten (0 without an idempotency key).
+    """
+
+    kind: int
+    epoch: Epoch
+    index: Index
+    log_time: Millis
+    origin: bytes
+    counter: int
+    low: int
+    key: bytes = b""
+    status: int = 0
+    version: int = 0
+    idempotency: bytes = b""
+    fingerprint: bytes = b""
+    horizon: Millis = 0
+    tail: bytes = b"\0"
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the entry's bytes. Cost: one copy of the value."""
+    header = _HEADER.pack(
+        FORMAT,
+        entry.kind,
+        0,
+        entry.epoch,
+        entry.index,
+        entry.log_time,
+        entry.origin,
+        entry.counter,
+        entry.low,
+    )
+    if entry.kind == EntryKind.NOOP:
+        return header
+    body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, entry.version)
+    if not entry.idempotency:
+        return b"".join((header, body, entry.key, entry.tail))
+    extra = _IDEMPOTENCY.pack(entry.fingerprint, entry.horizon)
+    return b"".join((header, body, entry.key, entry.idempotency, extra, entry.tail))
+
+
+def decode(data: bytes) -> Entry:
+    """Return the entry of these bytes. Raises ValueError for bytes that are no entry of a known format."""
+    try:
+        form, kind, _, epoch, index, log_time, origin, counter, low = _HEADER.unpack_from(data)
+        if form != FORMAT:
+            raise ValueError(f"log entry of format {form}: written by a newer version")
+        if kind == EntryKind.NOOP:
+            return Entry(kind, epoch, index, log_time, origin, counter, low)
+        key_bytes, idempotency_bytes, status, version = _BODY.unpack_from(data, HEADER_BYTES)
+        at = HEADER_BYTES + _BODY.size
+        key = data[at : at + key_bytes]
+        at += key_bytes
+        if not idempotency_bytes:
+            return Entry(
+                kind,
+                epoch,
+                index,
+                log_time,
+                origin,
+                counter,
+                low,
+                key,
+                status,
+                version,
+                b"",
+                b"",
+                0,
+                data[at:],
+            )
+        idempotency = data[at : at + idempotency_bytes]
+        at += idempotency_bytes
+        fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
+        tail = data[at + _IDEMPOTENCY.size :]
+    except struct.error as error:
+        raise ValueError(f"log entry of {len(data)} bytes is cut short") from error
+    return Entry(
+        kind,
+        epoch,
+        index,
+        log_time,
+        origin,
+        counter,
+        low,
+        key,
+        status,
+        version,
+        idempotency,
+        fingerprint,
+        horizon,
+        tail,
+    )
+
+
+def epoch_of(data: bytes) -> Epoch:
+    """Return the epoch of an encoded entry without decoding the rest."""
+    return Epoch(_EPOCH.unpack_from(data, _EPOCH_AT)[0])
+
+
+def log_time_of(data: bytes) -> Millis:
+    """Return the log time of an encoded entry, in milliseconds."""
+    return int(_EPOCH.unpack_from(data, _TIME_AT)[0])
+
+
+def tail_of(content_type: bytes, value: bytes) -> bytes:
+    """Return content type and value as entries and records hold them."""
+    return bytes((len(content_type),)) + content_type + value
+
+
+def record_of(version: Index, tail: bytes) -> bytes:
+    """Return the record that stands under a key: format, version, content type, value."""
+    return _RECORD.pack(FORMAT, version, tail[0]) + tail[1:]
+
+
+def version_of(record: bytes) -> int:
+    """Return the version of a record."""
+    return int(_RECORD.unpack_from(record)[1])
+
+
+def read_record(record: bytes) -> tuple[int, bytes, bytes]:
+    """Return (version, content type, value) of a record."""
+    _, version, type_bytes = _RECORD.unpack_from(record)
+    at = _RECORD.size + type_bytes
+    return version, record[_RECORD.size : at], record[at:]

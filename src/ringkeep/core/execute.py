@@ -1,0 +1,179 @@
+"""What an ACTIVE primary does with a request: de-duplicate, evaluate, then append, or answer as a read.
+
+Conditions are evaluated against pending-then-committed state. An answer that writes nothing is a read: it
+waits until what it looked at is committed, and for a confirmation.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ringkeep.core import limits
+from ringkeep.core.entry import Entry, EntryKind, tail_of, version_of
+from ringkeep.core.messages import RETRY, Forward
+from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Status
+from ringkeep.core.types import Index, Millis, NodeId
+
+if TYPE_CHECKING:
+    from ringkeep.core.primary import Primary
+
+
+class Call:
+    """One copy of a request at its primary: the message, who sent it, and until when it is wanted."""
+
+    __slots__ = ("deadline", "message", "peer")
+
+    def __init__(self, peer: NodeId, message: Forward, deadline: Millis) -> None:
+        self.peer = peer
+        self.message = message
+        self.deadline = deadline
+
+
+class Pending:
+    """Appended and not applied yet, in this epoch: the newest version per key, request ids, who waits.
+
+    `versions`: key -> index of its newest pending entry, negative when that deletes it.
+    """
+
+    __slots__ = ("by_key", "calls", "ids", "size", "versions")
+
+    def __init__(self) -> None:
+        self.versions: dict[bytes, int] = {}
+        self.ids: dict[tuple[bytes, int], Index] = {}
+        self.by_key: dict[tuple[bytes, bytes], tuple[Index, bytes]] = {}
+        self.calls: dict[Index, list[Call]] = {}
+        self.size = 0
+
+    def add(self, entry: Entry, call: Call) -> None:
+        """Note an entry that was just appended for a call."""
+        index = entry.index
+        if entry.kind == EntryKind.PUT:
+            self.versions[entry.key] = index
+        elif entry.kind == EntryKind.DELETE:
+            self.versions[entry.key] = -index
+        self.ids[entry.origin, entry.counter] = index
+        if entry.idempotency:
+            self.by_key[entry.key, entry.idempotency] = (index, entry.fingerprint)
+        self.calls[index] = [call]
+        self.size += len(entry.tail)
+
+    def applied(self, entry: Entry) -> Iterator[Call]:
+        """Forget an entry that is applied now; return the calls that waited for it."""
+        index = entry.index
+        calls = self.calls.pop(index, None)
+        if calls is None:
+            return iter(())
+        self.size -= len(entry.tail)
+        del self.ids[entry.origin, entry.counter]
+        if abs(self.versions.get(entry.key, 0)) == index:
+            del self.versions[entry.key]
+        if entry.idempotency and self.by_key.get((entry.key, entry.idempotency), (0, b""))[0] == index:
+            del self.by_key[entry.key, entry.idempotency]
+        return iter(calls)
+
+
+def execute(primary: "Primary", call: Call) -> None:
+    """Execute one request at a primary that is ACTIVE and not handing over. It is answered now or later, once."""
+    message = call.message
+    if message.kind == Kind.GET:
+        primary.context.parts.confirm_read(primary, call, None, Index(0))
+        return
+    if _answer_known(primary, call):
+        return
+    refused = _admission(primary)
+    if refused is not None:
+        primary.answer(call, refused[0], detail=refused[1])
+        return
+    _evaluate(primary, call)
+
+
+def _answer_known(primary: "Primary", call: Call) -> bool:
+    """Answer a request that was appended before: under its own id, or under the client's own key."""
+    message, pending = call.message, primary.pending
+    known = primary.replica.state.sessions.find(message.origin, message.counter)
+    if known is not None:
+        primary.context.count("duplicate_answered")
+        if known[0] < 0:
+            primary.answer(call, RETRY)
+        else:
+            primary.answer(call, known[0], known[1])
+        return True
+    index = pending.ids.get((message.origin, message.counter))
+    if index is not None:
+        primary.context.count("duplicate_waits")
+        pending.calls[index].append(call)
+        return True
+    if not message.idempotency:
+        return False
+    waiting = pending.by_key.get((message.key, message.idempotency))
+    if waiting is not None:
+        index, fingerprint = waiting
+        if fingerprint == message.fingerprint:
+            pending.calls[index].append(call)
+        else:
+            primary.context.parts.confirm_read(primary, call, (Status.KEY_REUSED, 0), index)
+        return True
+    horizon = primary.replica.log.last_time - limits.IDEMPOTENCY_WINDOW_MS
+    kept = primary.replica.state.find_result(message.key, message.idempotency, horizon)
+    if kept is None:
+        return False
+    status, version, fingerprint = kept
+    if fingerprint != message.fingerprint:
+        status, version = Status.KEY_REUSED, 0
+    primary.context.count("idempotent_answered")
+    primary.context.parts.confirm_read(primary, call, (status, version), Index(0))
+    return True
+
+
+def _admission(primary: "Primary") -> tuple[Status, str] | None:
+    """Say why nothing may be appended just now, before anything is."""
+    if primary.context.refuse_writes is not None:
+        status, detail = primary.context.refuse_writes
+        return Status(status), detail
+    pending = primary.pending
+    if len(pending.calls) >= limits.UNCOMMITTED_ENTRIES or pending.size >= limits.UNCOMMITTED_BYTES:
+        return Status.BUSY, "too many writes of this partition are waiting for their quorum"
+    return None
+
+
+def _evaluate(primary: "Primary", call: Call) -> None:
+    message = call.message
+    newest = primary.pending.versions.get(message.key)
+    if newest is None:
+        record = primary.replica.state.record(message.key)
+        version, evidence = (version_of(record) if record is not None else 0), Index(0)
+    else:
+        version, evidence = max(newest, 0), Index(abs(newest))
+    status = _outcome(message, version)
+    if status in (Status.CONDITION_FAILED, Status.NOT_FOUND):
+        if message.idempotency:
+            _append(primary, call, EntryKind.OUTCOME, status, version)
+        else:
+            primary.context.parts.confirm_read(primary, call, (status, version), evidence)
+    else:
+        kind = EntryKind.PUT if message.kind == Kind.PUT else EntryKind.DELETE
+        _append(primary, call, kind, status, 0)
+
+
+def _outcome(message: Forward, version: int) -> Status:
+    """Decide what a write does to a key that has `version` now (0: it does not exist)."""
+    wanted = message.condition
+    if wanted != ANY:
+        holds = version == 0 if wanted == ABSENT else version > 0 if wanted == PRESENT else version == wanted
+        if not holds:
+            return Status.CONDITION_FAILED
+    if message.kind == Kind.PUT:
+        return Status.REPLACED if version else Status.CREATED
+    return Status.DELETED if version else Status.NOT_FOUND
+
+
+def _append(primary: "Primary", call: Call, kind: EntryKind, status: Status, version: int) -> None:
+    message = call.message
+    log_time = primary.log_time()
+    horizon = max(log_time - limits.IDEMPOTENCY_WINDOW_MS, 0) if message.idempotency else 0
+    tail = tail_of(message.content_type, message.value) if kind == EntryKind.PUT else b"\0"
+    entry = Entry(
+        kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin, message.counter,
+        message.low, message.key, status, version, message.idempotency, message.fingerprint, horizon, tail,
+    )  # fmt: skip
+    primary.append(entry)
+    primary.pending.add(entry, call)

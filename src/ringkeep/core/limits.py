@@ -1,0 +1,68 @@
+"""Every bound, with its unit, and the relations between bounds that the rest relies on."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# requests
+KEY_BYTES: Final = 1_024
+VALUE_BYTES: Final = 4 * MIB
+CONTENT_TYPE_BYTES: Final = 255
+IDEMPOTENCY_KEY_BYTES: Final = 255
+TIMEOUT_MS: Final = 5_000
+MAX_TIMEOUT_MS: Final = 30_000
+REPLY_GRACE_MS: Final = 500  # how long past its deadline a coordinator waits for the primary's word
+IDEMPOTENCY_WINDOW_MS: Final = 15 * 60 * 1_000
+
+# failure detection
+TICK_MS: Final = 20
+HEARTBEAT_MS: Final = 100
+SUSPECT_AFTER_MS: Final = 1_000
+RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent again
+MAP_WRITE_INTERVAL_MS: Final = 500
+CONTROL_INTERVAL_MS: Final = 200
+TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for another to be tried
+STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good
+CUT_OFF_MS: Final = 3_000  # a controller without a majority goes to the end of the line
+GIVE_BACK_AFTER_MS: Final = 2_000  # a preferred primary must have answered for so long
+GIVE_BACK_PAUSE_MS: Final = 5_000  # after an offer that nobody took up
+HANDOVER_WAIT_MS: Final = 1_000
+HANDOVERS_AT_ONCE: Final = 8
+
+# replication
+APPEND_ENTRIES: Final = 512  # per Append
+APPEND_BYTES: Final = 1 * MIB  # per Append; one larger entry goes alone
+INFLIGHT_BYTES: Final = 8 * MIB  # unacknowledged, per replica and backup
+UNCOMMITTED_ENTRIES: Final = 4_096  # per replica; beyond: 429
+UNCOMMITTED_BYTES: Final = 32 * MIB  # per replica; beyond: 429
+PARKED_REQUESTS: Final = 4_096  # per replica; beyond: 429
+LOG_ENTRIES: Final = 1_024  # kept after they were applied, per replica
+LOG_BYTES: Final = 4 * MIB
+SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB
+SNAPSHOT_CHUNK_ROWS: Final = 1_024
+SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
+SNAPSHOT_IDLE_MS: Final = 10_000  # not pulled for so long: the receiver is gone
+LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
+
+# frames
+FRAME_BYTES: Final = 16 * MIB
+LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the connection is closed, and made anew
+MAP_BYTES: Final = 512 * KIB  # the compressed map in its znode
+
+# disk
+DISK_RESERVE_BYTES: Final = 256 * MIB
+
+PARTITIONS: Final = 256
+REPLICATION: Final = 3
+VNODES: Final = 128  # per unit of weight
+
+assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
+assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
+assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
+assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
+    "one chunk and one largest row fit a frame"
+)
+assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
+assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES
+assert MAX_TIMEOUT_MS < IDEMPOTENCY_WINDOW_MS, "a retry within its deadline finds its first result"

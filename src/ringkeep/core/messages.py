@@ -1,0 +1,293 @@
+"""Everything that nodes say to each other.
+
+A message belongs to the connection it came on, which names the sender and both incarnations: no message
+repeats them. Hot messages carry flat lists, one message per peer and turn, instead of an object per request.
+How they look as bytes is the matter of `wire/`.
+"""
+
+from dataclasses import dataclass, field
+
+from ringkeep.core.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
+
+# --- replication, hot -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """Primary to voter or learner: these entries follow (prev_epoch, prev_index); commit so far.
+
+    `entries` are encoded log entries, as they are stored and sent; consecutive from prev_index + 1.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    prev_epoch: Epoch
+    prev_index: Index
+    commit: Index
+    entries: list[bytes]
+
+
+@dataclass(slots=True)
+class Acks:
+    """Backup to primary: durable here. Flat triples partition, epoch, last index *of the Append*."""
+
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Commits:
+    """Primary to backup: flat triples partition, epoch, commit, for what no Append carried.
+
+    `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round began
+    which confirmed these partitions: what a stale read counts its age from.
+    """
+
+    probe: int = 0
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Confirm:
+    """Primary to voters: do you still follow these? Flat pairs partition, epoch."""
+
+    round: int
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Confirmed:
+    """Voter to primary: of that round's pairs, these I follow, having promised nothing higher. Flat pairs."""
+
+    round: int
+    items: list[int] = field(default_factory=list)
+
+
+# --- requests, hot ----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Forward:
+    """Coordinator to primary: execute this, under exactly this epoch, before `remaining_ms` are over.
+
+    `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits, the
+    copy: an answer repeats it. A write carries its request id
+    (`origin`, `counter`) and `low`, the coordinator's lowest unfinished counter for the partition; a read has
+    counter 0. `kind` and `condition` as in `core.requests`.
+    """
+
+    tag: int
+    partition: PartitionId
+    epoch: Epoch
+    remaining_ms: Millis
+    kind: int
+    condition: int
+    origin: bytes
+    counter: int
+    low: int
+    key: bytes
+    value: bytes = b""
+    content_type: bytes = b""
+    idempotency: bytes = b""
+    fingerprint: bytes = b""
+
+
+@dataclass(slots=True)
+class Reply:
+    """Primary to coordinator: how the copy of `tag` sent under `epoch` ended.
+
+    `status` as in `core.requests.Status`, or RETRY: this copy was not executed and never will be.
+    `active`: said by an ACTIVE primary, so copies sent under lower epochs can no longer take effect unless this
+    answer says so.
+    """
+
+    tag: int
+    epoch: Epoch
+    status: int
+    active: bool
+    version: int = 0
+    value: bytes = b""
+    content_type: bytes = b""
+    detail: str = ""
+    age_ms: Millis = 0
+
+
+RETRY = 100
+"""Reply status: not executed here, under this epoch; look at the map and send it again."""
+
+
+@dataclass(slots=True)
+class StaleRead:
+    """Coordinator to any replica: read what is applied, if `at_least` is. Answered with Reply (epoch 0)."""
+
+    tag: int
+    partition: PartitionId
+    remaining_ms: Millis
+    at_least: int
+    key: bytes
+
+
+# --- change of primary, recovery --------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Prepare:
+    """New primary to voter: follow me from this epoch on, and tell me your tail. Repeated after a reconnect."""
+
+    partition: PartitionId
+    epoch: Epoch
+
+
+@dataclass(slots=True)
+class Promise:
+    """Voter to primary, after fsync of the promise and of the whole tail."""
+
+    partition: PartitionId
+    epoch: Epoch
+    last_epoch: Epoch
+    last_index: Index
+    commit: Index
+
+
+@dataclass(slots=True)
+class Refuse:
+    """Voter to primary: I did not take what you sent under `epoch`.
+
+    `promised` > epoch: you are deposed. `promised` == epoch: my log does not match; send Prepare again.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    promised: Epoch
+
+
+@dataclass(slots=True)
+class Fetch:
+    """New primary to the voter with the greatest log: entries after `after`, please (my commit)."""
+
+    partition: PartitionId
+    epoch: Epoch
+    after: Index
+
+
+@dataclass(slots=True)
+class Entries:
+    """Answer to Fetch: consecutive entries after (prev_epoch, prev_index). Empty: nothing there."""
+
+    partition: PartitionId
+    epoch: Epoch
+    prev_epoch: Epoch
+    prev_index: Index
+    entries: list[bytes]
+
+
+@dataclass(slots=True)
+class SnapshotOffer:
+    """Holder to receiver: my log no longer reaches back to you; pull this snapshot.
+
+    `snapshot` names it on the holder's side. `state` is the encoded de-duplication state at (last_epoch,
+    last_index), which becomes the receiver's floor.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    last_epoch: Epoch
+    last_index: Index
+    log_time: Millis
+    state: bytes
+
+
+@dataclass(slots=True)
+class SnapshotPull:
+    """Receiver to holder: rows after `cursor` (b"" for the start); `done` frees the snapshot."""
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    cursor: bytes
+    done: bool = False
+
+
+@dataclass(slots=True)
+class SnapshotChunk:
+    """Holder to receiver: rows that follow `cursor`; keys without their (partition, generation) prefix.
+
+    `checksum` is the running CRC-32 of all rows so far; `final`: these were the last. `gone`: start over.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    cursor: bytes
+    rows: list[tuple[bytes, bytes]]
+    checksum: int
+    final: bool
+    gone: bool = False
+
+
+# --- nodes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """Every node to every other, each HEARTBEAT_MS, and at once when a suspicion changes.
+
+    `suspects`: the nodes that the sender holds for dead or cut off. `map_version`, `map_digest` (CRC-32 of its
+    encoding): the newest map it holds.
+    `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
+    works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
+    have been lost. `ready`: caught up, serving.
+    """
+
+    map_version: MapVersion
+    map_digest: int
+    link: int
+    probe: int
+    echo: int
+    suspects: list[NodeId]
+    draining: bool = False
+    ready: bool = False
+    damaged: bool = False
+
+
+@dataclass(slots=True)
+class Report:
+    """A primary to every node, for whoever is the controller: my own statements.
+
+    `handovers`: (partition, epoch, config, to): give this partition to `to`, who is caught up. `failed`:
+    (partition, epoch, config): I could not become ACTIVE, or cannot reach a majority; choose another.
+    """
+
+    handovers: list[tuple[int, int, int, NodeId]]
+    failed: list[tuple[int, int, int]]
+
+
+@dataclass(slots=True)
+class MapPush:
+    """A newer map, encoded, from whoever holds it."""
+
+    version: MapVersion
+    payload: bytes
+
+
+Message = (
+    Append
+    | Acks
+    | Commits
+    | Confirm
+    | Confirmed
+    | Forward
+    | Reply
+    | StaleRead
+    | Prepare
+    | Promise
+    | Refuse
+    | Fetch
+    | Entries
+    | SnapshotOffer
+    | SnapshotPull
+    | SnapshotChunk
+    | Heartbeat
+    | Report
+    | MapPush
+)

@@ -1,0 +1,290 @@
+"""One node's core: all its replicas, and everything that arrives, turned into effects.
+
+The shell calls one method per event, then `end_turn`, and carries out the effects. No clock, socket, disk or
+random number is touched here; `now` comes in with each turn, applied state is read through `Reader`.
+"""
+
+import zlib
+from typing import Protocol
+
+from ringkeep.core import limits
+from ringkeep.core.clustermap import ClusterMap, Member, partitions_of
+from ringkeep.core.context import Context, Durable, Reader
+from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.detector import Detector
+from ringkeep.core.dispatch import Dispatch
+from ringkeep.core.effects import Effects, Family
+from ringkeep.core.execute import Call, execute
+from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Report, Reply, StaleRead
+from ringkeep.core.office import Office
+from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.reads import Reads
+from ringkeep.core.replica import Replica
+from ringkeep.core.requests import Request, Status
+from ringkeep.core.rows import MAP_KEY
+from ringkeep.core.snapshots import Senders
+from ringkeep.core.stale import StaleReads
+from ringkeep.core.steward import Steward
+from ringkeep.core.types import Incarnation, Index, MapVersion, Millis, NodeId, PartitionId
+
+
+class MapCodec(Protocol):
+    """How a cluster map is written down; `wire.mapcodec` is the one."""
+
+    def encode(self, cluster_map: ClusterMap) -> bytes: ...
+
+    def decode(self, payload: bytes) -> ClusterMap: ...
+
+
+class Node:
+    """The pure state machine of one node, in one life of its process."""
+
+    def __init__(
+        self, me: NodeId, incarnation: Incarnation, reader: Reader, codec: MapCodec, cluster: str, new_cluster_id: str,
+        now: Millis = 0,
+    ) -> None:  # fmt: skip
+        """Load what is stored. `new_cluster_id` is the id to give, should this node form the cluster."""
+        self.context = context = Context(me, incarnation, reader)
+        context.now = now
+        context.parts = self
+        self._codec = codec
+        self._map_payload = b""
+        self.replicas: dict[PartitionId, Replica] = {}
+        self.detector = Detector(context)
+        self.coordinator = Coordinator(context)
+        self.reads = Reads(context)
+        self.senders = Senders(context)
+        self.stale = StaleReads(context, self.replicas, self.detector)
+        self.office = Office(context, self.detector)
+        self.steward = Steward(context, self.detector, cluster, new_cluster_id)
+        self._dispatch = Dispatch(self)
+        self._probe_at: Millis = 0
+        stored = reader.get(Family.META, MAP_KEY)
+        if stored is not None:
+            self._take_map(codec.decode(stored), stored)
+
+    # --- turns ---------------------------------------------------------------------------------------------
+
+    def begin_turn(self, now: Millis) -> None:
+        """Start a turn at this moment; the events of the turn follow."""
+        self.context.begin(now)
+        self.senders.begin_turn()
+
+    def end_turn(self) -> tuple[Effects, Durable]:
+        """Finish the turn: commit, send and start reads for all of it at once; return what is to be done.
+
+        When the batch is durable, `settle` what was returned with it (if it is not empty), in a later turn.
+        """
+        context = self.context
+        stirred, context.stirred = context.stirred, {}
+        while stirred:
+            for primary in stirred:
+                primary.on_stirred()
+            stirred, context.stirred = context.stirred, {}
+        self.reads.on_progress()
+        self.reads.end_turn()
+        return context.end()
+
+    def settle(self, durable: Durable) -> None:
+        """A turn's batch is durable now."""
+        self.context.settle(durable)
+
+    # --- events: time, links, messages, requests ------------------------------------------------------------
+
+    def on_tick(self) -> None:
+        """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
+        context = self.context
+        primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
+        report = self.office.on_tick(primaries)
+        if report is not None:
+            self._say(report)
+        for primary in primaries:
+            primary.on_tick()
+        self._pull_snapshots()
+        self.reads.on_tick()
+        self.senders.on_tick()
+        self.stale.on_tick()
+        self.coordinator.on_tick()
+        version = context.cluster_map.version if context.cluster_map else MapVersion(0)
+        if context.now >= self._probe_at:
+            self._probe_at = context.now + limits.SUSPECT_AFTER_MS
+            self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
+            self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
+        if self.detector.on_tick(version, self.steward.map_digest, context.draining, self.ready):
+            self._tell_commits(primaries)
+            self.steward.look_again()
+        self.steward.on_tick()
+
+    def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
+        """Our link to a peer stands. What was under way on an older one is lost: ask and send again."""
+        self.context.links[peer] = incarnation
+        self.detector.on_up(peer)
+        self._push_map(peer)
+        for replica in self.replicas.values():
+            if replica.primary is not None and peer in replica.primary.peers:
+                replica.primary.prepare(peer)
+        if self.context.cluster_map is not None:
+            self.coordinator.on_link(peer)
+
+    def on_peer_down(self, peer: NodeId, refused: bool) -> None:
+        """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
+        self.context.links.pop(peer, None)
+        self.detector.on_down(peer, refused)
+
+    def on_messages(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        """Take one frame from a peer, in order."""
+        self._dispatch.deliver(peer, incarnation, messages)
+
+    def submit(self, request: Request) -> None:
+        """Take a client's request; its answer is among the effects of this or a later turn."""
+        self.coordinator.submit(request)
+
+    # --- events: coordination -------------------------------------------------------------------------------
+
+    def on_members(self, members: list[Member]) -> None:
+        """The members' line changed. While there is no map, the members are whom we talk to."""
+        self.steward.on_members(members)
+        if self.context.cluster_map is None:
+            self.detector.set_peers([m.id for m in self.steward.members if m.id != self.context.me])
+
+    def take_map(self, payload: bytes) -> bool:
+        """Take over a newer map, from the register or from a peer; False if it is not newer, or another cluster's."""
+        found = self._codec.decode(payload)
+        current = self.context.cluster_map
+        if current is not None and (
+            found.cluster_id != current.cluster_id or found.version <= current.version
+        ):
+            return False
+        self.context.effects.batch.meta[MAP_KEY] = payload
+        self._take_map(found, payload)
+        return True
+
+    def _take_map(self, found: ClusterMap, payload: bytes) -> None:
+        context = self.context
+        old = context.cluster_map
+        context.cluster_map = found
+        self._map_payload = payload
+        self.steward.map_digest = zlib.crc32(payload)
+        self.detector.set_peers([node.id for node in found.nodes if node.id != context.me])
+        for partition in partitions_of(found, context.me):
+            self._follow(partition)
+        before = old.partitions if old is not None else ()
+        self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
+                                 if part.epoch != before[p].epoch])  # fmt: skip
+        for peer in self.detector.peers:
+            self._push_map(peer)
+        self.steward.look_again()
+
+    def _follow(self, partition: PartitionId) -> None:
+        """Make this node's replica what the map says of it."""
+        assert self.context.cluster_map is not None
+        replica = self.replicas.get(partition)
+        if replica is None:
+            replica = self.replicas[partition] = Replica(self.context, partition)
+        place = self.context.cluster_map.partitions[partition]
+        primary = replica.primary
+        if primary is not None and primary.epoch < place.epoch:
+            primary.depose()
+        elif primary is not None and primary.config != place.config:
+            primary.set_voters(place)
+        mine = place.primary == self.context.me and place.incarnation == self.context.incarnation
+        if (
+            mine
+            and replica.primary is None
+            and replica.promised.epoch < place.epoch
+            and not self.context.damaged
+        ):
+            replica.primary = Primary(self.context, replica, place)
+            replica.primary.start()
+
+    # --- parts of the node, asked by one another (see context.Parts) ------------------------------------------
+
+    def on_reply(self, reply: Reply) -> None:
+        self.coordinator.on_reply(reply)
+
+    def on_forward(self, peer: NodeId, message: Forward) -> None:
+        """Execute, if this node is the primary of exactly that epoch; park until it is ACTIVE."""
+        replica = self.replicas.get(message.partition)
+        primary = replica.primary if replica is not None else None
+        if primary is None or primary.epoch != message.epoch:
+            self.context.reply(peer, Reply(message.tag, message.epoch, RETRY, active=False))
+            return
+        self.execute(primary, Call(peer, message, self.context.now + message.remaining_ms))
+
+    def execute(self, primary: Primary, call: Call) -> None:
+        if primary.may_execute:
+            execute(primary, call)
+        elif len(primary.parked) < limits.PARKED_REQUESTS:
+            primary.park(call)
+        else:
+            primary.answer(call, Status.BUSY, detail="too many requests wait for the partition's primary")
+
+    def on_stale_read(self, peer: NodeId, message: StaleRead) -> None:
+        self.stale.on_read(peer, message)
+
+    def confirm_read(
+        self, primary: Primary, call: Call, result: tuple[int, int] | None, evidence: Index
+    ) -> None:
+        self.reads.add(primary, call, result, evidence)
+
+    def drop_reads(self, primary: Primary) -> None:
+        self.reads.drop(primary)
+
+    def snapshot_wanted(self, primary: Primary, peer: NodeId) -> None:
+        self.senders.want(primary.replica, peer, primary.epoch)
+
+    # --- what it says on its own ------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether every replica here has caught up to the commit that it was first told after the start."""
+        return self.context.cluster_map is not None and all(r.caught_up for r in self.replicas.values())
+
+    def on_report(self, report: Report) -> None:
+        """A primary (of this node, or another's) makes a statement to the controller."""
+        self.steward.on_report(report)
+
+    def _say(self, report: Report) -> None:
+        controller = self.steward.controller()
+        if controller == self.context.me:
+            self.on_report(report)
+        elif controller is not None and controller in self.context.links:
+            self.context.send(controller, report)
+
+    def _push_map(self, peer: NodeId) -> None:
+        current = self.context.cluster_map
+        if current is not None and peer in self.context.links:
+            self.context.send(peer, MapPush(current.version, self._map_payload))
+
+    def push_map_if_older(self, peer: NodeId, version: MapVersion) -> None:
+        """Pass the map on to a peer whose heartbeat shows an older one."""
+        current = self.context.cluster_map
+        if current is not None and version < current.version:
+            self._push_map(peer)
+
+    def _tell_commits(self, primaries: list[Primary]) -> None:
+        """Let backups apply what no later Append has told them is committed."""
+        told: dict[NodeId, list[int]] = {}
+        for primary in primaries:
+            commit = primary.replica.commit
+            if primary.phase == Phase.ACTIVE and primary.told < commit:
+                primary.told = commit
+                for peer in primary.peers:
+                    told.setdefault(peer, []).extend((primary.replica.partition, primary.epoch, commit))
+        self.stale.tell_confirmed(primaries)
+        for peer, items in told.items():
+            if peer in self.context.links:
+                self.context.send(peer, Commits(0, items))
+
+    def _pull_snapshots(self) -> None:
+        for replica in self.replicas.values():
+            staging = replica.staging
+            if (
+                staging is not None
+                and not staging.complete
+                and self.context.now - staging.asked > limits.RESEND_MS
+            ):
+                if staging.peer in self.context.links:
+                    staging.pull()
+                else:
+                    replica.staging = None

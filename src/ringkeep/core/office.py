@@ -1,0 +1,109 @@
+"""How this node keeps its primaryships: pauses without a majority, hands over gently, admits failure.
+
+A handover drains first: new requests are parked, the log is committed and matched by the successor, and only
+then is the controller asked. If nobody takes it up in time, the primary goes on as before.
+"""
+
+from collections.abc import Iterable
+
+from ringkeep.core import limits
+from ringkeep.core.context import Context
+from ringkeep.core.detector import Detector
+from ringkeep.core.messages import Report
+from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.types import Millis, NodeId
+
+
+class Office:
+    """The primaries of this node, watched over time."""
+
+    def __init__(self, context: Context, detector: Detector) -> None:
+        self._context = context
+        self._detector = detector
+        self._targets: dict[Primary, NodeId] = {}
+        self._not_before: dict[int, Millis] = {}
+        self._seen_since: dict[NodeId, Millis] = {}
+
+    def on_tick(self, primaries: Iterable[Primary]) -> Report | None:
+        """Look after every primary; return what is to be said to the controller."""
+        self._note_who_answers()
+        report = Report([], [])
+        primaries = list(primaries)
+        self._targets = {
+            p: to for p, to in self._targets.items() if p.phase == Phase.ACTIVE and p.handing_over_until
+        }
+        for primary in primaries:
+            self._pause_or_resume(primary)
+            partition = primary.replica.partition
+            if self._failed(primary):
+                primary.since = self._context.now
+                report.failed.append((partition, primary.epoch, primary.config))
+        for primary in primaries:
+            self._begin_handover(primary)
+        for primary, to in self._targets.items():
+            log = primary.replica.log
+            if not primary.reported and primary.match.get(to) == log.last_index == primary.replica.commit:
+                primary.reported = True
+                report.handovers.append((primary.replica.partition, primary.epoch, primary.config, to))
+        return report if report.handovers or report.failed else None
+
+    def _note_who_answers(self) -> None:
+        now = self._context.now
+        for peer in self._detector.peers:
+            beat = self._detector.beat_of(peer)
+            if beat is not None and beat.ready and not beat.draining and not beat.damaged:
+                self._seen_since.setdefault(peer, now)
+            else:
+                self._seen_since.pop(peer, None)
+
+    def _pause_or_resume(self, primary: Primary) -> None:
+        """Without a majority nothing more is appended; the same incarnation goes on when one answers again."""
+        reached = [
+            n for n in dict.fromkeys(primary.voters + primary.old_voters) if not self._detector.suspects(n)
+        ]
+        paused = not primary.won(reached)
+        if paused and not primary.paused:
+            self._context.count("primary_paused")
+        primary.paused = paused
+        if not paused and primary.parked and primary.may_execute:
+            primary.unpark()
+
+    def _failed(self, primary: Primary) -> bool:
+        """Tell whether this primary should say that another must be tried."""
+        waited = self._context.now - primary.since
+        if primary.phase == Phase.ACTIVE and not primary.paused:
+            primary.since = self._context.now
+            return False
+        return waited >= limits.TAKE_OFFICE_MS and len(primary.voters) > 1
+
+    def _begin_handover(self, primary: Primary) -> None:
+        """Start to drain, if the partition has a better primary: the preferred one, or anyone while leaving."""
+        if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
+            return
+        partition, now = primary.replica.partition, self._context.now
+        if now < self._not_before.get(partition, 0):
+            return
+        to = self._better(primary)
+        if to is None or (len(self._targets) >= limits.HANDOVERS_AT_ONCE and not self._context.draining):
+            return
+        self._context.count("handover_begun")
+        self._targets[primary] = to
+        self._not_before[partition] = now + (
+            limits.HANDOVER_WAIT_MS if self._context.draining else limits.GIVE_BACK_PAUSE_MS
+        )
+        primary.reported = False
+        primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
+
+    def _better(self, primary: Primary) -> NodeId | None:
+        me, now = self._context.me, self._context.now
+        behind = primary.replica.log.last_index - limits.LOG_ENTRIES // 16
+        wait = 0 if self._context.draining else limits.GIVE_BACK_AFTER_MS
+        for voter in primary.voters:
+            if voter == me:
+                if not self._context.draining:
+                    return None  # everyone more preferred is absent
+                continue
+            since = self._seen_since.get(voter)
+            if since is not None and now - since >= wait and primary.match.get(voter, 0) >= behind:
+                return voter
+        return None

@@ -1,0 +1,248 @@
+"""One replica of one partition: its durable state, and what it does as a voter.
+
+What it does as the primary is in `primary.py`; how it is caught up by a snapshot in `snapshots.py`.
+Rules and their reasons: `docs/guarantees.md`.
+"""
+
+from typing import TYPE_CHECKING
+
+from ringkeep.core import limits
+from ringkeep.core.context import Context, Reader
+from ringkeep.core.effects import Family
+from ringkeep.core.entry import decode, epoch_of
+from ringkeep.core.keys import after, data_prefix, log_key
+from ringkeep.core.log import Log
+from ringkeep.core.messages import Append, Entries, Prepare, Promise, Refuse
+from ringkeep.core.rows import (
+    FRESH,
+    NOBODY,
+    Promised,
+    ReplicaRow,
+    applied_key,
+    decode_applied,
+    decode_promised,
+    decode_replica,
+    encode_applied,
+    encode_promised,
+    encode_replica,
+    promised_key,
+    replica_key,
+)
+from ringkeep.core.sessions import Sessions
+from ringkeep.core.state import State, result_version
+from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
+
+if TYPE_CHECKING:
+    from ringkeep.core.primary import Primary
+    from ringkeep.core.snapshots import Staging
+
+
+class Replica:
+    """Durable: promised, log, applied state. Volatile: commit, what this epoch matched, the primary's role."""
+
+    __slots__ = (
+        "applied", "caught_up", "commit", "context", "fresh_at", "generation", "log", "matched", "next_generation",
+        "partition", "primary", "promised", "staging", "state",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, partition: PartitionId) -> None:
+        """Load the replica as it was stored; a partition never held here starts empty."""
+        self.context = context
+        self.partition = partition
+        reader = context.reader
+        stored = reader.get(Family.META, replica_key(partition))
+        row = decode_replica(stored) if stored is not None else FRESH
+        promised = reader.get(Family.META, promised_key(partition))
+        applied = reader.get(Family.META, applied_key(partition))
+        self.promised = decode_promised(promised) if promised is not None else NOBODY
+        self.applied = decode_applied(applied) if applied is not None else Index(0)
+        self.commit = self.applied
+        self.generation, self.next_generation = row.generation, row.next_generation
+        entries = _load_entries(reader, partition, row.floor_index)
+        self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
+        assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
+        self.state = State(context, partition, row.generation, Sessions.decode(row.sessions))
+        self._replay_sessions(row.sessions_index)
+        self.matched = Index(0)
+        self.caught_up = False
+        self.fresh_at: Millis = -1
+        self.primary: Primary | None = None
+        self.staging: Staging | None = None
+        if stored is None:
+            context.effects.batch.meta[replica_key(partition)] = encode_replica(row)
+
+    def _replay_sessions(self, sessions_index: Index) -> None:
+        for index in range(sessions_index + 1, self.applied + 1):
+            entry = decode(self.log[Index(index)])
+            if entry.counter and self.state.sessions.find(entry.origin, entry.counter) is None:
+                result = entry.status, result_version(entry)
+                self.state.sessions.record(entry.origin, entry.counter, entry.low, *result)
+
+    # --- promises ------------------------------------------------------------------------------------------
+
+    def promise(self, epoch: Epoch, node: NodeId, incarnation: Incarnation) -> bool:
+        """Follow this primary from now on; False (and nothing changed) if a higher or other promise stands.
+
+        In memory at once, so that lower epochs are refused from this moment; durable with the turn's batch.
+        """
+        wanted = Promised(epoch, node, incarnation)
+        if wanted == self.promised:
+            return True
+        if epoch <= self.promised.epoch:
+            if epoch == self.promised.epoch:
+                self.context.alarm(
+                    f"partition {self.partition}: epoch {epoch} has two holders: a forked cluster map"
+                )
+            return False
+        self.promised = wanted
+        self.matched = Index(0)
+        self.staging = None
+        if self.primary is not None and self.primary.epoch < epoch:
+            self.primary.depose()
+        self.context.effects.batch.meta[promised_key(self.partition)] = encode_promised(wanted)
+        return True
+
+    def on_prepare(self, peer: NodeId, incarnation: Incarnation, message: Prepare) -> None:
+        """Promise, and tell the tail, unsynced entries included, once all of it is durable."""
+        if not self.promise(message.epoch, peer, incarnation):
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
+        log = self.log
+        answer = Promise(self.partition, message.epoch, log.last_epoch, log.last_index, self.commit)
+        self.context.durable.calls.append(lambda: self.context.send(peer, answer))
+
+    # --- the log, as a backup ------------------------------------------------------------------------------
+
+    def on_append(self, peer: NodeId, incarnation: Incarnation, message: Append) -> None:
+        """Take the entries if they follow what is here; acknowledge them once they are durable."""
+        promised = self.promised
+        if message.epoch != promised.epoch or peer != promised.node or incarnation != promised.incarnation:
+            if not self.promise(message.epoch, peer, incarnation):
+                self.context.count("append_refused_epoch")
+                self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+                return
+        if not self.log.matches(message.prev_epoch, message.prev_index):
+            self.context.count("append_refused_mismatch")
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
+        last = self.extend(message.prev_index, message.entries)
+        if last > self.matched:
+            self.matched = last
+        self.learn_commit(message.commit)
+        acks = self.context.durable.acks.get(peer)
+        if acks is None:
+            acks = self.context.durable.acks[peer] = []
+        acks += (self.partition, message.epoch, last)
+
+    def extend(self, prev_index: Index, entries: list[bytes]) -> Index:
+        """Write entries that follow a matching `prev_index`; return the index of the last of them.
+
+        What is here already stays; the suffix is cut only at an entry that differs, never below commit.
+        """
+        log, rows = self.log, self.context.effects.batch.log
+        index = prev_index
+        for entry in entries:
+            index = Index(index + 1)
+            if index <= log.floor_index:
+                continue
+            epoch = epoch_of(entry)
+            if index <= log.last_index:
+                if log.epoch_at(index) == epoch:
+                    continue
+                self.cut_after(Index(index - 1))
+            log.append(epoch, entry)
+            rows[log_key(self.partition, index)] = entry
+        return index
+
+    def cut_after(self, index: Index) -> None:
+        """Drop a conflicting suffix."""
+        assert index >= self.commit, "a committed entry is never cut"
+        self.context.count("suffix_cut")
+        batch = self.context.effects.batch
+        begin, end = (
+            log_key(self.partition, Index(index + 1)),
+            log_key(self.partition, Index(self.log.last_index + 1)),
+        )
+        for gone in range(index + 1, self.log.last_index + 1):
+            batch.log.pop(log_key(self.partition, Index(gone)), None)  # written this turn: not even now
+        batch.ranges.append((Family.LOG, begin, end))
+        self.log.cut_after(index)
+
+    def learn_commit(self, told: Index) -> None:
+        """Raise commit to what the primary told, but not past what an Append of this epoch has matched."""
+        commit = min(told, self.matched)
+        if commit < told:
+            self.context.count("commit_capped")
+        if commit > self.commit:
+            self.commit = commit
+            self.apply()
+        if self.applied >= told:
+            self.caught_up = True
+
+    # --- applying ------------------------------------------------------------------------------------------
+
+    def apply(self) -> None:
+        """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
+        primary, state, log = self.primary, self.state, self.log
+        for number in range(self.applied + 1, self.commit + 1):
+            entry = decode(log[Index(number)])
+            status, version = state.apply(entry)
+            if primary is not None:
+                primary.on_applied(entry, status, version)
+        self.applied = self.commit
+        self.context.effects.batch.meta[applied_key(self.partition)] = encode_applied(self.applied)
+        kept = self.applied - log.floor_index
+        if kept > 2 * limits.LOG_ENTRIES or (log.entry_bytes > 2 * limits.LOG_BYTES and kept > 1):
+            self._trim()
+
+    def _trim(self) -> None:
+        """Cut the applied part of the window to half its bound, in one go, so that each entry costs little."""
+        log = self.log
+        floor = Index(max(log.floor_index, self.applied - limits.LOG_ENTRIES))
+        excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
+        while floor < self.applied and excess > limits.LOG_BYTES:
+            floor = Index(floor + 1)
+            excess -= len(log[floor])
+        begin, end = (
+            log_key(self.partition, Index(log.floor_index + 1)),
+            log_key(self.partition, Index(floor + 1)),
+        )
+        batch = self.context.effects.batch
+        for gone in range(log.floor_index + 1, floor + 1):
+            batch.log.pop(log_key(self.partition, Index(gone)), None)
+        batch.ranges.append((Family.LOG, begin, end))
+        log.raise_floor(floor)
+        self.context.count("log_trimmed")
+        self.store_row()
+
+    def store_row(self) -> None:
+        """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
+        log = self.log
+        row = ReplicaRow(
+            self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time, self.applied,
+            self.state.sessions.encode(),
+        )  # fmt: skip
+        self.context.effects.batch.meta[replica_key(self.partition)] = encode_replica(row)
+
+    # --- serving a new primary -----------------------------------------------------------------------------
+
+    def entries_after(self, index: Index) -> Entries | None:
+        """Return what follows `index`, as much as one message may carry; None when the log begins later."""
+        log = self.log
+        if index < log.floor_index:
+            return None
+        entries = log.slice(index, limits.APPEND_ENTRIES, limits.APPEND_BYTES)
+        return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
+
+    def live_range(self) -> tuple[bytes, bytes]:
+        """Return the key range of the live generation."""
+        prefix = data_prefix(self.partition, self.generation)
+        return prefix, after(prefix)
+
+
+def _load_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:
+    end = log_key(PartitionId(partition), Index(2**64 - 1))
+    rows = reader.scan(Family.LOG, log_key(partition, Index(floor + 1)), end, 2**31)
+    for offset, (key, _) in enumerate(rows):
+        assert key == log_key(partition, Index(floor + 1 + offset)), "the stored log has no holes"
+    return [entry for _, entry in rows]

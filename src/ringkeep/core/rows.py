@@ -1,0 +1,94 @@
+"""The small rows of the meta family: what one replica must remember beside its log and its records."""
+
+import struct
+from typing import Final, NamedTuple
+
+from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
+
+FORMAT: Final = 1
+_PARTITION: Final = struct.Struct("!cH")
+_PROMISED: Final = struct.Struct("!BQ16sI")
+_APPLIED: Final = struct.Struct("!BQ")
+_REPLICA: Final = struct.Struct("!BIIQQQQ")
+
+MAP_KEY: Final = b"map"
+NO_NODE: Final = NodeId("0" * 32)
+
+
+class Promised(NamedTuple):
+    """Whom a replica follows. Never decreases, and is kept for ever, also after the replica was moved away."""
+
+    epoch: Epoch
+    node: NodeId
+    incarnation: Incarnation
+
+
+NOBODY: Final = Promised(Epoch(0), NO_NODE, Incarnation(0))
+
+
+class ReplicaRow(NamedTuple):
+    """Where the log window begins, which generation is live, and de-duplication as of `sessions_index`.
+
+    floor_index <= sessions_index <= applied: the table is brought up to `applied` from the window at start.
+    """
+
+    generation: int
+    next_generation: int
+    floor_epoch: Epoch
+    floor_index: Index
+    floor_time: Millis
+    sessions_index: Index
+    sessions: bytes
+
+
+FRESH: Final = ReplicaRow(1, 2, Epoch(0), Index(0), 0, Index(0), b"\0\0\0\0")
+
+
+def promised_key(partition: PartitionId) -> bytes:
+    """Return the meta key of `promised`."""
+    return _PARTITION.pack(b"P", partition)
+
+
+def applied_key(partition: PartitionId) -> bytes:
+    """Return the meta key of the applied index, which is written with every batch of applied entries."""
+    return _PARTITION.pack(b"A", partition)
+
+
+def replica_key(partition: PartitionId) -> bytes:
+    """Return the meta key of the replica's row."""
+    return _PARTITION.pack(b"R", partition)
+
+
+def encode_promised(promised: Promised) -> bytes:
+    """Return the row of a promise."""
+    return _PROMISED.pack(FORMAT, promised.epoch, bytes.fromhex(promised.node), promised.incarnation)
+
+
+def decode_promised(row: bytes) -> Promised:
+    """Return the promise of a row."""
+    _, epoch, node, incarnation = _PROMISED.unpack(row)
+    return Promised(Epoch(epoch), NodeId(node.hex()), Incarnation(incarnation))
+
+
+def encode_applied(applied: Index) -> bytes:
+    """Return the row of an applied index."""
+    return _APPLIED.pack(FORMAT, applied)
+
+
+def decode_applied(row: bytes) -> Index:
+    """Return the applied index of a row."""
+    return Index(_APPLIED.unpack(row)[1])
+
+
+def encode_replica(row: ReplicaRow) -> bytes:
+    """Return the bytes of a replica's row."""
+    return _REPLICA.pack(FORMAT, *row[:6]) + row.sessions
+
+
+def decode_replica(data: bytes) -> ReplicaRow:
+    """Return the replica's row of these bytes."""
+    _, generation, next_generation, epoch, index, time, sessions_index = _REPLICA.unpack_from(data)
+    sessions = data[_REPLICA.size :]
+    return ReplicaRow(
+        generation, next_generation, Epoch(epoch), Index(index), time, Index(sessions_index), sessions
+    )

@@ -1,0 +1,91 @@
+"""De-duplication: which requests took effect already, and with what result.
+
+A request id is (origin, counter): an origin is one life of one coordinating node, the counter is the
+partition's own. Every entry also carries the coordinator's lowest unfinished counter, which alone prunes.
+The table is a pure function of the log prefix that was applied, so replicas agree on it byte by byte; it is
+stored at the log's floor and replayed over the window at start, instead of being written with every entry.
+Source: RIFL (SOSP 2015), section 3.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+_COUNT: Final = struct.Struct("!I")
+_SESSION: Final = struct.Struct("!16sIQI")
+_RESULT: Final = struct.Struct("!QBQ")
+
+STALE: Final = (-1, 0)
+"""Answer for an id that was pruned, or of an earlier life: not executed, and never to be."""
+
+
+@dataclass(slots=True)
+class Session:
+    """What is known of one coordinating node: its newest life, its lowest unfinished counter, the results."""
+
+    incarnation: int
+    low: int = 0
+    results: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+class Sessions:
+    """The table of one partition, at some applied index."""
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self) -> None:
+        self._nodes: dict[bytes, Session] = {}
+
+    def find(self, origin: bytes, counter: int) -> tuple[int, int] | None:
+        """Return (status, version) of an applied request, STALE, or None when it was never applied."""
+        session = self._nodes.get(origin[:16])
+        if session is None:
+            return None
+        incarnation = int.from_bytes(origin[16:], "big")
+        if incarnation != session.incarnation:
+            return STALE if incarnation < session.incarnation else None
+        known = session.results.get(counter)
+        if known is not None:
+            return known
+        return STALE if counter < session.low else None
+
+    def record(self, origin: bytes, counter: int, low: int, status: int, version: int) -> None:
+        """Note the result of an applied entry, and forget what its coordinator has finished."""
+        node = origin[:16]
+        incarnation = int.from_bytes(origin[16:], "big")
+        session = self._nodes.get(node)
+        if session is None or incarnation > session.incarnation:
+            session = self._nodes[node] = Session(incarnation)
+        session.results[counter] = (status, version)
+        if low > session.low:
+            session.low = low
+            results = session.results
+            for old in [known for known in results if known < low]:
+                del results[old]
+
+    def encode(self) -> bytes:
+        """Return the table as bytes, equal for equal tables."""
+        parts = [_COUNT.pack(len(self._nodes))]
+        for node, session in sorted(self._nodes.items()):
+            parts.append(_SESSION.pack(node, session.incarnation, session.low, len(session.results)))
+            parts += [_RESULT.pack(counter, *result) for counter, result in sorted(session.results.items())]
+        return b"".join(parts)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Sessions":
+        """Return the table of these bytes. Raises ValueError if they are not one."""
+        table = cls()
+        try:
+            (nodes,) = _COUNT.unpack_from(data)
+            at = _COUNT.size
+            for _ in range(nodes):
+                node, incarnation, low, results = _SESSION.unpack_from(data, at)
+                at += _SESSION.size
+                session = table._nodes[node] = Session(incarnation, low)
+                for _ in range(results):
+                    counter, status, version = _RESULT.unpack_from(data, at)
+                    at += _RESULT.size
+                    session.results[counter] = (status, version)
+        except struct.error as error:
+            raise ValueError("a de-duplication table is cut short") from error
+        return table

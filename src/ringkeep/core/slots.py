@@ -1,0 +1,34 @@
+"""From a key to its slot, and from a slot to its partition.
+
+This is the slot function of Redis Cluster, on purpose: its clients can compute our slots. The module knows
+nothing of nodes: which node holds a partition is the cluster map's business.
+"""
+
+from binascii import crc_hqx
+from typing import Final
+
+SLOTS: Final = 16_384
+
+
+def slot_of(key: bytes) -> int:
+    """Return the slot of `key`, from 0 to 16,383: its CRC16 (XMODEM) modulo 16,384.
+
+    A hash tag makes related keys share a slot: if something stands between the first `{` and the first `}`
+    after it, only that is hashed. `{user1}.name` and `{user1}.mail` meet; `{}x` and `{{x` are hashed whole.
+    Cost: O(len(key)), well under a microsecond for a usual key. Source: Redis Cluster specification.
+    """
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:  # not missing (-1), and not an empty tag
+            key = key[start + 1 : end]
+    return crc_hqx(key, 0) % SLOTS
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of `key`, from 0 to `partitions - 1`: each holds one contiguous range of slots.
+
+    `partitions` is a power of two, at most 16,384, and fixed when the cluster is formed: a partition never
+    splits or merges. Cost: as `slot_of`.
+    """
+    return slot_of(key) * partitions // SLOTS

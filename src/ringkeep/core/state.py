@@ -1,0 +1,108 @@
+"""The state machine of one partition: what an applied entry does to the records.
+
+A pure function of the log: two replicas at the same applied index hold the same rows, generation aside.
+"""
+
+import struct
+from typing import Final
+
+from ringkeep.core.context import Context
+from ringkeep.core.effects import Family
+from ringkeep.core.entry import Entry, EntryKind, record_of
+from ringkeep.core.keys import IDEMPOTENCY, IDEMPOTENCY_BY_TIME, RECORDS, space_prefix
+from ringkeep.core.sessions import Sessions
+from ringkeep.core.types import Millis, PartitionId
+
+_ROW: Final = struct.Struct("!BBQQ16s")
+_ROW_FORMAT: Final = 1
+_ROW_KEY: Final = struct.Struct("!H")
+_TIME_KEY: Final = struct.Struct("!QQ")
+_FORGET_AT_ONCE: Final = 4
+
+
+class State:
+    """Applied records, idempotency rows and de-duplication of one (partition, generation)."""
+
+    __slots__ = (
+        "_context",
+        "_forgotten",
+        "_prefix_keys",
+        "_prefix_times",
+        "partition",
+        "records",
+        "sessions",
+    )
+
+    def __init__(self, context: Context, partition: PartitionId, generation: int, sessions: Sessions) -> None:
+        self._context = context
+        self.partition = partition
+        self.sessions = sessions
+        self.use_generation(generation)
+
+    def use_generation(self, generation: int) -> None:
+        """Read and write under another generation from now on (after a snapshot was swapped in)."""
+        self.records = space_prefix(self.partition, generation, RECORDS)
+        self._prefix_keys = space_prefix(self.partition, generation, IDEMPOTENCY)
+        self._prefix_times = space_prefix(self.partition, generation, IDEMPOTENCY_BY_TIME)
+        self._forgotten = self._prefix_times
+
+    def record(self, key: bytes) -> bytes | None:
+        """Return the record of a key, or None."""
+        return self._context.get(self.records + key)
+
+    def apply(self, entry: Entry) -> tuple[int, int]:
+        """Carry out a committed entry; return its (status, version).
+
+        A request that took effect before, or is STALE, changes nothing: what is known of it is returned.
+        """
+        if entry.kind == EntryKind.NOOP:
+            return 0, 0
+        sessions = self.sessions
+        known = sessions.find(entry.origin, entry.counter)
+        if known is not None:
+            self._context.count("apply_skipped_duplicate")
+            return known
+        version = result_version(entry)
+        data = self._context.effects.batch.data
+        if entry.kind == EntryKind.PUT:
+            data[self.records + entry.key] = record_of(entry.index, entry.tail)
+        elif entry.kind == EntryKind.DELETE:
+            data[self.records + entry.key] = None
+        if entry.idempotency:
+            self._keep_result(entry, version)
+        sessions.record(entry.origin, entry.counter, entry.low, entry.status, version)
+        return entry.status, version
+
+    def find_result(self, key: bytes, idempotency: bytes, horizon: Millis) -> tuple[int, int, bytes] | None:
+        """Return (status, version, fingerprint) kept for a client's own request key since `horizon`, or None."""
+        row = self._context.get(self._prefix_keys + _ROW_KEY.pack(len(key)) + key + idempotency)
+        if row is None:
+            return None
+        _, status, version, log_time, fingerprint = _ROW.unpack(row)
+        return (status, version, fingerprint) if log_time >= horizon else None
+
+    def _keep_result(self, entry: Entry, version: int) -> None:
+        """Write the result under the request's key, and forget a few that are past the entry's horizon.
+
+        Rows are forgotten from a cursor on, not from the front: what one turn deletes is still there for a
+        scan in the same turn, and replicas that batch differently must forget the same rows.
+        """
+        data = self._context.effects.batch.data
+        suffix = _ROW_KEY.pack(len(entry.key)) + entry.key + entry.idempotency
+        row = _ROW.pack(_ROW_FORMAT, entry.status, version, entry.log_time, entry.fingerprint)
+        end = self._prefix_times + _TIME_KEY.pack(entry.horizon, 0)
+        if self._forgotten < end:
+            old = self._context.reader.scan(Family.DATA, self._forgotten, end, _FORGET_AT_ONCE)
+            for time_key, key in old:
+                data[time_key] = None
+                held = self._context.get(self._prefix_keys + key)
+                if held is not None and _ROW.unpack(held)[3] < entry.horizon:  # not renewed since
+                    data[self._prefix_keys + key] = None
+                self._forgotten = time_key + b"\0"
+        data[self._prefix_keys + suffix] = row
+        data[self._prefix_times + _TIME_KEY.pack(entry.log_time, entry.index)] = suffix
+
+
+def result_version(entry: Entry) -> int:
+    """Return the version that the request's answer names: its own entry's, or the one a condition met."""
+    return entry.version if entry.kind == EntryKind.OUTCOME else entry.index

@@ -1,0 +1,168 @@
+"""When a node acts as the controller, and what it needs to know before it may.
+
+The controller is the first in the members' line that those after it do not suspect. It writes nothing
+without contact to a majority of nodes, nor while any live node holds a newer map, or another of the same number.
+"""
+
+from ringkeep.core import limits, quorum
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState
+from ringkeep.core.context import Context
+from ringkeep.core.controller import Statement, disagreement, form, newest_lives, next_map
+from ringkeep.core.detector import Detector
+from ringkeep.core.effects import MapWrite
+from ringkeep.core.messages import Report
+from ringkeep.core.types import MapVersion, Millis, NodeId
+
+
+class Steward:
+    """One node's part in steering the cluster."""
+
+    def __init__(self, context: Context, detector: Detector, cluster: str, new_cluster_id: str) -> None:
+        self._context = context
+        self._detector = detector
+        self._cluster = cluster
+        self._new_cluster_id = new_cluster_id
+        self.members: list[Member] = []
+        self.writing = False
+        self.frozen = ""
+        self.connected = False
+        self.barrier = True
+        self.map_digest = 0
+        self._statements: dict[int, tuple[Statement, Millis]] = {}
+        self._tried: dict[tuple[int, NodeId], Millis] = {}
+        self._look_at: Millis = 0
+        self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
+        self._cut_off_since: Millis | None = None
+
+    # --- what it learns ------------------------------------------------------------------------------------
+
+    def on_members(self, members: list[Member]) -> None:
+        """Take the members' line as the coordination service has it."""
+        self.members = newest_lives(members)
+        self.look_again()
+
+    def on_report(self, report: Report) -> None:
+        """Keep what a primary said of its partitions until it is used, or too old."""
+        now = self._context.now
+        for partition, epoch, config, to in report.handovers:
+            self._statements[partition] = Statement(partition, epoch, MapVersion(config), to), now
+        for partition, epoch, config in report.failed:
+            self._statements[partition] = Statement(partition, epoch, MapVersion(config), None), now
+            assert self._context.cluster_map is not None
+            self._tried[partition, self._context.cluster_map.partitions[partition].primary] = now
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Something changed: decide at the next tick, not at the next interval."""
+        self._look_at = 0
+
+    def on_written(self) -> None:
+        """The answer to a write came: what counts is the map that is read next."""
+        self.writing = False
+        self.look_again()
+
+    # --- who acts ------------------------------------------------------------------------------------------
+
+    def controller(self) -> NodeId | None:
+        """Return the first in line whom this node does not suspect."""
+        return next((m.id for m in self.members if not self._detector.suspects(m.id)), None)
+
+    def waiting_for(self, expect: int) -> str:
+        """Say, for people, what keeps the barrier closed; "" when it is open."""
+        if not self.connected:
+            return "ZooKeeper cannot be reached"
+        if self._context.cluster_map is None or self.barrier:
+            silent = [m.name for m in self.members if self._detector.suspects(m.id)]
+            here = ", ".join(m.name for m in self.members) or "nobody"
+            text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
+            problem = disagreement(self.members)
+            if problem:
+                text += f"; {problem}"
+            return text + (f"; not answering: {', '.join(silent)}" if silent else "")
+        return ""
+
+    def on_tick(self) -> None:
+        """Act if it is this node's turn, something may be due, and it may write."""
+        now = self._context.now
+        if now < self._look_at or self.writing or not self.connected or self.frozen:
+            return
+        self._look_at = now + limits.CONTROL_INTERVAL_MS
+        if self.controller() != self._context.me:
+            self._cut_off_since = None
+            return
+        current = self._context.cluster_map
+        if current is None:
+            self._form()
+        elif self._may_write(current):
+            self._repair(current)
+
+    def _form(self) -> None:
+        """Make the first map once everybody who is expected is here, agrees, and answers."""
+        members = self.members
+        if not self.barrier or len(members) < members[0].expect or disagreement(members):
+            return
+        for member in members:
+            if member.id != self._context.me and self._detector.beat_of(member.id) is None:
+                return
+            if member.cluster_id:
+                self._context.alarm(
+                    f"{member.name} belongs to a cluster already: no new one is formed with it"
+                )
+                return
+        self._write(0, form(members, self._cluster, self._new_cluster_id))
+
+    def _may_write(self, current: ClusterMap) -> bool:
+        """Hold back without a majority of nodes, or while somebody holds another map that is not older."""
+        now = self._context.now
+        nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
+        if not quorum.won(nodes, (), [node for node in nodes if not self._detector.suspects(node)]):
+            if self._cut_off_since is None:
+                self._cut_off_since = now
+            elif now - self._cut_off_since > limits.CUT_OFF_MS:
+                self._context.effects.reregister = len(self.members) > 1
+                self._cut_off_since = now
+            return False
+        self._cut_off_since = None
+        for node in nodes:
+            if node == self._context.me or self._detector.suspects(node):
+                continue
+            beat = self._detector.beat_of(node)
+            if beat is None:
+                return False
+            if beat.map_version > current.version:
+                return False  # it will pass its map on
+            if beat.map_version == current.version and beat.map_digest != self.map_digest:
+                self._context.alarm(
+                    f"two cluster maps have the number {current.version}: no changes are made"
+                )
+                return False
+        return True
+
+    def _repair(self, current: ClusterMap) -> None:
+        """Write the next map, if one is due: for failures at once, for all else in intervals."""
+        now = self._context.now
+        self._statements = {
+            p: (said, at) for p, (said, at) in self._statements.items() if now - at <= limits.STATEMENT_MS
+        }
+        self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
+        due = next_map(
+            current, self.members, self._detector.reported_by, self._unfit,
+            [said for said, _ in self._statements.values()], self._tried,
+        )  # fmt: skip
+        if due is None:
+            return
+        urgent = any(self._detector.suspects(old.primary) for old in current.partitions)
+        if urgent or now - self._written_at >= limits.MAP_WRITE_INTERVAL_MS:
+            self._write(current.version, due)
+
+    def _unfit(self, node: NodeId) -> bool:
+        if node == self._context.me:
+            return self._context.damaged or self._context.draining
+        beat = self._detector.beat_of(node)
+        return beat is None or beat.damaged or beat.draining
+
+    def _write(self, expected: int, due: ClusterMap) -> None:
+        self._context.effects.map_write = MapWrite(expected, due)
+        self._written_at = self._context.now
+        self.writing = True
+        self._context.count("map_write_tried")
