@@ -147,7 +147,7 @@ class MemoryCoordination:
         self._request(self._move_to_the_end)
 
     def write_map(self, expected: int, payload: bytes) -> None:
-        if not self._connected or len(payload) > MAP_BYTES:
+        if not self._connected:
             self._deliver(lambda: self._tell_written(False))
             return
         self._writes += 1
@@ -213,7 +213,7 @@ class MemoryCoordination:
             self.connect()
 
     def time_out(self) -> None:
-        """Notice that the connection has been away for as long as a session lasts; the session may yet live."""
+        """Notice that the connection has been away for a session's length; the session may yet live."""
         if not self._connected:
             self._deliver(self._tell_lost)
 
@@ -271,7 +271,7 @@ class MemoryCoordination:
         self._register()
 
     def _carry_out_write(self, expected: int, payload: bytes) -> None:
-        ok = self._service._write_map(expected, payload)
+        ok = len(payload) <= MAP_BYTES and self._service._write_map(expected, payload)
         if self._lose_answer:
             self._lose_answer = False
             self.disconnect()

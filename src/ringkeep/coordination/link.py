@@ -1,0 +1,184 @@
+"""One kazoo client, handled from the loop: requests are awaited, states and watches arrive as calls.
+
+kazoo has threads of its own. Here is all that runs in them: each callback hands over to the loop and
+returns, since a callback that waits for ZooKeeper would wait for ever. Knows nothing of what is stored.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from kazoo.client import KazooClient
+from kazoo.protocol.states import KazooState, KeeperState
+
+from ringkeep.errors import ConfigurationError
+
+RETRY: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
+"""Between attempts to connect, in seconds: soon at first, and never so late that healing waits for us."""
+
+log = logging.getLogger("ringkeep.coordination")
+
+# kazoo warns at every attempt to connect. We say once when the state changes, and let only its defects pass.
+_kazoo_log = logging.getLogger("ringkeep.coordination.kazoo")
+_kazoo_log.setLevel(logging.ERROR)
+
+
+def new_client(hosts: str, session_ms: int) -> Any:
+    """Return a client that is not started. Raises ConfigurationError if `hosts` is not a list of servers."""
+    try:
+        return KazooClient(
+            hosts=hosts, timeout=session_ms / 1000, connection_retry=dict(RETRY), logger=_kazoo_log
+        )
+    except Exception as error:  # kazoo lets whatever its parsing meets come through
+        raise ConfigurationError(f"not a list of ZooKeeper servers: {hosts!r} ({error})") from error
+
+
+def in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], bool]) -> "asyncio.Future[bool]":
+    """Run `work` in a thread of its own, which the end of the process does not wait for."""
+    future: asyncio.Future[bool] = loop.create_future()
+
+    def settle(result: bool) -> None:
+        if not future.done():
+            future.set_result(result)
+
+    def run() -> None:
+        result = work()
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=run, name="zookeeper", daemon=True).start()
+    return future
+
+
+def end(client: Any) -> bool:
+    """Close the client's session and release what it holds. May block for many seconds, hence in a thread."""
+    try:
+        client.stop()
+        client.close()
+    except Exception as error:  # whatever it is, there is nobody left who could do better
+        log.debug("closing the ZooKeeper client: %s", error)
+        return False
+    return True
+
+
+class Link:
+    """The connection to ZooKeeper, for the whole life of a node.
+
+    Calls, on the loop: `connected(session id)`, `lost(expired)`, `watch(path)`; nothing after `stop` began.
+    """
+
+    def __init__(
+        self,
+        hosts: str,
+        session_ms: int,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        connected: Callable[[int], None],
+        lost: Callable[[bool], None],
+        watch: Callable[[str], None],
+    ) -> None:
+        self._hosts = hosts
+        self._session_ms = session_ms
+        self._loop = loop
+        self._connected = connected
+        self._lost = lost
+        self._watch = watch
+        self._client = new_client(hosts, session_ms)
+        self._stopping = False
+
+    @property
+    def client(self) -> Any:
+        """The kazoo client at present, for making transactions, and for tests that end its session."""
+        return self._client
+
+    def start(self) -> None:
+        """Begin to connect, and never cease until `stop`. Does not block: kazoo connects in its threads."""
+        self._client.add_listener(partial(self._on_state, self._client))
+        self._client.start_async()
+
+    def revive(self) -> None:
+        """Replace a client whose thread has died (bytes that it did not understand, authentication)."""
+        dead = self._client
+        if not self._stopping and dead.client_state in (KeeperState.CLOSED, KeeperState.AUTH_FAILED):
+            self._client = new_client(self._hosts, self._session_ms)
+            in_thread(self._loop, lambda: end(dead))
+            self.start()
+
+    async def stop(self, deadline_s: float) -> bool:
+        """End the session. Return whether that was done in time; if not, a thread goes on trying."""
+        self._stopping = True
+        client = self._client
+        ended = in_thread(self._loop, lambda: end(client))
+        await asyncio.wait([ended], timeout=deadline_s)
+        return ended.done() and ended.result()
+
+    async def request(self, method: str, *arguments: Any) -> Any:
+        """Call one of the client's `*_async` methods and return its result, or raise its KazooException."""
+        return await self.result(getattr(self._client, method)(*arguments))
+
+    async def result(self, pending: Any) -> Any:
+        """Wait for a kazoo result on the loop.
+
+        Cancel the waiting task when the connection is lost: kazoo may forget requests without an answer when
+        its session expires.
+        """
+        future: asyncio.Future[Any] = self._loop.create_future()
+        pending.rawlink(partial(self._hand_over, future))
+        return await future
+
+    def on_watch(self, event: Any) -> None:
+        """The callback to arm watches with. kazoo keeps it once per znode, however often it is armed."""
+        if event.path is not None:  # without a path it only says that the connection was lost
+            self._to_loop(self._deliver_watch, event.path)
+
+    # --- in kazoo's threads ----------------------------------------------------------------------------
+
+    def _hand_over(self, future: "asyncio.Future[Any]", pending: Any) -> None:
+        self._to_loop(_settle, future, pending)
+
+    def _on_state(self, client: Any, state: str) -> None:
+        session = client.client_id[0] if state == KazooState.CONNECTED and client.client_id else 0
+        self._to_loop(self._deliver_state, client, state, session)
+
+    def _to_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+            self._loop.call_soon_threadsafe(callback, *arguments)
+
+    # --- on the loop -----------------------------------------------------------------------------------
+
+    def _deliver_state(self, client: Any, state: str, session: int) -> None:
+        if self._stopping or client is not self._client:
+            return
+        if state == KazooState.CONNECTED:
+            self._connected(session)
+        else:
+            self._lost(state == KazooState.LOST)
+
+    def _deliver_watch(self, path: str) -> None:
+        if not self._stopping:
+            self._watch(path)
+
+
+def _settle(future: "asyncio.Future[Any]", pending: Any) -> None:
+    if future.done():  # cancelled: the connection was lost
+        return
+    if pending.exception is not None:
+        future.set_exception(pending.exception)
+    else:
+        future.set_result(pending.value)
+
+
+async def check_reachable(hosts: str, timeout_s: float) -> bool:
+    """Whether a ZooKeeper of `hosts` opens a session for us within `timeout_s`.
+
+    Raises ConfigurationError if `hosts` is not a list of servers.
+    """
+    loop = asyncio.get_running_loop()
+    client = new_client(hosts, session_ms=4_000)
+    reached = await in_thread(loop, lambda: bool(client.start_async().wait(timeout_s)))
+    in_thread(loop, lambda: end(client))
+    return reached

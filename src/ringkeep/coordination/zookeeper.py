@@ -1,0 +1,328 @@
+"""The coordination port over ZooKeeper: members, barrier and map under /ringkeep/<cluster>/.
+
+Built on what is true now, not on what happened: one task per connection looks at the znodes, gives what it
+sees to the sink, and repairs the difference to what this process wants (its registration, the barrier). Then
+it waits for a watch, a wish or the end of the connection, and looks again. So a lost answer, a repeated
+create or a new session need no cases of their own. Knows nothing of what the map means.
+"""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from kazoo.exceptions import (
+    BadVersionError,
+    ConnectionLoss,
+    KazooException,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+)
+
+from ringkeep.coordination.codec import encode_member
+from ringkeep.coordination.link import Link, check_reachable
+from ringkeep.coordination.view import NAME_PREFIX, NO_MAP, View
+from ringkeep.core.clustermap import Member
+from ringkeep.core.limits import MAP_BYTES
+from ringkeep.errors import ConfigurationError
+from ringkeep.ports import CoordinationEvents
+
+__all__ = ["SESSION_MS", "ZooKeeperCoordination", "check_reachable"]
+
+SESSION_MS: Final = 4_000
+"""How long a silent process stays registered. Nobody's death: only its absence from the list of members."""
+
+RETRY_S: Final = 0.25  # after an answer that nobody expects, before looking again
+UPDATE_SPREAD_S: Final = 0.05
+"""Times the number of members: the least time between two updates of our own data. Every update is read by
+every member, so without a bound n members that update at once would cost n² reads."""
+
+log = logging.getLogger("ringkeep.coordination")
+
+
+class ZooKeeperCoordination:
+    """One node's handle. Everything on the given loop; the methods of the port may be called before `start`.
+
+    `hosts` is "HOST:PORT,HOST:PORT/chroot" as kazoo takes it. Raises ConfigurationError for a malformed
+    `hosts` or `cluster`.
+    """
+
+    def __init__(
+        self,
+        hosts: str,
+        cluster: str,
+        loop: asyncio.AbstractEventLoop,
+        sink: CoordinationEvents,
+        session_ms: int = SESSION_MS,
+    ) -> None:
+        if not cluster or "/" in cluster or cluster in (".", "..") or not cluster.isprintable():
+            raise ConfigurationError(f"not a cluster name that ZooKeeper can hold: {cluster!r}")
+        self._hosts = hosts
+        self._loop = loop
+        self._sink = sink
+        self._session_ms = session_ms
+        self._link = Link(
+            hosts, session_ms, loop, connected=self._on_connected, lost=self._on_lost, watch=self._on_watch
+        )
+        self._view = View(self._link, f"/ringkeep/{cluster}", sink)
+        self._process = uuid.uuid4().hex
+        self._member: Member | None = None
+        self._give_up: list[str] = []  # registrations to exchange for one at the end of the line
+        self._writes: deque[tuple[int, bytes]] = deque()  # unanswered; the first one may have been sent
+        self._update_after_s = 0.0  # on the loop's clock
+        self._look = asyncio.Event()
+        self._write = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []  # of this connection; none without one
+        self._silence: asyncio.TimerHandle | None = None  # runs while there is no connection
+        self._told_lost = False
+        self._stopped = False
+
+    # --- the port ------------------------------------------------------------------------------------
+
+    def announce(self, member: Member) -> None:
+        self._member = member
+        self._look.set()
+
+    def reregister(self) -> None:
+        self._give_up = self._view.own(self._process)
+        self._look.set()
+
+    def write_map(self, expected: int, payload: bytes) -> None:
+        if not self._tasks:
+            self._loop.call_soon(self._tell_written, False)  # it never left
+            return
+        self._writes.append((expected, payload))
+        self._write.set()
+
+    def refresh(self) -> None:
+        self._view.renew()
+        self._look.set()
+
+    # --- life ------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Any:
+        """The kazoo client at present: for tests that interfere with its session."""
+        return self._link.client
+
+    def start(self) -> None:
+        """Begin to connect, and go on trying for as long as it takes. Never blocks."""
+        self._await_connection()
+        self._link.start()
+
+    async def stop(self, deadline_s: float = 5.0) -> bool:
+        """End the session, and with it the registration; no event comes any more. Returns by the deadline:
+        False if ZooKeeper did not confirm, so that the registration may last as long as the session."""
+        self._stopped = True
+        self._end_tasks()
+        if self._silence is not None:
+            self._silence.cancel()
+        return await self._link.stop(deadline_s)
+
+    def _on_connected(self, session: int) -> None:
+        assert not self._tasks, "a connection ends before the next one begins"
+        log.info("connected to ZooKeeper at %s, session 0x%x", self._hosts, session)
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+        self._told_lost = False
+        self._view.renew()
+        self._tasks = [self._run(self._keep_looking(session)), self._run(self._keep_writing())]
+        self._sink.session_changed(True)
+
+    def _on_lost(self, expired: bool) -> None:
+        if expired:
+            log.warning("the ZooKeeper session expired; opening another one")
+        elif self._tasks:
+            log.warning("lost the connection to ZooKeeper; connecting again")
+        self._end_tasks()
+        self._await_connection()
+        unknown = True  # of those waiting, only the first one can have been sent
+        while self._writes:
+            self._writes.popleft()
+            self._tell_written(None if unknown else False)
+            unknown = False
+        if expired:
+            self._tell_lost()
+
+    def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+
+    def _await_connection(self) -> None:
+        if self._silence is None:
+            self._silence = self._loop.call_later(self._session_ms / 1000, self._on_silence)
+
+    def _on_silence(self) -> None:
+        """As long as a session lasts without a connection. kazoo would not tell before the next one."""
+        self._silence = None
+        self._await_connection()
+        self._link.revive()
+        if not self._told_lost:
+            log.warning("ZooKeeper at %s has been out of reach for %d ms", self._hosts, self._session_ms)
+            self._tell_lost()
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = self._loop.create_task(work)
+        task.add_done_callback(self._on_task_end)
+        return task
+
+    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+        """What the sink raises is a defect, and must be as loud here as in any callback of the loop."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.call_exception_handler({"message": "coordination failed", "exception": error})
+
+    def _tell_lost(self) -> None:
+        if not self._told_lost:
+            self._told_lost = True
+            self._sink.session_changed(False)
+
+    def _tell_written(self, ok: bool | None) -> None:
+        if not self._stopped:
+            self._sink.map_written(ok)
+
+    # --- looking ---------------------------------------------------------------------------------------
+
+    def _on_watch(self, path: str) -> None:
+        self._view.on_watch(path)
+        self._look.set()
+
+    def _look_again(self, *what: str) -> None:
+        self._view.mark(*what)
+        self._look.set()
+
+    async def _keep_looking(self, session: int) -> None:
+        while True:
+            self._look.clear()
+            try:
+                await self._view.read()
+                await self._settle_barrier()
+                if not await self._settle_registration(session):
+                    self._view.tell_members()
+            except KazooException as error:
+                if not isinstance(error, (ConnectionLoss, SessionExpiredError)):
+                    log.warning("ZooKeeper refused: %r; trying again", error)
+                await asyncio.sleep(RETRY_S)
+                self.refresh()
+            await self._look.wait()
+
+    async def _settle_barrier(self) -> None:
+        """Delete a stray barrier beside a map; without a map, put one up if this process may form."""
+        view = self._view
+        if view.barrier_stands and view.map_version != NO_MAP:
+            await self._commit(
+                lambda change: change.check(view.map_path, view.map_version),
+                lambda change: change.delete(view.barrier_path),
+            )
+        elif not view.barrier_stands and view.map_version == NO_MAP and self._may_form():
+            with contextlib.suppress(NodeExistsError):  # another one was faster
+                await self._create(view.barrier_path)
+        else:
+            return
+        self._look_again("barrier", "map")  # the map may have changed meanwhile
+
+    def _may_form(self) -> bool:
+        return self._member is not None and not self._member.cluster_id
+
+    async def _settle_registration(self, session: int) -> bool:
+        """Make this process registered once, under this session, with its present data.
+
+        Returns whether something was changed, so that the list of members is about to be read again.
+        """
+        if self._member is None:
+            return False
+        view, own = self._view, self._view.own(self._process)
+        keep = next((name for name in own if view.members[name].session == session), None)
+        content = encode_member(self._member, self._process)
+        changed = False
+        for stray in own:
+            if stray != keep:  # of an earlier session, or of a create whose answer was lost
+                await self._delete(f"{view.members_path}/{stray}")
+                changed = True
+        if keep is None:
+            await self._create(f"{view.members_path}/{NAME_PREFIX}", content, ephemeral=True, sequence=True)
+            changed = True
+        elif keep in self._give_up:
+            await self._exchange(f"{view.members_path}/{keep}", content)
+            changed = True
+        elif view.members[keep].content != content and await self._update(keep, content):
+            view.mark_member(keep)
+            changed = True
+        if changed:
+            self._look_again("members")
+        return changed
+
+    async def _exchange(self, path: str, content: bytes) -> None:
+        """Take a registration at the end of the line for the one that we have, in one step."""
+        new = f"{self._view.members_path}/{NAME_PREFIX}"
+        await self._commit(
+            lambda change: change.delete(path),
+            lambda change: change.create(new, content, ephemeral=True, sequence=True),
+        )
+
+    async def _update(self, name: str, content: bytes) -> bool:
+        """Replace our own data, or return False and come back later if that was done just now."""
+        now_s = self._loop.time()
+        if now_s < self._update_after_s:
+            self._loop.call_at(self._update_after_s, self._look.set)
+            return False
+        self._update_after_s = now_s + UPDATE_SPREAD_S * len(self._view.members)
+        with contextlib.suppress(NoNodeError):  # the next look finds it missing
+            await self._link.request("set_async", f"{self._view.members_path}/{name}", content)
+        return True
+
+    async def _create(self, path: str, content: bytes = b"", **flags: bool) -> None:
+        client = self._link.client
+        try:
+            await self._link.result(client.create_async(path, content, **flags))
+        except NoNodeError:
+            await self._link.request("ensure_path_async", self._view.members_path)
+            await self._link.result(client.create_async(path, content, **flags))
+
+    async def _delete(self, path: str) -> None:
+        with contextlib.suppress(NoNodeError):
+            await self._link.request("delete_async", path)
+
+    async def _commit(self, *steps: Callable[[Any], None]) -> bool:
+        """Carry out all steps or none; return which."""
+        change = self._link.client.transaction()
+        for step in steps:
+            step(change)
+        results = await self._link.result(change.commit_async())
+        return not any(isinstance(result, Exception) for result in results)
+
+    # --- writing -----------------------------------------------------------------------------------------
+
+    async def _keep_writing(self) -> None:
+        while True:
+            while self._writes:
+                ok = await self._write_once(*self._writes[0])
+                self._writes.popleft()
+                self._tell_written(ok)
+                self._look_again("map", "barrier")
+            self._write.clear()
+            await self._write.wait()
+
+    async def _write_once(self, expected: int, payload: bytes) -> bool | None:
+        view = self._view
+        if len(payload) > MAP_BYTES:
+            log.error("the map of %d bytes is not written: the limit is %d", len(payload), MAP_BYTES)
+            return False
+        try:
+            if expected == NO_MAP:
+                return await self._commit(
+                    lambda change: change.create(view.map_path, payload),
+                    lambda change: change.delete(view.barrier_path),
+                )
+            await self._link.request("set_async", view.map_path, payload, expected)
+        except (BadVersionError, NoNodeError):
+            return False
+        except KazooException as error:
+            log.info("the fate of a write to the map is not known: %r", error)
+            return None
+        return True

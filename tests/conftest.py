@@ -1,0 +1,24 @@
+"""Fixtures that several kinds of test share."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.zookeeper_fixture import start_zookeeper
+
+from ringkeep.coordination.server import ZooKeeperServer
+
+
+@pytest.fixture(scope="session")
+def zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeperServer]:
+    """One real ZooKeeper for the whole run: use a cluster name of your own, and leave it running."""
+    server = start_zookeeper(tmp_path_factory.mktemp("zookeeper"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def private_zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooKeeperServer]:
+    """A real ZooKeeper for one test, which may do to it what it likes."""
+    server = start_zookeeper(tmp_path_factory.mktemp("private-zookeeper"))
+    yield server
+    server.stop()

@@ -1,0 +1,264 @@
+"""One contract for the coordination in memory and for the one over a real ZooKeeper."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from tests.coordination_world import SHORT_SESSION_MS, MemoryWorld, Node, World, ZooKeeperWorld, a_member
+
+from ringkeep.core.types import MapVersion
+
+
+@pytest.fixture(params=["memory", "zookeeper"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "memory":
+        made: World = MemoryWorld()
+    else:
+        made = ZooKeeperWorld(request.getfixturevalue("zookeeper"))
+    yield made
+    made.close()
+
+
+def formed(world: World, *nodes: Node) -> None:
+    """Form the cluster with map b"one", seen by these nodes."""
+    nodes[0].port.announce(a_member(1))
+    world.until(lambda: nodes[0].last("barrier") is True, "a barrier")
+    nodes[0].port.write_map(-1, b"one")
+    world.until(lambda: all(node.last("map") == (0, b"one") for node in nodes), "the first map")
+    world.until(lambda: not any(node.last("barrier") for node in nodes), "an open barrier")
+
+
+def test_everything_is_told_after_the_connection(world: World) -> None:
+    node = world.node()
+    world.until(lambda: node.last("members") is not None, "the first members")
+    assert node.events == [("session", True), ("map", (-1, None)), ("barrier", False), ("members", [])]
+
+
+def test_members_are_told_in_the_order_of_their_registration(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    world.until(lambda: b.names() == ["node-1"], "the first member")
+    b.port.announce(a_member(2))
+    world.until(lambda: a.names() == b.names() == ["node-1", "node-2"], "both members")
+    first, second = a.last("members")
+    assert first.sequence < second.sequence
+    assert replace(second, sequence=0) == a_member(2)
+
+
+def test_only_a_node_that_may_form_puts_up_a_barrier(world: World) -> None:
+    belongs = world.node()
+    belongs.port.announce(a_member(1, cluster_id="c"))
+    world.until(lambda: belongs.names() == ["node-1"], "the member")
+    assert belongs.last("barrier") is False
+    empty = world.node()
+    empty.port.announce(a_member(2))
+    world.until(lambda: belongs.last("barrier") is True, "the barrier")
+
+
+def test_a_stopped_member_is_gone_at_once(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    b.port.announce(a_member(2))
+    world.until(lambda: len(a.names()) == 2, "both members")
+    told = len(b.events)
+    world.stop(b)
+    world.until(lambda: a.names() == ["node-1"], "the other one's departure")
+    assert b.events[told:] == []
+
+
+def test_a_member_whose_session_died_is_gone(world: World) -> None:
+    a, b = world.node(), world.node(session_ms=SHORT_SESSION_MS)
+    a.port.announce(a_member(1))
+    b.port.announce(a_member(2))
+    world.until(lambda: len(a.names()) == 2, "both members")
+    world.kill(b)
+    world.until(lambda: a.names() == ["node-1"], "the dead one's absence")
+
+
+def test_an_update_of_a_member_is_told_to_others(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    b.port.announce(a_member(2))
+    world.until(lambda: len(b.names()) == 2, "both members")
+    before = b.sequence_of("node-1")
+    for version in (1, 2, 3):
+        a.port.announce(a_member(1, map_version=MapVersion(version)))
+    world.until(lambda: b.last("members")[0].map_version == 3, "the newest map version")
+    assert b.sequence_of("node-1") == before and len(b.names()) == 2
+
+
+def test_forming_creates_the_map_and_opens_the_barrier(world: World) -> None:
+    a, b = world.node(), world.node()
+    formed(world, a, b)
+    assert a.all("written") == [True]
+    late = world.node()
+    late.port.announce(a_member(3))
+    world.until(lambda: "node-3" in late.names(), "the late member")
+    assert late.last("map") == (0, b"one") and late.last("barrier") is False
+    late.port.write_map(-1, b"another")
+    world.until(lambda: late.all("written") == [False], "the refusal")
+
+
+def test_of_two_formers_one_wins(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    b.port.announce(a_member(2))
+    world.until(lambda: a.last("barrier") is True and b.last("barrier") is True, "a barrier")
+    a.port.write_map(-1, b"a")
+    b.port.write_map(-1, b"b")
+    world.until(lambda: bool(a.all("written") and b.all("written")), "both answers")
+    assert sorted(a.all("written") + b.all("written")) == [False, True]
+    winner = b"a" if a.all("written") == [True] else b"b"
+    world.until(lambda: a.last("map") == b.last("map") == (0, winner), "the winner's map")
+
+
+def test_of_two_writes_to_one_version_one_wins(world: World) -> None:
+    a, b = world.node(), world.node()
+    formed(world, a, b)
+    a.port.write_map(0, b"a")
+    b.port.write_map(0, b"b")
+    world.until(lambda: len(a.all("written")) == 2 and len(b.all("written")) == 1, "both answers")
+    assert sorted([a.last("written"), b.last("written")]) == [False, True]
+    winner = b"a" if a.last("written") else b"b"
+    world.until(lambda: a.last("map") == b.last("map") == (1, winner), "the winner's map")
+
+
+def test_writes_are_answered_once_and_in_order(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    for payload in (b"two", b"lost", b"lost too"):
+        a.port.write_map(0, payload)
+    world.until(lambda: len(a.all("written")) == 4, "all answers")
+    assert a.all("written") == [True, True, False, False]
+
+
+def test_a_map_is_told_after_a_refused_write(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    a.port.write_map(7, b"from nowhere")
+    world.until(lambda: a.last("written") is False, "the refusal")
+    told = a.events.index(("written", False))
+    world.until(lambda: ("map", (0, b"one")) in a.events[told:], "the map again")
+
+
+def test_a_map_past_its_bound_is_refused(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    a.port.write_map(0, bytes(512 * 1024 + 1))
+    world.until(lambda: a.last("written") is False, "the refusal")
+    a.port.write_map(0, bytes(512 * 1024))
+    world.until(lambda: a.last("written") is True, "the largest map")
+
+
+def test_a_stray_barrier_beside_a_map_is_deleted(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    opened = len(a.all("barrier"))
+    world.put_stray_barrier()
+    world.until(lambda: True in a.all("barrier")[opened:] and a.last("barrier") is False, "its removal")
+    assert a.last("map") == (0, b"one")
+
+
+def test_an_expired_member_registers_again_by_itself(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    world.until(lambda: a.names() == ["node-1"], "the first member")
+    b.port.announce(a_member(2))
+    world.until(lambda: len(b.names()) == 2, "both members")
+    before, told = a.sequence_of("node-1"), len(a.events)
+    world.expire(a)
+    world.until(lambda: b.names() == ["node-2", "node-1"], "a new place in the line")
+    world.until(lambda: a.names() == ["node-2", "node-1"], "the node itself knowing")
+    assert a.sequence_of("node-1") > before
+    events = a.events[told:]
+    assert [value for kind, value in events if kind == "session"] == [False, True]
+    assert {"map", "barrier", "members"} <= {kind for kind, _ in events[events.index(("session", True)) :]}
+
+
+def test_everything_is_told_again_after_a_lost_connection(world: World) -> None:
+    a, b = world.node(), world.node()
+    formed(world, a, b)
+    b.port.announce(a_member(2))
+    world.until(lambda: len(b.names()) == 2, "both members")
+    before = b.sequence_of("node-2")
+    world.cut(b)
+    told = len(b.events)
+    a.port.write_map(0, b"two")
+    b.port.announce(a_member(2, map_version=MapVersion(5)))
+    world.until(lambda: a.last("map") == (1, b"two"), "a change meanwhile")
+    assert b.events[told:] == []
+    world.mend(b)
+    world.until(lambda: b.last("map") == (1, b"two"), "the change")
+    world.until(lambda: a.last("members")[1].map_version == 5, "what it announced meanwhile")
+    assert a.sequence_of("node-2") == before, "the session lived on"
+    assert "barrier" in {kind for kind, _ in b.events[told:]}
+
+
+def test_a_write_without_a_connection_is_answered(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    world.cut(a)
+    a.port.write_map(0, b"two")
+    world.until(lambda: len(a.all("written")) == 2, "the answer")
+    assert a.last("written") in (False, None)
+    world.mend(a)
+    world.until(lambda: len(a.all("session")) == 2, "the connection")
+    a.port.write_map(0, b"three")
+    world.until(lambda: a.last("map") == (1, b"three"), "the next write")
+
+
+def test_a_lost_answer_is_unknown_and_the_map_is_read(world: World) -> None:
+    a, b = world.node(), world.node()
+    formed(world, a, b)
+    told = len(a.events)
+    world.write_and_lose_the_answer(a, 0, b"two")
+    world.until(lambda: a.last("map") == (1, b"two"), "its own write")
+    assert a.all("written") == [True, None]
+    events = a.events[told:]
+    assert events.index(("written", None)) < events.index(("map", (1, b"two")))
+
+
+def test_a_long_silence_is_told_without_help(world: World) -> None:
+    a = world.node(session_ms=SHORT_SESSION_MS)
+    a.port.announce(a_member(1))
+    world.until(lambda: a.names() == ["node-1"], "the member")
+    world.stay_cut(a)
+    world.until(lambda: a.last("session") is False, "the silence being noticed")
+    world.mend(a)
+    told = len(a.events)
+    world.until(lambda: "node-1" in a.names() and len(a.events) > told + 3, "everything again")
+    assert a.all("session") == [True, False, True] or a.all("session") == [True, False, False, True]
+
+
+def test_reregistering_moves_to_the_end_of_the_line(world: World) -> None:
+    a, b = world.node(), world.node()
+    a.port.announce(a_member(1))
+    world.until(lambda: a.names() == ["node-1"], "the first member")
+    b.port.announce(a_member(2))
+    world.until(lambda: a.names() == b.names() == ["node-1", "node-2"], "both members")
+    a.port.reregister()
+    world.until(lambda: a.names() == b.names() == ["node-2", "node-1"], "the new order")
+    b.port.reregister()
+    world.until(lambda: a.names() == b.names() == ["node-1", "node-2"], "the old order")
+    assert world.registrations() == 2
+
+
+def test_refresh_tells_everything_again(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    world.until(lambda: a.names() == ["node-1"], "the member")
+    told = len(a.events)
+    a.port.refresh()
+    world.until(lambda: {"map", "barrier", "members"} <= {k for k, _ in a.events[told:]}, "everything again")
+    assert a.last("map") == (0, b"one") and a.names() == ["node-1"]
+
+
+def test_two_lives_of_one_node_are_both_told(world: World) -> None:
+    old, new = world.node(), world.node()
+    old.port.announce(a_member(1))
+    world.until(lambda: len(new.names()) == 1, "the old life")
+    new.port.announce(a_member(1, incarnation=2))
+    world.until(lambda: [m.incarnation for m in new.last("members") or []] == [1, 2], "both lives")
+    copy = world.node()
+    copy.port.announce(a_member(1, incarnation=2))  # a copied directory: nobody's registration is touched
+    world.until(lambda: [m.incarnation for m in new.last("members")] == [1, 2, 2], "the copy as well")

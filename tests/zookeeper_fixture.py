@@ -1,0 +1,91 @@
+"""A real ZooKeeper for tests, ports for it, and a proxy that does to a connection what a network may do."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from ringkeep.coordination.server import ZooKeeperServer
+from ringkeep.errors import StartError
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_zookeeper(directory: Path) -> ZooKeeperServer:
+    """Start a server, or skip the test if there is none here; in CI that is a failure."""
+    server = ZooKeeperServer(directory, free_port())
+    try:
+        server.start(timeout_s=60)
+    except StartError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    return server
+
+
+class Proxy:
+    """A TCP proxy on the loop of the test. It moves bytes only while that loop runs."""
+
+    def __init__(self, target: int) -> None:
+        self.port = free_port()
+        self.swallows = False  # drop what the server answers
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Accept connections."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        """Close every connection and accept no other."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def say(self, data: bytes) -> None:
+        """Send the clients bytes that no server sent."""
+        for writer in self._writers[::2]:
+            writer.write(data)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers += [writer, back]
+        with contextlib.suppress(asyncio.CancelledError):  # cut
+            await asyncio.gather(
+                self._pump(reader, back, answers=False), self._pump(there, writer, answers=True)
+            )
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                if not (answers and self.swallows):
+                    writer.write(data)
+        writer.transport.abort()
