@@ -56,15 +56,17 @@ class PeerNetwork:
     def set_peers(self, peers: Mapping[NodeId, str]) -> None:
         """Keep a link to each of these nodes (id -> "HOST:PORT"), and to no other; never to this node itself.
 
-        Leaving a peer out closes its link without an event. A new address makes a new link.
+        Leaving a peer out closes its link without an event. A new address is a new link: the old one is lost.
         """
-        for peer, link in list(self._links.items()):
-            if peers.get(peer) != link.address:
-                del self._links[peer]
-                link.stop()
+        for peer in [peer for peer in self._links if peer not in peers]:
+            self._links.pop(peer).stop()
         for peer, address in peers.items():
-            if peer not in self._links and peer != self.identity.node_id:
-                self._links[peer] = _Link(self, peer, address)
+            old = self._links.get(peer)
+            if peer == self.identity.node_id or (old is not None and old.address == address):
+                continue
+            new = self._links[peer] = _Link(self, peer, address)
+            if old is not None:
+                new.succeed(old)
 
     def send(self, peer: NodeId, messages: list[Message]) -> None:
         """Send in order, in one write. Dropped silently if there is no link; lost with the link."""
@@ -125,6 +127,12 @@ class _Link:
         self._task.cancel()
         if self._connection is not None:
             self._connection.abort()
+
+    def succeed(self, old: "_Link") -> None:
+        """Take the place of the link to the peer's former address, which is lost."""
+        old.stop()
+        self._reported = old._reported
+        self.network.loop.call_soon(self.down, False, f"it moved here from {old.address}")
 
     def peer_lives(self, incarnation: Incarnation) -> None:
         """It has called us: end a link to an older life, or a pause before the next attempt."""
