@@ -140,6 +140,8 @@ class Coordinator:
 
     def _finish(self, request: Request, result: Result) -> None:
         request.finished = True
+        assert self._context.cluster_map is not None
+        result.primary = self._context.cluster_map.partitions[request.partition].primary
         number = request.tag >> _COPY_BITS
         del self._requests[number]
         del self._by_partition[request.partition][number]

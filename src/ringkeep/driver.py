@@ -1,0 +1,387 @@
+"""The one loop: events in, the core's turn, effects out, in the order that safety needs.
+
+Everything that happens within one turn of the event loop becomes one batch, one request for durability and
+one frame per peer. The batch is written before anything is sent or answered; what waits for durability is
+settled in the turn that the sync's completion starts. Knows no sockets and no threads: the simulator runs
+this same code over its own ports.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ringkeep.core import limits
+from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.context import Durable
+from ringkeep.core.effects import Batch, Effects, MapWrite
+from ringkeep.core.messages import Message
+from ringkeep.core.node import MapCodec, Node
+from ringkeep.core.requests import Request, Status
+from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.errors import ProtocolError, StorageError, StorageStalled
+from ringkeep.ports import Clock, Coordination, Engine, Network, Syncer
+
+STALL_RETRY_MS = 5
+ANNOUNCE_INTERVAL_MS = 2_000
+
+
+class Shell(Protocol):
+    """What the driver's owner does for it."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run at the end of this turn of the event loop."""
+
+    def later(self, delay_ms: Millis, call: Callable[[], None]) -> None: ...
+
+    def joined(self, cluster_id: str) -> None:
+        """Record durably that this directory belongs to that cluster, before anything else is done for it."""
+
+    def alarm(self, text: str) -> None: ...
+
+    def stop(self, reason: str, refused: bool) -> None:
+        """End the process. `refused`: its configuration or directory does not fit the cluster."""
+
+    def disk_free(self) -> int:
+        """Bytes free where the data is."""
+
+
+@dataclass(slots=True)
+class Ports:
+    """Everything that the driver drives."""
+
+    engine: Engine
+    syncer: Syncer
+    network: Network
+    coordination: Coordination
+    clock: Clock
+    shell: Shell
+    codec: MapCodec
+
+
+class Driver:
+    """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and carries out effects."""
+
+    def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int) -> None:
+        self.node = node
+        self.member = member
+        self._ports = ports
+        self._disk_reserve = disk_reserve
+        self._in_turn = False
+        self._ticket = 0
+        self._synced = 0
+        self._waiting: deque[tuple[int, Durable]] = deque()
+        self._stuck: tuple[Effects, Durable] | None = None
+        self._backlog: deque[Callable[[], None]] = deque()
+        self._checked = False
+        self._znode: tuple[int, int] = (-1, 0)
+        self._map_on_its_way: bytes | None = None
+        self._announced_at: Millis = 0
+        self._disk_look_at: Millis = 0
+        self._stopped = False
+
+    # --- turns -----------------------------------------------------------------------------------------------
+
+    def _event(self, call: Callable[[], None]) -> None:
+        """Run one event within the current turn; behind a refused batch it waits, so that nothing overtakes it."""
+        if self._stopped:
+            return
+        if self._stuck is not None:
+            self._backlog.append(call)
+            return
+        if not self._in_turn:
+            self._in_turn = True
+            self.node.begin_turn(self._ports.clock.now())
+            self._ports.shell.soon(self._finish_turn)
+        call()
+
+    def _finish_turn(self) -> None:
+        if self._stopped:
+            return
+        self._in_turn = False
+        self._carry_out(*self.node.end_turn())
+
+    def _carry_out(self, effects: Effects, durable: Durable) -> None:
+        ports = self._ports
+        try:
+            if not self._write(effects.batch):
+                self._stuck = effects, durable
+                ports.shell.later(STALL_RETRY_MS, self._retry)
+                return
+        except StorageError as error:
+            self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
+            return
+        if durable:
+            self._waiting.append((self._ticket, durable))
+            if self._ticket > self._synced:
+                ports.syncer.request(self._ticket)
+            else:
+                self._event(self._settle)
+        for peer, messages in effects.sends.items():
+            ports.network.send(peer, messages)
+        for request, result in effects.answers:
+            request.done(result)
+        for text in effects.alarms:
+            ports.shell.alarm(text)
+        if effects.map_write is not None:
+            self._write_map(effects.map_write)
+        if effects.reregister:
+            ports.coordination.reregister()
+        if effects.stop:
+            self._stop(effects.stop, refused=False)
+
+    def _write(self, batch: Batch) -> bool:
+        if batch:
+            try:
+                self._ticket = self._ports.engine.write(batch)
+            except StorageStalled:
+                return False
+        return True
+
+    def _retry(self) -> None:
+        """Offer the refused batch again, unchanged; then everything that waited behind it."""
+        if self._stuck is None or self._stopped:
+            return
+        stuck, self._stuck = self._stuck, None
+        self._carry_out(*stuck)
+        while self._backlog and self._stuck is None:
+            self._event(self._backlog.popleft())
+
+    def _stop(self, reason: str, refused: bool) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._ports.shell.stop(reason, refused)
+
+    def halt(self) -> None:
+        """Take no further event: the process ends."""
+        self._stopped = True
+
+    # --- storage ---------------------------------------------------------------------------------------------
+
+    def synced(self, ticket: int) -> None:
+        """Every batch up to `ticket` is durable."""
+        self._synced = max(self._synced, ticket)
+        self._event(self._settle)
+
+    def sync_failed(self, error: StorageError) -> None:
+        """A sync failed: that is final. Nothing more is acknowledged by this process."""
+        self._stop(f"the disk failed to sync, nothing more is acknowledged: {error}", refused=False)
+
+    def _settle(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._synced:
+            self.node.settle(self._waiting.popleft()[1])
+
+    # --- requests and time -----------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        """Take a client's request. Call only while `serving`."""
+        self._event(lambda: self.node.submit(request))
+
+    @property
+    def serving(self) -> bool:
+        """Whether data requests are taken: the cluster is formed, and this node belongs to it."""
+        return self._checked and self.node.context.cluster_map is not None and not self._stopped
+
+    def tick(self) -> None:
+        """Call every TICK_MS."""
+        self._event(self._tick)
+
+    def _tick(self) -> None:
+        context, now = self.node.context, self.node.context.now
+        if self._ports.engine.stalled():
+            context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
+        elif now >= self._disk_look_at:
+            self._disk_look_at = now + limits.SUSPECT_AFTER_MS
+            free = self._ports.shell.disk_free()
+            full = (
+                Status.NO_SPACE,
+                f"{free >> 20} MiB are free where the primary keeps its data, less than the reserve",
+            )
+            context.refuse_writes = full if free < self._disk_reserve else None
+        elif context.refuse_writes is not None and context.refuse_writes[0] == Status.BUSY:
+            context.refuse_writes = None
+        self.node.on_tick()
+        self._announce_map()
+
+    # --- NetworkEvents ---------------------------------------------------------------------------------------
+
+    def peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
+        self._event(lambda: self.node.on_peer_up(peer, incarnation))
+
+    def peer_down(self, peer: NodeId, refused: bool) -> None:
+        self._event(lambda: self.node.on_peer_down(peer, refused))
+
+    def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        self._event(lambda: self._receive(peer, incarnation, messages))
+
+    def _receive(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        before = self.node.context.cluster_map
+        self.node.on_messages(peer, incarnation, messages)
+        if self.node.context.cluster_map is not before:
+            self._map_changed()
+
+    # --- CoordinationEvents ----------------------------------------------------------------------------------
+
+    def members_changed(self, members: list[Member]) -> None:
+        self._event(lambda: self._take_members(members))
+
+    def _take_members(self, members: list[Member]) -> None:
+        self.node.on_members(members)
+        self._set_peers()
+
+    def _set_peers(self) -> None:
+        """Talk to every node of the map, at the address of its newest life; while forming, to every member."""
+        found = self.node.context.cluster_map
+        peers: dict[NodeId, str] = {node.id: node.peer for node in found.nodes} if found is not None else {}
+        for member in self.node.steward.members:
+            if found is None or member.id in peers:
+                peers[member.id] = member.peer
+        peers.pop(self.node.context.me, None)
+        self._ports.network.set_peers(peers)
+
+    def barrier_read(self, stands: bool) -> None:
+        def take() -> None:
+            self.node.steward.barrier = stands
+
+        self._event(take)
+
+    def session_changed(self, connected: bool) -> None:
+        def take() -> None:
+            self.node.steward.connected = connected
+
+        self._event(take)
+
+    def map_written(self, ok: bool | None) -> None:
+        """The answer to our write; only a certain yes makes it the map, and no answer at all is asked after."""
+        payload, self._map_on_its_way = self._map_on_its_way, None
+        if ok is None:
+            self._ports.coordination.refresh()
+
+        def take() -> None:
+            self.node.steward.on_written()
+            if ok and payload is not None:
+                self._take_map(payload)
+
+        self._event(take)
+
+    def map_read(self, znode_version: int, payload: bytes | None) -> None:
+        self._event(lambda: self._read_map(znode_version, payload))
+
+    def _read_map(self, znode_version: int, payload: bytes | None) -> None:
+        try:
+            found = self._ports.codec.decode(payload) if payload is not None else None
+        except ProtocolError as error:
+            self.node.steward.frozen = f"the cluster map in ZooKeeper cannot be read: {error}"
+            self._ports.shell.alarm(self.node.steward.frozen)
+            return
+        self._znode = znode_version, found.version if found is not None else 0
+        if not self._checked:
+            reason = refusal(self.member, self.node.context.cluster_map, found)
+            if reason:
+                self._stop(reason, refused=True)
+                return
+            self._checked = True
+            self._ports.coordination.announce(self.member)
+        elif found is not None and found.node(self.member.id) is None:
+            self._stop(
+                refusal(self.member, None, found) or "the cluster map does not name this node", refused=True
+            )
+            return
+        if found is not None and payload is not None:
+            self._take_map(payload)
+        self._note_if_older(found)
+
+    def _note_if_older(self, found: ClusterMap | None) -> None:
+        """A running node serves on under its own map when ZooKeeper was wiped or restored, and changes nothing."""
+        steward, current = self.node.steward, self.node.context.cluster_map
+        older = current is not None and (
+            found is None or found.cluster_id != current.cluster_id or found.version < current.version
+        )
+        if current is not None and older and not steward.frozen:
+            held = f"map {found.version}" if found is not None else "no map"
+            steward.frozen = (
+                f"ZooKeeper holds {held}, this node {current.version}: serving on, refusing changes"
+            )
+            self._ports.shell.alarm(steward.frozen)
+        elif not older:
+            steward.frozen = ""
+
+    def _take_map(self, payload: bytes) -> None:
+        if self.node.take_map(payload):
+            self._map_changed()
+
+    def _map_changed(self) -> None:
+        """After a newer map came, from wherever: belong to its cluster, and talk to its nodes."""
+        found = self.node.context.cluster_map
+        assert found is not None
+        if self.member.cluster_id != found.cluster_id:
+            self._ports.shell.joined(found.cluster_id)
+            self.member = replace(self.member, cluster_id=found.cluster_id)
+        self._set_peers()
+
+    def _announce_map(self) -> None:
+        """Keep what the registration says of our map current, at leisure."""
+        found = self.node.context.cluster_map
+        now = self.node.context.now
+        if found is None or not self._checked or found.version == self.member.map_version:
+            return
+        if now - self._announced_at >= ANNOUNCE_INTERVAL_MS:
+            self._announced_at = now
+            self.member = replace(self.member, map_version=MapVersion(found.version))
+            self._ports.coordination.announce(self.member)
+
+    def _write_map(self, write: MapWrite) -> None:
+        """Compare-and-set, unless the register is known not to hold what the change is based on."""
+        znode_version, held = self._znode
+        if held != write.expected:
+            self._ports.coordination.refresh()
+            self._event(self.node.steward.on_written)
+            return
+        try:
+            payload = self._ports.codec.encode(write.next_map)
+        except ValueError as error:
+            self._ports.shell.alarm(f"the next cluster map is refused: {error}")
+            self._event(self.node.steward.on_written)
+            return
+        self._map_on_its_way = payload
+        self._ports.coordination.write_map(znode_version, payload)
+
+
+def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None) -> str:
+    """Say why this directory must not start against what the coordination service holds; "" if it may.
+
+    A directory that belongs to a cluster never forms a new one, and never serves under an older map.
+    """
+    if found is None:
+        if member.cluster_id or stored is not None:
+            return (
+                f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds no cluster map:"
+                " it was wiped, or is the wrong one. Nothing was touched. Point --zookeeper at the right one"
+            )
+        return ""
+    if member.cluster_id and member.cluster_id != found.cluster_id:
+        return (
+            f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds {found.cluster_id}."
+            " Nothing was touched. Check --zookeeper, --cluster and --data"
+        )
+    if stored is not None and stored.version > found.version:
+        return (
+            f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
+            " it was restored from a copy. Nothing was touched"
+        )
+    known = found.node(member.id)
+    if known is None:
+        if any(node.name == member.name for node in found.nodes):
+            return (
+                f"the name {member.name} belongs to another data directory: a wiped disk is a new node,"
+                " and joining a formed cluster comes with a later version. Bring the old directory back"
+            )
+        return (
+            f"the cluster {found.cluster} is formed without {member.name}: joining comes with a later version"
+        )
+    if known.incarnation >= member.incarnation:
+        return (
+            f"this directory was started {member.incarnation} times, the cluster has seen {known.incarnation}:"
+            " it is an old copy. Nothing was touched. Use the newest directory"
+        )
+    return ""
