@@ -1,0 +1,302 @@
+"""One request and the answer that is owed for it: an `Exchange` holds the request's place on its connection.
+
+`done` turns the service's `Result` into the bytes of an answer. Knows what was asked, nothing of sockets.
+"""
+
+import time
+from base64 import b64encode
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from ringkeep.core.requests import Kind, Request, Result, Status
+from ringkeep.http import problems
+from ringkeep.http.bounds import SMALL_BODY_BYTES
+from ringkeep.http.fields import ANYTHING
+from ringkeep.http.hub import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3, log
+from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
+
+if TYPE_CHECKING:
+    from ringkeep.http.fast import Connection
+
+CLOSE: Final = b"Connection: close\r\n"
+KEEP: Final = b"Connection: keep-alive\r\n"
+OCTETS: Final = b"application/octet-stream"
+# What a client stored must not run as a page of this node.
+_INERT: Final = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sandbox\r\n"
+_WHOLE_BYTES: Final = 16 * 1024  # up to here body and head are joined; a larger body is not copied
+
+_JSON: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
+_VALUE: Final = b'HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nETag: "%d"\r\n%b%b%b\r\n'
+_STORED: Final = b'HTTP/1.1 %b\r\nContent-Length: 0\r\nETag: "%d"\r\n%b%b%b\r\n'
+_BARE: Final = b"HTTP/1.1 %b\r\n%b%b%b\r\n"
+_PROBLEM: Final = (
+    b"HTTP/1.1 %d %b\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n%b%b%b%b\r\n"
+)
+_PHRASES: Final = {kind.status: HTTPStatus(kind.status).phrase.encode() for kind in problems.KINDS}
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def key_members(key: bytes) -> dict[str, Any]:
+    """Return `key`, or `key_base64` for a key that is not UTF-8."""
+    try:
+        return {"key": key.decode()}
+    except UnicodeDecodeError:
+        return {"key_base64": b64encode(key).decode()}
+
+
+class Replay(NamedTuple):
+    """A request for the admin app, as it came."""
+
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Exchange:
+    """One request's place on its connection, from its header fields to its answer."""
+
+    __slots__ = (
+        "answer",
+        "answered",
+        "body_limit",
+        "close",
+        "connection",
+        "connection_line",
+        "head_only",
+        "match",
+        "method",
+        "none_match",
+        "replay",
+        "request",
+        "reserved",
+        "route",
+        "running",
+        "safe",
+        "started",
+        "tail",
+    )
+
+    def __init__(self, connection: "Connection", method: bytes) -> None:
+        self.connection = connection
+        self.method = method
+        self.route = OTHER
+        self.head_only = method == b"HEAD"
+        self.safe = False  # may run beside other reads of its connection
+        self.close = False
+        self.connection_line = b""
+        self.body_limit = SMALL_BODY_BYTES
+        self.request: Request | None = None
+        self.replay: Replay | None = None
+        self.running = False
+        self.match: frozenset[int] | None = None
+        self.none_match: frozenset[int] | None = None
+        self.started = 0.0
+        self.reserved = 0
+        self.answered = False
+        self.answer = b""
+        self.tail = b""  # a large body, sent after `answer` without being copied
+
+    def done(self, result: Result) -> None:
+        """Take the result and make it the answer. The service calls this exactly once."""
+        assert not self.answered, "a request is answered once"
+        try:
+            self._last()
+            status = self._success(result)
+            if not status:
+                status = self._problem(self._failure(result), result.primary)
+        except Exception:
+            log.exception("an answer could not be written")
+            status = self._problem(self._defect("The answer could not be written."), result.primary)
+        self._count(status)
+        self.connection.answered(self)
+
+    def fail(self, problem: Problem) -> None:
+        """Make a problem the answer, without the service; the connection still has to be told."""
+        self._count(self._problem(problem, ""))
+
+    def crashed(self) -> None:
+        """The service raised instead of taking the request: the answer says no more than is known."""
+        self.fail(self._defect("The node failed while it took the request."))
+
+    def _last(self) -> None:
+        """When the server stops, the last answer on a connection says so."""
+        connection = self.connection
+        if connection.hub.stopping:
+            connection.say_goodbye(self)
+
+    def _count(self, status: int) -> None:
+        self.answered = True
+        hub = self.connection.hub
+        hub.counts[self.route].count(status, time.monotonic() - self.started if self.started else 0.0)
+        self.release()
+
+    def release(self) -> None:
+        """Give back what was reserved for a large body."""
+        if self.reserved:
+            self.connection.hub.release(self.reserved)
+            self.reserved = 0
+
+    def _success(self, result: Result) -> int:
+        """Write the answer of a request that got what it asked for; return its status, or 0 if it did not."""
+        request = self.request
+        assert request is not None
+        route = self.route
+        status = result.status
+        hub = self.connection.hub
+        primary = hub.primary(result.primary)
+        if status is Status.FOUND:
+            if request.stale:
+                primary += b"Age: %d\r\n" % -(-result.age_ms // 1_000)
+            if route == KV_GET:
+                return self._value(result, primary)
+            assert route == GET3
+            found = key_members(request.key)
+            try:
+                found["value"] = result.value.decode()
+            except UnicodeDecodeError:
+                found["value_base64"] = b64encode(result.value).decode()
+            found["version"] = result.version
+        elif status is Status.CREATED or status is Status.REPLACED:
+            if route == KV_PUT:
+                code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
+                self.answer = _STORED % (line, result.version, primary, hub.common, self.connection_line)
+                return code
+            assert route == PUT3
+            found = {"status": "Success", **key_members(request.key), "version": result.version}
+        elif status is Status.DELETED or (status is Status.NOT_FOUND and route == DELETE3):
+            if route == KV_DELETE:
+                self.answer = _BARE % (b"204 No Content", primary, hub.common, self.connection_line)
+                return 204
+            assert route == DELETE3
+            found = {"status": "Success", **key_members(request.key), "deleted": status is Status.DELETED}
+        else:
+            return 0
+        body = _encode(found)
+        self.answer = _JSON % (len(body), primary, hub.common, self.connection_line, body)
+        return 200
+
+    def _value(self, result: Result, primary: bytes) -> int:
+        """Write the answer of GET or HEAD /v1/kv/{key} for a key that is there."""
+        version = result.version
+        common = self.connection.hub.common
+        if self.match is not None and not self.match & {ANYTHING, version}:
+            failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=b'ETag: "%d"\r\n' % version)
+            return self._problem(failed, result.primary)
+        if self.none_match is not None and self.none_match & {ANYTHING, version}:
+            line = b'304 Not Modified\r\nETag: "%d"' % version
+            self.answer = _BARE % (line, primary, common, self.connection_line)
+            return 304
+        value = result.value
+        kind = result.content_type
+        if kind:
+            primary += _INERT
+        self.answer = _VALUE % (
+            b"200 OK",
+            kind or OCTETS,
+            len(value),
+            version,
+            primary,
+            common,
+            self.connection_line,
+        )
+        if self.head_only:
+            return 200
+        if len(value) <= _WHOLE_BYTES:
+            self.answer += value
+        else:
+            self.tail = value
+        return 200
+
+    def _problem(self, problem: Problem, primary: str) -> int:
+        """Write a problem as the answer, and return its status."""
+        hub = self.connection.hub
+        original = self.route <= DELETE3
+        request = self.request
+        if original and request is not None and request.key and not problem.extra:
+            problem.extra = key_members(request.key)
+        body = problem.body(original)
+        kind = problem.kind
+        self.answer = _PROBLEM % (
+            kind.status,
+            _PHRASES[kind.status],
+            len(body),
+            problem.header_lines(),
+            hub.primary(primary),
+            hub.common,
+            self.connection_line,
+        )
+        self.tail = b""
+        if not self.head_only:
+            self.answer += body
+        return kind.status
+
+    def _defect(self, detail: str) -> Problem:
+        request = self.request
+        if request is None or request.kind is Kind.GET:
+            return Problem(DEFECT, f"{detail} Nothing was applied. This is a defect; please report it.")
+        return Problem(
+            DEFECT,
+            f"{detail} It is not known whether the write was applied; read the key before writing again. "
+            "This is a defect; please report it.",
+            outcome=UNKNOWN,
+        )
+
+    def _failure(self, result: Result) -> Problem:
+        """Return the problem that a result stands for."""
+        request = self.request
+        assert request is not None
+        status = result.status
+        if status is Status.NOT_FOUND:
+            if self.match is not None:
+                return Problem(problems.CONDITION, _CONDITION_TEXT)
+            return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.")
+        if status is Status.CONDITION_FAILED:
+            etag = b'ETag: "%d"\r\n' % result.version if result.version else b""
+            return Problem(problems.CONDITION, _CONDITION_TEXT, headers=etag)
+        if status is Status.DEFECT:
+            return self._defect(result.detail or "The node met an internal error.")
+        if status is Status.UNKNOWN and request.kind is not Kind.GET:
+            return Problem(
+                problems.FATE_UNKNOWN,
+                _with("The write was handed on and its fate is not known: it may have been applied.", result)
+                + (
+                    " Send it again with the same Idempotency-Key to learn its result."
+                    if request.idempotency
+                    else " Read the key before writing again; with an Idempotency-Key a retry is safe."
+                ),
+                outcome=UNKNOWN,
+                retryable=bool(request.idempotency),
+            )
+        kind, text = _REFUSALS.get(status, _UNAVAILABLE)
+        return Problem(kind, _with(text, result))
+
+
+def _with(text: str, result: Result) -> str:
+    return f"{text} ({result.detail.rstrip('.')}.)" if result.detail else text
+
+
+_CONDITION_TEXT: Final = (
+    "The condition of the request does not hold. Nothing was applied; "
+    "read the key and decide again (a present version comes as ETag)."
+)
+_UNAVAILABLE: Final = (
+    problems.UNAVAILABLE,
+    "Nobody could serve the request by its deadline. Nothing was applied, and it never will be; try again.",
+)
+_REFUSALS: Final = {
+    Status.KEY_REUSED: (
+        problems.KEY_REUSED,
+        "The Idempotency-Key stands for another request (method, body or condition differ). "
+        "Nothing was applied; use a new key for a new request.",
+    ),
+    Status.BUSY: (
+        problems.BUSY,
+        "This node is full just now. Nothing was applied; try again later or at another node.",
+    ),
+    Status.NO_SPACE: (
+        problems.NO_SPACE,
+        "There is less free disk than the reserve. Nothing was applied; free some space, then try again.",
+    ),
+}

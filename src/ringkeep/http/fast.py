@@ -1,0 +1,376 @@
+"""One client connection: bytes in, exchanges in order, bytes out, within bounds of space and time.
+
+An `asyncio.Protocol` on httptools' parser. No task, no future and no timer per request: the parser calls
+back, the service calls `Exchange.done`, and the hub flushes once per turn of the loop. What a request means
+is `plan`'s matter, what an answer looks like `exchange`'s, in what order they run `pipeline`'s.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import httptools
+
+from ringkeep.core.limits import KIB
+from ringkeep.http import problems
+from ringkeep.http.bounds import (
+    CHUNK_OVERHEAD,
+    DRAIN_BYTES,
+    HEADER_BYTES,
+    LARGE_BODY_BYTES,
+    TARGET_BYTES,
+)
+from ringkeep.http.exchange import CLOSE, Exchange
+from ringkeep.http.hub import Hub, log
+from ringkeep.http.pipeline import NEVER, Pipeline
+from ringkeep.http.plan import (
+    busy,
+    complete,
+    headers_too_large,
+    plan,
+    too_large,
+    unknown_method,
+    uri_too_long,
+)
+from ringkeep.http.problems import Problem, bad
+
+_SLICE_BYTES: Final = 16 * KIB  # parsed at once: bounds how many pipelined requests wait parsed
+_HEAD_BYTES: Final = TARGET_BYTES + HEADER_BYTES + 4 * KIB
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Connection(Pipeline):
+    """The server's end of one client connection."""
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__(hub)
+        self.parser = httptools.HttpRequestParser(self)
+        self.local = b""  # HOST:PORT where the connection arrived
+        # the request that is being received
+        self.in_body = False
+        self.target = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body: bytes | bytearray = b""
+        self.current: Exchange | None = None
+        self.refusal: Problem | None = None
+        self.continue_wanted = False
+        self.wire_bytes = 0
+        self.began = 0.0
+        # reading
+        self.reading = True
+        self.unread = b""
+        self.draining = False  # the last answer was written; what still comes is dropped
+        self.drained = 0
+
+    # --- the transport's side -------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, unless there are too many."""
+        hub = self.hub
+        self.transport = transport  # type: ignore[assignment]  # uvloop's is one without being a subclass
+        address = transport.get_extra_info("sockname")
+        if isinstance(address, tuple):
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            self.local = f"{host}:{address[1]}".encode()
+        self.due = hub.now + hub.patience.idle_s
+        hub.connections[self] = None
+        if not hub.make_room():
+            self._refuse_now(busy())
+            self.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client. What was started still runs; its answers are dropped."""
+        self.lost = True
+        self.hub.connections.pop(self, None)
+        self.parked.clear()  # not started, and nobody waits for it
+        for exchange in (self.current, *self.exchanges):
+            if exchange is not None and not exchange.running:
+                exchange.release()
+        if self.bridge is not None:
+            self.bridge.lost(exc)
+
+    def eof_received(self) -> bool:
+        """The client sends no more: answer what it asked, then close."""
+        if self.draining:
+            return False
+        self.half_closed = True
+        if self.receiving and not self.closing:
+            self._refuse_now(self.refusal or bad("The connection ended in the middle of the request."))
+        self.closing = True
+        if not self.exchanges and not self.out:
+            return False
+        self.flush()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: take no more of its requests until it does."""
+        self.write_paused = True
+        self.due = self.hub.now + self.hub.patience.write_s
+        self._pause_reading()
+        if self.bridge is not None:
+            self.bridge.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self.write_paused = False
+        self.due = NEVER
+        if self.bridge is not None:
+            self.bridge.protocol.resume_writing()
+        self.advance()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, start what can be started, and answer what is answered."""
+        if self.closing:
+            self._drain(len(data))
+        elif self.unread:  # reading was paused, and this was on its way
+            self.unread += data
+        else:
+            self._feed(data)
+            self.flush()
+
+    # --- the parser's side ----------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        if self.closing:
+            return
+        hub = self.hub
+        self.receiving = True
+        self.target = b""
+        self.headers = []
+        self.body = b""
+        self.refusal = None
+        self.wire_bytes = 0
+        self.began = hub.now
+        self.due = hub.now + hub.patience.head_s
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the request target, which may come in pieces."""
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header field. Trailer fields come here too, and mean nothing."""
+        if not self.in_body:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Decide what the request is, and whether its body is wanted."""
+        if self.closing:
+            return
+        self.in_body = True
+        self.current = exchange = Exchange(self, self.parser.get_method())
+        try:
+            fields = plan(self, exchange)
+            length = fields.get(b"content-length")
+            if length is not None and int(length) > LARGE_BODY_BYTES:
+                self._reserve(exchange, int(length))
+            if b"expect" in fields and self.parser.get_http_version() == "1.1":
+                self.continue_wanted = True
+        except Problem as problem:
+            self.refusal = problem
+
+    def on_body(self, data: bytes) -> None:
+        """Collect a piece of the body, up to the route's limit."""
+        exchange = self.current
+        if self.closing or self.refusal is not None or exchange is None:
+            return
+        self.due = min(self.hub.now + self.hub.patience.stall_s, self.began + self.hub.patience.body_s)
+        if not self.body:
+            self.body = data
+        elif isinstance(self.body, bytearray):
+            self.body += data
+        else:
+            self.body = bytearray(self.body) + data
+        if len(self.body) > exchange.body_limit:
+            self.refusal = too_large(exchange)
+            self.body = b""
+        elif len(self.body) > LARGE_BODY_BYTES and not exchange.reserved:
+            try:
+                self._reserve(exchange, exchange.body_limit)
+            except Problem as problem:
+                self.refusal = problem
+                self.body = b""
+
+    def on_message_complete(self) -> None:
+        """Queue the request."""
+        exchange = self.current
+        if self.closing or exchange is None:
+            return
+        self.receiving = self.in_body = self.continue_wanted = False
+        self.current = None
+        self.due = NEVER
+        exchange.started = time.monotonic()
+        refusal = self.refusal
+        if refusal is None:
+            body = self.body if isinstance(self.body, bytes) else bytes(self.body)
+            self.body = b""
+            try:
+                complete(self, exchange, body)
+            except Problem as problem:
+                refusal = problem
+        if refusal is not None:
+            exchange.fail(refusal)
+        if exchange.close:
+            self.closing = True
+        self.enqueue(exchange)
+
+    def _reserve(self, exchange: Exchange, count: int) -> None:
+        """Take room for a large body. Raises Problem (429) when large bodies fill what they may."""
+        if not self.hub.reserve(count):
+            raise busy()
+        exchange.reserved = count
+
+    # --- reading --------------------------------------------------------------------------------------
+
+    def _blocked(self) -> bool:
+        return bool(self.parked) or self.write_paused or self.closing
+
+    def _feed(self, data: bytes) -> None:
+        """Parse `data`, in slices, for as long as its requests need not wait; keep the rest unread."""
+        if len(data) <= _SLICE_BYTES:
+            self._parse(data)
+            return
+        position = 0
+        while position < len(data) and not self._blocked():
+            # A body cannot hold requests: no need to go through it in small steps.
+            end = len(data) if self.in_body else position + _SLICE_BYTES
+            self._parse(data[position:end])
+            position = end
+        if self.closing:
+            self._drain(max(0, len(data) - position))
+        else:
+            self.unread = data[position:]
+
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to the parser, and refuse what breaks the protocol or a bound."""
+        within = self.receiving
+        self.feeding = True
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.closing = True  # what follows the head is not HTTP
+        except httptools.HttpParserError as error:
+            self._broken(error, data)
+        self.feeding = False
+        if not self.receiving or self.closing:
+            return
+        if self.refusal is not None:
+            self._refuse_now(self.refusal)
+        elif within:
+            self.wire_bytes += len(data)
+            if self.in_body:
+                assert self.current is not None
+                if self.wire_bytes > CHUNK_OVERHEAD * self.current.body_limit + _HEAD_BYTES:
+                    self._refuse_now(too_large(self.current))
+            elif len(self.target) > TARGET_BYTES:
+                self._refuse_now(uri_too_long())
+            elif self.wire_bytes > _HEAD_BYTES:
+                self._refuse_now(headers_too_large())
+
+    def _broken(self, error: httptools.HttpParserError, data: bytes) -> None:
+        """Answer bytes that are not HTTP; nothing after them can be understood."""
+        if self.closing:
+            return
+        problem = self.refusal
+        if isinstance(error, httptools.HttpParserCallbackError):
+            log.error("a defect while a request was parsed", exc_info=error)
+            problem = Problem(problems.DEFECT, "The node failed at parsing the request. Nothing was applied.")
+        elif problem is None and isinstance(error, httptools.HttpParserInvalidMethodError):
+            problem = unknown_method(data)
+        self._refuse_now(problem or bad(f"This is not well-formed HTTP/1.1: {error}."))
+
+    def _refuse_now(self, problem: Problem) -> None:
+        """Answer without waiting for the rest of the request, and take nothing more from this client."""
+        exchange = self.current or Exchange(self, b"")
+        exchange.close = True
+        exchange.connection_line = CLOSE
+        self.current = None
+        self.receiving = self.in_body = self.continue_wanted = False
+        self.body = b""
+        self.closing = True
+        exchange.fail(problem)
+        self.enqueue(exchange)
+
+    def _pause_reading(self) -> None:
+        if self.reading and not self.transport.is_closing():
+            self.reading = False
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self.reading and not self.transport.is_closing():
+            self.reading = True
+            self.transport.resume_reading()
+
+    def _drain(self, count: int) -> None:
+        self.drained += count
+        if self.drained > DRAIN_BYTES:
+            self.transport.abort()
+
+    # --- writing, and time ----------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write what is due in one call, then go on reading, wait, or close."""
+        self.flush_pending = False
+        if self.lost or self.draining:
+            return
+        self.write_out()
+        while self.unread and not self._blocked():
+            data, self.unread = self.unread, b""
+            self._feed(data)
+            self.write_out()
+        if self.exchanges:
+            if self.parked and not self.closing:
+                self._pause_reading()
+                self.due = NEVER
+        elif self.closing:
+            self._finish()
+            return
+        elif self.continue_wanted and not self.body:
+            self.continue_wanted = False
+            self.transport.write(_CONTINUE)
+        elif not self.receiving and not self.write_paused:
+            if self.hub.stopping:
+                self.transport.close()
+                return
+            self.due = self.hub.now + self.hub.patience.idle_s
+        if not self.reading and not self._blocked():
+            self._resume_reading()
+            if self.receiving:
+                self.due = self.hub.now + self.hub.patience.head_s
+
+    def _finish(self) -> None:
+        """The last answer is written. Read on for a while, so that a client that still sends sees it."""
+        transport = self.transport
+        if self.half_closed or transport.is_closing():
+            transport.close()
+            return
+        self.draining = True
+        self.due = self.hub.now + self.hub.patience.drain_s
+        self._resume_reading()
+        transport.write_eof()
+
+    def overdue(self) -> None:
+        """Its time is up: an unfinished request gets a 408, a silent connection is closed without a word."""
+        self.due = self.hub.now + self.hub.patience.drain_s
+        transport = self.transport
+        if self.draining or self.write_paused or transport.is_closing():
+            transport.abort()
+        elif self.receiving:
+            part = "body" if self.in_body else "header fields"
+            text = f"The {part} did not arrive in time. Nothing was applied; send the request again, faster."
+            self._refuse_now(Problem(problems.TOO_SLOW, text))
+            self.flush()
+        elif not self.exchanges:
+            transport.close()
+
+    def idle(self) -> bool:
+        """Whether nobody would miss an answer if the connection were closed."""
+        return not self.exchanges and not self.receiving and not self.out
+
+    def stop(self) -> None:
+        """The server stops: close at once if idle, else with the last answer."""
+        if self.draining:
+            self.transport.abort()
+        elif self.idle():
+            self.transport.close()

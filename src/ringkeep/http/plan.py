@@ -1,0 +1,331 @@
+"""From a request's head to an `Exchange`: routes, fields, parameters, limits.
+
+Called when the header fields are complete, so that what is wrong is refused before its body is waited for.
+Pure but for reading the hub's state; raises Problem.
+"""
+
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core.limits import KIB, VALUE_BYTES
+from ringkeep.core.requests import Kind, Request
+from ringkeep.http import problems
+from ringkeep.http.bounds import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
+from ringkeep.http.exchange import CLOSE, KEEP, Exchange, Replay
+from ringkeep.http.fields import (
+    check_charset,
+    check_encoding,
+    idempotency_key,
+    read_tags,
+    stored_content_type,
+    write_condition,
+)
+from ringkeep.http.hub import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, PUT3
+from ringkeep.http.problems import Problem, bad
+from ringkeep.http.putbody import parse_put
+from ringkeep.http.target import check_key, parse_at_least, parse_query, parse_stale, parse_timeout, unquote
+
+if TYPE_CHECKING:
+    from ringkeep.http.fast import Connection
+
+_KV: Final = b"/v1/kv/"
+_ORIGINAL: Final = {b"/put": (b"POST", PUT3), b"/get": (b"GET", GET3), b"/delete": (b"DELETE", DELETE3)}
+_KV_ROUTES: Final = {b"GET": KV_GET, b"HEAD": KV_GET, b"PUT": KV_PUT, b"DELETE": KV_DELETE}
+KV_ALLOW: Final = b"Allow: GET, HEAD, PUT, DELETE\r\n"
+
+_TIMEOUT: Final = frozenset({b"timeout"})
+_READ: Final = frozenset({b"timeout", b"consistency", b"at_least"})
+_PARAMETERS: Final = {
+    PUT3: _TIMEOUT,
+    GET3: _READ | {b"key"},
+    DELETE3: _TIMEOUT | {b"key"},
+    KV_PUT: _TIMEOUT,
+    KV_GET: _READ,
+    KV_DELETE: _TIMEOUT,
+}
+_KINDS: Final = {
+    PUT3: Kind.PUT,
+    GET3: Kind.GET,
+    DELETE3: Kind.DELETE,
+    KV_PUT: Kind.PUT,
+    KV_GET: Kind.GET,
+    KV_DELETE: Kind.DELETE,
+}
+
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) (/[!-~]*) HTTP/1\.[01]\r\n")
+_PARSED: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"})
+
+# Fields with a meaning here, in the spelling used by `fields`; those that browsers and curl send are named to
+# save the search. A field that may be repeated is a list: its lines are joined (RFC 9110, 5.3).
+_MEANT: Final = (
+    "Host",
+    "Origin",
+    "Content-Type",
+    "Content-Length",
+    "Content-Encoding",
+    "Transfer-Encoding",
+    "Expect",
+    "Upgrade",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+)
+_LISTS: Final = frozenset({b"if-match", b"if-none-match", b"upgrade", b"content-encoding"})
+_SPELLINGS: Final = {
+    spelling.encode(): name.lower().encode() for name in _MEANT for spelling in (name, name.lower())
+} | {b"User-Agent": b"", b"Accept": b"", b"Connection": b"", b"Accept-Encoding": b"", b"Date": b""}
+
+Fields = dict[bytes, bytes]
+
+
+def read_fields(headers: list[tuple[bytes, bytes]]) -> Fields:
+    """Return the fields with a meaning, by lower-case name. Raises Problem: 431, 400 for a repeated one."""
+    fields: Fields = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + 4
+        field = _SPELLINGS.get(name)
+        if field is None:
+            field = _SPELLINGS.get(name.lower())
+        if not field:
+            continue
+        value = value.strip(b" \t")
+        if field in fields:
+            if field not in _LISTS:
+                raise bad(f"The header field {field.decode()} is given twice.")
+            value = fields[field] + b", " + value
+        fields[field] = value
+    if size > HEADER_BYTES or len(headers) > HEADER_COUNT:
+        raise headers_too_large()
+    return fields
+
+
+def plan(connection: "Connection", exchange: Exchange) -> Fields:
+    """Complete the exchange from the head of its request. Raises Problem if the request is refused."""
+    parser = connection.parser
+    hub = connection.hub
+    version = parser.get_http_version()
+    if version == "1.1":
+        if not parser.should_keep_alive():
+            exchange.close = True
+            exchange.connection_line = CLOSE
+    elif parser.should_keep_alive() and version == "1.0":
+        exchange.connection_line = KEEP
+    else:
+        exchange.close = True
+        exchange.connection_line = CLOSE
+    if version != "1.1" and version != "1.0":
+        raise bad("The HTTP version is not served; use HTTP/1.1.")
+    target = connection.target
+    if len(target) > TARGET_BYTES:
+        raise uri_too_long()
+    fields = read_fields(connection.headers)
+    host = fields.get(b"host")
+    if parser.should_upgrade():
+        _no_upgrade(exchange, fields)
+    if target[:1] != b"/":
+        target, host = _absolute(exchange, target)
+    if b"#" in target:
+        raise bad("The URL holds a '#'; write it as '%23'.")
+    if host:
+        hub.hosts.check_host(host, connection.local)
+    elif version == "1.1":
+        raise bad("The header field Host is missing.")
+    origin = fields.get(b"origin")
+    if origin is not None:
+        hub.hosts.check_origin(origin, connection.local)
+    if version == "1.0" and b"transfer-encoding" in fields:
+        raise bad("HTTP/1.0 has no Transfer-Encoding; send a Content-Length.")
+    if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
+        raise bad("The only transfer encoding served is 'chunked'.")
+    _route(exchange, target, fields)
+    _admit(connection, exchange, fields)
+    return fields
+
+
+def _absolute(exchange: Exchange, target: bytes) -> tuple[bytes, bytes]:
+    """Split a target of the form `http://host/path`; its host counts, not the field (RFC 9112, 3.2.2)."""
+    if exchange.method == b"CONNECT" or target == b"*":
+        raise wrong_method(b"Allow: GET, HEAD, POST, PUT, DELETE\r\n")
+    match = re.match(rb"http://([^/?#]+)(.*)", target, re.IGNORECASE | re.DOTALL)
+    if match is None or match[2][:1] not in (b"/", b"?", b""):
+        raise bad("The request target must be a path.")
+    return (match[2] if match[2][:1] == b"/" else b"/" + match[2]), match[1]
+
+
+def _no_upgrade(exchange: Exchange, fields: Fields) -> None:
+    """Pass over an offer to change the protocol. Raises Problem (400) if a body comes with it: its framing
+    would be the other protocol's."""
+    exchange.close = True
+    exchange.connection_line = CLOSE
+    if fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields:
+        raise bad("A body beside an Upgrade is not read; send the request without Upgrade.")
+
+
+def _route(exchange: Exchange, target: bytes, fields: Fields) -> None:
+    """Find the route, and build its request."""
+    path, _, query = target.partition(b"?")
+    method = exchange.method
+    if path.startswith(_KV):
+        route = _KV_ROUTES.get(method)
+        if route is None:
+            raise wrong_method(KV_ALLOW)
+        exchange.route = route
+        request = _request(exchange, parse_query(query, _PARAMETERS[route]) if query else {}, fields)
+        request.key = check_key(unquote(path[7:]))
+    else:
+        original = _ORIGINAL.get(path)
+        if original is None:
+            return
+        exchange.route = original[1]
+        if method != original[0]:
+            exchange.head_only = method == b"HEAD"
+            raise wrong_method(b"Allow: " + original[0] + b"\r\n")
+        parameters = parse_query(query, _PARAMETERS[exchange.route]) if query else {}
+        request = _request(exchange, parameters, fields)
+        if exchange.route != PUT3:
+            if b"key" not in parameters:
+                raise bad("The query parameter 'key' is missing.")
+            request.key = check_key(parameters[b"key"])
+    exchange.request = request
+
+
+def wrong_method(allow: bytes) -> Problem:
+    """Return a 405; `allow` is the Allow field's line."""
+    allowed = allow[7:-2].decode()
+    return Problem(
+        problems.METHOD,
+        f"This route does not serve that method. Nothing was applied; it serves: {allowed}.",
+        headers=allow,
+    )
+
+
+def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
+    """Make the request of a data route from its parameters and fields; the key is still missing."""
+    route = exchange.route
+    request = Request(_KINDS[route], b"", done=exchange.done)
+    if parameters:
+        if b"timeout" in parameters:
+            request.timeout_ms = parse_timeout(parameters[b"timeout"])
+        if b"at_least" in parameters:
+            request.at_least = parse_at_least(parameters[b"at_least"])
+        if b"consistency" in parameters:
+            request.stale = parse_stale(parameters[b"consistency"])
+    if route in (KV_GET, GET3):
+        exchange.safe = True
+        if route == KV_GET:
+            exchange.match = read_tags("If-Match", fields.get(b"if-match"), weak=False)
+            exchange.none_match = read_tags("If-None-Match", fields.get(b"if-none-match"), weak=True)
+        return request
+    request.condition = write_condition(fields.get(b"if-match"), fields.get(b"if-none-match"))
+    if b"idempotency-key" in fields:
+        request.idempotency = idempotency_key(fields[b"idempotency-key"])
+    if route in (KV_PUT, PUT3):
+        if b"content-encoding" in fields:
+            check_encoding(fields[b"content-encoding"])
+        content_type = fields.get(b"content-type", b"")
+        if route == KV_PUT:
+            request.content_type = stored_content_type(content_type)
+            exchange.body_limit = VALUE_BYTES
+        else:
+            check_charset(content_type)
+            exchange.body_limit = PUT_BODY_BYTES
+    return request
+
+
+def _admit(connection: "Connection", exchange: Exchange, fields: Fields) -> None:
+    """Refuse what cannot be taken now: no length, too long a body, a node that does not serve or is full."""
+    hub = connection.hub
+    route = exchange.route
+    length = fields.get(b"content-length")
+    if length is None:
+        if route in (PUT3, KV_PUT) and b"transfer-encoding" not in fields:
+            raise Problem(
+                problems.LENGTH,
+                "The request has neither Content-Length nor a chunked body. Nothing was applied; "
+                "send one (curl: --data-binary; an empty value has Content-Length: 0).",
+            )
+    elif int(length) > exchange.body_limit:
+        raise too_large(exchange)
+    expect = fields.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise Problem(
+            problems.EXPECTATION,
+            "The only expectation served is 100-continue. Nothing was applied; leave it out.",
+        )
+    if exchange.request is None:
+        return
+    reason = hub.service.serving()
+    if reason is not None:
+        raise Problem(
+            problems.UNAVAILABLE,
+            f"This node does not serve data now: {reason.rstrip('.')}. Nothing was applied; try again.",
+        )
+    if hub.in_flight >= IN_FLIGHT:
+        raise busy()
+
+
+def unknown_method(data: bytes) -> Problem:
+    """Return the problem of a method that the parser does not know; `data` is what it was reading."""
+    match = _REQUEST_LINE.match(data)
+    if match is None or match[1] in _PARSED:
+        return bad("The method of the request is not one of HTTP's.")
+    path = match[2].partition(b"?")[0]
+    if path in _ORIGINAL:
+        return wrong_method(b"Allow: " + _ORIGINAL[path][0] + b"\r\n")
+    return wrong_method(KV_ALLOW if path.startswith(_KV) else b"Allow: GET, HEAD\r\n")
+
+
+def uri_too_long() -> Problem:
+    """Return the 414 of a request target over the limit."""
+    return Problem(
+        problems.URI_TOO_LONG,
+        f"The URL is longer than {TARGET_BYTES} bytes. Nothing was applied; a key has at most 1,024.",
+    )
+
+
+def headers_too_large() -> Problem:
+    """Return the 431 of too many or too long header fields."""
+    return Problem(
+        problems.HEADERS,
+        f"The header fields are more than {HEADER_COUNT}, or longer than {HEADER_BYTES // KIB} KiB. "
+        "Nothing was applied; send fewer.",
+    )
+
+
+def busy() -> Problem:
+    """Return the 429 of a node that holds as much as it may."""
+    return Problem(
+        problems.BUSY, "This node is full just now. Nothing was applied; try again later or at another node."
+    )
+
+
+def too_large(exchange: Exchange) -> Problem:
+    """Return the 413 of a body over the route's limit."""
+    return Problem(
+        problems.TOO_LARGE,
+        f"The body has more than {exchange.body_limit} bytes. Nothing was applied; "
+        f"a value has at most {VALUE_BYTES} bytes.",
+    )
+
+
+def complete(connection: "Connection", exchange: Exchange, body: bytes) -> None:
+    """Give the body to the request. Raises Problem (400, 413)."""
+    request = exchange.request
+    if request is None:
+        exchange.replay = Replay(connection.target, connection.headers, body)
+        return
+    if exchange.route == KV_PUT:
+        request.value = body
+    elif exchange.route == PUT3:
+        request.key, request.value = parse_put(body)
+    if request.idempotency:
+        # Length-prefixed, so that no two requests have one text.
+        digest = blake2b(
+            b"%b %d %d %b"
+            % (exchange.method, request.condition, len(request.content_type), request.content_type),
+            digest_size=16,
+        )
+        digest.update(request.value)
+        request.fingerprint = digest.digest()

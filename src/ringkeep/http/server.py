@@ -1,0 +1,88 @@
+"""Opens the listener, and closes it gently."""
+
+import asyncio
+import errno
+import resource
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from ringkeep.errors import StartError
+from ringkeep.http.admin import make_app
+from ringkeep.http.bounds import BACKLOG, Patience
+from ringkeep.http.bridge import Bridges
+from ringkeep.http.fast import Connection
+from ringkeep.http.fields import Hosts
+from ringkeep.http.hub import Hub
+from ringkeep.http.service import Service
+
+_RESERVED_FILES: Final = 512  # of the process: the store, the peers, ZooKeeper, the log
+_POLL_S: Final = 0.02
+
+
+class HttpServer:
+    """A listener and its connections. `port` is the real one, also when 0 was asked for."""
+
+    def __init__(self, hub: Hub, server: asyncio.Server, port: int) -> None:
+        self.hub = hub
+        self.port = port
+        self._server = server
+
+    async def close(self, grace_s: float) -> None:
+        """Take no new connection, close idle ones, let what is in flight finish for up to `grace_s`.
+
+        Returns when no connection is left; those that were not done by then are broken off.
+        """
+        hub = self.hub
+        hub.stopping = True
+        self._server.close()
+        for connection in list(hub.connections):
+            connection.stop()
+        deadline = time.monotonic() + grace_s
+        while any(not each.draining for each in hub.connections) and time.monotonic() < deadline:
+            await asyncio.sleep(_POLL_S)
+        hub.bridges.close()
+        for connection in list(hub.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+        hub.close()
+
+
+def max_connections() -> int:
+    """Return how many clients may be connected: what the limit of open files leaves."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 1 << 20
+    return max(64, soft - _RESERVED_FILES)
+
+
+async def serve_http(
+    service: Service,
+    host: str,
+    port: int,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    advertise: Iterable[str] = (),
+    patience: Patience | None = None,
+) -> HttpServer:
+    """Listen on `host`:`port` and serve `service` there.
+
+    `advertise` are further "HOST:PORT" under which clients address this node: other Host fields are refused.
+    Raises StartError when the address cannot be had.
+    """
+    hub = Hub(service, loop, patience or Patience())
+    try:
+        server = await loop.create_server(lambda: Connection(hub), host, port, backlog=BACKLOG)
+    except OSError as error:
+        hub.close()
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(
+                f"The HTTP port {host}:{port} is in use: stop what listens there, or choose another (--http)."
+            ) from error
+        raise StartError(f"Cannot listen for HTTP on {host}:{port}: {error}.") from error
+    port = server.sockets[0].getsockname()[1]
+    shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    hub.hosts = Hosts((f"{shown}:{port}", *advertise), port)
+    hub.max_connections = max_connections()
+    hub.bridges = Bridges(hub, make_app(hub))
+    return HttpServer(hub, server, port)
