@@ -81,7 +81,6 @@ class _Tally:
         self.sets = [0] * len(shares)
         self.was = [0] * len(shares)  # as it was found, before planning
         self.fair = [floor(share) for share in shares]
-        self.even = [ceil(share) for share in shares]
         self.low = [ceil(share * low) for share in shares]  # below it a node is given more
         self.full = [min(partitions, full_load(share)) for share in shares]
         self.unit = [floor(share * 1024) + 1 for share in shares]
@@ -213,7 +212,7 @@ class _Replicas(_Tally):
         for node in walk(self.ring, position(partition, self.partitions)):
             if node in voters:
                 continue
-            if self.load(node) < self.even[node] and self._fits(partition, node):
+            if self.load(node) < self.fair[node] and self._fits(partition, node):
                 self._add(partition, node)
                 if len(voters) == self.copies:
                     return
@@ -289,7 +288,7 @@ class _Primaries(_Tally):
         """Choose the first voter of the preference list below its share, if there is no primary yet."""
         if self.leader[partition] < 0 and self.replicas.copies:
             order = self.replicas.in_order(partition)
-            below = (node for node in order if self.load(node) < self.even[node])
+            below = (node for node in order if self.load(node) < self.fair[node])
             self._set(partition, next(below, min(order, key=self.strain)))
 
     def offers(self, giver: int, taker: int) -> int:
