@@ -90,6 +90,7 @@ class Context:
         self.reader = reader
         self.now: Millis = 0
         self.cluster_map: ClusterMap | None = None
+        self.names: dict[NodeId, str] = {}
         self.links: dict[NodeId, Incarnation] = {}
         self.effects = Effects()
         self.durable = Durable()

@@ -141,7 +141,8 @@ class Coordinator:
     def _finish(self, request: Request, result: Result) -> None:
         request.finished = True
         assert self._context.cluster_map is not None
-        result.primary = self._context.cluster_map.partitions[request.partition].primary
+        primary = self._context.cluster_map.partitions[request.partition].primary
+        result.primary = self._context.names.get(primary, "")
         number = request.tag >> _COPY_BITS
         del self._requests[number]
         del self._by_partition[request.partition][number]

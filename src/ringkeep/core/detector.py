@@ -102,7 +102,7 @@ class Detector:
         health = self.peers.get(peer)
         return None if health is None or self.suspects(peer) else health.beat
 
-    def on_tick(self, map_version: MapVersion, map_digest: int, draining: bool, ready: bool) -> bool:
+    def on_tick(self, map_version: MapVersion, map_digest: int, active: bytes, ready: bool) -> bool:
         """Send heartbeats when they are due, or a suspicion has changed; tell whether they were sent."""
         now = self.context.now
         suspects = self.suspected()
@@ -118,7 +118,7 @@ class Detector:
             if peer in self.context.links:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
-                    draining, ready, self.context.damaged,
+                    active, self.context.draining, ready, self.context.damaged,
                 )  # fmt: skip
                 self.context.send(peer, beat)
         return True

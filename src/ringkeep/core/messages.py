@@ -236,7 +236,7 @@ class Heartbeat:
     encoding): the newest map it holds.
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
-    have been lost. `ready`: caught up, serving.
+    have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`: caught up, serving.
     """
 
     map_version: MapVersion
@@ -245,6 +245,7 @@ class Heartbeat:
     probe: int
     echo: int
     suspects: list[NodeId]
+    active: bytes = b""
     draining: bool = False
     ready: bool = False
     damaged: bool = False

@@ -110,7 +110,7 @@ class Node:
             self._probe_at = context.now + limits.SUSPECT_AFTER_MS
             self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
             self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
-        if self.detector.on_tick(version, self.steward.map_digest, context.draining, self.ready):
+        if self.detector.on_tick(version, self.steward.map_digest, self._active(primaries), self.ready):
             self._tell_commits(primaries)
             self.steward.look_again()
         self.steward.on_tick()
@@ -163,6 +163,7 @@ class Node:
         context = self.context
         old = context.cluster_map
         context.cluster_map = found
+        context.names = {node.id: node.name for node in found.nodes}
         self._map_payload = payload
         self.steward.map_digest = zlib.crc32(payload)
         self.detector.set_peers([node.id for node in found.nodes if node.id != context.me])
@@ -261,6 +262,14 @@ class Node:
         current = self.context.cluster_map
         if current is not None and version < current.version:
             self._push_map(peer)
+
+    def _active(self, primaries: list[Primary]) -> bytes:
+        """Return a bit per partition, lowest first: whether this node leads and serves it."""
+        bits = 0
+        for primary in primaries:
+            if primary.phase == Phase.ACTIVE and not primary.paused:
+                bits |= 1 << primary.replica.partition
+        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
     def _tell_commits(self, primaries: list[Primary]) -> None:
         """Let backups apply what no later Append has told them is committed."""

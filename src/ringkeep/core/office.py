@@ -47,6 +47,10 @@ class Office:
                 report.handovers.append((primary.replica.partition, primary.epoch, primary.config, to))
         return report if report.handovers or report.failed else None
 
+    def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
+        """Tell whether some primaryship of this node could go to another just now."""
+        return any(p.phase == Phase.ACTIVE and not p.paused and self._better(p) for p in primaries)
+
     def _note_who_answers(self) -> None:
         now = self._context.now
         for peer in self._detector.peers:

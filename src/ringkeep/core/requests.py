@@ -53,7 +53,7 @@ class Result:
     """The one answer to one request.
 
     `version`: the entry's index after a write, the record's version after a read, the present version
-    after a failed condition. `primary` is the node that leads the key's partition. `detail` is for people. `age_ms` counts for stale reads only.
+    after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is for people. `age_ms` counts for stale reads only.
     """
 
     status: Status

@@ -1,0 +1,267 @@
+"""One node's process: opens everything in order, runs the loop, and ends in order.
+
+The HTTP port answers from the beginning, so that /readyz can say what is waited for; data is served when the
+driver says so.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import ringkeep
+from ringkeep.coordination.zookeeper import ZooKeeperCoordination
+from ringkeep.core import limits
+from ringkeep.core.clustermap import Member
+from ringkeep.core.node import Node
+from ringkeep.core.requests import Request
+from ringkeep.core.types import MapVersion, Millis
+from ringkeep.driver import Driver, Ports
+from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged
+from ringkeep.http.server import HttpServer, serve_http
+from ringkeep.http.service import Sample
+from ringkeep.process import PidFile, start_log
+from ringkeep.server.samples import samples
+from ringkeep.server.views import Views
+from ringkeep.settings import NodeSettings
+from ringkeep.storage.group import GroupCommit
+from ringkeep.storage.identity import Identity, open_identity
+from ringkeep.storage.rocks import RocksEngine, open_engine
+from ringkeep.transport.links import PeerNetwork
+from ringkeep.wire import handshake, mapcodec
+
+SWITCH_INTERVAL_S: Final = 0.0005  # of the interpreter: the storage thread gets the lock back soon
+HAND_OVER_S: Final = 10.0
+FINISH_S: Final = 5.0
+OK, FAILURE, REFUSED = 0, 1, 78
+
+log = logging.getLogger("ringkeep.node")
+
+
+def run_node(settings: NodeSettings) -> int:
+    """Run one node until it is told to stop; return the exit code. One clear line on stderr when it fails."""
+    try:
+        with PidFile.take(settings.data):
+            start_log(settings.data, settings.name, settings.log_level)
+            for warning in settings.warnings:
+                log.warning(warning)
+            identity = open_identity(settings.data, settings.name)
+            try:
+                return _run(settings, identity)
+            finally:
+                identity.close()
+    except (ConfigurationError, StorageDamaged) as error:
+        return _fail(settings, str(error), REFUSED)
+    except RingkeepError as error:
+        return _fail(settings, str(error), FAILURE)
+
+
+def _fail(settings: NodeSettings, reason: str, code: int) -> int:
+    log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
+    return code
+
+
+def _run(settings: NodeSettings, identity: Identity) -> int:
+    identity.next_incarnation()
+    engine = open_engine(settings.data)
+    if engine.damaged:
+        log.error("the store has lost something that was durable: its replicas do not vote")
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(Server(settings, identity, engine).run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(Server(settings, identity, engine).run())
+
+
+class Server:
+    """A node assembled. Passes `driver.Shell`, `ports.Clock` and `http.Service`."""
+
+    def __init__(self, settings: NodeSettings, identity: Identity, engine: RocksEngine) -> None:
+        self.name = settings.name
+        self._settings = settings
+        self._identity = identity
+        self._engine = engine
+        self._over: asyncio.Event
+        self._code = OK
+        self._stopping = False
+        self._in_flight = 0
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve until a signal, or a reason to stop, and return the exit code."""
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        http: HttpServer | None = None
+        self._assemble()
+        try:
+            await self._listen_to_peers()
+            http = await serve_http(
+                self, *self._settings.http_listener, self._loop, advertise=(self._settings.advertise_http,)
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._on_signal)
+            self._coordination.start()
+            gc.collect()
+            gc.freeze()  # what is loaded now stays: the collector need not look at it again
+            gc.set_threshold(50_000, 20, 20)
+            self._tick()
+            log.info("%s serves HTTP on %s, peers on %s", self.name, self._settings.http, self._settings.peer)
+            await self._over.wait()
+            if self._code == OK:
+                await self._hand_over()
+        finally:
+            await self._end(http)
+        return self._code
+
+    def _assemble(self) -> None:
+        settings, identity = self._settings, self._identity
+        node = Node(
+            identity.node_id, identity.incarnation, self._engine, mapcodec, settings.cluster, uuid4().hex, self.now()
+        )
+        node.context.damaged = self._engine.damaged
+        self._node = node
+        self._wire_identity = handshake.Identity(
+            settings.cluster, identity.cluster_id, identity.node_id, identity.incarnation, settings.name,
+            ringkeep.__version__,
+        )  # fmt: skip
+        held = node.context.cluster_map
+        member = Member(
+            identity.node_id, settings.name, settings.advertise_http, settings.advertise_peer, settings.zone,
+            settings.weight, settings.expect, settings.replication, settings.partitions, identity.incarnation,
+            held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
+        )  # fmt: skip
+        events = _Late()
+        self._network = PeerNetwork(self._loop, self._wire_identity, events)  # type: ignore[arg-type]  # see _Late
+        self._coordination = ZooKeeperCoordination(
+            settings.zookeeper, settings.cluster, self._loop, events, settings.zookeeper_session_ms  # type: ignore[arg-type]
+        )
+        self._syncer = GroupCommit(
+            self._engine, self._loop, lambda ticket: self._driver.synced(ticket), lambda e: self._driver.sync_failed(e)
+        )
+        ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
+        self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes)
+        self._views = Views(node, ringkeep.__version__)
+
+    async def _listen_to_peers(self) -> None:
+        host, port = self._settings.peer_listener
+        try:
+            await self._network.listen(host, port)
+        except OSError as error:
+            raise StartError(
+                f"cannot listen for peers on {self._settings.peer}: {error.strerror or error};"
+                " stop what listens there, or choose another (--peer)"
+            ) from error
+
+    def _tick(self) -> None:
+        self._loop.call_later(limits.TICK_MS / 1000, self._tick)
+        self._driver.tick()
+
+    def _on_signal(self) -> None:
+        if self._stopping:
+            log.warning("a second signal: stopping at once")
+            os._exit(FAILURE)
+        self._stopping = True
+        self._over.set()
+
+    async def _hand_over(self) -> None:
+        """Give the primaryships to others, for at most HAND_OVER_S, as long as there is anyone to take them."""
+        log.info("stopping: handing primaryships over")
+        self._stopping = True
+        self._node.context.draining = True
+        deadline = self._loop.time() + HAND_OVER_S
+        while self._loop.time() < deadline and self._node.steward.connected and not self._node.steward.frozen:
+            primaries = [r.primary for r in self._node.replicas.values() if r.primary is not None]
+            if not self._node.office.can_hand_over(primaries):
+                break
+            await asyncio.sleep(limits.TICK_MS / 1000)
+        while self._node.coordinator.unfinished and self._loop.time() < deadline:
+            await asyncio.sleep(limits.TICK_MS / 1000)
+
+    async def _end(self, http: HttpServer | None) -> None:
+        if http is not None:
+            await http.close(FINISH_S if self._code == OK else 0.2)
+        self._driver.halt()
+        await self._coordination.stop()
+        await self._network.close()
+        self._syncer.close()
+        self._engine.close()
+        log.info("stopped")
+
+    # --- driver.Shell and ports.Clock --------------------------------------------------------------------------
+
+    def now(self) -> Millis:
+        """Milliseconds of the loop's monotonic clock."""
+        return int(self._loop.time() * 1000)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon(call)
+
+    def later(self, delay_ms: Millis, call: Callable[[], None]) -> None:
+        self._loop.call_later(delay_ms / 1000, call)
+
+    def joined(self, cluster_id: str) -> None:
+        self._identity.join(self._settings.cluster, cluster_id)
+        self._wire_identity.cluster_id = cluster_id
+        log.info("%s belongs to the cluster %s (%s)", self.name, self._settings.cluster, cluster_id)
+
+    def alarm(self, text: str) -> None:
+        log.error(text)
+
+    def stop(self, reason: str, refused: bool) -> None:
+        log.critical(reason)
+        self._code = REFUSED if refused else FAILURE
+        self._over.set()
+
+    def disk_free(self) -> int:
+        return shutil.disk_usage(Path(self._settings.data)).free
+
+    # --- http.Service --------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request) -> None:
+        self._driver.submit(request)
+
+    def serving(self) -> str | None:
+        if self._driver.serving:
+            return None
+        waiting = self._views.waiting_for(self._settings.expect)
+        return waiting[0] if waiting else "this node is starting"
+
+    def cluster(self) -> dict[str, Any]:
+        return self._views.cluster()
+
+    def partitions(self) -> dict[str, Any]:
+        return self._views.partitions()
+
+    def where(self, key: bytes) -> dict[str, Any]:
+        return self._views.where(key)
+
+    def ready(self) -> tuple[bool, list[str]]:
+        if self._stopping:
+            return False, ["this node is stopping"]
+        waiting = self._views.waiting_for(self._settings.expect)
+        return not waiting, waiting
+
+    def version(self) -> dict[str, Any]:
+        return {"version": ringkeep.__version__, "protocol": self._wire_identity.protocol_high, "name": self.name}
+
+    def metrics(self) -> Iterable[Sample]:
+        return samples(self._node)
+
+
+class _Late:
+    """Stands where the driver is asked for before it exists: ports are made first, and call only later."""
+
+    sink: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sink, name)

@@ -1,0 +1,172 @@
+"""What a node shows of itself and of the cluster, as `docs/http.md` describes it. Reads the core, changes nothing."""
+
+from typing import Any
+
+from ringkeep.core import quorum
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.node import Node
+from ringkeep.core.primary import Phase
+from ringkeep.core.slots import partition_of, slot_of
+from ringkeep.core.types import NodeId, PartitionId
+
+
+class Views:
+    """The status of a cluster, as one of its nodes sees it."""
+
+    def __init__(self, node: Node, software: str) -> None:
+        self._node = node
+        self._software = software
+        self._names: dict[NodeId, str] = {}
+        self._named: ClusterMap | None = None
+
+    def name_of(self, node: str) -> str:
+        """Return a node's name by its id."""
+        found = self._node.context.cluster_map
+        if found is not self._named and found is not None:
+            self._named = found
+            self._names = {each.id: each.name for each in found.nodes}
+        return self._names.get(NodeId(node), node)
+
+    def cluster(self) -> dict[str, Any]:
+        """Return `GET /v1/cluster`."""
+        node = self._node
+        found, steward = node.context.cluster_map, node.steward
+        controller = steward.controller()
+        names = {m.id: m.name for m in steward.members}
+        members = [self._member(each) for each in found.nodes] if found is not None else self._forming()
+        return {
+            "cluster": found.cluster if found is not None else None,
+            "cluster_id": found.cluster_id if found is not None else None,
+            "map_version": found.version if found is not None else 0,
+            "controller": names.get(controller) if controller is not None else None,
+            "health": self._health(),
+            "zookeeper": "connected" if steward.connected else "disconnected",
+            "settings": self._settings(found),
+            "alarm": steward.frozen or None,
+            "members": members,
+        }
+
+    def _settings(self, found: ClusterMap | None) -> dict[str, int]:
+        if found is None:
+            return {}
+        return {"replication": found.replication, "partitions": len(found.partitions), **found.settings}
+
+    def _member(self, each: NodeInfo) -> dict[str, Any]:
+        found = self._node.context.cluster_map
+        assert found is not None
+        return {
+            "name": each.name,
+            "id": each.id,
+            "http": each.http,
+            "peer": each.peer,
+            "zone": each.zone,
+            "weight": each.weight,
+            "state": self._state_of(each),
+            "damaged": self._damaged(each.id),
+            "primaries": sum(part.primary == each.id for part in found.partitions),
+            "replicas": sum(each.id in part.replicas for part in found.partitions),
+            "version": self._version_of(each.id),
+        }
+
+    def _forming(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone, "weight": m.weight,
+                "state": "joining", "damaged": False, "primaries": 0, "replicas": 0, "version": m.software,
+            }
+            for m in self._node.steward.members
+        ]  # fmt: skip
+
+    def _damaged(self, node: NodeId) -> bool:
+        if node == self._node.context.me:
+            return self._node.context.damaged
+        beat = self._node.detector.beat_of(node)
+        return beat is not None and beat.damaged
+
+    def _state_of(self, each: NodeInfo) -> str:
+        if each.state != NodeState.ACTIVE:
+            return each.state.value
+        if each.id == self._node.context.me:
+            return "draining" if self._node.context.draining else "active"
+        if self._node.detector.suspects(each.id):
+            registered = any(m.id == each.id for m in self._node.steward.members)
+            return "suspect" if registered else "dead"
+        beat = self._node.detector.beat_of(each.id)
+        return "draining" if beat is not None and beat.draining else "active"
+
+    def _version_of(self, node: NodeId) -> str | None:
+        if node == self._node.context.me:
+            return self._software
+        return next((m.software for m in self._node.steward.members if m.id == node), None)
+
+    def _health(self) -> str:
+        found = self._node.context.cluster_map
+        if found is None:
+            return "unavailable"
+        suspected = self._node.detector.suspected()
+        for part in found.partitions:
+            alive = [node for node in part.replicas if node not in suspected]
+            if not quorum.won(part.voters, part.old_voters, alive):
+                return "unavailable"
+        whole = not suspected and all(self._state(p, part) == "active" for p, part in enumerate(found.partitions))
+        return "healthy" if whole and not self._node.context.damaged else "degraded"
+
+    def _state(self, number: int, part: Partition) -> str:
+        """Return a partition's state: by its primary's own word, else by who answers."""
+        if self._active(number, part):
+            return "active"
+        suspected = self._node.detector.suspected()
+        alive = [node for node in part.replicas if node not in suspected]
+        return "preparing" if quorum.won(part.voters, part.old_voters, alive) else "no-quorum"
+
+    def _active(self, number: int, part: Partition) -> bool:
+        if part.primary == self._node.context.me:
+            replica = self._node.replicas.get(PartitionId(number))
+            primary = replica.primary if replica is not None else None
+            return primary is not None and primary.phase == Phase.ACTIVE and not primary.paused
+        beat = self._node.detector.beat_of(part.primary)
+        if beat is None or number // 8 >= len(beat.active):
+            return False
+        return bool(beat.active[number // 8] >> (number % 8) & 1)
+
+    def partitions(self) -> dict[str, Any]:
+        """Return `GET /v1/cluster/partitions`. `commit` is null for partitions of which no replica is here."""
+        found = self._node.context.cluster_map
+        rows = []
+        for number, part in enumerate(found.partitions if found is not None else ()):
+            replica = self._node.replicas.get(PartitionId(number))
+            rows.append({
+                "partition": number,
+                "epoch": part.epoch,
+                "primary": self.name_of(part.primary),
+                "voters": [self.name_of(node) for node in part.voters],
+                "old_voters": [self.name_of(node) for node in part.old_voters],
+                "learners": [self.name_of(part.learner)] if part.learner is not None else [],
+                "commit": replica.commit if replica is not None else None,
+                "state": self._state(number, part),
+            })  # fmt: skip
+        return {"partitions": rows}
+
+    def where(self, key: bytes) -> dict[str, Any]:
+        """Return slot, partition, primary and replicas of a key."""
+        found = self._node.context.cluster_map
+        if found is None:
+            return {"slot": slot_of(key), "partition": None, "primary": None, "replicas": []}
+        number = partition_of(key, len(found.partitions))
+        part = found.partitions[number]
+        return {
+            "slot": slot_of(key),
+            "partition": number,
+            "primary": self.name_of(part.primary),
+            "replicas": [self.name_of(node) for node in part.replicas],
+        }
+
+    def waiting_for(self, expect: int) -> list[str]:
+        """Say what this node waits for before it is ready; empty when it is."""
+        node = self._node
+        if node.context.cluster_map is None:
+            return [node.steward.waiting_for(expect)]
+        behind = [p for p, replica in node.replicas.items() if not replica.caught_up]
+        if behind:
+            return [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
+        return []
