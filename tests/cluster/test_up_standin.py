@@ -1,0 +1,192 @@
+"""`ringkeep up` with a stand-in for the node and for ZooKeeper: starting, watching and stopping processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.upprocess import Up, wait_for
+
+from ringkeep import process
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
+
+NODE = """
+import sys, signal
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from ringkeep import process
+from ringkeep.settings import load_node_settings
+
+words = sys.argv[1:]
+flags = {flag[2:].replace("-", "_"): value for flag, value in zip(words[::2], words[1::2], strict=True)}
+settings = load_node_settings(flags)
+behaviour = (settings.data.parent / (settings.name + ".behaviour"))
+behaviour = behaviour.read_text() if behaviour.exists() else ""
+if behaviour == "refuse":
+    sys.exit(print("ringkeep: refused for a test", file=sys.stderr) or 78)
+held = process.PidFile.take(settings.data)
+process.start_log(settings.data, settings.name)
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        waits = behaviour == "wait"
+        self.send_response(503 if waits else 200)
+        self.end_headers()
+        self.wfile.write(b'{"title": "Not ready", "detail": "waits for a test"}' if waits else b"")
+    def log_message(self, *args):
+        pass
+
+server = HTTPServer(settings.http_listener, Handler)
+def stop(number, frame):
+    if behaviour != "stubborn":
+        held.release()
+        sys.exit(0)
+signal.signal(signal.SIGTERM, stop)
+server.serve_forever()
+"""
+
+PROGRAM = """
+import sys
+from ringkeep.cli import local_cluster, main
+run_up = local_cluster.run_up
+local_cluster.run_up = lambda settings: run_up(settings, [sys.executable, {node!r}])
+main.main()
+"""
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start `up` with stand-ins; everything is gone when the test ends."""
+    (tmp_path / "node.py").write_text(NODE)
+    (tmp_path / "up.py").write_text(PROGRAM.format(node=str(tmp_path / "node.py")))
+    (tmp_path / "data").mkdir()
+    started: list[Up] = []
+    with socket.create_server(("127.0.0.1", 0)) as zookeeper:
+        hosts = f"127.0.0.1:{zookeeper.getsockname()[1]}"
+
+        def begin(*options: str, base: int = 0, nodes: int = 3, data: str = "data") -> Up:
+            program = (sys.executable, str(tmp_path / "up.py"))
+            options = ("--zookeeper", hosts, *options)
+            up = Up(tmp_path / data, *options, nodes=nodes, base=base, program=program)
+            started.append(up)
+            return up
+
+        yield begin
+    for up in started:
+        up.destroy()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_starts_all_and_stops_all(start: Start, number: signal.Signals) -> None:
+    up = start().ready()
+    assert len(up.remains()) == 4, "three nodes and up itself"
+    for i in range(3):
+        assert f"node-{i + 1}  http://127.0.0.1:{up.base + 10 * i}" in up.output
+    assert f"curl -X POST http://127.0.0.1:{up.base}/put" in up.output
+    words = process.command_line(up.pid_of("node-2"))
+    assert words[words.index("--data") + 1] == str(up.data / "node-2")
+    assert words[words.index("--expect") + 1] == "3"
+    assert words[words.index("--peer") + 1] == f"127.0.0.1:{up.base + 12}"
+    up.process.send_signal(number)
+    assert up.ends() == 0
+    assert up.remains() == []
+    assert not (up.data / "node-1" / "pid").exists()
+
+
+def test_a_dead_node_is_reported_and_can_be_started_by_hand(start: Start) -> None:
+    up = start().ready()
+    os.kill(up.pid_of("node-2"), signal.SIGKILL)
+    up.says("node-2 (process")
+    assert "was killed by SIGKILL; to start it again:" in up.output
+    with subprocess.Popen(up.command_of("node-2")) as by_hand:
+        up.says(f"node-2 runs again (process {by_hand.pid})")
+        assert up.stop() == 0
+        assert by_hand.wait(10) == 0, "up stopped it as its own"
+    assert up.remains() == []
+
+
+def test_killing_up_kills_the_nodes(start: Start) -> None:
+    up = start().ready()
+    up.process.kill()
+    wait_for("the nodes to die with up", lambda: up.remains() == [], 10)
+    up.ends()
+    again = start(base=up.base).ready()
+    assert again.stop() == 0
+
+
+def test_a_node_that_refuses_to_start_ends_up_with_its_code_and_words(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "data" / "node-3.behaviour").write_text("refuse")
+    up = start()
+    assert up.ends() == 78
+    assert "node-3 ended with exit code 78:\n  ringkeep: refused for a test\n" in up.output
+    assert up.remains() == []
+
+
+def test_it_says_what_it_waits_for_and_can_be_stopped_meanwhile(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "data" / "node-1.behaviour").write_text("wait")
+    up = start()
+    up.says("waiting for node-1: waits for a test")
+    assert "node-2 is ready" in up.output
+    assert up.stop() == 0
+    assert up.remains() == []
+    assert not (up.data / "cluster.json").exists(), "it never formed"
+
+
+def test_a_second_request_to_stop_kills_at_once(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "data" / "node-1.behaviour").write_text("stubborn")
+    up = start().ready()
+    up.process.send_signal(signal.SIGINT)
+    up.says("stopping")
+    wait_for("the others to stop", lambda: len(up.remains()) == 2)
+    up.process.send_signal(signal.SIGINT)
+    assert up.ends(limit_s=5) == 0
+    assert up.remains() == []
+
+
+def test_two_on_one_directory(start: Start) -> None:
+    up = start().ready()
+    second = start()
+    assert second.ends() == 78
+    assert second.output.count("\n") == 1
+    assert f"is in use by process {up.process.pid}" in second.output
+    assert up.stop() == 0
+
+
+def test_a_port_in_use_is_one_line_before_anything_starts(start: Start) -> None:
+    up = start().ready()
+    other = start(base=up.base - 10, data="other")
+    assert other.ends() == 1
+    assert other.output.count("\n") == 1
+    assert f"port {up.base} (HTTP port of node-2) is in use" in other.output
+    assert "--base-port" in other.output
+    assert not (other.data / "node-1").exists()
+
+
+def test_again_with_more_nodes_and_other_ports_but_not_another_q(start: Start) -> None:
+    first = start("--partitions", "64").ready()
+    assert first.stop() == 0
+    more = start("--partitions", "64", nodes=4).ready()
+    assert "node-4" in more.output
+    assert more.stop() == 0
+    refused = start("--partitions", "128")
+    assert refused.ends() == 78
+    assert "was formed with 64" in refused.output
+    fewer = start(nodes=3).ready()
+    assert "not started, though their data is here: node-4" in fewer.output
+
+
+def test_zookeeper_that_is_not_there_is_exit_code_4(start: Start) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        up = start("--zookeeper", f"127.0.0.1:{bound.getsockname()[1]}")
+        assert up.ends() == 4
+    assert "ZooKeeper does not answer" in up.output
