@@ -26,8 +26,8 @@ from ringkeep.storage.tuning import database_options, family_options
 
 Row = tuple[bytes, bytes]
 
-_REFUSED: Final = ("Result incomplete", "Operation timed out")
-"""How RocksDB's errors begin when it would have had to wait: nothing was written."""
+_REFUSED: Final = "Result incomplete"
+"""How RocksDB's error begins when it would have had to wait: nothing was written."""
 
 _ROTTEN: Final = "Corruption"
 _GONE: Final = "No such file or directory"

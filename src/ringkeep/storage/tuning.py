@@ -39,7 +39,8 @@ def database_options() -> Options:
     options = Options(raw_mode=True)
     options.create_if_missing(True)
     options.create_missing_column_families(True)
-    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    # A prefix of what was written, whatever the tail looks like; the synced mark says if it is too short.
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     options.set_max_total_wal_size(MAX_LOG_BYTES)
     options.set_max_open_files(MAX_OPEN_FILES)
     options.set_max_background_jobs(2)

@@ -1,0 +1,243 @@
+"""Making writes durable: a broken disk is final, a slow one is waited for, and flushes are shared."""
+
+import errno
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringkeep.core.effects import Batch, Family
+from ringkeep.errors import StorageError, StorageStalled
+from ringkeep.storage import tuning
+from ringkeep.storage.group import GroupCommit
+from ringkeep.storage.rocks import open_engine
+
+DEADLINE_S = 20.0
+
+
+# --- a disk that fails, or is slow -------------------------------------------------------------------
+
+
+class Broken:
+    """Stands before a real database; one of its methods fails, a given number of times."""
+
+    def __init__(self, database: Any, method: str, text: str) -> None:
+        self._database = database
+        self._method = method
+        self._text = text
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return self._fail if name == self._method else getattr(self._database, name)
+
+    def _fail(self, *_: object) -> None:
+        self.calls += 1
+        raise Exception(self._text)
+
+
+def one_row() -> Batch:
+    batch = Batch()
+    batch.data[b"k"] = b"v"
+    return batch
+
+
+@pytest.mark.parametrize("method", ["write", "flush_wal"])
+def test_an_error_of_the_disk_is_final(tmp_path: Path, method: str) -> None:
+    engine = open_engine(tmp_path)
+    engine.write(one_row())
+    real = engine._database
+    broken: Any = Broken(real, method, "IO error: While fdatasync: Input/output error")
+    engine._database = broken
+    with pytest.raises(StorageError, match="Input/output error"):
+        engine.write(one_row())
+        engine.flush()
+    engine._database = real
+    with pytest.raises(StorageError, match="Input/output error"):
+        engine.flush()
+    with pytest.raises(StorageError, match="Input/output error"):
+        engine.write(one_row())
+    assert broken.calls == 1, "never tried again"
+    engine.close()
+    again = open_engine(tmp_path)
+    assert not again.damaged
+    again.close()
+
+
+def test_a_failed_background_flush_is_final(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    real = engine._database
+
+    class Failed(Broken):
+        def _fail(self, *_: object) -> Any:
+            return 1
+
+    failed: Any = Failed(real, "property_int_value", "")
+    engine._database = failed
+    with pytest.raises(StorageError, match="failed flushes or compactions"):
+        engine.flush()
+    engine._database = real
+    with pytest.raises(StorageError):
+        engine.write(one_row())
+    engine.close()
+
+
+def test_a_refused_write_wrote_nothing_and_passes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tuning.WRITE_BUFFER_BYTES, Family.DATA, 64 << 10)
+    monkeypatch.setitem(tuning.WRITE_BUFFERS, Family.DATA, 2)
+    engine = open_engine(tmp_path)
+    deadline = time.monotonic() + DEADLINE_S
+    number = refused = 0
+    while not (refused and number % 10 == 0):
+        assert time.monotonic() < deadline, "waited for a write to be refused"
+        batch = Batch()
+        batch.data[b"%06d" % number] = os.urandom(100_000)
+        try:
+            assert engine.write(batch) == number + 1
+            number += 1
+        except StorageStalled:
+            refused += 1
+            assert engine.get(Family.DATA, b"%06d" % number) is None
+    assert engine.flush() == number
+    assert len(engine.scan(Family.DATA, b"", b"\xff", number + 1)) == number
+    engine.close()
+
+
+# --- group commit ------------------------------------------------------------------------------------
+
+
+class Loop:
+    """An event loop's one method: what was handed over is kept for the test."""
+
+    def __init__(self) -> None:
+        self.handed: queue.SimpleQueue[tuple[Callable[..., object], object]] = queue.SimpleQueue()
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> None:
+        self.handed.put((callback, *args))  # type: ignore[arg-type]  # always one argument
+
+    def next(self) -> object:
+        callback, argument = self.handed.get(timeout=DEADLINE_S)
+        callback(argument)
+        return argument
+
+
+class SlowDisk:
+    """An engine whose flushes begin when the test lets them."""
+
+    def __init__(self) -> None:
+        self.ticket = 0
+        self.flushes = 0
+        self.begun = threading.Semaphore(0)
+        self.go = threading.Semaphore(0)
+        self.error: Exception | None = None
+
+    def flush(self) -> int:
+        ticket = self.ticket
+        self.flushes += 1
+        self.begun.release()
+        assert self.go.acquire(timeout=DEADLINE_S), "waited for the test to let the flush go on"
+        if self.error:
+            raise self.error
+        return ticket
+
+
+class Committed:
+    """A group commit over a slow disk, and what it told."""
+
+    def __init__(self) -> None:
+        self.disk = SlowDisk()
+        self.loop = Loop()
+        self.synced: list[int] = []
+        self.failed: list[StorageError] = []
+        self.group = GroupCommit(self.disk, self.loop, self.synced.append, self.failed.append)
+
+    def write(self) -> None:
+        self.disk.ticket += 1
+        self.group.request(self.disk.ticket)
+
+    def wait_for_flush(self) -> None:
+        assert self.disk.begun.acquire(timeout=DEADLINE_S), "waited for a flush to begin"
+
+
+def test_requests_during_a_flush_share_the_next() -> None:
+    committed = Committed()
+    committed.write()
+    committed.wait_for_flush()
+    for _ in range(50):
+        committed.write()
+    committed.disk.go.release(2)
+    while committed.synced[-1:] != [51]:
+        committed.loop.next()
+    committed.group.close()
+    assert committed.synced == [1, 51]
+    assert committed.disk.flushes == 2
+
+
+def test_every_request_is_answered_also_if_a_flush_already_covered_it() -> None:
+    committed = Committed()
+    committed.disk.ticket = 2
+    committed.group.request(1)
+    committed.disk.go.release()
+    assert committed.loop.next() == 2
+    committed.group.request(2)
+    assert committed.loop.next() == 2
+    committed.group.close()
+    assert committed.disk.flushes == 1
+
+
+@pytest.mark.parametrize("error", [StorageError("EIO"), OSError(errno.EIO, "EIO"), ValueError("a defect")])
+def test_a_failed_flush_is_told_once_and_never_repeated(error: Exception) -> None:
+    committed = Committed()
+    committed.disk.error = error
+    committed.disk.go.release(10)
+    committed.write()
+    committed.loop.next()
+    committed.write()
+    committed.group.close()
+    assert committed.loop.handed.empty()
+    assert committed.synced == []
+    assert len(committed.failed) == 1
+    assert committed.disk.flushes == 1
+
+
+def test_close_drains_what_was_asked() -> None:
+    committed = Committed()
+    committed.disk.go.release(2)
+    committed.write()
+    committed.group.close()
+    committed.group.close()
+    while not committed.loop.handed.empty():
+        committed.loop.next()
+    assert committed.synced == [1]
+
+
+def test_a_closed_loop_does_not_hurt(tmp_path: Path) -> None:
+    class Closed:
+        def call_soon_threadsafe(self, *_: object) -> None:
+            raise RuntimeError("Event loop is closed")
+
+    engine = open_engine(tmp_path)
+    group = GroupCommit(engine, Closed(), print, print)
+    group.request(engine.write(one_row()))
+    group.close()
+    engine.close()
+
+
+def test_group_commit_over_rocksdb(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    loop = Loop()
+    synced: list[int] = []
+    group = GroupCommit(engine, loop, synced.append, print)
+    for _ in range(200):
+        group.request(engine.write(one_row()))
+    while synced[-1:] != [200]:
+        loop.next()
+    group.close()
+    engine.close()
+    assert synced == sorted(synced)

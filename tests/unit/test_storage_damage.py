@@ -1,0 +1,282 @@
+"""What a node's directory says after its files were cut, zeroed, flipped or lost.
+
+The rule: everything that was flushed is there, or the engine says `damaged`, or it does not open.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ringkeep.core.effects import Batch, Family
+from ringkeep.errors import StorageDamaged, StorageError
+from ringkeep.storage import files
+from ringkeep.storage.mark import SyncedMark
+from ringkeep.storage.rocks import RocksEngine, open_engine
+
+DURABLE = 80
+WRITTEN = 100
+ROW_BYTES = 1000
+TAIL_BYTES = (WRITTEN - DURABLE) * ROW_BYTES
+
+WRITER = f"""
+import os, sys
+from pathlib import Path
+from ringkeep.core.effects import Batch
+from ringkeep.storage.rocks import open_engine
+engine = open_engine(Path(sys.argv[1]))
+for number in range({WRITTEN}):
+    batch = Batch()
+    batch.log[b"%04d" % number] = os.urandom({ROW_BYTES})
+    engine.write(batch)
+    if number < {DURABLE}:
+        engine.flush()
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def killed_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory as a killed process leaves it: DURABLE rows flushed, WRITTEN rows in the log file."""
+    directory = tmp_path_factory.mktemp("killed") / "node"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", WRITER, str(directory)], env=environment, check=True, timeout=60)
+    return directory
+
+
+@pytest.fixture
+def killed(killed_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(killed_once, tmp_path / "node"))
+
+
+def log_file(directory: Path) -> Path:
+    (found,) = (path for path in (directory / files.DATABASE).glob("*.log") if path.stat().st_size)
+    return found
+
+
+def overwrite(path: Path, at: int, change: Callable[[bytes], bytes], count: int = 1) -> None:
+    with path.open("r+b") as opened:
+        opened.seek(at)
+        old = opened.read(count)
+        opened.seek(at)
+        opened.write(change(old))
+
+
+def rows(engine: RocksEngine) -> int:
+    """Return how many rows there are, and check that they are the first ones."""
+    found = [key for key, _ in engine.scan(Family.LOG, b"", b"\xff", 10 * WRITTEN)]
+    assert found == [b"%04d" % number for number in range(len(found))], "what is left is a prefix"
+    return len(found)
+
+
+def zeros(old: bytes) -> bytes:
+    return bytes(len(old))
+
+
+def flip(old: bytes) -> bytes:
+    return bytes(byte ^ 1 for byte in old)
+
+
+# --- tails that a power loss may leave: nothing that was flushed is in them --------------------------
+
+
+def cut_tail(log: Path) -> None:
+    os.truncate(log, log.stat().st_size - 30)
+
+
+def cut_all_that_was_not_flushed(log: Path) -> None:
+    os.truncate(log, log.stat().st_size - TAIL_BYTES)
+
+
+def zero_tail(log: Path) -> None:
+    overwrite(log, log.stat().st_size - TAIL_BYTES // 2, zeros, TAIL_BYTES)
+
+
+def hole_in_tail(log: Path) -> None:
+    overwrite(log, log.stat().st_size - TAIL_BYTES // 2, zeros, ROW_BYTES)
+
+
+def zeros_after_the_end(log: Path) -> None:
+    os.truncate(log, log.stat().st_size + 100_000)
+
+
+def garbage_after_the_end(log: Path) -> None:
+    with log.open("ab") as opened:
+        opened.write(os.urandom(50_000))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        cut_tail,
+        cut_all_that_was_not_flushed,
+        zero_tail,
+        hole_in_tail,
+        zeros_after_the_end,
+        garbage_after_the_end,
+    ],
+)
+def test_a_torn_tail_costs_nothing_that_was_flushed(killed: Path, harm: Callable[[Path], None]) -> None:
+    harm(log_file(killed))
+    engine = open_engine(killed)
+    assert not engine.damaged
+    assert DURABLE <= rows(engine) <= WRITTEN
+    engine.close()
+
+
+# --- harm to what was flushed ------------------------------------------------------------------------
+
+
+def cut_into_flushed(log: Path) -> None:
+    os.truncate(log, log.stat().st_size // 2)
+
+
+def zero_a_page(log: Path) -> None:
+    overwrite(log, 4096 * (log.stat().st_size // 3 // 4096), zeros, 4096)
+
+
+def zero_a_block(log: Path) -> None:
+    overwrite(log, 32768, zeros, 32768)
+
+
+def remove(log: Path) -> None:
+    log.unlink()
+
+
+def flip_at(part: float) -> Callable[[Path], None]:
+    return lambda log: overwrite(log, int(log.stat().st_size * part), flip)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        cut_into_flushed,
+        zero_a_page,
+        zero_a_block,
+        remove,
+        *(flip_at(part / 100) for part in (0, 1, 13, 37, 50, 71, 77)),
+    ],
+)
+def test_harm_to_what_was_flushed_is_noticed_and_stays_noticed(
+    killed: Path, harm: Callable[[Path], None]
+) -> None:
+    harm(log_file(killed))
+    engine = open_engine(killed)
+    assert engine.damaged
+    assert rows(engine) < DURABLE
+    engine.flush()
+    engine.close()
+    again = open_engine(killed)
+    assert again.damaged, "the mark outlives the restart"
+    again.clear_damaged()
+    again.close()
+    cleared = open_engine(killed)
+    assert not cleared.damaged
+    cleared.close()
+
+
+def test_every_single_flip_is_harmless_or_noticed(killed: Path, tmp_path: Path) -> None:
+    log = log_file(killed)
+    for at in range(0, log.stat().st_size, log.stat().st_size // 40):
+        copy = Path(shutil.copytree(killed, tmp_path / f"flip-{at}"))
+        overwrite(log_file(copy), at, flip)
+        engine = open_engine(copy)
+        assert engine.damaged or rows(engine) >= DURABLE, f"a flip at {at} went unnoticed"
+        engine.close()
+
+
+def test_an_older_copy_of_the_database_is_noticed(killed: Path, tmp_path: Path) -> None:
+    open_engine(killed).close()
+    shutil.copytree(killed / files.DATABASE, tmp_path / "older")
+    engine = open_engine(killed)
+    batch = Batch()
+    batch.meta[b"k"] = b"v"
+    engine.write(batch)
+    engine.flush()
+    engine.close()
+    shutil.rmtree(killed / files.DATABASE)
+    (tmp_path / "older").rename(killed / files.DATABASE)
+    engine = open_engine(killed)
+    assert engine.damaged
+    engine.close()
+
+
+@pytest.mark.parametrize("pattern", ["CURRENT", "MANIFEST-*", "*"])
+def test_a_database_that_does_not_open_is_lost_for_good(killed: Path, pattern: str) -> None:
+    for path in (killed / files.DATABASE).glob(pattern):
+        path.unlink()
+    with pytest.raises(StorageDamaged, match="must not come back under its old id"):
+        open_engine(killed)
+    with pytest.raises(StorageDamaged, match="start it again"):
+        open_engine(killed)
+
+
+def table_file(directory: Path) -> Path:
+    """Bring the rows into a table file, and return it."""
+    engine = open_engine(directory)
+    engine._database.get_column_family("log").flush(wait=True)
+    engine.close()
+    (found,) = (directory / files.DATABASE).glob("*.sst")
+    return found
+
+
+def test_a_missing_table_sets_the_database_aside(killed: Path) -> None:
+    table_file(killed).unlink()
+    with pytest.raises(StorageDamaged, match=r"db\.damaged-1"):
+        open_engine(killed)
+    assert (killed / "db.damaged-1").is_dir()
+    assert not (killed / files.DATABASE).exists()
+
+
+def test_a_flip_in_a_table_is_an_error_when_it_is_read_and_damage_afterwards(killed: Path) -> None:
+    table = table_file(killed)
+    overwrite(table, table.stat().st_size // 3, flip)
+    engine = open_engine(killed)
+    with pytest.raises(StorageDamaged, match="rotten"):
+        engine.scan(Family.LOG, b"", b"\xff", 10 * WRITTEN)
+    with pytest.raises(StorageError):
+        engine.flush()
+    engine.close()
+    again = open_engine(killed)
+    assert again.damaged
+    again.close()
+
+
+def test_a_database_in_use_is_an_error_and_no_damage(killed: Path) -> None:
+    engine = open_engine(killed)
+    with pytest.raises(StorageError) as caught:
+        open_engine(killed)
+    assert not isinstance(caught.value, StorageDamaged)
+    engine.close()
+    again = open_engine(killed)
+    assert not again.damaged
+    assert rows(again) == WRITTEN
+    again.close()
+
+
+# --- the synced mark ---------------------------------------------------------------------------------
+
+
+def test_a_torn_mark_still_speaks_and_a_rotten_one_is_damage(killed: Path) -> None:
+    path = killed / files.SYNCED
+    newest = SyncedMark.open(path)
+    newest.close()
+    overwrite(path, 8, flip)
+    older = SyncedMark.open(path)
+    older.close()
+    assert newest.sequence - 1 <= older.sequence <= newest.sequence
+    overwrite(path, 4096 + 8, flip)
+    engine = open_engine(killed)
+    assert engine.damaged
+    engine.close()
+
+
+def test_a_missing_mark_is_damage(killed: Path) -> None:
+    (killed / files.SYNCED).unlink()
+    engine = open_engine(killed)
+    assert engine.damaged
+    engine.close()
