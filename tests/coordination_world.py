@@ -72,8 +72,13 @@ class Recorder:
         """The registered members' names, in order, as told last."""
         return [member.name for member in self.last("members") or []]
 
+    def member(self, name: str) -> Member:
+        """The member of that name, as told last."""
+        found: Member = next(member for member in self.last("members") if member.name == name)
+        return found
+
     def sequence_of(self, name: str) -> int:
-        return next(member.sequence for member in self.last("members") if member.name == name)
+        return self.member(name).sequence
 
 
 @dataclass
@@ -223,7 +228,7 @@ class ZooKeeperWorld:
 
     def mend(self, node: Node) -> None:
         assert node.proxy is not None
-        node.proxy.swallows = False
+        node.proxy.swallows, node.proxy.swallows_after = False, b""
         self.loop.run_until_complete(node.proxy.open())
 
     def stay_cut(self, node: Node) -> None:

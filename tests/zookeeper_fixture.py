@@ -38,6 +38,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.port = free_port()
         self.swallows = False  # drop what the server answers
+        self.swallows_after = b""  # begin to, once a client has sent this
         self._target = target
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -86,6 +87,8 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
+                if not answers and self.swallows_after and self.swallows_after in data:
+                    self.swallows = True
                 if not (answers and self.swallows):
                     writer.write(data)
         writer.transport.abort()

@@ -79,11 +79,11 @@ def test_an_update_of_a_member_is_told_to_others(world: World) -> None:
     a, b = world.node(), world.node()
     a.port.announce(a_member(1))
     b.port.announce(a_member(2))
-    world.until(lambda: len(b.names()) == 2, "both members")
+    world.until(lambda: sorted(b.names()) == ["node-1", "node-2"], "both members")
     before = b.sequence_of("node-1")
     for version in (1, 2, 3):
         a.port.announce(a_member(1, map_version=MapVersion(version)))
-    world.until(lambda: b.last("members")[0].map_version == 3, "the newest map version")
+    world.until(lambda: b.member("node-1").map_version == 3, "the newest map version")
     assert b.sequence_of("node-1") == before and len(b.names()) == 2
 
 
@@ -189,7 +189,7 @@ def test_everything_is_told_again_after_a_lost_connection(world: World) -> None:
     assert b.events[told:] == []
     world.mend(b)
     world.until(lambda: b.last("map") == (1, b"two"), "the change")
-    world.until(lambda: a.last("members")[1].map_version == 5, "what it announced meanwhile")
+    world.until(lambda: a.member("node-2").map_version == 5, "what it announced meanwhile")
     assert a.sequence_of("node-2") == before, "the session lived on"
     assert "barrier" in {kind for kind, _ in b.events[told:]}
 
@@ -262,3 +262,29 @@ def test_two_lives_of_one_node_are_both_told(world: World) -> None:
     copy = world.node()
     copy.port.announce(a_member(1, incarnation=2))  # a copied directory: nobody's registration is touched
     world.until(lambda: [m.incarnation for m in new.last("members")] == [1, 2, 2], "the copy as well")
+
+
+def test_in_memory_watches_can_arrive_late() -> None:
+    world = MemoryWorld()
+    a, b = world.node(), world.node()
+    formed(world, a, b)
+    b.port.hold_watches()
+    a.port.write_map(0, b"two")
+    a.port.write_map(1, b"three")
+    world.until(lambda: a.last("map") == (2, b"three"), "the writer knowing")
+    assert b.last("map") == (0, b"one")
+    b.port.release_watches()
+    world.until(lambda: b.last("map") == (2, b"three"), "the watch")
+    assert (1, b"two") not in b.all("map"), "a watch tells that, not what"
+
+
+def test_in_memory_a_write_can_be_lost_before_it_arrives() -> None:
+    world = MemoryWorld()
+    a = world.node()
+    formed(world, a)
+    a.port.write_map(0, b"two")
+    a.port.disconnect()
+    a.port.connect()
+    world.until(lambda: a.last("written") is None and len(a.all("session")) == 2, "the answer")
+    world.until(lambda: a.events[-1][0] == "members", "everything again")
+    assert a.last("map") == (0, b"one")

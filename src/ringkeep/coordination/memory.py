@@ -38,8 +38,7 @@ class MemoryService:
 
     def put_barrier(self) -> None:
         """Let the barrier stand, whatever else there is."""
-        self.barrier = True
-        self._changed()
+        self._set_barrier(True)
 
     def put_map(self, version: int, payload: bytes | None) -> None:
         """Replace the map as an operator or a restored backup would; None and -1 remove it."""
@@ -81,15 +80,9 @@ class MemoryService:
             self._members[sequence] = registered
             self._changed()
 
-    def _settle_barrier(self, member: Member | None) -> None:
-        """A stray barrier beside a map is deleted; without a map, one who may form puts a barrier up."""
-        wanted = self.barrier
-        if self.map is not None:
-            wanted = False
-        elif member is not None and not member.cluster_id:
-            wanted = True
-        if wanted != self.barrier:
-            self.barrier = wanted
+    def _set_barrier(self, stands: bool) -> None:
+        if self.barrier != stands:
+            self.barrier = stands
             self._changed()
 
     def _write_map(self, expected: int, payload: bytes) -> bool:
@@ -131,7 +124,7 @@ class MemoryCoordination:
         self._read_due = False  # a read is on its way to the service
         self._holding = False
         self._held = False
-        self._announced_members: list[Member] | None = None
+        self._read_members: list[Member] | None = None
         self._read_map: tuple[int, bytes | None] | None = None
         self._read_barrier: bool | None = None
         self._over = False
@@ -256,7 +249,6 @@ class MemoryCoordination:
     def _read_at_service(self) -> None:
         self._read_due = False
         service = self._service
-        service._settle_barrier(self._member)
         read_map = (service.map_version, service.map)
         barrier, members = service.barrier, service.members()
         self._answer(lambda: self._tell_read(read_map, barrier, members))
@@ -302,9 +294,23 @@ class MemoryCoordination:
         if barrier != self._read_barrier:
             self._read_barrier = barrier
             self._sink.barrier_read(barrier)
-        if members != self._announced_members:
-            self._announced_members = members
+        self._settle_barrier(read_map, barrier)
+        if members != self._read_members:
+            self._read_members = members
             self._sink.members_changed(members)
 
+    def _settle_barrier(self, read_map: tuple[int, bytes | None], barrier: bool) -> None:
+        """Delete a stray barrier beside a map; without a map, put one up if this node may form."""
+        if barrier and read_map[1] is not None:
+            self._request(lambda: self._delete_barrier(read_map[0]))
+        elif not barrier and read_map[1] is None and self._member is not None and not self._member.cluster_id:
+            self._request(
+                lambda: self._service._set_barrier(True)
+            )  # the map may have come meanwhile: see above
+
+    def _delete_barrier(self, map_version: int) -> None:
+        if self._service.map_version == map_version:
+            self._service._set_barrier(False)
+
     def _forget_what_was_read(self) -> None:
-        self._read_map = self._read_barrier = self._announced_members = None
+        self._read_map = self._read_barrier = self._read_members = None

@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import fcntl
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
+from xml.sax.saxutils import escape
 
 from ringkeep.errors import StartError
 
@@ -247,8 +249,8 @@ class ZooKeeperServer:
         """Return the argv that runs this server; its first element is a path. The files that it names are
         written by `start` and `run_in_foreground`. Raises StartError: no Java, no ZooKeeper."""
         settings = (
-            f"-Dlog4j.configuration=file:{self.data_dir}/log4j.properties",
-            f"-Dlogback.configurationFile={self.data_dir}/logback.xml",
+            f"-Dlog4j.configuration={(self.data_dir / 'log4j.properties').as_uri()}",
+            f"-Dlogback.configurationFile={(self.data_dir / 'logback.xml').as_uri()}",
         )
         config = str(self.data_dir / "zoo.cfg")
         return [find_java(), *JVM_FLAGS, *settings, "-cp", find_classpath(), MAIN_CLASS, config]
@@ -284,7 +286,7 @@ class ZooKeeperServer:
 
     def _write_configuration(self) -> None:
         lines = [
-            f"dataDir={self.data_dir}/data",
+            f"dataDir={_in_properties(self.data_dir / 'data')}",
             f"clientPort={self.port}",
             "clientPortAddress=127.0.0.1",
             f"tickTime={TICK_MS}",
@@ -302,8 +304,10 @@ class ZooKeeperServer:
         if self._ensemble:
             (self.data_dir / "data" / "myid").write_text(f"{self._number}\n")
         log = self.data_dir / "log"
-        (self.data_dir / "log4j.properties").write_text(LOG4J.format(log=log, limit=LOG_BYTES))
-        (self.data_dir / "logback.xml").write_text(LOGBACK.format(log=log, limit=LOG_BYTES))
+        log4j = LOG4J.format(log=_in_properties(log), limit=LOG_BYTES)
+        (self.data_dir / "log4j.properties").write_text(log4j)
+        logback = LOGBACK.format(log=escape(str(log)), limit=LOG_BYTES)
+        (self.data_dir / "logback.xml").write_text(logback, encoding="utf-8")
 
     def _last_words(self) -> str:
         """The newest line of the log that says what went wrong, for an error text."""
@@ -315,6 +319,11 @@ class ZooKeeperServer:
             if telling:
                 return telling[-1]
         return f"see {self.data_dir / 'log'}"
+
+
+def _in_properties(path: Path) -> str:
+    """Return the path as Java reads it from a properties file, which has JSON's escapes and no UTF-8."""
+    return json.dumps(str(path))[1:-1]
 
 
 def port_is_free(port: int) -> bool:

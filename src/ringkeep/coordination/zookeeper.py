@@ -136,7 +136,7 @@ class ZooKeeperCoordination:
 
     def _on_lost(self, expired: bool) -> None:
         if expired:
-            log.warning("the ZooKeeper session expired; opening another one")
+            log.warning("the ZooKeeper session has ended; opening another one")
         elif self._tasks:
             log.warning("lost the connection to ZooKeeper; connecting again")
         self._end_tasks()
