@@ -58,6 +58,18 @@ def fetch(endpoint: Endpoint, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
+def fetch_raw(endpoint: Endpoint, request: bytes) -> bytes:
+    """Send bytes on a connection of their own, return what comes within a moment, head and all."""
+    answer = b""
+    with socket.create_connection(endpoint, timeout=2) as connection:
+        connection.sendall(request)
+        connection.settimeout(0.1)
+        with contextlib.suppress(TimeoutError):
+            while more := connection.recv(65_536):
+                answer += more
+    return answer
+
+
 def free_base(count: int, first: int = 18000) -> int:
     """Return a base port from which `count` nodes find their ports (HTTP, and HTTP + 2) free."""
     for base in range(first, 60000, count * PORT_STEP):
