@@ -1,6 +1,5 @@
 """`ringkeep node`: one node in the foreground. What it is told is read and checked in `settings`."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -52,8 +51,6 @@ def node(
     defaults. SIGTERM and Ctrl-C stop it gracefully, a second one at once.
     """
     settings = load_node_settings(locals())
-    for warning in settings.warnings:
-        print(f"ringkeep: warning: {warning}", file=sys.stderr)
     from ringkeep.server import run_node
 
     raise typer.Exit(run_node(settings))

@@ -66,7 +66,7 @@ class Readiness:
             from rich.table import Table
             from rich.text import Text
 
-            table = Table("node", "state", title="waiting until all nodes are ready", border_style="dim")
+            table = Table("waiting for", "which is", border_style="dim")
             for name, state in self._states.items():
                 table.add_row(name, Text(state, style="green" if state == READY else "yellow"))
             self._live.update(table)
