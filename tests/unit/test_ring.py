@@ -243,15 +243,35 @@ def test_weight_zero_gets_nothing_and_few_nodes_give_few_replicas() -> None:
     assert place([], 2, 3) == [(), ()]
 
 
+def bounds_by_zone(weights: dict[str, list[int]], partitions: int, replication: int) -> dict[str, int]:
+    """The replica bound of the first node of each zone."""
+    nodes = [RingNode(f"{zone}{i}", zone, w) for zone, ws in weights.items() for i, w in enumerate(ws)]
+    check(nodes, replication, place(nodes, partitions, replication))
+    bounds = load_bounds(nodes, partitions, replication)
+    return {zone: bounds[f"{zone}0"][0] for zone in weights}
+
+
+def test_bounds_where_zones_forbid_shares_by_weight() -> None:
+    # a's share by weight is 286 of 400, but a zone takes one replica of each of 200 partitions at most.
+    assert bounds_by_zone({"a": [5, 5], "b": [1, 1], "c": [1, 1]}, 200, 2) == {"a": 110, "b": 55, "c": 55}
+    # Four replicas in three zones: a, with a share by weight of 89, must hold one of every partition.
+    assert bounds_by_zone({"a": [1], "b": [2, 2], "c": [2, 2]}, 200, 4) == {"a": 200, "b": 165, "c": 165}
+    # c is a little too heavy to use its share, but the bounds by weight leave the others room enough.
+    assert bounds_by_zone({"a": [1] * 10, "b": [1] * 10, "c": [1] * 11}, 256, 3) == {
+        "a": 27,
+        "b": 27,
+        "c": 25,
+    }
+
+
 def test_primaries_keep_their_bound_where_order_alone_cannot() -> None:
-    # Eight nodes may lead one partition each, but n0 and n1 alone hold the first three: a replica must move.
-    nodes = [RingNode(f"n{i}", zone, 1) for i, zone in enumerate("aabbacaa")]
-    pairs = ["01", "01", "01", "54", "64", "42", "10", "24"]
-    present = [tuple(f"n{i}" for i in pair) for pair in pairs]
-    target = replan(nodes, 8, 2, present)
+    # Each of seven nodes may lead one partition, but too many lie on the same few nodes: a replica must move.
+    nodes = [RingNode(f"n{i}", zone, 1) for i, zone in enumerate("caabaaa")]
+    present = [tuple(f"n{i}" for i in pair) for pair in ["52", "10", "01", "21", "36", "10", "10"]]
+    target = replan(nodes, 7, 2, present)
     check(nodes, 2, target)
     assert set(led(target).values()) == {1}
-    assert replan(nodes, 8, 2, target) == target
+    assert replan(nodes, 7, 2, target) == target
 
 
 # --- movement ---
