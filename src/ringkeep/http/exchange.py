@@ -128,6 +128,7 @@ class Exchange:
 
     def _count(self, status: int) -> None:
         self.answered = True
+        self.request = None  # it refers to us: without this, every request would be left to the collector
         hub = self.connection.hub
         hub.counts[self.route].count(status, time.monotonic() - self.started if self.started else 0.0)
         self.release()

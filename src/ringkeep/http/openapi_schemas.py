@@ -1,0 +1,107 @@
+"""The shapes of bodies, for the OpenAPI document. Data only."""
+
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+_TEXT: Final = {"type": "string"}
+_NUMBER: Final = {"type": "integer"}
+_NODE: Final = {"type": ["string", "null"]}
+_NODES: Final = {"type": "array", "items": _TEXT}
+
+
+def _object(required: str, **members: Any) -> Json:
+    return {"type": "object", "required": required.split(), "properties": members}
+
+
+_BASE64: Final = {"type": "string", "contentEncoding": "base64"}
+_KEY: Final = {
+    "key": _TEXT,
+    "key_base64": _BASE64 | {"description": "Instead of `key` where it is not valid UTF-8."},
+}
+_OUTCOME: Final = {
+    "type": {"type": "string", "format": "uri-reference"},
+    "title": _TEXT,
+    "detail": _TEXT | {"description": "What happened, whether it was applied, what to do."},
+    "outcome": {"type": "string", "enum": ["not-applied", "unknown"]},
+    "retryable": {"type": "boolean"},
+}
+
+SCHEMAS: Final[Json] = {
+    "Put": {
+        "description": "A key and a value, each as text or as base64.",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {"key": _TEXT, "key_base64": _BASE64, "value": _TEXT, "value_base64": _BASE64},
+        "allOf": [
+            {"oneOf": [{"required": ["key"]}, {"required": ["key_base64"]}]},
+            {"oneOf": [{"required": ["value"]}, {"required": ["value_base64"]}]},
+        ],
+    },
+    "Stored": _object("status version", status={"const": "Success"}, **_KEY, version=_NUMBER),
+    "Found": _object(
+        "version",
+        **_KEY,
+        value=_TEXT,
+        value_base64=_BASE64 | {"description": "Instead of `value` where it is not valid UTF-8."},
+        version=_NUMBER,
+    ),
+    "Deleted": _object("status deleted", status={"const": "Success"}, **_KEY, deleted={"type": "boolean"}),
+    "Problem": _object("type title status detail outcome retryable", status=_NUMBER, **_OUTCOME),
+    "OriginalProblem": _object(
+        "type title status detail outcome retryable error",
+        status={"const": "Failed"},
+        error=_TEXT,
+        **_KEY,
+        **_OUTCOME,
+    ),
+    "Cluster": _object(
+        "cluster cluster_id map_version controller health zookeeper settings members",
+        cluster=_TEXT,
+        cluster_id=_TEXT,
+        map_version=_NUMBER,
+        controller=_NODE,
+        health={"type": "string", "enum": ["healthy", "degraded", "unavailable"]},
+        zookeeper={},
+        settings={"type": "object"},
+        members={"type": "array", "items": {"$ref": "#/components/schemas/Member"}},
+    ),
+    "Member": _object(
+        "name id http peer zone weight state primaries replicas version",
+        name=_TEXT,
+        id=_TEXT,
+        http=_TEXT,
+        peer=_TEXT,
+        zone=_TEXT,
+        weight=_NUMBER,
+        state={
+            "type": "string",
+            "enum": ["joining", "active", "suspect", "draining", "leaving", "dead"],
+        },
+        primaries=_NUMBER,
+        replicas=_NUMBER,
+        version=_TEXT,
+    ),
+    "Partitions": _object(
+        "partitions", partitions={"type": "array", "items": {"$ref": "#/components/schemas/Partition"}}
+    ),
+    "Partition": _object(
+        "partition epoch primary voters old_voters learners commit state",
+        partition=_NUMBER,
+        epoch=_NUMBER,
+        primary=_NODE,
+        voters=_NODES,
+        old_voters=_NODES,
+        learners=_NODES,
+        commit=_NUMBER,
+        state={"type": "string", "enum": ["forming", "preparing", "active", "no-quorum"]},
+    ),
+    "Where": _object(
+        "slot partition primary replicas",
+        **_KEY,
+        slot=_NUMBER,
+        partition=_NUMBER,
+        primary=_NODE,
+        replicas=_NODES,
+    ),
+}
