@@ -275,7 +275,7 @@ class Exchange:
 
 
 def _with(text: str, result: Result) -> str:
-    return f"{text} ({result.detail.rstrip('.')}.)" if result.detail else text
+    return f"{text} The node says: {result.detail.rstrip('.')}." if result.detail else text
 
 
 _CONDITION_TEXT: Final = (

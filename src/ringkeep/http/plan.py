@@ -118,6 +118,10 @@ def plan(connection: "Connection", exchange: Exchange) -> Fields:
     if version != "1.1" and version != "1.0":
         raise bad("The HTTP version is not served; use HTTP/1.1.")
     target = connection.target
+    path, _, query = target.partition(b"?")
+    original = _ORIGINAL.get(path)
+    if original is not None:
+        exchange.route = original[1]  # known first, because it decides how errors look
     if len(target) > TARGET_BYTES:
         raise uri_too_long()
     fields = read_fields(connection.headers)
@@ -125,7 +129,8 @@ def plan(connection: "Connection", exchange: Exchange) -> Fields:
     if parser.should_upgrade():
         _no_upgrade(exchange, fields)
     if target[:1] != b"/":
-        target, host = _absolute(exchange, target)
+        connection.target, host = _absolute(exchange, target)
+        path, _, query = connection.target.partition(b"?")
     if b"#" in target:
         raise bad("The URL holds a '#'; write it as '%23'.")
     if host:
@@ -135,11 +140,13 @@ def plan(connection: "Connection", exchange: Exchange) -> Fields:
     origin = fields.get(b"origin")
     if origin is not None:
         hub.hosts.check_origin(origin, connection.local)
-    if version == "1.0" and b"transfer-encoding" in fields:
-        raise bad("HTTP/1.0 has no Transfer-Encoding; send a Content-Length.")
-    if fields.get(b"transfer-encoding", b"chunked").lower() != b"chunked":
-        raise bad("The only transfer encoding served is 'chunked'.")
-    _route(exchange, target, fields)
+    if b"transfer-encoding" in fields and (
+        version == "1.0" or fields[b"transfer-encoding"].lower() != b"chunked"
+    ):
+        exchange.close = True  # where its body ends is open to doubt
+        exchange.connection_line = CLOSE
+        raise bad("The only transfer encoding served is 'chunked', in HTTP/1.1.")
+    _route(exchange, path, query, fields)
     _admit(connection, exchange, fields)
     return fields
 
@@ -163,9 +170,8 @@ def _no_upgrade(exchange: Exchange, fields: Fields) -> None:
         raise bad("A body beside an Upgrade is not read; send the request without Upgrade.")
 
 
-def _route(exchange: Exchange, target: bytes, fields: Fields) -> None:
-    """Find the route, and build its request."""
-    path, _, query = target.partition(b"?")
+def _route(exchange: Exchange, path: bytes, query: bytes, fields: Fields) -> None:
+    """Find the route, and build its request; the admin app has none."""
     method = exchange.method
     if path.startswith(_KV):
         route = _KV_ROUTES.get(method)
@@ -180,7 +186,6 @@ def _route(exchange: Exchange, target: bytes, fields: Fields) -> None:
             return
         exchange.route = original[1]
         if method != original[0]:
-            exchange.head_only = method == b"HEAD"
             raise wrong_method(b"Allow: " + original[0] + b"\r\n")
         parameters = parse_query(query, _PARAMETERS[exchange.route]) if query else {}
         request = _request(exchange, parameters, fields)
