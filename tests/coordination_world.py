@@ -250,7 +250,8 @@ class ZooKeeperWorld:
         self.operator.create(f"{self.base}/barrier")
 
     def registrations(self) -> int:
-        return len(self.operator.get_children(f"{self.base}/members"))
+        path = f"{self.base}/members"
+        return len(self.operator.get_children(path)) if self.operator.exists(path) else 0
 
     def close(self) -> None:
         for node in self._nodes:

@@ -71,16 +71,19 @@ class Proxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        with contextlib.suppress(
+            asyncio.CancelledError
+        ):  # cut; asyncio would complain of a cancelled handler
+            await self._join(reader, writer)
+        writer.transport.abort()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
-            writer.transport.abort()
             return
         self._writers += [writer, back]
-        with contextlib.suppress(asyncio.CancelledError):  # cut
-            await asyncio.gather(
-                self._pump(reader, back, answers=False), self._pump(there, writer, answers=True)
-            )
+        await asyncio.gather(self._pump(reader, back, answers=False), self._pump(there, writer, answers=True))
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool

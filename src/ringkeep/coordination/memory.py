@@ -127,7 +127,9 @@ class MemoryCoordination:
         self._read_members: list[Member] | None = None
         self._read_map: tuple[int, bytes | None] | None = None
         self._read_barrier: bool | None = None
+        self._told_lost = False
         self._over = False
+        service._attach(self)
 
     # --- the port ------------------------------------------------------------------------------------
 
@@ -154,7 +156,6 @@ class MemoryCoordination:
 
     def start(self) -> None:
         """Connect for the first time."""
-        self._service._attach(self)
         self.connect()
 
     def stop(self) -> None:
@@ -189,7 +190,7 @@ class MemoryCoordination:
         if self._session is None:
             self._session = self._service._open_session()
         self._forget_what_was_read()
-        self._request(lambda: self._answer(lambda: self._sink.session_changed(True)))
+        self._request(lambda: self._answer(self._tell_connected))
         self._request(self._register)
         self._read()
 
@@ -283,8 +284,13 @@ class MemoryCoordination:
             self._read_map = None  # a map_read follows, changed or not
             self._read()
 
+    def _tell_connected(self) -> None:
+        self._told_lost = False
+        self._sink.session_changed(True)
+
     def _tell_lost(self) -> None:
-        if not self._over:
+        if not self._over and not self._told_lost:
+            self._told_lost = True
             self._sink.session_changed(False)
 
     def _tell_read(self, read_map: tuple[int, bytes | None], barrier: bool, members: list[Member]) -> None:
@@ -304,9 +310,8 @@ class MemoryCoordination:
         if barrier and read_map[1] is not None:
             self._request(lambda: self._delete_barrier(read_map[0]))
         elif not barrier and read_map[1] is None and self._member is not None and not self._member.cluster_id:
-            self._request(
-                lambda: self._service._set_barrier(True)
-            )  # the map may have come meanwhile: see above
+            # When it arrives there may be a map: then it is a stray one, for whoever sees it first.
+            self._request(lambda: self._service._set_barrier(True))
 
     def _delete_barrier(self, map_version: int) -> None:
         if self._service.map_version == map_version:
