@@ -2,11 +2,10 @@
 
 import socket
 import struct
-import time
 from collections.abc import Callable
 
 import pytest
-from tests.http_host import Host
+from tests.http_host import Host, until
 from tests.http_wire import Wire
 
 from ringkeep.core.limits import MIB
@@ -63,14 +62,6 @@ BROKEN = {
         b"Content-Length: 3\r\n\r\nabc"
     ),
 }
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 5.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize("name", BROKEN)
