@@ -7,10 +7,11 @@ through `get`, though the shell has not written it yet.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
-from ringkeep.core.types import Incarnation, Index, Millis, NodeId
+from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId
 
 if TYPE_CHECKING:
     from ringkeep.core.execute import Call
@@ -43,10 +44,10 @@ class Parts(Protocol):
     def on_reply(self, reply: Reply) -> None:
         """A request that this node coordinates was answered by a primary."""
 
-    def on_forward(self, peer: NodeId, message: Forward) -> None:
+    def on_forward(self, caller: Life, message: Forward) -> None:
         """A coordinator (this node too) sends a request to this node as its primary."""
 
-    def on_stale_read(self, peer: NodeId, message: StaleRead) -> None:
+    def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         """A coordinator (this node too) reads from the replica here."""
 
     def execute(self, primary: "Primary", call: "Call") -> None:
@@ -74,7 +75,7 @@ class Durable:
 
     def __init__(self) -> None:
         self.acks: dict[NodeId, list[int]] = {}
-        self.own: dict[Primary, int] = {}
+        self.own: dict[Primary, Index] = {}
         self.calls: list[Callable[[], None]] = []
 
     def __bool__(self) -> bool:
@@ -97,6 +98,8 @@ class Context:
         self.stirred: dict[Primary, None] = {}
         self.counters: dict[str, int] = {}
         self.parts: Parts
+        self.log_entries = limits.LOG_ENTRIES
+        self.log_bytes = limits.LOG_BYTES
         self.damaged = False
         self.draining = False
         self.refuse_writes: tuple[int, str] | None = None
@@ -116,11 +119,12 @@ class Context:
         else:
             queue.append(message)
 
-    def reply(self, peer: NodeId, reply: Reply) -> None:
-        """Answer a coordinator: another node, or this one."""
+    def reply(self, caller: Life, reply: Reply) -> None:
+        """Answer a coordinator: this node, or another one, unless it has begun a new life since it asked."""
+        peer, incarnation = caller
         if peer == self.me:
             self.parts.on_reply(reply)
-        else:
+        elif self.links.get(peer) == incarnation:
             self.send(peer, reply)
 
     def count(self, name: str, by: int = 1) -> None:

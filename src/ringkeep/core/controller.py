@@ -92,6 +92,8 @@ def next_map(
     incarnations = {node.id: node.incarnation for node in nodes}
     said: dict[int, Statement] = {}
     for statement in statements:
+        if statement.partition >= len(now.partitions):
+            continue
         part = now.partitions[statement.partition]
         if (statement.epoch, statement.config) == (part.epoch, part.config):
             said[statement.partition] = statement

@@ -23,6 +23,7 @@ class Coordinator:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._origin = origin_of(context.me, context.incarnation)
+        self._life = (context.me, context.incarnation)
         self._number = 0
         self._requests: dict[int, Request] = {}
         self._by_partition: dict[PartitionId, dict[int, Request]] = {}
@@ -87,7 +88,7 @@ class Coordinator:
             request.idempotency, request.fingerprint,
         )  # fmt: skip
         if peer == context.me:
-            context.parts.on_forward(context.me, message)
+            context.parts.on_forward(self._life, message)
         else:
             context.send(peer, message)
 
@@ -100,7 +101,7 @@ class Coordinator:
             request.tag, request.partition, request.deadline - context.now, request.at_least, request.key
         )
         if context.me in replicas:
-            context.parts.on_stale_read(context.me, message)
+            context.parts.on_stale_read(self._life, message)
             return
         linked = [peer for peer in replicas if peer in context.links]
         number = request.tag >> _COPY_BITS

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.messages import Heartbeat
-from ringkeep.core.types import MapVersion, Millis, NodeId
+from ringkeep.core.types import MapVersion, Millis, NodeId, first_name
 
 
 @dataclass(slots=True)
@@ -29,10 +29,13 @@ class Detector:
 
     context: Context
     peers: dict[NodeId, PeerHealth] = field(default_factory=dict)
-    _probe: int = 0
+    _probe: int = field(init=False)
     _sent: dict[int, Millis] = field(default_factory=dict)
     _next_beat: Millis = 0
     _said: tuple[NodeId, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._probe = first_name(self.context.incarnation)
 
     def set_peers(self, wanted: list[NodeId]) -> None:
         """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""

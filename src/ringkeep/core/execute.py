@@ -11,7 +11,7 @@ from ringkeep.core import limits
 from ringkeep.core.entry import Entry, EntryKind, tail_of, version_of
 from ringkeep.core.messages import RETRY, Forward
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Status
-from ringkeep.core.types import Index, Millis, NodeId
+from ringkeep.core.types import Index, Life, Millis
 
 if TYPE_CHECKING:
     from ringkeep.core.primary import Primary
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Call:
     """One copy of a request at its primary: the message, who sent it, and until when it is wanted."""
 
-    __slots__ = ("deadline", "message", "peer")
+    __slots__ = ("caller", "deadline", "message")
 
-    def __init__(self, peer: NodeId, message: Forward, deadline: Millis) -> None:
-        self.peer = peer
+    def __init__(self, caller: Life, message: Forward, deadline: Millis) -> None:
+        self.caller = caller
         self.message = message
         self.deadline = deadline
 

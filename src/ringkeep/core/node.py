@@ -25,7 +25,7 @@ from ringkeep.core.rows import MAP_KEY
 from ringkeep.core.snapshots import Senders
 from ringkeep.core.stale import StaleReads
 from ringkeep.core.steward import Steward
-from ringkeep.core.types import Incarnation, Index, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.core.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
 
 
 class MapCodec(Protocol):
@@ -203,14 +203,14 @@ class Node:
     def on_reply(self, reply: Reply) -> None:
         self.coordinator.on_reply(reply)
 
-    def on_forward(self, peer: NodeId, message: Forward) -> None:
+    def on_forward(self, caller: Life, message: Forward) -> None:
         """Execute, if this node is the primary of exactly that epoch; park until it is ACTIVE."""
         replica = self.replicas.get(message.partition)
         primary = replica.primary if replica is not None else None
         if primary is None or primary.epoch != message.epoch:
-            self.context.reply(peer, Reply(message.tag, message.epoch, RETRY, active=False))
+            self.context.reply(caller, Reply(message.tag, message.epoch, RETRY, active=False))
             return
-        self.execute(primary, Call(peer, message, self.context.now + message.remaining_ms))
+        self.execute(primary, Call(caller, message, self.context.now + message.remaining_ms))
 
     def execute(self, primary: Primary, call: Call) -> None:
         if primary.may_execute:
@@ -220,8 +220,8 @@ class Node:
         else:
             primary.answer(call, Status.BUSY, detail="too many requests wait for the partition's primary")
 
-    def on_stale_read(self, peer: NodeId, message: StaleRead) -> None:
-        self.stale.on_read(peer, message)
+    def on_stale_read(self, caller: Life, message: StaleRead) -> None:
+        self.stale.on_read(caller, message)
 
     def confirm_read(
         self, primary: Primary, call: Call, result: tuple[int, int] | None, evidence: Index

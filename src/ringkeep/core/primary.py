@@ -5,6 +5,7 @@ Lives from the map that names it to the first higher promise or map. What reques
 Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) section 6.
 """
 
+from collections.abc import Collection
 from enum import IntEnum
 
 from ringkeep.core import limits, quorum
@@ -16,7 +17,7 @@ from ringkeep.core.keys import log_key
 from ringkeep.core.messages import RETRY, Append, Entries, Fetch, Prepare, Promise, Reply
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Status
-from ringkeep.core.types import Epoch, Index, Millis, NodeId
+from ringkeep.core.types import Epoch, Index, Life, Millis, NodeId
 
 
 class Phase(IntEnum):
@@ -49,7 +50,7 @@ class Primary:
         self.confirmed_probes: dict[NodeId, int] = {}
         self.time_at: Millis = context.now
         self.pending = Pending()
-        self.parked: dict[tuple[NodeId, int], Call] = {}
+        self.parked: dict[tuple[Life, int], Call] = {}
         self.handing_over_until: Millis = 0
         self.reported = False
         self.paused = False
@@ -62,7 +63,7 @@ class Primary:
         self.config = partition.config
         self.peers = tuple(node for node in partition.replicas if node != me)
 
-    def won(self, yes: list[NodeId] | dict[NodeId, object]) -> bool:
+    def won(self, yes: Collection[NodeId]) -> bool:
         """Tell whether these nodes make the majorities that this primary needs."""
         return quorum.won(self.voters, self.old_voters, yes)
 
@@ -251,7 +252,7 @@ class Primary:
 
     def park(self, call: Call) -> None:
         """Keep a request until this primary is ACTIVE; a newer copy of it replaces an older one."""
-        self.parked[call.peer, call.message.tag >> 16] = call
+        self.parked[call.caller, call.message.tag >> 16] = call
 
     def unpark(self) -> None:
         """Execute what waited for this primary to be ACTIVE."""
@@ -324,7 +325,7 @@ class Primary:
         active = self.phase == Phase.ACTIVE and self.in_office
         message = call.message
         reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
-        self.context.reply(call.peer, reply)
+        self.context.reply(call.caller, reply)
 
     def on_tick(self) -> None:
         """Ask again whoever has been silent; give up what is past its deadline."""

@@ -14,7 +14,7 @@ from ringkeep.core.execute import Call
 from ringkeep.core.messages import RETRY, Confirm, Confirmed
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.requests import Status
-from ringkeep.core.types import Index, Millis, NodeId
+from ringkeep.core.types import Index, Millis, NodeId, first_name
 
 Waiting = tuple[Call, tuple[int, int] | None, Index]
 
@@ -47,7 +47,7 @@ class Reads:
         self._context = context
         self._arrived: dict[Primary, list[Waiting]] = {}
         self._rounds: dict[int, _Round] = {}
-        self._number = 0
+        self._number = first_name(context.incarnation)
         self._unapplied: dict[Primary, list[Waiting]] = {}
         self.probes: dict[NodeId, int] = {}  # newest probe heard from each peer
 

@@ -192,15 +192,15 @@ class Replica:
         self.applied = self.commit
         self.context.effects.batch.meta[applied_key(self.partition)] = encode_applied(self.applied)
         kept = self.applied - log.floor_index
-        if kept > 2 * limits.LOG_ENTRIES or (log.entry_bytes > 2 * limits.LOG_BYTES and kept > 1):
+        if kept > 2 * self.context.log_entries or (log.entry_bytes > 2 * self.context.log_bytes and kept > 1):
             self._trim()
 
     def _trim(self) -> None:
         """Cut the applied part of the window to half its bound, in one go, so that each entry costs little."""
         log = self.log
-        floor = Index(max(log.floor_index, self.applied - limits.LOG_ENTRIES))
+        floor = Index(max(log.floor_index, self.applied - self.context.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
-        while floor < self.applied and excess > limits.LOG_BYTES:
+        while floor < self.applied and excess > self.context.log_bytes:
             floor = Index(floor + 1)
             excess -= len(log[floor])
         begin, end = (

@@ -16,7 +16,7 @@ from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import applied_key, encode_applied
 from ringkeep.core.sessions import Sessions
-from ringkeep.core.types import Epoch, Index, Millis, NodeId, PartitionId
+from ringkeep.core.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
 
 
 def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> int:
@@ -48,7 +48,7 @@ class Senders:
         self._context = context
         self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
         self._open: dict[int, _Sending] = {}
-        self._number = 0
+        self._number = first_name(context.incarnation)
 
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         """Offer this replica's state to a peer, as soon as it may be read."""

@@ -11,7 +11,7 @@ from ringkeep.core.messages import Commits, Reply, StaleRead
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Status
-from ringkeep.core.types import Millis, NodeId, PartitionId
+from ringkeep.core.types import Epoch, Life, Millis, NodeId, PartitionId
 
 
 class StaleReads:
@@ -21,14 +21,14 @@ class StaleReads:
         self._context = context
         self._replicas = replicas
         self._detector = detector
-        self._waiting: list[tuple[Millis, NodeId, StaleRead]] = []
+        self._waiting: list[tuple[Millis, Life, StaleRead]] = []
 
-    def on_read(self, peer: NodeId, message: StaleRead) -> None:
+    def on_read(self, caller: Life, message: StaleRead) -> None:
         """Answer from what is applied, once `at_least` is; give up at the deadline."""
-        if not self._answer(peer, message):
-            self._waiting.append((self._context.now + message.remaining_ms, peer, message))
+        if not self._answer(caller, message):
+            self._waiting.append((self._context.now + message.remaining_ms, caller, message))
 
-    def _answer(self, peer: NodeId, message: StaleRead) -> bool:
+    def _answer(self, caller: Life, message: StaleRead) -> bool:
         replica = self._replicas.get(message.partition)
         if replica is None or not replica.caught_up or replica.applied < message.at_least:
             return False
@@ -48,7 +48,7 @@ class StaleReads:
                 content_type,
                 age_ms=age,
             )
-        self._context.reply(peer, reply)
+        self._context.reply(caller, reply)
         return True
 
     def age_of(self, replica: Replica) -> Millis:
@@ -60,16 +60,16 @@ class StaleReads:
     def on_tick(self) -> None:
         """Try again; say so at the deadline."""
         waiting, self._waiting = self._waiting, []
-        for deadline, peer, message in waiting:
-            if self._answer(peer, message):
+        for deadline, caller, message in waiting:
+            if self._answer(caller, message):
                 continue
             if self._context.now < deadline:
-                self._waiting.append((deadline, peer, message))
+                self._waiting.append((deadline, caller, message))
             else:
                 detail = "this replica has not reached the version asked for"
                 self._context.reply(
-                    peer,
-                    Reply(message.tag, 0, Status.UNAVAILABLE, active=False, detail=detail),  # type: ignore[arg-type]
+                    caller,
+                    Reply(message.tag, Epoch(0), Status.UNAVAILABLE, active=False, detail=detail),
                 )
 
     def tell_confirmed(self, primaries: list[Primary]) -> None:

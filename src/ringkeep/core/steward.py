@@ -11,7 +11,7 @@ from ringkeep.core.controller import Statement, disagreement, form, newest_lives
 from ringkeep.core.detector import Detector
 from ringkeep.core.effects import MapWrite
 from ringkeep.core.messages import Report
-from ringkeep.core.types import MapVersion, Millis, NodeId
+from ringkeep.core.types import Epoch, MapVersion, Millis, NodeId
 
 
 class Steward:
@@ -43,13 +43,15 @@ class Steward:
 
     def on_report(self, report: Report) -> None:
         """Keep what a primary said of its partitions until it is used, or too old."""
-        now = self._context.now
+        now, current = self._context.now, self._context.cluster_map
+        if current is None:
+            return
         for partition, epoch, config, to in report.handovers:
-            self._statements[partition] = Statement(partition, epoch, MapVersion(config), to), now
+            self._statements[partition] = Statement(partition, Epoch(epoch), MapVersion(config), to), now
         for partition, epoch, config in report.failed:
-            self._statements[partition] = Statement(partition, epoch, MapVersion(config), None), now
-            assert self._context.cluster_map is not None
-            self._tried[partition, self._context.cluster_map.partitions[partition].primary] = now
+            self._statements[partition] = Statement(partition, Epoch(epoch), MapVersion(config), None), now
+            if partition < len(current.partitions):
+                self._tried[partition, current.partitions[partition].primary] = now
         self.look_again()
 
     def look_again(self) -> None:

@@ -23,11 +23,19 @@ Incarnation = NewType("Incarnation", int)
 MapVersion = NewType("MapVersion", int)
 """The cluster map's own number, from 1. 0: no map yet."""
 
+Life = tuple[NodeId, Incarnation]
+"""One life of one node's process: whoever answers it must not answer the next one."""
+
 Millis = int
 """Milliseconds of a monotonic clock (a moment) or of a duration. Never a wall clock."""
 
 ORIGIN_BYTES: Final = 20
 """An origin is a node id (16 raw bytes) and an incarnation (4 bytes): who coordinated a request."""
+
+
+def first_name(incarnation: Incarnation) -> int:
+    """Return where a process begins to count what it names to others, so that no two lives use one name."""
+    return incarnation << 32
 
 
 def origin_of(node: NodeId, incarnation: Incarnation) -> bytes:
