@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -92,11 +93,14 @@ def test_a_killed_node_is_started_again_by_its_command_line(start: Start) -> Non
     up.says("node-2 (process")
     put(up.base, "meanwhile", "2")
     assert up.process.poll() is None, "up goes on"
-    with subprocess.Popen(up.command_of("node-2"), stdout=subprocess.DEVNULL) as by_hand:
+    by_hand = subprocess.Popen(up.command_of("node-2"))
+    try:
         wait_for("node-2 to be ready again", lambda: is_ready(up.base + 10))
         assert get(up.base + 10, "before") + get(up.base + 10, "meanwhile") == "12"
         assert up.stop() == 0
         assert by_hand.wait(15) == 0
+    finally:
+        by_hand.kill()
     assert up.remains() == []
 
 
@@ -154,10 +158,14 @@ def test_zookeeper_ends_and_is_started_again_by_hand(start: Start) -> None:
     up.says("ZooKeeper (process")
     put(up.base, "without", "zookeeper")
     line = up.output.rpartition("to start it again:\n  ")[2].splitlines()[0]
-    with subprocess.Popen(["bash", "-c", f"exec {line}"], stdout=subprocess.DEVNULL):
+    by_hand = subprocess.Popen(shlex.split(line))
+    try:
         up.says("ZooKeeper runs again")
         assert "QuorumPeerMain" in " ".join(command_line(up.pid_of("zookeeper")))
         assert up.stop() == 0
+        assert by_hand.wait(15) == 1, "it says that its server was stopped"
+    finally:
+        by_hand.kill()
     assert up.remains() == []
 
 

@@ -1,12 +1,13 @@
 """Settings: which layer wins, and how a wrong value is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ringkeep import parsing
 from ringkeep.cli.failure import Failure
-from ringkeep.cli.up import load_up_settings
+from ringkeep.cli.up import UpSettings, load_up_settings
 from ringkeep.core import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.settings import NODE_SETTINGS, NodeSettings, SettingsError, load_node_settings
@@ -173,10 +174,16 @@ def test_everywhere_is_nobodys_address() -> None:
 # --- ringkeep up ---------------------------------------------------------------------------------------
 
 
+def form(settings: UpSettings, cluster_id: str = "some") -> None:
+    settings.remember()
+    (settings.data / "node-1").mkdir(exist_ok=True)
+    (settings.data / "node-1" / "identity.json").write_text(json.dumps({"cluster_id": cluster_id}))
+
+
 def test_up_goes_on_with_what_the_directory_holds(tmp_path: Path) -> None:
     first = load_up_settings({"data": str(tmp_path), "nodes": "3", "partitions": "64"}, {})
     assert (first.nodes, first.partitions, first.replication, first.base_port) == (3, 64, 3, 8000)
-    first.remember()
+    form(first)
     again = load_up_settings({"data": str(tmp_path)}, {"RINGKEEP_BASE_PORT": "9000"})
     assert (again.nodes, again.partitions, again.base_port) == (3, 64, 9000)
     more = load_up_settings({"data": str(tmp_path), "nodes": "5", "partitions": "64"}, {})
@@ -185,14 +192,21 @@ def test_up_goes_on_with_what_the_directory_holds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("flags", [{"partitions": "128"}, {"replication": "5"}, {"cluster": "other"}])
 def test_up_refuses_what_cannot_change(tmp_path: Path, flags: dict[str, str]) -> None:
-    load_up_settings({"data": str(tmp_path)}, {}).remember()
+    form(load_up_settings({"data": str(tmp_path)}, {}))
     with pytest.raises(Failure) as caught:
         load_up_settings({"data": str(tmp_path)} | flags, {})
     assert caught.value.exit_code == 78
     assert str(tmp_path) in str(caught.value)
 
 
+def test_up_may_begin_anew_where_nothing_was_formed(tmp_path: Path) -> None:
+    form(load_up_settings({"data": str(tmp_path), "partitions": "64"}, {}), cluster_id="")
+    assert load_up_settings({"data": str(tmp_path), "partitions": "128"}, {}).partitions == 128
+    assert load_up_settings({"data": str(tmp_path)}, {}).partitions == 256
+
+
 def test_up_refuses_a_damaged_record(tmp_path: Path) -> None:
+    form(load_up_settings({"data": str(tmp_path)}, {}))
     (tmp_path / "cluster.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"cluster\.json"):
         load_up_settings({"data": str(tmp_path)}, {})

@@ -75,6 +75,7 @@ class _Cluster:
         hosts = self._settings.zookeeper or self._start_zookeeper()
         if self._settings.zookeeper:
             _check_zookeeper(hosts)
+        self._settings.remember()
         for node in self._nodes:
             if self._stop:
                 return OK
@@ -87,7 +88,6 @@ class _Cluster:
         code = self._wait_until_ready()
         if code is not None:
             return code
-        self._settings.remember()
         self._show()
         self._watch()
         return OK

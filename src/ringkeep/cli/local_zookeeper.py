@@ -72,9 +72,11 @@ class LocalZooKeeper:
 
     def stop(self, stop: StopRequests) -> None:
         """Stop it, also if it was started by hand."""
-        if self._server is not None:
+        # If ours is dead, the pid file is that of the one that was started by hand: it must not be removed.
+        if self._server is not None and self._server.pid is not None:
             self._server.stop(GRACE_S)
-        self._stop_by_hand(stop)
+        else:
+            self._stop_by_hand(stop)
 
     def _stop_by_hand(self, stop: StopRequests) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -1,10 +1,12 @@
 """`ringkeep simulate`: seeds of the simulated world, one after the other."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from ringkeep.cli import options
+
+NO_LIMIT: Final = 1 << 60
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +21,10 @@ def simulate(
     seeds: Annotated[
         int, typer.Option(metavar="N", min=1, help="How many seeds, counting up from the first.")
     ] = 1,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each world.")] = 20_000,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="End each world after so many steps [default: its own end]."),
+    ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print everything that happens.")] = False,
 ) -> None:
     """Run the real core in a simulated world full of faults; the same seed gives the same run.
@@ -29,6 +34,6 @@ def simulate(
     from ringkeep.sim.main import run
 
     for number in range(seed, seed + seeds):
-        code = run(number, steps, trace)
+        code = run(number, steps or NO_LIMIT, trace)
         if code:
             raise typer.Exit(code)

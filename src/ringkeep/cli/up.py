@@ -25,11 +25,12 @@ from ringkeep.settings import (
     Setting,
     SettingsError,
 )
+from ringkeep.storage import files
 
 PORTS_APART: Final = 10
 MAX_NODES: Final = 100
 RECORD: Final = "cluster.json"
-"""What the cluster in a directory was formed with, for the next `up` on it."""
+"""What the cluster in a directory is formed with, for the next `up` there. Counts once a node belongs to it."""
 
 RECORDED: Final = ("cluster", "replication", "partitions", "nodes")
 
@@ -74,7 +75,7 @@ class UpSettings:
         return self.base_port + PORTS_APART * position
 
     def remember(self) -> None:
-        """Write down what the cluster was formed with. Called once it is formed."""
+        """Write down what the cluster is formed with. Called before the nodes can form it."""
         formed = {
             "format": 1,
             "cluster": self.cluster,
@@ -145,7 +146,9 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
 
 
 def _recorded(data: Path) -> dict[str, Any]:
-    """Return what an earlier `up` wrote down, {} if there was none."""
+    """Return what an earlier `up` wrote down, {} if there was none, or if it never came to a cluster."""
+    if not any(map(_belongs_to_a_cluster, data.glob(f"node-*/{files.IDENTITY}"))):
+        return {}
     try:
         content = json.loads((data / RECORD).read_text(encoding="utf-8"))
         return {key: UP_SETTINGS[key].parse(str(content[key])) for key in RECORDED}
@@ -155,3 +158,10 @@ def _recorded(data: Path) -> dict[str, Any]:
         raise SettingsError(f"{data / RECORD}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{data / RECORD} was changed or damaged ({error}); remove it") from None
+
+
+def _belongs_to_a_cluster(identity: Path) -> bool:
+    try:
+        return bool(json.loads(identity.read_bytes())["cluster_id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # the node itself will say what is wrong with its directory
