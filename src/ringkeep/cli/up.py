@@ -30,7 +30,7 @@ from ringkeep.storage import files
 PORTS_APART: Final = 10
 MAX_NODES: Final = 100
 RECORD: Final = "cluster.json"
-"""What the cluster in a directory is formed with, for the next `up` there. Counts once a node belongs to it."""
+"""What the cluster in a directory is formed with. Counts for the next `up` once a node belongs to it."""
 
 RECORDED: Final = ("cluster", "replication", "partitions", "nodes")
 
