@@ -36,29 +36,29 @@ BROKEN = {
     "relative target": b"GET get?key=a HTTP/1.1\r\n{host}\r\n",
     "https target": b"GET https://localhost/get?key=a HTTP/1.1\r\n{host}\r\n",
     "two hosts": b"GET /get?key=a HTTP/1.1\r\n{host}{host}\r\n",
-    "length not a number": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: x\r\n\r\nabc",
-    "negative length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: -1\r\n\r\nabc",
-    "signed length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: +3\r\n\r\nabc",
-    "hexadecimal length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 0x3\r\n\r\nabc",
-    "empty length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length:\r\n\r\nabc",
-    "enormous length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 99999999999999999999\r\n\r\nabc",
-    "other lengths": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
-    "length twice": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-    "length as a list": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 3, 3\r\n\r\nabc",
-    "length and chunks": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Content-Length: 3\r\n{te}\r\n0\r\n\r\n",
-    "chunks and length": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}Content-Length: 3\r\n\r\n0\r\n\r\n",
-    "chunks in http/1.0": b"PUT /v1/kv/a HTTP/1.0\r\n{host}{te}\r\n0\r\n\r\n",
-    "gzip": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
-    "gzip, chunked": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "chunked, gzip": b"PUT /v1/kv/a HTTP/1.1\r\n{host}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
-    "chunked twice": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}{te}\r\n0\r\n\r\n",
-    "chunk size no number": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}\r\nxyz\r\nabc\r\n0\r\n\r\n",
-    "negative chunk": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}\r\n-1\r\nabc\r\n0\r\n\r\n",
-    "enormous chunk": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n",
-    "chunk too long for its size": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}\r\n3\r\nabcd\r\n0\r\n\r\n",
-    "chunk with bare line feeds": b"PUT /v1/kv/a HTTP/1.1\r\n{host}{te}\r\n3\nabc\n0\n\n",
+    "length not a number": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: x\r\n\r\nabc",
+    "negative length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: -1\r\n\r\nabc",
+    "signed length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: +3\r\n\r\nabc",
+    "hexadecimal length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 0x3\r\n\r\nabc",
+    "empty length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length:\r\n\r\nabc",
+    "enormous length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 99999999999999999999\r\n\r\nabc",
+    "other lengths": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "length twice": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "length as a list": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 3, 3\r\n\r\nabc",
+    "length and chunks": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Content-Length: 3\r\n{te}\r\n0\r\n\r\n",
+    "chunks and length": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}Content-Length: 3\r\n\r\n0\r\n\r\n",
+    "chunks in http/1.0": b"PUT /v1/kv/broken HTTP/1.0\r\n{host}{te}\r\n0\r\n\r\n",
+    "gzip": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Transfer-Encoding: gzip\r\n\r\n0\r\n\r\n",
+    "gzip, chunked": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "chunked, gzip": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+    "chunked twice": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}{te}\r\n0\r\n\r\n",
+    "chunk size no number": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\nxyz\r\nabc\r\n0\r\n\r\n",
+    "negative chunk": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\n-1\r\nabc\r\n0\r\n\r\n",
+    "enormous chunk": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n",
+    "chunk too long for its size": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\n3\r\nabcd\r\n0\r\n\r\n",
+    "chunk with bare line feeds": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\n3\nabc\n0\n\n",
     "upgrade with a body": (
-        b"PUT /v1/kv/a HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Content-Length: 3\r\n\r\nabc"
     ),
 }
@@ -77,7 +77,7 @@ def test_bytes_that_are_not_http_get_a_400_and_the_end(base_url: str, name: str)
             assert answer.headers["connection"] == "close"
             assert wire.closed()
     with Wire(base_url) as wire:
-        assert wire.request("GET", "/v1/kv/a").status == 404
+        assert wire.request("GET", "/v1/kv/broken").status == 404
 
 
 def test_what_follows_broken_bytes_is_not_run(wire: Wire, connect: Callable[[], Wire], key: str) -> None:
@@ -321,6 +321,17 @@ def test_waiting_for_an_answer_is_not_idling(make_host: Callable[..., Host]) -> 
     host.service.delay_s = 0.6
     with Wire(host.url) as wire:
         assert wire.request("GET", "/v1/kv/a").status == 404
+
+
+def test_a_client_that_waits_for_100_is_not_slow(make_host: Callable[..., Host]) -> None:
+    host = make_host(patience=IMPATIENT)
+    host.service.delay_s = 0.5
+    with Wire(host.url) as wire:
+        put = wire.render("PUT", "/v1/kv/a", None, content_length="1", expect="100-continue")
+        wire.send(wire.render("GET", "/v1/kv/a") + put)
+        assert [wire.read().status, wire.read().status] == [404, 100]
+        wire.send(b"x")
+        assert wire.read().status == 201
 
 
 def test_a_client_that_does_not_read_is_dropped(make_host: Callable[..., Host]) -> None:

@@ -18,6 +18,7 @@ CHUNK_OVERHEAD: Final = 8  # bytes on the wire per byte of a chunked body: one-b
 JSON_GROWTH: Final = 6  # a byte may be written as \u00XX
 BACKLOG: Final = 4_096
 SWEEP_S: Final = 0.1
+SWEPT_PER_TICK: Final = 1_000  # connections looked at per tick on average: more of them are swept less often
 
 PUT_BODY_BYTES: Final = JSON_GROWTH * (VALUE_BYTES + KEY_BYTES) + 4 * KIB
 """The longest JSON of `/put` that could still hold a permitted key and value."""

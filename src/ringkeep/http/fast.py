@@ -70,8 +70,8 @@ class Connection(Pipeline):
         self.transport = transport  # type: ignore[assignment]  # uvloop's is one without being a subclass
         address = transport.get_extra_info("sockname")
         if isinstance(address, tuple):
-            host = f"[{address[0]}]" if ":" in address[0] else address[0]
-            self.local = f"{host}:{address[1]}".encode()
+            name = address[0].removeprefix("::ffff:")  # an IPv4 client of a listener on "::"
+            self.local = (f"[{name}]:{address[1]}" if ":" in name else f"{name}:{address[1]}").encode()
         self.due = hub.now + hub.patience.idle_s
         hub.connections[self] = None
         if not hub.make_room():
@@ -113,7 +113,7 @@ class Connection(Pipeline):
     def resume_writing(self) -> None:
         """The client reads again."""
         self.write_paused = False
-        self.due = NEVER
+        self.due = self.hub.now + self.hub.patience.drain_s if self.draining else NEVER
         if self.bridge is not None:
             self.bridge.protocol.resume_writing()
         self.advance()
@@ -167,6 +167,8 @@ class Connection(Pipeline):
                 self._reserve(exchange, int(length))
             if b"expect" in fields and self.parser.get_http_version() == "1.1":
                 self.continue_wanted = True
+                if self.exchanges:  # the client waits for us: its time begins with the interim answer
+                    self.due = NEVER
         except Problem as problem:
             self.refusal = problem
 
@@ -322,12 +324,14 @@ class Connection(Pipeline):
         if self.exchanges:
             if self.parked and not self.closing:
                 self._pause_reading()
-                self.due = NEVER
+                if not self.write_paused:
+                    self.due = NEVER
         elif self.closing:
             self._finish()
             return
         elif self.continue_wanted and not self.body:
             self.continue_wanted = False
+            self.due = self.hub.now + self.hub.patience.stall_s
             self.transport.write(_CONTINUE)
         elif not self.receiving and not self.write_paused:
             if self.hub.stopping:

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from ringkeep.core.limits import KIB
-from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, Patience
+from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
 from ringkeep.http.fields import Hosts
 from ringkeep.http.metrics import RouteCounts
 from ringkeep.http.service import Service
@@ -58,6 +58,7 @@ class Hub:
         self.now = time.monotonic()
         self.common = b""
         self._second = -1
+        self._ticks = 0
         self._dirty: list[Pipeline] = []
         self._primaries: dict[str, bytes] = {"": b""}
         self._node = b"Ringkeep-Node: " + _field(service.name) + b"\r\n"
@@ -71,8 +72,11 @@ class Hub:
         if second != self._second:
             self._second = second
             self.common = b"Date: " + formatdate(second, usegmt=True).encode() + b"\r\n" + self._node
-        for connection in [each for each in self.connections if each.due < now]:
-            connection.overdue()
+        self._ticks += 1
+        if self._ticks * SWEPT_PER_TICK >= len(self.connections):
+            self._ticks = 0
+            for connection in [each for each in self.connections if each.due < now]:
+                connection.overdue()
         self._timer = self.loop.call_later(SWEEP_S, self._tick)
 
     def close(self) -> None:
