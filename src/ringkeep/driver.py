@@ -93,13 +93,29 @@ class Driver:
             self._in_turn = True
             self.node.begin_turn(self._ports.clock.now())
             self._ports.shell.soon(self._finish_turn)
-        call()
+        try:
+            call()
+        except Exception as error:
+            self._defect(error)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no turn is open and no batch waits: the store holds what the core believes."""
+        return not self._in_turn and self._stuck is None
 
     def _finish_turn(self) -> None:
         if self._stopped:
             return
         self._in_turn = False
-        self._carry_out(*self.node.end_turn())
+        try:
+            self._carry_out(*self.node.end_turn())
+        except Exception as error:
+            self._defect(error)
+
+    def _defect(self, error: Exception) -> None:
+        """A bug: what the core believes can be trusted no more. End, as a crash would; what is durable is right."""
+        self._stop(f"a defect, nothing more is acknowledged: {error!r}", refused=False)
+        raise error
 
     def _carry_out(self, effects: Effects, durable: Durable) -> None:
         ports = self._ports

@@ -126,7 +126,13 @@ class Server:
     def _assemble(self) -> None:
         settings, identity = self._settings, self._identity
         node = Node(
-            identity.node_id, identity.incarnation, self._engine, mapcodec, settings.cluster, uuid4().hex, self.now()
+            identity.node_id,
+            identity.incarnation,
+            self._engine,
+            mapcodec,
+            settings.cluster,
+            uuid4().hex,
+            self.now(),
         )
         node.context.damaged = self._engine.damaged
         self._node = node
@@ -143,10 +149,17 @@ class Server:
         events = _Late()
         self._network = PeerNetwork(self._loop, self._wire_identity, events)  # type: ignore[arg-type]  # see _Late
         self._coordination = ZooKeeperCoordination(
-            settings.zookeeper, settings.cluster, self._loop, events, settings.zookeeper_session_ms  # type: ignore[arg-type]
+            settings.zookeeper,
+            settings.cluster,
+            self._loop,
+            events,
+            settings.zookeeper_session_ms,  # type: ignore[arg-type]
         )
         self._syncer = GroupCommit(
-            self._engine, self._loop, lambda ticket: self._driver.synced(ticket), lambda e: self._driver.sync_failed(e)
+            self._engine,
+            self._loop,
+            lambda ticket: self._driver.synced(ticket),
+            lambda e: self._driver.sync_failed(e),
         )
         ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
         self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes)
@@ -252,7 +265,11 @@ class Server:
         return not waiting, waiting
 
     def version(self) -> dict[str, Any]:
-        return {"version": ringkeep.__version__, "protocol": self._wire_identity.protocol_high, "name": self.name}
+        return {
+            "version": ringkeep.__version__,
+            "protocol": self._wire_identity.protocol_high,
+            "name": self.name,
+        }
 
     def metrics(self) -> Iterable[Sample]:
         return samples(self._node)

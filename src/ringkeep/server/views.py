@@ -108,7 +108,9 @@ class Views:
             alive = [node for node in part.replicas if node not in suspected]
             if not quorum.won(part.voters, part.old_voters, alive):
                 return "unavailable"
-        whole = not suspected and all(self._state(p, part) == "active" for p, part in enumerate(found.partitions))
+        whole = not suspected and all(
+            self._state(p, part) == "active" for p, part in enumerate(found.partitions)
+        )
         return "healthy" if whole and not self._node.context.damaged else "degraded"
 
     def _state(self, number: int, part: Partition) -> str:

@@ -11,6 +11,7 @@ from ringkeep.sim.world import World
 CLIENTS = 6
 KEYS = 4
 OPERATIONS = 120
+REST_MS = 500
 CALM_MS = 30_000
 """Within so long after the last fault the cluster must be healthy again, with nobody's help."""
 
@@ -40,7 +41,8 @@ def run_seed(seed: int, steps: int = 1 << 60, trace: Callable[[str], None] | Non
         deadline = world.events.now + CALM_MS
         calm = world.events.run_until(lambda: clients.finished and world.healthy(), deadline)
         assert calm, "not healthy again in time after the last fault"
-        world.events.run_until(lambda: False, world.events.now + 500)
+        rest = world.events.now + REST_MS
+        world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
         world.invariants.check_agreement()
         _note_counters(world, outcome)
         violation = check(clients.history)

@@ -251,6 +251,11 @@ class World:
                 return False
         return all(node.driver.node.ready for node in self.nodes.values())
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether every node's store holds what its core believes."""
+        return all(node.driver.at_rest for node in self.nodes.values())
+
     def submit(self, node: SimNode, request: Request) -> bool:
         """Put a request to a node; False if it takes none just now."""
         if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
