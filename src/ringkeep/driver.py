@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ringkeep.core import limits
+from ringkeep.core.belonging import odd_one_out, refusal
 from ringkeep.core.clustermap import ClusterMap, Member
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
@@ -60,7 +61,8 @@ class Ports:
 
 
 class Driver:
-    """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and carries out effects."""
+    """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and
+    carries out effects."""
 
     def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int) -> None:
         self.node = node
@@ -80,10 +82,11 @@ class Driver:
         self._disk_look_at: Millis = 0
         self._stopped = False
 
-    # --- turns -----------------------------------------------------------------------------------------------
+    # --- turns ----------------------------------------------------------------------------------------
 
     def _event(self, call: Callable[[], None]) -> None:
-        """Run one event within the current turn; behind a refused batch it waits, so that nothing overtakes it."""
+        """Run one event within the current turn; behind a refused batch it waits, so that nothing
+        overtakes it."""
         if self._stopped:
             return
         if self._stuck is not None:
@@ -113,7 +116,10 @@ class Driver:
             self._defect(error)
 
     def _defect(self, error: Exception) -> None:
-        """A bug: what the core believes can be trusted no more. End, as a crash would; what is durable is right."""
+        """A bug: what the core believes can be trusted no more.
+
+        End, as a crash would; what is durable is right.
+        """
         self._stop(f"a defect, nothing more is acknowledged: {error!r}", refused=False)
         raise error
 
@@ -172,7 +178,7 @@ class Driver:
         """Take no further event: the process ends."""
         self._stopped = True
 
-    # --- storage ---------------------------------------------------------------------------------------------
+    # --- storage --------------------------------------------------------------------------------------
 
     def synced(self, ticket: int) -> None:
         """Every batch up to `ticket` is durable."""
@@ -187,7 +193,7 @@ class Driver:
         while self._waiting and self._waiting[0][0] <= self._synced:
             self.node.settle(self._waiting.popleft()[1])
 
-    # --- requests and time -----------------------------------------------------------------------------------
+    # --- requests and time ----------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         """Take a client's request. Call only while `serving`."""
@@ -219,7 +225,7 @@ class Driver:
         self.node.on_tick()
         self._announce_map()
 
-    # --- NetworkEvents ---------------------------------------------------------------------------------------
+    # --- NetworkEvents --------------------------------------------------------------------------------
 
     def peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
         self._event(lambda: self.node.on_peer_up(peer, incarnation))
@@ -236,17 +242,23 @@ class Driver:
         if self.node.context.cluster_map is not before:
             self._map_changed()
 
-    # --- CoordinationEvents ----------------------------------------------------------------------------------
+    # --- CoordinationEvents ---------------------------------------------------------------------------
 
     def members_changed(self, members: list[Member]) -> None:
         self._event(lambda: self._take_members(members))
 
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
+        if self.node.context.cluster_map is None:
+            odd = odd_one_out(self.member, self.node.steward.members)
+            if odd:
+                self._stop(odd, refused=True)
+                return
         self._set_peers()
 
     def _set_peers(self) -> None:
-        """Talk to every node of the map, at the address of its newest life; while forming, to every member."""
+        """Talk to every node of the map, at the address of its newest life; while forming, to every
+        member."""
         found = self.node.context.cluster_map
         peers: dict[NodeId, str] = {node.id: node.peer for node in found.nodes} if found is not None else {}
         for member in self.node.steward.members:
@@ -268,7 +280,8 @@ class Driver:
         self._event(take)
 
     def map_written(self, ok: bool | None) -> None:
-        """The answer to our write; only a certain yes makes it the map, and no answer at all is asked after."""
+        """The answer to our write; only a certain yes makes it the map, and no answer at all is
+        asked after."""
         payload, self._map_on_its_way = self._map_on_its_way, None
         if ok is None:
             self._ports.coordination.refresh()
@@ -308,7 +321,8 @@ class Driver:
         self._note_if_older(found)
 
     def _note_if_older(self, found: ClusterMap | None) -> None:
-        """A running node serves on under its own map when ZooKeeper was wiped or restored, and changes nothing."""
+        """A running node serves on under its own map when ZooKeeper was wiped or restored, and
+        changes nothing."""
         steward, current = self.node.steward, self.node.context.cluster_map
         older = current is not None and (
             found is None or found.cluster_id != current.cluster_id or found.version < current.version
@@ -361,43 +375,3 @@ class Driver:
             return
         self._map_on_its_way = payload
         self._ports.coordination.write_map(znode_version, payload)
-
-
-def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None) -> str:
-    """Say why this directory must not start against what the coordination service holds; "" if it may.
-
-    A directory that belongs to a cluster never forms a new one, and never serves under an older map.
-    """
-    if found is None:
-        if member.cluster_id or stored is not None:
-            return (
-                f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds no cluster map:"
-                " it was wiped, or is the wrong one. Nothing was touched. Point --zookeeper at the right one"
-            )
-        return ""
-    if member.cluster_id and member.cluster_id != found.cluster_id:
-        return (
-            f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds {found.cluster_id}."
-            " Nothing was touched. Check --zookeeper, --cluster and --data"
-        )
-    if stored is not None and stored.version > found.version:
-        return (
-            f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
-            " it was restored from a copy. Nothing was touched"
-        )
-    known = found.node(member.id)
-    if known is None:
-        if any(node.name == member.name for node in found.nodes):
-            return (
-                f"the name {member.name} belongs to another data directory: a wiped disk is a new node,"
-                " and joining a formed cluster comes with a later version. Bring the old directory back"
-            )
-        return (
-            f"the cluster {found.cluster} is formed without {member.name}: joining comes with a later version"
-        )
-    if known.incarnation >= member.incarnation:
-        return (
-            f"this directory was started {member.incarnation} times, the cluster has seen {known.incarnation}:"
-            " it is an old copy. Nothing was touched. Use the newest directory"
-        )
-    return ""

@@ -53,4 +53,5 @@ class ProtocolError(RingkeepError):
 
 
 class StartError(RingkeepError):
-    """Something that must run beside us cannot be started; the text says what to do about it (exit code 1)."""
+    """Something that must run beside us cannot be started; the text says what to do about it (exit
+    code 1)."""

@@ -7,8 +7,8 @@ All calls come from one thread (the loop), and so do all events that a port hand
 from collections.abc import Mapping
 from typing import Protocol
 
-from ringkeep.core.effects import Batch, Family
 from ringkeep.core.clustermap import Member
+from ringkeep.core.effects import Batch, Family
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, Millis, NodeId
 
@@ -37,7 +37,8 @@ class Engine(Protocol):
 
     def flush(self) -> int:
         """Make durable every batch whose `write` had returned when this was called; return the highest such
-        ticket. Blocks without the interpreter lock: call it in the storage thread only. Raises StorageError."""
+        ticket. Blocks without the interpreter lock: call it in the storage thread only. Raises
+        StorageError."""
         ...
 
     def get(self, family: Family, key: bytes) -> bytes | None: ...
@@ -73,8 +74,8 @@ class NetworkEvents(Protocol):
     def peer_down(self, peer: NodeId, refused: bool) -> None:
         """The link to that peer is lost, or cannot be made.
 
-        `refused`: its address answers that nobody listens there, the sign that the process is gone. Called once
-        per loss, and once more when a lost link turns out to be refused.
+        `refused`: its address answers that nobody listens there, the sign that the process is gone. Called
+        once per loss, and once more when a lost link turns out to be refused.
         """
         ...
 
@@ -113,7 +114,8 @@ class CoordinationEvents(Protocol):
         ...
 
     def map_read(self, znode_version: int, payload: bytes | None) -> None:
-        """The map as it was after a sync: on every change, (re)connection and refresh. -1 and None: no map."""
+        """The map as it was after a sync: on every change, (re)connection and refresh. -1 and None:
+        no map."""
         ...
 
     def map_written(self, ok: bool | None) -> None:
@@ -134,7 +136,10 @@ class Coordination(Protocol):
     """
 
     def announce(self, member: Member) -> None:
-        """Register this process, or update what its registration says. Repeated after a lost session by itself."""
+        """Register this process, or update what its registration says.
+
+        Repeated after a lost session by itself.
+        """
         ...
 
     def reregister(self) -> None:
@@ -143,7 +148,7 @@ class Coordination(Protocol):
 
     def write_map(self, expected: int, payload: bytes) -> None:
         """Compare-and-set the map znode. `expected` is the znode's version as map_read gave it; -1 forms:
-        creates the map and removes the barrier in one transaction. Followed by map_written(ok) and a map_read."""
+        creates the map and removes the barrier in one transaction. Followed by map_written and a map_read."""
         ...
 
     def refresh(self) -> None:

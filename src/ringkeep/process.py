@@ -30,7 +30,7 @@ LOCK_PATIENCE_S: Final = 1.0  # a reader of the pid file holds its lock for an i
 _PR_SET_PDEATHSIG: Final = 1
 
 
-# --- pid file ------------------------------------------------------------------------------------------
+# --- pid file ----------------------------------------------------------------------------------------
 
 
 class PidFile:
@@ -183,7 +183,7 @@ def send_signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-# --- log -----------------------------------------------------------------------------------------------
+# --- log ---------------------------------------------------------------------------------------------
 
 
 def start_log(directory: Path, name: str, level: str = "info", to_stderr: bool = True) -> None:
@@ -218,7 +218,7 @@ def last_lines(path: Path, count: int) -> list[str]:
         return []
 
 
-# --- parents and children ----------------------------------------------------------------------------------
+# --- parents and children ----------------------------------------------------------------------------
 
 
 def _load_prctl() -> "ctypes._NamedFuncPointer | None":
@@ -246,7 +246,7 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
         os._exit(1)
 
 
-# --- ports -----------------------------------------------------------------------------------------------
+# --- ports -------------------------------------------------------------------------------------------
 
 
 def port_is_free(host: str, port: int) -> bool:

@@ -135,7 +135,7 @@ class Link:
         if event.path is not None:  # without a path it only says that the connection was lost
             self._to_loop(self._deliver_watch, event.path)
 
-    # --- in kazoo's threads ----------------------------------------------------------------------------
+    # --- in kazoo's threads ---------------------------------------------------------------------------
 
     def _hand_over(self, future: "asyncio.Future[Any]", pending: Any) -> None:
         self._to_loop(_settle, future, pending)
@@ -148,7 +148,7 @@ class Link:
         with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
             self._loop.call_soon_threadsafe(callback, *arguments)
 
-    # --- on the loop -----------------------------------------------------------------------------------
+    # --- on the loop ----------------------------------------------------------------------------------
 
     def _deliver_state(self, client: Any, state: str, session: int) -> None:
         if self._stopping or client is not self._client:

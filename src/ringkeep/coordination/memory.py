@@ -131,7 +131,7 @@ class MemoryCoordination:
         self._over = False
         service._attach(self)
 
-    # --- the port ------------------------------------------------------------------------------------
+    # --- the port -------------------------------------------------------------------------------------
 
     def announce(self, member: Member) -> None:
         self._member = member
@@ -152,7 +152,7 @@ class MemoryCoordination:
         self._forget_what_was_read()
         self._read()
 
-    # --- life and faults -------------------------------------------------------------------------------
+    # --- life and faults ------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Connect for the first time."""
@@ -226,7 +226,7 @@ class MemoryCoordination:
             self._held = False
             self._watch_fires()
 
-    # --- messages ----------------------------------------------------------------------------------------
+    # --- messages -------------------------------------------------------------------------------------
 
     def _request(self, action: Callable[[], None]) -> None:
         """Send to the service: `action` runs there, unless the connection ends first."""
@@ -272,7 +272,7 @@ class MemoryCoordination:
         else:
             self._answer(lambda: self._finish_write(ok))
 
-    # --- events --------------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------
 
     def _finish_write(self, ok: bool) -> None:
         self._writes -= 1

@@ -81,7 +81,7 @@ class ZooKeeperCoordination:
         self._told_lost = False
         self._stopped = False
 
-    # --- the port ------------------------------------------------------------------------------------
+    # --- the port -------------------------------------------------------------------------------------
 
     def announce(self, member: Member) -> None:
         self._member = member
@@ -102,7 +102,7 @@ class ZooKeeperCoordination:
         self._view.renew()
         self._look.set()
 
-    # --- life ------------------------------------------------------------------------------------------
+    # --- life -----------------------------------------------------------------------------------------
 
     @property
     def client(self) -> Any:
@@ -186,7 +186,7 @@ class ZooKeeperCoordination:
         if not self._stopped:
             self._sink.map_written(ok)
 
-    # --- looking ---------------------------------------------------------------------------------------
+    # --- looking --------------------------------------------------------------------------------------
 
     def _on_watch(self, path: str) -> None:
         self._view.on_watch(path)
@@ -296,7 +296,7 @@ class ZooKeeperCoordination:
         results = await self._link.result(change.commit_async())
         return not any(isinstance(result, Exception) for result in results)
 
-    # --- writing -----------------------------------------------------------------------------------------
+    # --- writing --------------------------------------------------------------------------------------
 
     async def _keep_writing(self) -> None:
         while True:

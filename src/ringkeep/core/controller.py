@@ -19,7 +19,10 @@ Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a primary said of its own partition. `to`: hand it to that caught-up voter; None: choose another."""
+    """What a primary said of its own partition.
+
+    `to`: hand it to that caught-up voter; None: choose another.
+    """
 
     partition: int
     epoch: Epoch
@@ -83,7 +86,8 @@ def next_map(
 ) -> ClusterMap | None:
     """Return the map that follows, or None when nothing is due.
 
-    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given anything.
+    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given
+    anything.
     `statements` count only for the (epoch, config) that the map still has. `tried`: (partition, node) that
     failed to become ACTIVE lately, and are chosen last.
     """

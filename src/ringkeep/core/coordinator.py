@@ -152,7 +152,7 @@ class Coordinator:
             del self._unfinished[request.partition][request.counter]
         self._context.effects.answers.append((request, result))
 
-    # --- what changes around it ----------------------------------------------------------------------------
+    # --- what changes around it -----------------------------------------------------------------------
 
     def on_map(self, changed: list[PartitionId]) -> None:
         """Send the unfinished requests of these partitions again: their primary is another one now."""
@@ -201,5 +201,5 @@ class Coordinator:
             detail = "no primary with a majority of its replicas could serve the key by the deadline"
             self._finish(request, Result(Status.UNAVAILABLE, detail=detail))
         else:
-            detail = "the write was sent to its primary, and no answer came by the deadline: it may have been applied"
+            detail = "the write was sent, and no answer came by the deadline: it may have been applied"
             self._finish(request, Result(Status.UNKNOWN, detail=detail))

@@ -127,9 +127,9 @@ class Dispatch:
     def _pull(self, peer: NodeId, _: Incarnation, message: m.SnapshotPull) -> None:
         installed = self._node.senders.on_pull(peer, message)
         replica = self._replicas.get(message.partition)
-        if installed and replica is not None and replica.primary is not None:
-            if replica.primary.epoch == message.epoch and peer in replica.primary.peers:
-                replica.primary.prepare(peer)
+        primary = replica.primary if replica is not None else None
+        if installed and primary is not None and primary.epoch == message.epoch and peer in primary.peers:
+            primary.prepare(peer)
 
     def _chunk(self, peer: NodeId, _: Incarnation, message: m.SnapshotChunk) -> None:
         replica = self._replicas.get(message.partition)

@@ -55,8 +55,9 @@ class MapWrite:
 class Effects:
     """Everything that one turn of the core asks for.
 
-    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in order,
-    one frame each. `answers`: finished client requests. `reregister`: go to the end of the members' line.
+    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in
+    order, one frame each. `answers`: finished client requests. `reregister`: go to the end of the members'
+    line.
     `alarms`: for the log and the operator. `stop`: this node must end itself; the reason.
     """
 

@@ -72,7 +72,10 @@ class Pending:
 
 
 def execute(primary: "Primary", call: Call) -> None:
-    """Execute one request at a primary that is ACTIVE and not handing over. It is answered now or later, once."""
+    """Execute one request at a primary that is ACTIVE and not handing over.
+
+    It is answered now or later, once.
+    """
     message = call.message
     if message.kind == Kind.GET:
         primary.context.parts.confirm_read(primary, call, None, Index(0))
@@ -172,8 +175,9 @@ def _append(primary: "Primary", call: Call, kind: EntryKind, status: Status, ver
     horizon = max(log_time - limits.IDEMPOTENCY_WINDOW_MS, 0) if message.idempotency else 0
     tail = tail_of(message.content_type, message.value) if kind == EntryKind.PUT else b"\0"
     entry = Entry(
-        kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin, message.counter,
-        message.low, message.key, status, version, message.idempotency, message.fingerprint, horizon, tail,
+        kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin,
+        message.counter, message.low, message.key, status, version, message.idempotency,
+        message.fingerprint, horizon, tail,
     )  # fmt: skip
     primary.append(entry)
     primary.pending.add(entry, call)

@@ -54,7 +54,10 @@ class Log:
         return self.floor_time if index == self.floor_index else log_time_of(self[index])
 
     def matches(self, epoch: Epoch, index: Index) -> bool:
-        """Tell whether this log holds (epoch, index). What lies at or below the floor is committed: it matches."""
+        """Tell whether this log holds (epoch, index).
+
+        What lies at or below the floor is committed: it matches.
+        """
         if index <= self.floor_index:
             return True
         return index <= self.last_index and self.epoch_at(index) == epoch
@@ -70,7 +73,7 @@ class Log:
     def cut_after(self, index: Index) -> None:
         """Forget every entry above `index`."""
         keep = index - self.floor_index
-        assert 0 <= keep
+        assert keep >= 0
         self.entry_bytes -= sum(map(len, self._entries[keep:]))
         del self._entries[keep:]
         self.last_index = index
@@ -88,7 +91,8 @@ class Log:
             self.floor_index = index
 
     def slice(self, after: Index, max_entries: int, max_bytes: int) -> list[bytes]:
-        """Return entries after `after`: at most `max_entries`, stopping once `max_bytes` are passed; one at least."""
+        """Return entries after `after`: at most `max_entries`, stopping once `max_bytes` are
+        passed; one at least."""
         start = after - self.floor_index
         assert start >= 0, "the log no longer reaches back that far"
         found = self._entries[start : start + max_entries]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from ringkeep.core.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
 
-# --- replication, hot -------------------------------------------------------------------------------------
+# --- replication, hot ---------------------------------------------------------------------------------
 
 
 @dataclass(slots=True, eq=False)
@@ -38,8 +38,8 @@ class Acks:
 class Commits:
     """Primary to backup: flat triples partition, epoch, commit, for what no Append carried.
 
-    `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round began
-    which confirmed these partitions: what a stale read counts its age from.
+    `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round
+    began which confirmed these partitions: what a stale read counts its age from.
     """
 
     probe: int = 0
@@ -62,17 +62,17 @@ class Confirmed:
     items: list[int] = field(default_factory=list)
 
 
-# --- requests, hot ----------------------------------------------------------------------------------------
+# --- requests, hot -----------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Forward:
     """Coordinator to primary: execute this, under exactly this epoch, before `remaining_ms` are over.
 
-    `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits, the
-    copy: an answer repeats it. A write carries its request id
-    (`origin`, `counter`) and `low`, the coordinator's lowest unfinished counter for the partition; a read has
-    counter 0. `kind` and `condition` as in `core.requests`.
+    `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits,
+    the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
+    coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
+    as in `core.requests`.
     """
 
     tag: int
@@ -96,8 +96,8 @@ class Reply:
     """Primary to coordinator: how the copy of `tag` sent under `epoch` ended.
 
     `status` as in `core.requests.Status`, or RETRY: this copy was not executed and never will be.
-    `active`: said by an ACTIVE primary, so copies sent under lower epochs can no longer take effect unless this
-    answer says so.
+    `active`: said by an ACTIVE primary, so copies sent under lower epochs can no longer take effect unless
+    this answer says so.
     """
 
     tag: int
@@ -126,12 +126,15 @@ class StaleRead:
     key: bytes
 
 
-# --- change of primary, recovery --------------------------------------------------------------------------
+# --- change of primary, recovery ---------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Prepare:
-    """New primary to voter: follow me from this epoch on, and tell me your tail. Repeated after a reconnect."""
+    """New primary to voter: follow me from this epoch on, and tell me your tail.
+
+    Repeated after a reconnect.
+    """
 
     partition: PartitionId
     epoch: Epoch
@@ -225,18 +228,19 @@ class SnapshotChunk:
     gone: bool = False
 
 
-# --- nodes ------------------------------------------------------------------------------------------------
+# --- nodes -------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Heartbeat:
     """Every node to every other, each HEARTBEAT_MS, and at once when a suspicion changes.
 
-    `suspects`: the nodes that the sender holds for dead or cut off. `map_version`, `map_digest` (CRC-32 of its
-    encoding): the newest map it holds.
+    `suspects`: the nodes that the sender holds for dead or cut off. `map_version`, `map_digest` (CRC-32 of
+    its encoding): the newest map it holds.
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
-    have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`: caught up, serving.
+    have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
+    caught up, serving.
     """
 
     map_version: MapVersion

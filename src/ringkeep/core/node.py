@@ -15,7 +15,7 @@ from ringkeep.core.detector import Detector
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.execute import Call, execute
-from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Report, Reply, StaleRead
+from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Reply, Report, StaleRead
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.reads import Reads
@@ -40,8 +40,8 @@ class Node:
     """The pure state machine of one node, in one life of its process."""
 
     def __init__(
-        self, me: NodeId, incarnation: Incarnation, reader: Reader, codec: MapCodec, cluster: str, new_cluster_id: str,
-        now: Millis = 0,
+        self, me: NodeId, incarnation: Incarnation, reader: Reader, codec: MapCodec, cluster: str,
+        new_cluster_id: str, now: Millis = 0,
     ) -> None:  # fmt: skip
         """Load what is stored. `new_cluster_id` is the id to give, should this node form the cluster."""
         self.context = context = Context(me, incarnation, reader)
@@ -63,7 +63,7 @@ class Node:
         if stored is not None:
             self._take_map(codec.decode(stored), stored)
 
-    # --- turns ---------------------------------------------------------------------------------------------
+    # --- turns ----------------------------------------------------------------------------------------
 
     def begin_turn(self, now: Millis) -> None:
         """Start a turn at this moment; the events of the turn follow."""
@@ -89,7 +89,7 @@ class Node:
         """A turn's batch is durable now."""
         self.context.settle(durable)
 
-    # --- events: time, links, messages, requests ------------------------------------------------------------
+    # --- events: time, links, messages, requests ------------------------------------------------------
 
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
@@ -139,7 +139,7 @@ class Node:
         """Take a client's request; its answer is among the effects of this or a later turn."""
         self.coordinator.submit(request)
 
-    # --- events: coordination -------------------------------------------------------------------------------
+    # --- events: coordination -------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
         """The members' line changed. While there is no map, the members are whom we talk to."""
@@ -148,7 +148,8 @@ class Node:
             self.detector.set_peers([m.id for m in self.steward.members if m.id != self.context.me])
 
     def take_map(self, payload: bytes) -> bool:
-        """Take over a newer map, from the register or from a peer; False if it is not newer, or another cluster's."""
+        """Take over a newer map, from the register or from a peer; False if it is not newer, or
+        another cluster's."""
         found = self._codec.decode(payload)
         current = self.context.cluster_map
         if current is not None and (
@@ -198,7 +199,7 @@ class Node:
             replica.primary = Primary(self.context, replica, place)
             replica.primary.start()
 
-    # --- parts of the node, asked by one another (see context.Parts) ------------------------------------------
+    # --- parts of the node, asked by one another (see context.Parts) ----------------------------------
 
     def on_reply(self, reply: Reply) -> None:
         self.coordinator.on_reply(reply)
@@ -234,7 +235,7 @@ class Node:
     def snapshot_wanted(self, primary: Primary, peer: NodeId) -> None:
         self.senders.want(primary.replica, peer, primary.epoch)
 
-    # --- what it says on its own ------------------------------------------------------------------------------
+    # --- what it says on its own ----------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:

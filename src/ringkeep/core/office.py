@@ -61,7 +61,8 @@ class Office:
                 self._seen_since.pop(peer, None)
 
     def _pause_or_resume(self, primary: Primary) -> None:
-        """Without a majority nothing more is appended; the same incarnation goes on when one answers again."""
+        """Without a majority nothing more is appended; the same incarnation goes on when one
+        answers again."""
         reached = [
             n for n in dict.fromkeys(primary.voters + primary.old_voters) if not self._detector.suspects(n)
         ]
@@ -81,7 +82,8 @@ class Office:
         return waited >= limits.TAKE_OFFICE_MS and len(primary.voters) > 1
 
     def _begin_handover(self, primary: Primary) -> None:
-        """Start to drain, if the partition has a better primary: the preferred one, or anyone while leaving."""
+        """Start to drain, if the partition has a better primary: the preferred one, or anyone while
+        leaving."""
         if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
             return
         partition, now = primary.replica.partition, self._context.now

@@ -82,7 +82,7 @@ class Primary:
             self.phase == Phase.ACTIVE and not self.paused and not self.handing_over_until and self.in_office
         )
 
-    # --- taking office -------------------------------------------------------------------------------------
+    # --- taking office --------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Promise oneself, and ask everybody. Call once, after the replica points here."""
@@ -98,7 +98,8 @@ class Primary:
             self.prepare(peer)
 
     def prepare(self, peer: NodeId) -> None:
-        """Ask a peer for its promise and its position: at the start, and whenever the position is in doubt."""
+        """Ask a peer for its promise and its position: at the start, and whenever the position is
+        in doubt."""
         self.next.pop(peer, None)
         self.heard[peer] = self.context.now
         if peer in self.context.links:
@@ -197,7 +198,7 @@ class Primary:
         self.context.stirred[self] = None
         self._send_append(peer)
 
-    # --- replicating ---------------------------------------------------------------------------------------
+    # --- replicating ----------------------------------------------------------------------------------
 
     def log_time(self) -> Millis:
         """Return the next entry's log time: the last one's, advanced by monotonic time, in capped steps."""
@@ -288,7 +289,7 @@ class Primary:
         log, replica = self.replica.log, self.replica
         before = Index(position - 1)
         if before < log.floor_index:
-            return None  # the window moved on: the tick finds this peer silent, and its Promise asks for a snapshot
+            return None  # the window moved on: found silent by the tick, the peer is prepared anew
         entries = log.slice(before, limits.APPEND_ENTRIES, limits.APPEND_BYTES)
         return Append(replica.partition, self.epoch, log.epoch_at(before), before, replica.commit, entries)
 
@@ -302,7 +303,7 @@ class Primary:
         elif self.phase in (Phase.STARTING, Phase.ACTIVE):
             self.prepare(peer)
 
-    # --- requests, time and the end ------------------------------------------------------------------------
+    # --- requests, time and the end -------------------------------------------------------------------
 
     def on_applied(self, entry: Entry, status: int, version: int) -> None:
         """Answer the requests that waited for this entry."""
@@ -356,7 +357,10 @@ class Primary:
             )
 
     def depose(self) -> None:
-        """Stop being the primary. What was appended is answered by whoever commits it; the rest is sent back."""
+        """Stop being the primary.
+
+        What was appended is answered by whoever commits it; the rest is sent back.
+        """
         if self.phase == Phase.DEPOSED:
             return
         self.phase = Phase.DEPOSED

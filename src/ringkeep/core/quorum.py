@@ -25,7 +25,8 @@ def lost(voters: Sequence[NodeId], old: Sequence[NodeId], no: Collection[NodeId]
 
 
 def committed(voters: Sequence[NodeId], old: Sequence[NodeId], match: Mapping[NodeId, Index]) -> Index:
-    """Return the highest index that a majority (both, while joint) holds durably; absent voters hold nothing."""
+    """Return the highest index that a majority (both, while joint) holds durably; absent voters
+    hold nothing."""
     reached = _held_by_majority(voters, match)
     return min(reached, _held_by_majority(old, match)) if old else reached
 

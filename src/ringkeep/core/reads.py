@@ -60,7 +60,8 @@ class Reads:
             waiting.append((call, result, evidence))
 
     def probe(self, primaries: list[Primary]) -> None:
-        """Let the next round confirm these too, reads or not: backups count the age of stale reads from it."""
+        """Let the next round confirm these too, reads or not: backups count the age of stale reads
+        from it."""
         for primary in primaries:
             self._arrived.setdefault(primary, [])
 

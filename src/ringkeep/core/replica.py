@@ -38,11 +38,14 @@ if TYPE_CHECKING:
 
 
 class Replica:
-    """Durable: promised, log, applied state. Volatile: commit, what this epoch matched, the primary's role."""
+    """Durable: promised, log, applied state.
+
+    Volatile: commit, what this epoch matched, the primary's role.
+    """
 
     __slots__ = (
-        "applied", "caught_up", "commit", "context", "fresh_at", "generation", "log", "matched", "next_generation",
-        "partition", "primary", "promised", "staging", "state",
+        "applied", "caught_up", "commit", "context", "fresh_at", "generation", "log", "matched",
+        "next_generation", "partition", "primary", "promised", "staging", "state",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -78,7 +81,7 @@ class Replica:
                 result = entry.status, result_version(entry)
                 self.state.sessions.record(entry.origin, entry.counter, entry.low, *result)
 
-    # --- promises ------------------------------------------------------------------------------------------
+    # --- promises -------------------------------------------------------------------------------------
 
     def promise(self, epoch: Epoch, node: NodeId, incarnation: Incarnation) -> bool:
         """Follow this primary from now on; False (and nothing changed) if a higher or other promise stands.
@@ -111,16 +114,15 @@ class Replica:
         answer = Promise(self.partition, message.epoch, log.last_epoch, log.last_index, self.commit)
         self.context.durable.calls.append(lambda: self.context.send(peer, answer))
 
-    # --- the log, as a backup ------------------------------------------------------------------------------
+    # --- the log, as a backup -------------------------------------------------------------------------
 
     def on_append(self, peer: NodeId, incarnation: Incarnation, message: Append) -> None:
         """Take the entries if they follow what is here; acknowledge them once they are durable."""
-        promised = self.promised
-        if message.epoch != promised.epoch or peer != promised.node or incarnation != promised.incarnation:
-            if not self.promise(message.epoch, peer, incarnation):
-                self.context.count("append_refused_epoch")
-                self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
-                return
+        sender = (message.epoch, peer, incarnation)
+        if self.promised != sender and not self.promise(*sender):
+            self.context.count("append_refused_epoch")
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
         if not self.log.matches(message.prev_epoch, message.prev_index):
             self.context.count("append_refused_mismatch")
             self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
@@ -179,7 +181,7 @@ class Replica:
         if self.applied >= told:
             self.caught_up = True
 
-    # --- applying ------------------------------------------------------------------------------------------
+    # --- applying -------------------------------------------------------------------------------------
 
     def apply(self) -> None:
         """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
@@ -196,7 +198,8 @@ class Replica:
             self._trim()
 
     def _trim(self) -> None:
-        """Cut the applied part of the window to half its bound, in one go, so that each entry costs little."""
+        """Cut the applied part of the window to half its bound, in one go, so that each entry costs
+        little."""
         log = self.log
         floor = Index(max(log.floor_index, self.applied - self.context.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
@@ -219,12 +222,12 @@ class Replica:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
         log = self.log
         row = ReplicaRow(
-            self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time, self.applied,
-            self.state.sessions.encode(),
+            self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time,
+            self.applied, self.state.sessions.encode(),
         )  # fmt: skip
         self.context.effects.batch.meta[replica_key(self.partition)] = encode_replica(row)
 
-    # --- serving a new primary -----------------------------------------------------------------------------
+    # --- serving a new primary ------------------------------------------------------------------------
 
     def entries_after(self, index: Index) -> Entries | None:
         """Return what follows `index`, as much as one message may carry; None when the log begins later."""

@@ -53,7 +53,8 @@ class Result:
     """The one answer to one request.
 
     `version`: the entry's index after a write, the record's version after a read, the present version
-    after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is for people. `age_ms` counts for stale reads only.
+    after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is
+    for people. `age_ms` counts for stale reads only.
     """
 
     status: Status
@@ -71,8 +72,8 @@ class Request:
 
     `condition`: ANY, ABSENT, PRESENT or a version (> 0) that the key must have.
     `idempotency`: the client's own key, b"" for none. `fingerprint`: digest of method, body and condition,
-    set when `idempotency` is. `timeout_ms` is relative to the submission. `done` is called once, from the loop.
-    Everything below `done` belongs to the coordinator.
+    set when `idempotency` is. `timeout_ms` is relative to the submission. `done` is called once, from the
+    loop. Everything below `done` belongs to the coordinator.
     """
 
     kind: Kind

@@ -16,7 +16,10 @@ NO_NODE: Final = NodeId("0" * 32)
 
 
 class Promised(NamedTuple):
-    """Whom a replica follows. Never decreases, and is kept for ever, also after the replica was moved away."""
+    """Whom a replica follows.
+
+    Never decreases, and is kept for ever, also after the replica was moved away.
+    """
 
     epoch: Epoch
     node: NodeId

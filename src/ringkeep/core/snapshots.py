@@ -228,7 +228,8 @@ class Staging:
 
 
 def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
-    """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is promised."""
+    """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
+    promised."""
     if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
         return
     staging = replica.staging

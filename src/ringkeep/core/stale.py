@@ -73,7 +73,8 @@ class StaleReads:
                 )
 
     def tell_confirmed(self, primaries: list[Primary]) -> None:
-        """Tell backups what was confirmed since they were last told, and which probe of theirs came before."""
+        """Tell backups what was confirmed since they were last told, and which probe of theirs came
+        before."""
         told: dict[tuple[NodeId, int], list[int]] = {}
         for primary in primaries:
             probes, primary.confirmed_probes = primary.confirmed_probes, {}

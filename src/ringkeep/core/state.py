@@ -74,7 +74,8 @@ class State:
         return entry.status, version
 
     def find_result(self, key: bytes, idempotency: bytes, horizon: Millis) -> tuple[int, int, bytes] | None:
-        """Return (status, version, fingerprint) kept for a client's own request key since `horizon`, or None."""
+        """Return (status, version, fingerprint) kept for a client's own request key since
+        `horizon`, or None."""
         row = self._context.get(self._prefix_keys + _ROW_KEY.pack(len(key)) + key + idempotency)
         if row is None:
             return None

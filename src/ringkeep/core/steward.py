@@ -1,7 +1,8 @@
 """When a node acts as the controller, and what it needs to know before it may.
 
 The controller is the first in the members' line that those after it do not suspect. It writes nothing
-without contact to a majority of nodes, nor while any live node holds a newer map, or another of the same number.
+without contact to a majority of nodes, nor while any live node holds a newer map, or another of the same
+number.
 """
 
 from ringkeep.core import limits, quorum
@@ -34,7 +35,7 @@ class Steward:
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
         self._cut_off_since: Millis | None = None
 
-    # --- what it learns ------------------------------------------------------------------------------------
+    # --- what it learns -------------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
         """Take the members' line as the coordination service has it."""
@@ -63,7 +64,7 @@ class Steward:
         self.writing = False
         self.look_again()
 
-    # --- who acts ------------------------------------------------------------------------------------------
+    # --- who acts -------------------------------------------------------------------------------------
 
     def controller(self) -> NodeId | None:
         """Return the first in line whom this node does not suspect."""

@@ -95,7 +95,7 @@ class Server:
         self._stopping = False
         self._in_flight = 0
 
-    # --- life ------------------------------------------------------------------------------------------------
+    # --- life -----------------------------------------------------------------------------------------
 
     async def run(self) -> int:
         """Serve until a signal, or a reason to stop, and return the exit code."""
@@ -147,13 +147,13 @@ class Server:
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
         )  # fmt: skip
         events = _Late()
-        self._network = PeerNetwork(self._loop, self._wire_identity, events)  # type: ignore[arg-type]  # see _Late
+        self._network = PeerNetwork(self._loop, self._wire_identity, events)
         self._coordination = ZooKeeperCoordination(
             settings.zookeeper,
             settings.cluster,
             self._loop,
             events,
-            settings.zookeeper_session_ms,  # type: ignore[arg-type]
+            settings.zookeeper_session_ms,
         )
         self._syncer = GroupCommit(
             self._engine,
@@ -187,7 +187,8 @@ class Server:
         self._over.set()
 
     async def _hand_over(self) -> None:
-        """Give the primaryships to others, for at most HAND_OVER_S, as long as there is anyone to take them."""
+        """Give the primaryships to others, for at most HAND_OVER_S, as long as there is anyone to
+        take them."""
         log.info("stopping: handing primaryships over")
         self._stopping = True
         self._node.context.draining = True
@@ -210,7 +211,7 @@ class Server:
         self._engine.close()
         log.info("stopped")
 
-    # --- driver.Shell and ports.Clock --------------------------------------------------------------------------
+    # --- driver.Shell and ports.Clock -----------------------------------------------------------------
 
     def now(self) -> Millis:
         """Milliseconds of the loop's monotonic clock."""
@@ -238,7 +239,7 @@ class Server:
     def disk_free(self) -> int:
         return shutil.disk_usage(Path(self._settings.data)).free
 
-    # --- http.Service --------------------------------------------------------------------------------------------
+    # --- http.Service ---------------------------------------------------------------------------------
 
     def submit(self, request: Request) -> None:
         self._driver.submit(request)

@@ -2,29 +2,46 @@
 
 from ringkeep.core.node import Node
 from ringkeep.core.primary import Phase
-from ringkeep.http.service import Sample
+from ringkeep.http.service import Labels, Sample
 
 
 def samples(node: Node) -> list[Sample]:
     """Return what `/metrics` shows beside the HTTP interface's own numbers."""
     replicas = list(node.replicas.values())
     primaries = [r.primary for r in replicas if r.primary is not None]
-    active = sum(p.phase == Phase.ACTIVE and not p.paused for p in primaries)
     found = node.context.cluster_map
+    events: dict[Labels, float] = {
+        (("event", name),): count for name, count in sorted(node.context.counters.items())
+    }
+    gauges: list[tuple[str, str, float]] = [
+        ("replicas", "Replicas held here.", len(replicas)),
+        ("replicas_caught_up", "Replicas that serve or follow.", sum(r.caught_up for r in replicas)),
+        ("primaries", "Primaryships held here.", len(primaries)),
+        (
+            "primaries_active",
+            "Primaryships that serve.",
+            sum(p.phase == Phase.ACTIVE and not p.paused for p in primaries),
+        ),
+        (
+            "requests_unfinished",
+            "Requests coordinated here and not answered.",
+            node.coordinator.unfinished,
+        ),
+        ("map_version", "Number of the newest cluster map held.", found.version if found is not None else 0),
+        (
+            "peers_suspected",
+            "Nodes that seem dead or cut off from here.",
+            len(node.detector.suspected()),
+        ),
+        ("zookeeper_connected", "1 while ZooKeeper answers.", node.steward.connected),
+        ("damaged", "1 if the store lost something durable.", node.context.damaged),
+        (
+            "log_entries",
+            "Log entries kept, over all replicas.",
+            sum(r.log.last_index - r.log.floor_index for r in replicas),
+        ),
+    ]
     return [
-        Sample("events", "counter", "What the replication core did, by name.",
-               {(("event", name),): count for name, count in sorted(node.context.counters.items())}),
-        Sample("replicas", "gauge", "Replicas held here.", {(): len(replicas)}),
-        Sample("replicas_caught_up", "gauge", "Replicas that serve or follow.", {(): sum(r.caught_up for r in replicas)}),
-        Sample("primaries", "gauge", "Primaryships held here.", {(): len(primaries)}),
-        Sample("primaries_active", "gauge", "Primaryships that serve.", {(): active}),
-        Sample("requests_unfinished", "gauge", "Requests coordinated here and not answered.",
-               {(): node.coordinator.unfinished}),
-        Sample("map_version", "gauge", "Number of the newest cluster map held.", {(): found.version if found else 0}),
-        Sample("peers_suspected", "gauge", "Nodes that seem dead or cut off from here.",
-               {(): len(node.detector.suspected())}),
-        Sample("zookeeper_connected", "gauge", "1 while ZooKeeper answers.", {(): int(node.steward.connected)}),
-        Sample("damaged", "gauge", "1 if the store lost something durable.", {(): int(node.context.damaged)}),
-        Sample("log_entries", "gauge", "Log entries kept, over all replicas.",
-               {(): sum(r.log.last_index - r.log.floor_index for r in replicas)}),
-    ]  # fmt: skip
+        Sample("events", "counter", "What the replication core did, by name.", events),
+        *(Sample(name, "gauge", text, {(): value}) for name, text, value in gauges),
+    ]

@@ -1,4 +1,7 @@
-"""What a node shows of itself and of the cluster, as `docs/http.md` describes it. Reads the core, changes nothing."""
+"""What a node shows of itself and of the cluster, as `docs/http.md` describes it.
+
+Reads the core, changes nothing.
+"""
 
 from typing import Any
 
@@ -71,8 +74,9 @@ class Views:
     def _forming(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone, "weight": m.weight,
-                "state": "joining", "damaged": False, "primaries": 0, "replicas": 0, "version": m.software,
+                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone,
+                "weight": m.weight, "state": "joining", "damaged": False, "primaries": 0, "replicas": 0,
+                "version": m.software,
             }
             for m in self._node.steward.members
         ]  # fmt: skip
@@ -132,7 +136,10 @@ class Views:
         return bool(beat.active[number // 8] >> (number % 8) & 1)
 
     def partitions(self) -> dict[str, Any]:
-        """Return `GET /v1/cluster/partitions`. `commit` is null for partitions of which no replica is here."""
+        """Return `GET /v1/cluster/partitions`.
+
+        `commit` is null for partitions of which no replica is here.
+        """
         found = self._node.context.cluster_map
         rows = []
         for number, part in enumerate(found.partitions if found is not None else ()):

@@ -106,7 +106,7 @@ def _check_key(key: bytes, operations: list[Operation], search: bool) -> Violati
     return _search(facts)
 
 
-# --- the pass over the versions ------------------------------------------------------------------------
+# --- the pass over the versions ----------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -327,7 +327,7 @@ def _step(facts: _Facts, operation: Operation) -> Step:
     )
 
 
-# --- for people ----------------------------------------------------------------------------------------
+# --- for people --------------------------------------------------------------------------------------
 
 
 def _short(value: bytes) -> str:

@@ -17,7 +17,10 @@ THINK_MS = 60
 
 
 class Clients:
-    """All clients of one world, and the history that they saw. Times in it are event numbers, all distinct."""
+    """All clients of one world, and the history that they saw.
+
+    Times in it are event numbers, all distinct.
+    """
 
     def __init__(self, world: "World", count: int, operations: int, keys: int) -> None:
         self._world = world

@@ -71,7 +71,7 @@ class Faults:
 
         self._world.events.after(self._world.random.randint(low, high), strike_again)
 
-    # --- processes and disks ---------------------------------------------------------------------------------
+    # --- processes and disks --------------------------------------------------------------------------
 
     def _crash(self) -> None:
         self._crash_node(self._any())
@@ -121,7 +121,7 @@ class Faults:
         if not node.alive:
             node.clock_rate = self._world.random.choice((0.8, 1.0, 1.2))
 
-    # --- the network -----------------------------------------------------------------------------------------
+    # --- the network ----------------------------------------------------------------------------------
 
     def _partition(self) -> None:
         """Cut one node off, or one pair of nodes from each other."""
@@ -161,8 +161,9 @@ class Faults:
         self._later(200, 1_000, recover)
 
     def _old_primary_returns(self) -> None:
-        """A primary is cut off with writes under way; when it has been replaced, a voter crashes, and the first
-        that this voter hears of after its restart is the old primary: only its promise keeps it from following."""
+        """A primary is cut off with writes under way; when it has been replaced, a voter crashes, and the
+        first that this voter hears of after its restart is the old primary: only its promise keeps it from
+        following."""
         world = self._world
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:
@@ -190,7 +191,7 @@ class Faults:
         coordination = old.coordination
         self._later(2_600, 4_000, coordination.connect)
 
-    # --- coordination ----------------------------------------------------------------------------------------
+    # --- coordination ---------------------------------------------------------------------------------
 
     def _expire_session(self) -> None:
         node = self._any()

@@ -1,4 +1,5 @@
-"""What must hold after every step, whatever happens: the invariants of `docs/guarantees.md`, numbered as there."""
+"""What must hold after every step, whatever happens: the invariants of `docs/guarantees.md`,
+numbered as there."""
 
 from typing import TYPE_CHECKING
 

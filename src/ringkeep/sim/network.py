@@ -14,7 +14,10 @@ RECONNECT_MS = 30
 
 
 class SimNetwork:
-    """The network port of one life of one node. A connection is a number: what carries an old one is discarded."""
+    """The network port of one life of one node.
+
+    A connection is a number: what carries an old one is discarded.
+    """
 
     def __init__(self, world: "World", node: "SimNode") -> None:
         self._world = world
@@ -27,7 +30,7 @@ class SimNetwork:
         self._connections = 0
         self.over = False
 
-    # --- the port --------------------------------------------------------------------------------------------
+    # --- the port -------------------------------------------------------------------------------------
 
     def set_peers(self, peers: Mapping[NodeId, str]) -> None:
         self._wanted = dict(peers)
@@ -46,7 +49,7 @@ class SimNetwork:
         self._last[peer] = when
         world.events.at(when, lambda: self._arrive(peer, connection, messages))
 
-    # --- connections -------------------------------------------------------------------------------------------
+    # --- connections ----------------------------------------------------------------------------------
 
     def _arrive(self, peer: NodeId, connection: int, messages: list[Message]) -> None:
         world = self._world

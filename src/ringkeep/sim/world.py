@@ -5,6 +5,7 @@ them, and when, is `faults.py`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 
 from ringkeep.coordination.memory import MemoryCoordination, MemoryService
@@ -44,7 +45,7 @@ class SimNode:
         self.network: SimNetwork
         self.coordination: MemoryCoordination
 
-    # --- life --------------------------------------------------------------------------------------------------
+    # --- life -----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start a process on this machine."""
@@ -188,7 +189,7 @@ class SimSyncer:
         try:
             self._engine.make_durable(covered)
         except StorageError as error:
-            node.deliver(lambda: node.driver.sync_failed(error))
+            node.deliver(partial(node.driver.sync_failed, error))
             return
         self._busy = False
         node.world.invariants.on_durable(node, covered)
@@ -263,7 +264,7 @@ class World:
         node.driver.submit(request)
         return True
 
-    # --- the network ---------------------------------------------------------------------------------------------
+    # --- the network ----------------------------------------------------------------------------------
 
     def delay(self, sender: NodeId, receiver: NodeId) -> Millis:
         """How long a frame takes."""

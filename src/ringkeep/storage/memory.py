@@ -141,7 +141,7 @@ class MemoryEngine:
         """How many batches a crash may take."""
         return self._ticket - self._durable
 
-    # --- the Engine port ---------------------------------------------------------------------------------
+    # --- the Engine port ------------------------------------------------------------------------------
 
     def write(self, batch: Batch) -> int:
         """See `ringkeep.ports.Engine`. Cost: O(keys), and for ranges O(keys of the family) after changes."""
@@ -185,7 +185,7 @@ class MemoryEngine:
         """End without loss: a process that stops leaves its writes with the operating system."""
         self._open = False
 
-    # --- faults and time, for the simulator --------------------------------------------------------------
+    # --- faults and time, for the simulator -----------------------------------------------------------
 
     def make_durable(self, ticket: int) -> int:
         """Finish a flush that began when `ticket` was the newest. Return the ticket. Raises StorageError."""

@@ -47,7 +47,7 @@ _HEAD: Final = struct.Struct("!BI")
 _pack_head = _HEAD.pack
 _unpack_head = _HEAD.unpack_from
 
-# --- cold messages: the fields in their order, as a msgpack array of exactly that length --------------------
+# --- cold messages: the fields in their order, as a msgpack array of exactly that length --------------
 
 _COLD: Final[tuple[tuple[int, type], ...]] = (
     (8, StaleRead),

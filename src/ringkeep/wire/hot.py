@@ -23,7 +23,7 @@ DETAIL_CHARACTERS: Final = 4_096
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
 _STATUSES: Final = frozenset(int(status) for status in Status) | {RETRY}
 
-# --- Append -----------------------------------------------------------------------------------------------
+# --- Append -------------------------------------------------------------------------------------------
 
 _APPEND: Final = struct.Struct("!HQQQQI")
 _APPEND_HEAD: Final = struct.Struct("!BIHQQQQI")
@@ -82,7 +82,7 @@ def read_append(body: bytes, at: int, end: int) -> Append:
     return Append(partition, epoch, prev_epoch, prev_index, commit, entries)
 
 
-# --- flat lists -------------------------------------------------------------------------------------------
+# --- flat lists --------------------------------------------------------------------------------------
 
 
 class _Rows:
@@ -184,7 +184,7 @@ def _number(body: bytes, at: int, end: int) -> int:
     return int.from_bytes(body[at : at + 8], "big")
 
 
-# --- requests ---------------------------------------------------------------------------------------------
+# --- requests ----------------------------------------------------------------------------------------
 
 _FORWARD: Final = struct.Struct("!QHQiBqQQBHIBBB")
 _FORWARD_HEAD: Final = struct.Struct("!BIQHQiBqQQBHIBBB")

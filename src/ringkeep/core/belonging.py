@@ -1,0 +1,71 @@
+"""Whether a directory may serve in the cluster that the coordination service holds.
+
+A directory that belongs to a cluster never forms a new one, and never serves under an older map.
+"""
+
+from collections.abc import Sequence
+
+from ringkeep.core.clustermap import ClusterMap, Member
+
+
+def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None) -> str:
+    """Say why this directory must not start against the map that was found; "" if it may.
+
+    `stored`: its own.
+    """
+    if found is None:
+        if member.cluster_id or stored is not None:
+            return (
+                f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds"
+                " no cluster map: it was wiped, or is the wrong one. Nothing was touched."
+                " Point --zookeeper at the right one"
+            )
+        return ""
+    if member.cluster_id and member.cluster_id != found.cluster_id:
+        return (
+            f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds {found.cluster_id}."
+            " Nothing was touched. Check --zookeeper, --cluster and --data"
+        )
+    if stored is not None and stored.version > found.version:
+        return (
+            f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
+            " it was restored from a copy. Nothing was touched"
+        )
+    if member.partitions != len(found.partitions):
+        return (
+            f"--partitions is {member.partitions} here, and the cluster was formed with"
+            f" {len(found.partitions)}, which never changes: leave the option out, or give that number"
+        )
+    known = found.node(member.id)
+    if known is None:
+        if any(node.name == member.name for node in found.nodes):
+            return (
+                f"the name {member.name} belongs to another data directory: a wiped disk is a new node,"
+                " and joining a formed cluster comes with a later version. Bring the old directory back"
+            )
+        return (
+            f"the cluster {found.cluster} is formed without {member.name}: joining comes with a later version"
+        )
+    if known.incarnation >= member.incarnation:
+        return (
+            f"this directory was started {member.incarnation} times, the cluster has seen"
+            f" {known.incarnation}: it is an old copy. Nothing was touched. Use the newest directory"
+        )
+    return ""
+
+
+def odd_one_out(member: Member, members: Sequence[Member]) -> str:
+    """Say what this node, waiting at the barrier, has otherwise than the first in line; "" if they agree."""
+    first = next(iter(members), None)
+    if first is None or first.id == member.id:
+        return ""
+    for field in ("expect", "replication", "partitions"):
+        mine, theirs = getattr(member, field), getattr(first, field)
+        if mine != theirs:
+            return f"--{field} is {mine} here and {theirs} on {first.name}, which was first: make them equal"
+    for field in ("name", "http", "peer"):
+        if getattr(member, field) == getattr(first, field):
+            return (
+                f"{first.name} has the same {field} {getattr(member, field)}, and was first: choose another"
+            )
+    return ""
