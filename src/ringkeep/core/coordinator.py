@@ -1,9 +1,10 @@
 """The coordinator of client requests: finds the primary, forwards, waits out failovers, answers once.
 
 A request's outcome is *not applied* only when no copy that was sent can still run. A copy is sent under one
-epoch and can run only under that one. Under one epoch copies arrive in order or not at all, and a later one
-takes the place of an earlier one: so the answer to the latest copy settles them all. An answer of an ACTIVE
-primary also settles the copies of all lower epochs.
+epoch and can run only under that one. Under one epoch copies arrive in order or not at all, and a primary
+looks for an earlier copy before it does anything else: so its answer settles the epoch's earlier copies too.
+RETRY settles only the copy that it answers: who says it may have been deposed, and an earlier copy may stand
+in a log. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
 
 from ringkeep.core import limits
@@ -11,7 +12,7 @@ from ringkeep.core.context import Context
 from ringkeep.core.messages import RETRY, Forward, Reply, StaleRead
 from ringkeep.core.requests import WROTE, Kind, Request, Result, Status
 from ringkeep.core.slots import partition_of
-from ringkeep.core.types import Millis, PartitionId, origin_of
+from ringkeep.core.types import Epoch, Millis, PartitionId, origin_of
 
 _BUCKET_MS = 64
 _COPY_BITS = 16  # of a tag: the copy's number; the rest is the request's
@@ -79,7 +80,7 @@ class Coordinator:
             return
         self._waiting.pop(request.tag >> _COPY_BITS, None)
         request.tag += 1
-        request.open_copies[place.epoch] = request.tag
+        request.open_copies[request.tag] = place.epoch
         counter = request.counter
         low = next(iter(self._unfinished[request.partition])) if counter else 0
         message = Forward(
@@ -118,13 +119,11 @@ class Coordinator:
         if request is None:
             return
         status, copies = reply.status, request.open_copies
-        if copies.get(reply.epoch) == reply.tag:
-            del copies[reply.epoch]
-        if reply.active:
-            for epoch in [epoch for epoch in copies if epoch < reply.epoch]:
-                del copies[epoch]
+        copies.pop(reply.tag, None)
+        if copies:
+            self._settle_others(copies, reply)
         if status == RETRY:
-            if request.open_copies:
+            if copies and next(reversed(copies)) > reply.tag:
                 return  # a later copy is on its way
             self._waiting[number] = request
             if not self._retry_at:
@@ -138,6 +137,13 @@ class Coordinator:
         self._finish(request, Result(
             Status(status), reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms
         ))  # fmt: skip
+
+    def _settle_others(self, copies: dict[int, Epoch], reply: Reply) -> None:
+        """Forget the copies that cannot run any more, now that this answer was given."""
+        for tag, epoch in list(copies.items()):
+            earlier = epoch == reply.epoch and tag < reply.tag and reply.status != RETRY
+            if earlier or (reply.active and epoch < reply.epoch):
+                del copies[tag]
 
     def _finish(self, request: Request, result: Result) -> None:
         request.finished = True

@@ -80,7 +80,7 @@ def execute(primary: "Primary", call: Call) -> None:
     if message.kind == Kind.GET:
         primary.context.parts.confirm_read(primary, call, None, Index(0))
         return
-    if _answer_known(primary, call):
+    if answer_appended(primary, call) or _answer_kept(primary, call):
         return
     refused = _admission(primary)
     if refused is not None:
@@ -89,9 +89,14 @@ def execute(primary: "Primary", call: Call) -> None:
     _evaluate(primary, call)
 
 
-def _answer_known(primary: "Primary", call: Call) -> bool:
-    """Answer a request that was appended before: under its own id, or under the client's own key."""
+def answer_appended(primary: "Primary", call: Call) -> bool:
+    """Answer a write of which an earlier copy was appended, now or with it; False if none was.
+
+    Looked for before a copy is parked or refused, too: what is said of that copy settles the earlier ones.
+    """
     message, pending = call.message, primary.pending
+    if message.kind == Kind.GET:
+        return False
     known = primary.replica.state.sessions.find(message.origin, message.counter)
     if known is not None:
         primary.context.count("duplicate_answered")
@@ -105,6 +110,12 @@ def _answer_known(primary: "Primary", call: Call) -> bool:
         primary.context.count("duplicate_waits")
         pending.calls[index].append(call)
         return True
+    return False
+
+
+def _answer_kept(primary: "Primary", call: Call) -> bool:
+    """Answer a write under the client's own key, which the same or another request has used before."""
+    message, pending = call.message, primary.pending
     if not message.idempotency:
         return False
     waiting = pending.by_key.get((message.key, message.idempotency))

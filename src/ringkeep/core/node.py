@@ -14,7 +14,7 @@ from ringkeep.core.coordinator import Coordinator
 from ringkeep.core.detector import Detector
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.effects import Effects, Family
-from ringkeep.core.execute import Call, execute
+from ringkeep.core.execute import Call, answer_appended, execute
 from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Reply, Report, StaleRead
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
@@ -216,6 +216,8 @@ class Node:
     def execute(self, primary: Primary, call: Call) -> None:
         if primary.may_execute:
             execute(primary, call)
+        elif answer_appended(primary, call):
+            return
         elif len(primary.parked) < limits.PARKED_REQUESTS:
             primary.park(call)
         else:

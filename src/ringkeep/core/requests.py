@@ -92,5 +92,5 @@ class Request:
     deadline: Millis = 0
     tag: int = 0
     counter: int = 0
-    open_copies: dict[Epoch, int] = field(default_factory=dict)
+    open_copies: dict[int, Epoch] = field(default_factory=dict)  # tag of each unsettled copy, ascending
     finished: bool = False
