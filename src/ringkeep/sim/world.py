@@ -39,6 +39,7 @@ class SimNode:
         self.engine = MemoryEngine()
         self.alive = False
         self.paused_until: Millis = 0
+        self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
         self.clock_rate = 1.0
         self.fsync_ms = (0, 2)
         self.driver: Driver
@@ -89,11 +90,23 @@ class SimNode:
     def _run(self, life: int, call: Call) -> None:
         if not self.alive or self.incarnation != life:
             return
-        events = self.world.events
-        if events.now < self.paused_until:
-            events.at(self.paused_until, lambda: self._run(life, call))
+        if self._held or self.world.events.now < self.paused_until:
+            self._held.append((life, call))
+            if len(self._held) == 1:
+                self._wake()
             return
         call()
+
+    def _wake(self) -> None:
+        """Take what came during a pause, once it is over; nothing that comes later overtakes it."""
+        events = self.world.events
+        if events.now < self.paused_until:
+            events.at(self.paused_until, self._wake)
+            return
+        held, self._held = self._held, []
+        for life, call in held:
+            if self.alive and self.incarnation == life:
+                call()
 
     def _coordinate(self, call: Call) -> None:
         """Messages to and from the coordination service take a moment, and keep their order."""
