@@ -81,6 +81,7 @@ class Driver:
         self._announced_at: Millis = 0
         self._disk_look_at: Millis = 0
         self._stopped = False
+        self.turns = self.syncs = self.frames = 0  # carried out so far, for metrics
 
     # --- turns ----------------------------------------------------------------------------------------
 
@@ -125,6 +126,7 @@ class Driver:
 
     def _carry_out(self, effects: Effects, durable: Durable) -> None:
         ports = self._ports
+        self.turns += 1
         try:
             if not self._write(effects.batch):
                 self._stuck = effects, durable
@@ -139,6 +141,7 @@ class Driver:
                 ports.syncer.request(self._ticket)
             else:
                 self._event(self._settle)
+        self.frames += len(effects.sends)
         for peer, messages in effects.sends.items():
             ports.network.send(peer, messages)
         for request, result in effects.answers:
@@ -183,6 +186,7 @@ class Driver:
     def synced(self, ticket: int) -> None:
         """Every batch up to `ticket` is durable."""
         self._synced = max(self._synced, ticket)
+        self.syncs += 1
         self._event(self._settle)
 
     def sync_failed(self, error: StorageError) -> None:

@@ -4,7 +4,6 @@ Conditions are evaluated against pending-then-committed state. An answer that wr
 waits until what it looked at is committed, and for a confirmation.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ringkeep.core import limits
@@ -29,18 +28,19 @@ class Call:
 
 
 class Pending:
-    """Appended and not applied yet, in this epoch: the newest version per key, request ids, who waits.
+    """Appended and not applied yet, in this epoch: entries, newest version per key, request ids, who waits.
 
     `versions`: key -> index of its newest pending entry, negative when that deletes it.
     """
 
-    __slots__ = ("by_key", "calls", "ids", "size", "versions")
+    __slots__ = ("by_key", "calls", "entries", "ids", "size", "versions")
 
     def __init__(self) -> None:
         self.versions: dict[bytes, int] = {}
         self.ids: dict[tuple[bytes, int], Index] = {}
         self.by_key: dict[tuple[bytes, bytes], tuple[Index, bytes]] = {}
         self.calls: dict[Index, list[Call]] = {}
+        self.entries: dict[int, Entry] = {}
         self.size = 0
 
     def add(self, entry: Entry, call: Call) -> None:
@@ -54,21 +54,20 @@ class Pending:
         if entry.idempotency:
             self.by_key[entry.key, entry.idempotency] = (index, entry.fingerprint)
         self.calls[index] = [call]
+        self.entries[index] = entry
         self.size += len(entry.tail)
 
-    def applied(self, entry: Entry) -> Iterator[Call]:
+    def applied(self, entry: Entry) -> list[Call]:
         """Forget an entry that is applied now; return the calls that waited for it."""
         index = entry.index
-        calls = self.calls.pop(index, None)
-        if calls is None:
-            return iter(())
+        calls = self.calls.pop(index)
         self.size -= len(entry.tail)
         del self.ids[entry.origin, entry.counter]
         if abs(self.versions.get(entry.key, 0)) == index:
             del self.versions[entry.key]
         if entry.idempotency and self.by_key.get((entry.key, entry.idempotency), (0, b""))[0] == index:
             del self.by_key[entry.key, entry.idempotency]
-        return iter(calls)
+        return calls
 
 
 def execute(primary: "Primary", call: Call) -> None:

@@ -18,6 +18,7 @@ IDEMPOTENCY_WINDOW_MS: Final = 15 * 60 * 1_000
 # failure detection
 TICK_MS: Final = 20
 HEARTBEAT_MS: Final = 100
+LOOK_AFTER_MS: Final = 60  # how often a primary looks for silent backups and late requests
 SUSPECT_AFTER_MS: Final = 1_000
 RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent again
 MAP_WRITE_INTERVAL_MS: Final = 500
@@ -58,6 +59,7 @@ REPLICATION: Final = 3
 VNODES: Final = 128  # per unit of weight
 
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
+assert LOOK_AFTER_MS * 4 <= RESEND_MS
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
 assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
 assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (

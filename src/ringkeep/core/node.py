@@ -26,6 +26,7 @@ from ringkeep.core.snapshots import Senders
 from ringkeep.core.stale import StaleReads
 from ringkeep.core.steward import Steward
 from ringkeep.core.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.errors import ProtocolError
 
 
 class MapCodec(Protocol):
@@ -59,6 +60,7 @@ class Node:
         self.steward = Steward(context, self.detector, cluster, new_cluster_id)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
+        self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
             self._take_map(codec.decode(stored), stored)
@@ -95,11 +97,13 @@ class Node:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
         primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
-        report = self.office.on_tick(primaries)
-        if report is not None:
-            self._say(report)
-        for primary in primaries:
-            primary.on_tick()
+        if context.now >= self._look_after_at or self.office.handing_over:
+            self._look_after_at = context.now + limits.LOOK_AFTER_MS
+            report = self.office.on_tick(primaries)
+            if report is not None:
+                self._say(report)
+            for primary in primaries:
+                primary.on_tick()
         self._pull_snapshots()
         self.reads.on_tick()
         self.senders.on_tick()
@@ -150,7 +154,11 @@ class Node:
     def take_map(self, payload: bytes) -> bool:
         """Take over a newer map, from the register or from a peer; False if it is not newer, or
         another cluster's."""
-        found = self._codec.decode(payload)
+        try:
+            found = self._codec.decode(payload)
+        except ProtocolError as error:
+            self.context.alarm(f"a cluster map cannot be read, and is ignored: {error}")
+            return False
         current = self.context.cluster_map
         if current is not None and (
             found.cluster_id != current.cluster_id or found.version <= current.version

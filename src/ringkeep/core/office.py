@@ -24,16 +24,22 @@ class Office:
         self._not_before: dict[int, Millis] = {}
         self._seen_since: dict[NodeId, Millis] = {}
 
+    @property
+    def handing_over(self) -> bool:
+        """Whether requests are parked for a handover, so that every tick counts."""
+        return bool(self._targets) or self._context.draining
+
     def on_tick(self, primaries: Iterable[Primary]) -> Report | None:
         """Look after every primary; return what is to be said to the controller."""
         self._note_who_answers()
+        suspected = self._detector.suspected()
         report = Report([], [])
         primaries = list(primaries)
         self._targets = {
             p: to for p, to in self._targets.items() if p.phase == Phase.ACTIVE and p.handing_over_until
         }
         for primary in primaries:
-            self._pause_or_resume(primary)
+            self._pause_or_resume(primary, suspected)
             partition = primary.replica.partition
             if self._failed(primary):
                 primary.since = self._context.now
@@ -60,13 +66,11 @@ class Office:
             else:
                 self._seen_since.pop(peer, None)
 
-    def _pause_or_resume(self, primary: Primary) -> None:
+    def _pause_or_resume(self, primary: Primary, suspected: list[NodeId]) -> None:
         """Without a majority nothing more is appended; the same incarnation goes on when one
         answers again."""
-        reached = [
-            n for n in dict.fromkeys(primary.voters + primary.old_voters) if not self._detector.suspects(n)
-        ]
-        paused = not primary.won(reached)
+        voters = primary.voters + primary.old_voters
+        paused = bool(suspected) and not primary.won([node for node in voters if node not in suspected])
         if paused and not primary.paused:
             self._context.count("primary_paused")
         primary.paused = paused

@@ -69,11 +69,8 @@ class Primary:
 
     @property
     def in_office(self) -> bool:
-        """Whether this node still promises nothing higher: else its vote and its word count no more."""
-        promised = self.replica.promised
-        return (
-            promised.epoch == self.epoch and promised.node == self.context.me and self.phase != Phase.DEPOSED
-        )
+        """Whether this node promises nothing higher: a higher promise deposes in the same step."""
+        return self.phase is not Phase.DEPOSED
 
     @property
     def may_execute(self) -> bool:
@@ -263,10 +260,10 @@ class Primary:
 
     def _send_new(self) -> None:
         """One Append per peer; backups at the same position share the message."""
-        log = self.replica.log
+        last, sent = self.replica.log.last_index, 0
         shared: Append | None = None
         for peer, position in self.next.items():
-            if position > log.last_index:
+            if position > last:
                 continue
             if shared is None or shared.prev_index != position - 1:
                 shared = self._make_append(position)
@@ -276,7 +273,9 @@ class Primary:
                 continue  # far behind: wait for its acknowledgements
             self.next[peer] = Index(position + len(shared.entries))
             self.context.send(peer, shared)
-        self.told = self.replica.commit
+            sent += 1
+        if sent == len(self.peers):
+            self.told = self.replica.commit
 
     def _send_append(self, peer: NodeId) -> None:
         """Send one Append now, with or without entries, so that the peer learns what its log matches."""

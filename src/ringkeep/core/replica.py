@@ -73,6 +73,17 @@ class Replica:
         self.staging: Staging | None = None
         if stored is None:
             context.effects.batch.meta[replica_key(partition)] = encode_replica(row)
+        elif row.next_generation > 2:
+            self._drop_other_generations()
+
+    def _drop_other_generations(self) -> None:
+        """Delete what an earlier life staged and never switched to, or had not finished deleting."""
+        live = data_prefix(self.partition, self.generation)
+        begin, end = data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2))
+        self.context.effects.batch.ranges += [
+            (Family.DATA, begin, live),
+            (Family.DATA, after(live), end),
+        ]
 
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
@@ -187,10 +198,12 @@ class Replica:
         """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
         primary, state, log = self.primary, self.state, self.log
         for number in range(self.applied + 1, self.commit + 1):
-            entry = decode(log[Index(number)])
-            status, version = state.apply(entry)
-            if primary is not None:
-                primary.on_applied(entry, status, version)
+            entry = primary.pending.entries.pop(number, None) if primary is not None else None
+            if entry is not None:
+                assert primary is not None
+                primary.on_applied(entry, *state.apply(entry))
+            else:
+                state.apply(decode(log[Index(number)]))
         self.applied = self.commit
         self.context.effects.batch.meta[applied_key(self.partition)] = encode_applied(self.applied)
         kept = self.applied - log.floor_index

@@ -40,6 +40,7 @@ from ringkeep.wire import handshake, mapcodec
 SWITCH_INTERVAL_S: Final = 0.0005  # of the interpreter: the storage thread gets the lock back soon
 HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
+LOOK_S: Final = 0.2  # between two looks at what a starting node waits for
 OK, FAILURE, REFUSED = 0, 1, 78
 
 log = logging.getLogger("ringkeep.node")
@@ -94,6 +95,7 @@ class Server:
         self._code = OK
         self._stopping = False
         self._in_flight = 0
+        self._waited_for: list[str] = []
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class Server:
             gc.freeze()  # what is loaded now stays: the collector need not look at it again
             gc.set_threshold(50_000, 20, 20)
             self._tick()
+            self._say_what_is_waited_for()
             log.info("%s serves HTTP on %s, peers on %s", self.name, self._settings.http, self._settings.peer)
             await self._over.wait()
             if self._code == OK:
@@ -178,6 +181,17 @@ class Server:
     def _tick(self) -> None:
         self._loop.call_later(limits.TICK_MS / 1000, self._tick)
         self._driver.tick()
+
+    def _say_what_is_waited_for(self) -> None:
+        """Log what keeps this node from being ready, at every change, until it is."""
+        waiting = self._views.waiting_for(self._settings.expect)
+        if not waiting:
+            log.info("ready")
+            return
+        if waiting != self._waited_for:
+            log.info("waiting for %s", "; ".join(waiting))
+        self._waited_for = waiting
+        self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
     def _on_signal(self) -> None:
         if self._stopping:
@@ -273,7 +287,7 @@ class Server:
         }
 
     def metrics(self) -> Iterable[Sample]:
-        return samples(self._node)
+        return samples(self._driver)
 
 
 class _Late:

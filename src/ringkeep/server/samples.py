@@ -1,12 +1,13 @@
 """A node's own metrics, read from the core's plain counters when somebody asks."""
 
-from ringkeep.core.node import Node
 from ringkeep.core.primary import Phase
+from ringkeep.driver import Driver
 from ringkeep.http.service import Labels, Sample
 
 
-def samples(node: Node) -> list[Sample]:
+def samples(driver: Driver) -> list[Sample]:
     """Return what `/metrics` shows beside the HTTP interface's own numbers."""
+    node = driver.node
     replicas = list(node.replicas.values())
     primaries = [r.primary for r in replicas if r.primary is not None]
     found = node.context.cluster_map
@@ -41,7 +42,13 @@ def samples(node: Node) -> list[Sample]:
             sum(r.log.last_index - r.log.floor_index for r in replicas),
         ),
     ]
+    counts = [
+        ("turns", "Turns of the loop in which the core did something.", driver.turns),
+        ("syncs", "Group commits completed.", driver.syncs),
+        ("frames_sent", "Frames sent to peers.", driver.frames),
+    ]
     return [
         Sample("events", "counter", "What the replication core did, by name.", events),
+        *(Sample(name, "counter", text, {(): value}) for name, text, value in counts),
         *(Sample(name, "gauge", text, {(): value}) for name, text, value in gauges),
     ]
