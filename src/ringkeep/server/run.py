@@ -117,7 +117,7 @@ class Server:
             gc.freeze()  # what is loaded now stays: the collector need not look at it again
             gc.set_threshold(50_000, 20, 20)
             self._tick()
-            self._say_what_is_waited_for()
+            self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
             log.info("%s serves HTTP on %s, peers on %s", self.name, self._settings.http, self._settings.peer)
             await self._over.wait()
             if self._code == OK:
@@ -189,7 +189,7 @@ class Server:
             log.info("ready")
             return
         if waiting != self._waited_for:
-            log.info("waiting for %s", "; ".join(waiting))
+            log.info("not ready yet: %s", "; ".join(waiting))
         self._waited_for = waiting
         self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
