@@ -3,10 +3,15 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ringkeep.core.requests import Kind, Request
+from ringkeep.core.slots import partition_of
+
 if TYPE_CHECKING:
     from ringkeep.sim.world import SimNode, World
 
 MEAN_PAUSE_MS = 250
+BURST = 30  # writes: more than a log window of the simulator holds after them
+BURST_KEY = b"burst"
 
 
 class Faults:
@@ -15,6 +20,7 @@ class Faults:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._stopped = False
+        self.struck: set[str] = set()
         self._kinds: list[tuple[int, Callable[[], None]]] = [
             (5, self._crash),
             (1, self._crash_all),
@@ -30,6 +36,7 @@ class Faults:
             (2, self._slow_network),
             (1, self._clock_rate),
             (3, self._old_primary_returns),
+            (3, self._burst),
         ]
         self._weights = [weight for weight, _ in self._kinds]
         self._soon()
@@ -56,6 +63,7 @@ class Faults:
             return
         (_, fault) = self._world.random.choices(self._kinds, self._weights)[0]
         self._world.count(f"fault{fault.__name__}")
+        self.struck.add(fault.__name__)
         fault()
         self._soon()
 
@@ -86,6 +94,8 @@ class Faults:
             return
         world = self._world
         worst = world.random.random() < 0.5
+        for name, count in node.driver.node.context.counters.items():
+            world.count(name, count)
         node.crash(lambda count: world.random.randint(0, count) if worst else count)
         world.invariants.forget_promises(node)
         world.log(node, "crashes, unsynced writes lost" if worst else "is killed")
@@ -190,6 +200,35 @@ class Faults:
         self._later(2_600, 4_000, self._heal)
         coordination = old.coordination
         self._later(2_600, 4_000, coordination.connect)
+
+    def _burst(self) -> None:
+        """A backup with a slow disk gets a new connection, and is asked twice where its log ends; before it
+        has said so again, a burst of writes moves the primary's log window on."""
+        world = self._world
+        node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
+        if node is None:
+            return
+        found = node.driver.node.context.cluster_map
+        assert found is not None
+        number = partition_of(BURST_KEY, len(found.partitions))
+        part = found.partitions[number]
+        primary = world.nodes[part.primary]
+        backup = world.nodes[world.random.choice([n for n in part.voters if n != part.primary])]
+        if not primary.alive:
+            return
+        backup.fsync_ms = (150, 400)
+        primary.network.reset(backup.id)
+        world.log(primary, f"loses its connection to {backup.name}, whose disk is slow, before many writes")
+
+        def write() -> None:
+            for _ in range(BURST):
+                world.submit(primary, Request(Kind.PUT, BURST_KEY, b"burst"))
+
+        def recover() -> None:
+            backup.fsync_ms = (0, 2)
+
+        self._later(300, 800, write)
+        self._later(1_000, 1_200, recover)
 
     # --- coordination ---------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ The world owns time, the network, the disks and the coordination service. Faults
 them, and when, is `faults.py`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -233,7 +234,7 @@ class World:
         self._blocked: set[tuple[NodeId, NodeId]] = set()
         self.slowest_ms = 4
         self.nodes: dict[NodeId, SimNode] = {}
-        self.counters: dict[str, int] = {}
+        self.counters: Counter[str] = Counter()
         for number in range(nodes):
             node = SimNode(self, number)
             self.nodes[node.id] = node
@@ -310,7 +311,7 @@ class World:
 
     def count(self, name: str, by: int = 1) -> None:
         """Count what was done to this world."""
-        self.counters[name] = self.counters.get(name, 0) + by
+        self.counters[name] += by
 
 
 assert SIM_TICK_MS * 2 <= limits.HEARTBEAT_MS
