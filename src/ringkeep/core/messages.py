@@ -6,8 +6,11 @@ How they look as bytes is the matter of `wire/`.
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from ringkeep.core.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
+
+SNAPSHOT_FORMAT: Final = 1
 
 # --- replication, hot ---------------------------------------------------------------------------------
 
@@ -198,6 +201,7 @@ class SnapshotOffer:
     last_index: Index
     log_time: Millis
     state: bytes
+    format: int = SNAPSHOT_FORMAT
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from ringkeep.core.context import Context, Frozen
 from ringkeep.core.effects import Family
 from ringkeep.core.keys import PREFIX_BYTES, data_prefix, log_key
 from ringkeep.core.log import Log
-from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import applied_key, encode_applied
 from ringkeep.core.sessions import Sessions
@@ -231,6 +231,9 @@ def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
     """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
     promised."""
     if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
+        return
+    if offer.format != SNAPSHOT_FORMAT:
+        replica.context.alarm(f"a snapshot of format {offer.format} is offered: this version is too old for it")
         return
     staging = replica.staging
     if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
