@@ -21,7 +21,7 @@ class Faults:
         self._world = world
         self._stopped = False
         self.struck: set[str] = set()
-        self._kinds: list[tuple[int, Callable[[], None]]] = [
+        self.kinds: list[tuple[int, Callable[[], None]]] = [
             (5, self._crash),
             (1, self._crash_all),
             (4, self._partition),
@@ -38,7 +38,7 @@ class Faults:
             (3, self._old_primary_returns),
             (3, self._burst),
         ]
-        self._weights = [weight for weight, _ in self._kinds]
+        self._weights = [weight for weight, _ in self.kinds]
         self._soon()
 
     def stop(self) -> None:
@@ -61,7 +61,7 @@ class Faults:
     def _strike(self) -> None:
         if self._stopped:
             return
-        (_, fault) = self._world.random.choices(self._kinds, self._weights)[0]
+        (_, fault) = self._world.random.choices(self.kinds, self._weights)[0]
         self._world.count(f"fault{fault.__name__}")
         self.struck.add(fault.__name__)
         fault()
