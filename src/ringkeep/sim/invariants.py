@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ringkeep.core import quorum
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.keys import RECORDS, after, data_prefix, log_key, space_prefix
+from ringkeep.core.messages import Message, Promise
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.types import Epoch, Index, NodeId, PartitionId
@@ -27,6 +28,7 @@ class Invariants:
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
+        self._told: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._checked: dict[tuple[NodeId, PartitionId], Index] = {}
         self._durable: dict[NodeId, dict[bytes, bytes]] = {}
         self._written: dict[NodeId, list[tuple[int, Batch]]] = {}
@@ -48,6 +50,15 @@ class Invariants:
             return ticket
 
         engine.write = recorded  # type: ignore[method-assign]
+        send = node.network.send
+
+        def overheard(peer: NodeId, messages: list[Message]) -> None:
+            for message in messages:
+                if isinstance(message, Promise):
+                    self._told[node.id, message.partition] = message.epoch
+            send(peer, messages)
+
+        node.network.send = overheard  # type: ignore[method-assign]
 
     def on_durable(self, node: "SimNode", ticket: int) -> None:
         """A flush is complete: keep the durable log beside the engine's own idea of it."""
@@ -69,8 +80,10 @@ class Invariants:
                 self._check_active(node, replica, replica.primary)
 
     def _check_promise(self, node: "SimNode", replica: Replica) -> None:
-        """2. `promised` never decreases while a process lives, and one epoch has one holder."""
+        """2. `promised` never decreases, once told not even by a crash; one epoch has one holder."""
         promised = replica.promised
+        told = self._told.get((node.id, replica.partition), Epoch(0))
+        self._require(promised.epoch >= told, node, replica, f"promise {told} was told, and is forgotten")
         before = self._promised.get((node.id, replica.partition), Epoch(0))
         if promised.epoch == before:
             return
