@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ringkeep.core import limits
-from ringkeep.core.belonging import odd_one_out, refusal
+from ringkeep.core.belonging import is_old_copy, odd_one_out, refusal
 from ringkeep.core.clustermap import ClusterMap, Member
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
@@ -37,6 +37,9 @@ class Shell(Protocol):
 
     def joined(self, cluster_id: str) -> None:
         """Record durably that this directory belongs to that cluster, before anything else is done for it."""
+
+    def superseded(self) -> None:
+        """Record durably that this directory is an old copy, so that no later start of it is taken for new."""
 
     def alarm(self, text: str) -> None: ...
 
@@ -311,6 +314,8 @@ class Driver:
         if not self._checked:
             reason = refusal(self.member, self.node.context.cluster_map, found)
             if reason:
+                if found is not None and is_old_copy(self.member, found):
+                    self._ports.shell.superseded()
                 self._stop(reason, refused=True)
                 return
             self._checked = True

@@ -8,6 +8,16 @@ from collections.abc import Sequence
 from ringkeep.core.clustermap import ClusterMap, Member
 
 
+def is_old_copy(member: Member, found: ClusterMap) -> bool:
+    """Whether the cluster has seen this start of the directory, or a later one."""
+    known = found.node(member.id)
+    return (
+        known is not None
+        and member.cluster_id in ("", found.cluster_id)
+        and known.incarnation >= member.incarnation
+    )
+
+
 def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None) -> str:
     """Say why this directory must not start against the map that was found; "" if it may.
 
@@ -46,7 +56,7 @@ def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None)
         return (
             f"the cluster {found.cluster} is formed without {member.name}: joining comes with a later version"
         )
-    if known.incarnation >= member.incarnation:
+    if is_old_copy(member, found):
         return (
             f"this directory was started {member.incarnation} times, the cluster has seen"
             f" {known.incarnation}: it is an old copy. Nothing was touched. Use the newest directory"

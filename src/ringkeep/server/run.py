@@ -242,6 +242,9 @@ class Server:
         self._wire_identity.cluster_id = cluster_id
         log.info("%s belongs to the cluster %s (%s)", self.name, self._settings.cluster, cluster_id)
 
+    def superseded(self) -> None:
+        self._identity.supersede()
+
     def alarm(self, text: str) -> None:
         log.error(text)
 

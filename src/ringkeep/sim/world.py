@@ -162,6 +162,9 @@ class SimShell:
     def joined(self, cluster_id: str) -> None:
         self._node.cluster_id = cluster_id
 
+    def superseded(self) -> None:
+        raise AssertionError(f"{self._node.name} is no old copy")
+
     def alarm(self, text: str) -> None:
         self._node.world.log(self._node, f"alarm: {text}")
         assert "forked" not in text and "two cluster maps" not in text, text

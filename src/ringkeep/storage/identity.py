@@ -34,6 +34,8 @@ class Identity:
         """Of the cluster that this directory belongs to; empty until `join`."""
         self.incarnation = Incarnation(0)
         """Of the latest start; 0 before the first."""
+        self.superseded = False
+        """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self._lock = lock
 
     def next_incarnation(self) -> Incarnation:
@@ -54,6 +56,11 @@ class Identity:
             self.cluster_id = cluster_id
             self._save()
 
+    def supersede(self) -> None:
+        """Record, durably, that this is an old copy. Without it, enough starts would count up to look new."""
+        self.superseded = True
+        self._save()
+
     def close(self) -> None:
         """Give up the lock. Calling it again does nothing."""
         if self._lock >= 0:
@@ -68,6 +75,7 @@ class Identity:
             "cluster": self.cluster,
             "cluster_id": self.cluster_id,
             "incarnation": self.incarnation,
+            "superseded": self.superseded,
         }
         content = json.dumps(fields, indent=2).encode() + b"\n"
         try:
@@ -92,6 +100,7 @@ class Identity:
                 _checked_text(fields[field]) for field in ("name", "cluster", "cluster_id")
             )
             self.incarnation = Incarnation(int(fields["incarnation"]))
+            self.superseded = bool(fields.get("superseded", False))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"{path} has a wrong or missing field ({error}); was it changed by hand?"
@@ -144,6 +153,11 @@ def _fill(identity: Identity, name: str) -> None:
         if identity.name != name:
             raise ConfigurationError(
                 f"{identity.directory} is the directory of the node {identity.name!r}, not of {name!r}"
+            )
+        if identity.superseded:
+            raise ConfigurationError(
+                f"{identity.directory} was refused before: it is an old copy of a directory that the cluster "
+                "knows in a newer state. Use the newest directory"
             )
         if not os.access(identity.directory, os.W_OK):
             raise _unwritable(identity.directory, PermissionError(errno.EACCES, "Permission denied"))
