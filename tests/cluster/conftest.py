@@ -33,8 +33,5 @@ def shared(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def nodes(shared: Cluster) -> Iterator[Cluster]:
     """The module's cluster, all of it running and serving, before and after the test."""
-    yield shared
-    shared.thaw(*shared.running())
-    if dead := [name for name in shared.names if name not in shared.running()]:
-        shared.start(*dead)
-    shared.wait_ready().wait_active()
+    yield shared.restore().wait_ready().wait_active()
+    shared.restore().wait_ready().wait_active()

@@ -162,6 +162,13 @@ class Cluster:
     def thaw(self, *names: str) -> None:
         self.signal(signal.SIGCONT, *names)
 
+    def restore(self) -> "Cluster":
+        """Have all nodes run again, whatever was done to them."""
+        self.thaw(*self.running())
+        if dead := [name for name in self.names if name not in self.running()]:
+            self.start(*dead)
+        return self
+
     def terminate(self, name: str) -> int:
         """SIGTERM, and the exit code."""
         self.signal(signal.SIGTERM, name)
@@ -248,6 +255,14 @@ class Cluster:
             lambda: f"the preferred primaries to lead again: {self.partitions(self.names[0])}",
             limit_s,
         )
+
+    def wait_healthy(self) -> None:
+        """Wait until every node says that all is well."""
+        for name in self.names:
+            until(
+                lambda name=name: self.cluster(name)["health"] == "healthy",
+                lambda name=name: f"{name} to see a healthy cluster; sees {self.cluster(name)}",
+            )
 
     # --- HTTP ----------------------------------------------------------------------------------------------
 
