@@ -22,3 +22,7 @@ def private_zookeeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZooK
     server = start_zookeeper(tmp_path_factory.mktemp("private-zookeeper"))
     yield server
     server.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the golden texts anew; review the diff")

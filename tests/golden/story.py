@@ -1,0 +1,300 @@
+"""Three real cores, and a text that moves everything by hand: what is delivered, and when a disk has synced.
+
+Each command prints what the nodes then say and write, one line each. Nothing happens that the text does not
+ask for: no clock runs, no message arrives, no write becomes durable. The commands are the `do_` methods.
+Heartbeats and pushed maps are left out: who leads is told by `map`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ringkeep.core import messages as m
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
+from ringkeep.core.context import Durable
+from ringkeep.core.effects import Batch
+from ringkeep.core.entry import decode
+from ringkeep.core.node import Node
+from ringkeep.core.requests import ABSENT, ANY, Kind, Request, Result, Status
+from ringkeep.core.rows import applied_key, decode_applied, decode_promised, promised_key
+from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
+from ringkeep.storage.memory import MemoryEngine
+from ringkeep.wire import mapcodec
+
+ONLY = PartitionId(0)
+IDS = {name: NodeId(f"{number:032x}") for number, name in enumerate(("n1", "n2", "n3"), 1)}
+NAMES = {node: name for name, node in IDS.items()}
+UNSAID = (m.Heartbeat, m.MapPush)
+
+
+class Machine:
+    """One node, its disk, and what its last turns still wait for."""
+
+    def __init__(self) -> None:
+        self.engine = MemoryEngine()
+        self.incarnation = Incarnation(0)
+        self.waiting: deque[tuple[int, Durable]] = deque()
+        self.node: Node
+
+
+class Story:
+    """Runs commands; each returns the lines that it caused."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.version = 0
+        self.requests = 0
+        self.labels: dict[int, str] = {}
+        self.mail: dict[tuple[str, str], deque[list[m.Message]]] = {}
+        self.lines: list[str] = []
+        self.machines = {name: Machine() for name in IDS}
+        for name in IDS:
+            self.do_start(name)
+
+    def run(self, command: str) -> str:
+        """Carry out one line of the text; return what came of it."""
+        self.lines = []
+        word, *arguments = command.split()
+        getattr(self, f"do_{word}")(*arguments)
+        return "\n".join(self.lines) or "(nothing)"
+
+    def turn(self, name: str, event: Callable[[Node], Any]) -> None:
+        """One turn of a node: the event, then its effects in the driver's order."""
+        machine = self.machines[name]
+        node = machine.node
+        node.begin_turn(self.now)
+        event(node)
+        effects, durable = node.end_turn()
+        if effects.batch:
+            self.say(name, f"writes {written(effects.batch)}")
+            machine.engine.write(effects.batch)
+        if durable:
+            machine.waiting.append((machine.engine.written, durable))
+        for peer, messages in effects.sends.items():
+            spoken = [message for message in messages if not isinstance(message, UNSAID)]
+            for message in spoken:
+                self.say(name, f"-> {NAMES[peer]}  {spell(message)}")
+            if spoken:
+                self.mail.setdefault((name, NAMES[peer]), deque()).append(spoken)
+        for request, result in effects.answers:
+            self.say(name, f"answers {self.labels[id(request)]}: {spell_result(result)}")
+        for alarm in effects.alarms:
+            self.say(name, f"raises an alarm: {alarm}")
+
+    def say(self, name: str, text: str) -> None:
+        self.lines.append(f"{name} {text}")
+
+    # --- the commands --------------------------------------------------------------------------------------
+
+    def do_start(self, name: str) -> None:
+        """Start a process on what its disk holds, and connect it with those that run."""
+        machine = self.machines[name]
+        machine.incarnation = Incarnation(machine.incarnation + 1)
+        machine.node = Node(
+            IDS[name], machine.incarnation, machine.engine, mapcodec, "story", "1" * 32, self.now
+        )
+        for other in IDS:
+            if other != name and hasattr(self.machines[other], "node"):
+                self.do_link(name, other)
+
+    def do_crash(self, name: str) -> None:
+        """End a process; what was not synced is lost, and so is what it had sent."""
+        machine = self.machines[name]
+        machine.engine.crash(lambda count: 0)
+        machine.engine = machine.engine.reopen()
+        machine.waiting.clear()
+        del machine.node
+        for other in IDS:
+            if other != name:
+                self.do_cut(name, other)
+
+    def do_link(self, one: str, other: str) -> None:
+        for here, there in ((one, other), (other, one)):
+            if hasattr(self.machines[here], "node"):
+                life = self.machines[there].incarnation
+                self.turn(here, lambda node, there=there, life=life: node.on_peer_up(IDS[there], life))
+
+    def do_cut(self, one: str, other: str) -> None:
+        """Break the connections between two nodes, with all that is on its way."""
+        for here, there in ((one, other), (other, one)):
+            self.mail.pop((here, there), None)
+            if hasattr(self.machines[here], "node"):
+                self.turn(here, lambda node, there=there: node.on_peer_down(IDS[there], False))
+
+    def do_map(self, leader: str, epoch: str, *readers: str) -> None:
+        """A new map, read by these nodes (all, if none is named): `map n2 epoch=2 n2 n3`."""
+        self.version += 1
+        nodes = tuple(
+            NodeInfo(IDS[name], name, name, name, name, 1, machine.incarnation)
+            for name, machine in self.machines.items()
+        )
+        life = self.machines[leader].incarnation
+        part = Partition(Epoch(int(epoch[6:])), IDS[leader], life, tuple(IDS.values()), MapVersion(1))
+        payload = mapcodec.encode(ClusterMap(MapVersion(self.version), "story", "1" * 32, 3, nodes, (part,)))
+        for name in readers or IDS:
+            self.turn(name, lambda node: node.take_map(payload))
+
+    def do_deliver(self, *paths: str) -> None:
+        """Deliver everything that is on its way along these paths, `n1->n2`, at this moment."""
+        for path in paths:
+            sender, receiver = path.split("->")
+            frames = self.mail.pop((sender, receiver), deque())
+            assert frames, f"nothing is on its way along {path}"
+            life = self.machines[sender].incarnation
+            for frame in frames:
+                self.turn(receiver, lambda node, f=frame, s=IDS[sender], i=life: node.on_messages(s, i, f))
+
+    def do_lose(self, *paths: str) -> None:
+        for path in paths:
+            sender, receiver = path.split("->")
+            assert self.mail.pop((sender, receiver), None), f"nothing is on its way along {path}"
+
+    def do_repeat(self, path: str) -> None:
+        """Let the last frame on its way along this path be there twice."""
+        sender, receiver = path.split("->")
+        self.mail[sender, receiver].append(self.mail[sender, receiver][-1])
+
+    def do_sync(self, *names: str) -> None:
+        """The disks of these nodes have synced all that was written."""
+        for name in names:
+            machine = self.machines[name]
+            machine.engine.flush()
+            waiting, machine.waiting = machine.waiting, deque()
+
+            def settle(node: Node, waiting: deque[tuple[int, Durable]] = waiting) -> None:
+                for _, durable in waiting:
+                    node.settle(durable)
+
+            self.turn(name, settle)
+
+    def do_settle(self, *names: str) -> None:
+        """Deliver and sync between these nodes (all) until nothing is left to do; print only the end."""
+        among = names or tuple(name for name in IDS if hasattr(self.machines[name], "node"))
+        while True:
+            paths = [f"{a}->{b}" for a in among for b in among if self.mail.get((a, b))]
+            dirty = [name for name in among if self.machines[name].waiting]
+            if not paths and not dirty:
+                break
+            self.do_deliver(*paths)
+            self.do_sync(*dirty)
+        self.lines = [line for line in self.lines if " answers " in line]
+        self.do_show(*among)
+
+    def do_tick(self, name: str, time_ms: str) -> None:
+        """Time passes, and only this node looks at its clock."""
+        self.now += int(time_ms)
+        self.turn(name, lambda node: node.on_tick())
+
+    def do_ack(self, path: str, epoch: str, index: str) -> None:
+        """An Acks for a part of what was sent: `ack n3->n1 4 2`."""
+        self._inject(path, m.Acks([ONLY, int(epoch), int(index)]))
+
+    def do_commits(self, path: str, epoch: str, index: str) -> None:
+        """A Commits that overtakes an Append: `commits n2->n3 2 3`."""
+        self._inject(path, m.Commits(0, [ONLY, int(epoch), int(index)]))
+
+    def _inject(self, path: str, message: m.Message) -> None:
+        sender, receiver = path.split("->")
+        life = self.machines[sender].incarnation
+        self.turn(receiver, lambda node: node.on_messages(IDS[sender], life, [message]))
+
+    def do_get(self, name: str, key: str) -> None:
+        self._submit(name, Request(Kind.GET, key.encode()))
+
+    def do_put(self, name: str, pair: str, condition: str = "") -> None:
+        key, value = pair.split("=")
+        wanted = ANY if not condition else ABSENT if condition == "if=absent" else int(condition[3:])
+        self._submit(name, Request(Kind.PUT, key.encode(), value.encode(), condition=wanted))
+
+    def do_delete(self, name: str, key: str) -> None:
+        self._submit(name, Request(Kind.DELETE, key.encode()))
+
+    def _submit(self, name: str, request: Request) -> None:
+        self.requests += 1
+        self.labels[id(request)] = f"r{self.requests}"
+        self.kept = [*getattr(self, "kept", []), request]
+        self.turn(name, lambda node: node.submit(request))
+
+    def do_show(self, *names: str) -> None:
+        """Print where replicas stand: promise, log as epoch/index, commit, applied, role."""
+        for name in names or IDS:
+            replica = self.machines[name].node.replicas[ONLY]
+            log, promised = replica.log, replica.promised
+            entries = " ".join(
+                spell_entry(log[Index(i)]) for i in range(log.floor_index + 1, log.last_index + 1)
+            )
+            role = f", {replica.primary.phase.name}" if replica.primary is not None else ""
+            holder = f" of {NAMES[promised.node]}" if promised.epoch else ""
+            state = f"promised {promised.epoch}{holder}, log {entries or 'empty'}, commit {replica.commit}"
+            self.say(name, f"has {state}, applied {replica.applied}{role}")
+
+
+# --- as text -----------------------------------------------------------------------------------------------
+
+
+def spell_entry(data: bytes) -> str:
+    entry = decode(data)
+    what = ("noop", "put", "delete", "outcome")[entry.kind]
+    return f"{entry.epoch}/{entry.index}:{what}{' ' if entry.key else ''}{entry.key.decode()}"
+
+
+def spell_result(result: Result) -> str:
+    text = result.status.name
+    if result.version:
+        text += f" version {result.version}"
+    if result.value:
+        text += f" {result.value.decode()}"
+    return text
+
+
+def written(batch: Batch) -> str:
+    """Say what a batch makes durable; rows that only keep the store in shape are left out."""
+    parts = []
+    if batch.ranges:
+        parts.append("the cut of its log")
+    parts += [f"log {spell_entry(entry)}" for entry in batch.log.values() if entry]
+    promise, applied = batch.meta.get(promised_key(ONLY)), batch.meta.get(applied_key(ONLY))
+    if promise:
+        held = decode_promised(promise)
+        parts.append(f"promised {held.epoch} of {NAMES[held.node]}")
+    if applied:
+        parts.append(f"applied {decode_applied(applied)}")
+    return ", ".join(parts) or "the map"
+
+
+def spell(message: m.Message) -> str:
+    match message:
+        case m.Append():
+            entries = ", ".join(map(spell_entry, message.entries)) or "nothing"
+            before = f"{message.prev_epoch}/{message.prev_index}"
+            return f"Append epoch {message.epoch}: after {before}: {entries}; commit {message.commit}"
+        case m.Entries():
+            entries = ", ".join(map(spell_entry, message.entries)) or "nothing"
+            return (
+                f"Entries epoch {message.epoch}: after {message.prev_epoch}/{message.prev_index}: {entries}"
+            )
+        case m.Acks():
+            return f"Ack epoch {message.items[1]}: durable up to {message.items[2]}"
+        case m.Commits():
+            return f"Commits epoch {message.items[1]}: up to {message.items[2]}"
+        case m.Confirm() | m.Confirmed():
+            return f"{type(message).__name__} epoch {message.items[1]}"
+        case m.Forward():
+            condition = {ANY: "", ABSENT: " if absent"}.get(message.condition, f" if {message.condition}")
+            what = f"{Kind(message.kind).name} {message.key.decode()} {message.value.decode()}".strip()
+            return f"Forward epoch {message.epoch}: {what}{condition}"
+        case m.Reply():
+            status = "RETRY" if message.status == m.RETRY else Status(message.status).name
+            version = f" version {message.version}" if message.version else ""
+            return f"Reply epoch {message.epoch}: {status}{version}"
+        case m.Prepare():
+            return f"Prepare epoch {message.epoch}"
+        case m.Promise():
+            last = f"{message.last_epoch}/{message.last_index}"
+            return f"Promise epoch {message.epoch}: last {last}, commit {message.commit}"
+        case m.Refuse():
+            return f"Refuse epoch {message.epoch}: promised {message.promised}"
+        case m.Fetch():
+            return f"Fetch epoch {message.epoch}: after {message.after}"
+        case _:
+            return type(message).__name__
