@@ -219,7 +219,8 @@ class Primary:
         """Count the own copy, which is on disk now."""
         if self.in_office and index > self.match.get(self.context.me, 0):
             self.match[self.context.me] = index
-            self.context.stirred[self] = None
+            if index > self.replica.commit:
+                self.context.stirred[self] = None
 
     def on_ack(self, peer: NodeId, index: Index) -> None:
         """A backup holds everything up to `index` durably."""
@@ -227,7 +228,8 @@ class Primary:
         if index > self.match.get(peer, 0):
             assert index <= self.replica.log.last_index, "acknowledged, but never sent"
             self.match[peer] = index
-            self.context.stirred[self] = None
+            if index > self.replica.commit or self.next.get(peer, 0) <= self.replica.log.last_index:
+                self.context.stirred[self] = None
 
     def on_stirred(self) -> None:
         """At the end of the turn: commit what a majority holds, and send what is new."""

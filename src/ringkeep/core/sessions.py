@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _COUNT: Final = struct.Struct("!I")
-_SESSION: Final = struct.Struct("!16sIQI")
+_SESSION: Final = struct.Struct("!20sQI")
 _RESULT: Final = struct.Struct("!QBQ")
 
 STALE: Final = (-1, 0)
@@ -21,53 +21,63 @@ STALE: Final = (-1, 0)
 
 @dataclass(slots=True)
 class Session:
-    """What is known of one coordinating node: its newest life, its lowest unfinished counter, the results."""
+    """What is known of one life of a coordinating node: its lowest unfinished counter, and the results."""
 
-    incarnation: int
     low: int = 0
     results: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Sessions:
-    """The table of one partition, at some applied index."""
+    """The table of one partition, at some applied index. Of each node only the newest life is kept."""
 
-    __slots__ = ("_nodes",)
+    __slots__ = ("_lives", "_newest")
 
     def __init__(self) -> None:
-        self._nodes: dict[bytes, Session] = {}
+        self._lives: dict[bytes, Session] = {}  # by origin
+        self._newest: dict[bytes, bytes] = {}  # node -> its newest origin
 
     def find(self, origin: bytes, counter: int) -> tuple[int, int] | None:
         """Return (status, version) of an applied request, STALE, or None when it was never applied."""
-        session = self._nodes.get(origin[:16])
+        session = self._lives.get(origin)
         if session is None:
-            return None
-        incarnation = int.from_bytes(origin[16:], "big")
-        if incarnation != session.incarnation:
-            return STALE if incarnation < session.incarnation else None
+            newest = self._newest.get(origin[:16])
+            return STALE if newest is not None and newest > origin else None
         known = session.results.get(counter)
         if known is not None:
             return known
         return STALE if counter < session.low else None
 
     def record(self, origin: bytes, counter: int, low: int, status: int, version: int) -> None:
-        """Note the result of an applied entry, and forget what its coordinator has finished."""
-        node = origin[:16]
-        incarnation = int.from_bytes(origin[16:], "big")
-        session = self._nodes.get(node)
-        if session is None or incarnation > session.incarnation:
-            session = self._nodes[node] = Session(incarnation)
-        session.results[counter] = (status, version)
+        """Note the result of an applied entry, and forget what its coordinator has finished.
+
+        Not for a request that `find` knows.
+        """
+        session = self._lives.get(origin)
+        if session is None:
+            session = self._begin(origin)
+        results = session.results
+        results[counter] = (status, version)
         if low > session.low:
             session.low = low
-            results = session.results
             for old in [known for known in results if known < low]:
                 del results[old]
 
+    def _begin(self, origin: bytes) -> Session:
+        """Begin the newest life of a node; the one before is forgotten."""
+        node = origin[:16]
+        before = self._newest.get(node)
+        if before is not None:
+            assert before < origin, "an earlier life is stale"
+            del self._lives[before]
+        self._newest[node] = origin
+        session = self._lives[origin] = Session()
+        return session
+
     def encode(self) -> bytes:
         """Return the table as bytes, equal for equal tables."""
-        parts = [_COUNT.pack(len(self._nodes))]
-        for node, session in sorted(self._nodes.items()):
-            parts.append(_SESSION.pack(node, session.incarnation, session.low, len(session.results)))
+        parts = [_COUNT.pack(len(self._lives))]
+        for origin, session in sorted(self._lives.items()):
+            parts.append(_SESSION.pack(origin, session.low, len(session.results)))
             parts += [_RESULT.pack(counter, *result) for counter, result in sorted(session.results.items())]
         return b"".join(parts)
 
@@ -76,12 +86,13 @@ class Sessions:
         """Return the table of these bytes. Raises ValueError if they are not one."""
         table = cls()
         try:
-            (nodes,) = _COUNT.unpack_from(data)
+            (lives,) = _COUNT.unpack_from(data)
             at = _COUNT.size
-            for _ in range(nodes):
-                node, incarnation, low, results = _SESSION.unpack_from(data, at)
+            for _ in range(lives):
+                origin, low, results = _SESSION.unpack_from(data, at)
                 at += _SESSION.size
-                session = table._nodes[node] = Session(incarnation, low)
+                session = table._begin(origin)
+                session.low = low
                 for _ in range(results):
                     counter, status, version = _RESULT.unpack_from(data, at)
                     at += _RESULT.size

@@ -233,7 +233,9 @@ def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
     if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
         return
     if offer.format != SNAPSHOT_FORMAT:
-        replica.context.alarm(f"a snapshot of format {offer.format} is offered: this version is too old for it")
+        replica.context.alarm(
+            f"a snapshot of format {offer.format} is offered: this version is too old for it"
+        )
         return
     staging = replica.staging
     if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
