@@ -40,7 +40,7 @@ sim: setup ## run seeds of the simulated world (SEEDS=100; ARGS: of `ringkeep si
 	@exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)
 
 demo: setup ## a short tour: write, kill a node, read, watch it heal
-	@exec $(BIN)/python scripts/foreground.py $(BIN)/python scripts/demo.py $(ARGS)
+	@exec $(BIN)/python scripts/foreground.py $(BIN)/python bench/demo.py $(ARGS)
 
 bench-quick: ## measure against etcd on this machine in under two minutes (ARGS: of bench/quick.py)
 	@scripts/setup.sh --bench

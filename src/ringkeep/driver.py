@@ -244,6 +244,8 @@ class Driver:
         self._event(lambda: self._receive(peer, incarnation, messages))
 
     def _receive(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        if not self._checked:
+            return  # an old copy of a directory has no word to give: it must not vote before it is found out
         before = self.node.context.cluster_map
         self.node.on_messages(peer, incarnation, messages)
         if self.node.context.cluster_map is not before:
@@ -266,6 +268,8 @@ class Driver:
     def _set_peers(self) -> None:
         """Talk to every node of the map, at the address of its newest life; while forming, to every
         member."""
+        if not self._checked:
+            return
         found = self.node.context.cluster_map
         peers: dict[NodeId, str] = {node.id: node.peer for node in found.nodes} if found is not None else {}
         for member in self.node.steward.members:
@@ -320,6 +324,7 @@ class Driver:
                 return
             self._checked = True
             self._ports.coordination.announce(self.member)
+            self._set_peers()
         elif found is not None and found.node(self.member.id) is None:
             self._stop(
                 refusal(self.member, None, found) or "the cluster map does not name this node", refused=True

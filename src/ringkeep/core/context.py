@@ -16,6 +16,7 @@ from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId
 if TYPE_CHECKING:
     from ringkeep.core.execute import Call
     from ringkeep.core.primary import Primary
+    from ringkeep.core.replica import Replica
 
 _MISSING: Final = object()
 
@@ -96,6 +97,9 @@ class Context:
         self.effects = Effects()
         self.durable = Durable()
         self.stirred: dict[Primary, None] = {}
+        self.unapplied: dict[Replica, None] = {}
+        self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
+        self.parked_bytes = 0
         self.counters: dict[str, int] = {}
         self.parts: Parts
         self.log_entries = limits.LOG_ENTRIES

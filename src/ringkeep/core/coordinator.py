@@ -25,7 +25,7 @@ class Coordinator:
         self._context = context
         self._origin = origin_of(context.me, context.incarnation)
         self._life = (context.me, context.incarnation)
-        self._number = 0
+        self._number = (context.incarnation & 0xFFFF) << 32  # no life answers to another's numbers
         self._requests: dict[int, Request] = {}
         self._by_partition: dict[PartitionId, dict[int, Request]] = {}
         self._counters: dict[PartitionId, int] = {}
@@ -131,6 +131,8 @@ class Coordinator:
             return
         if request.kind != Kind.GET and status not in WROTE and copies:
             self._context.count("answer_not_final")
+            if next(reversed(copies)) < reply.tag:
+                self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies
             return  # another copy may still run: its own answer decides
         if request.at_least > reply.version and request.kind == Kind.GET and not request.stale:
             status, reply.detail = Status.UNAVAILABLE, "the key has not reached the version asked for"
@@ -147,6 +149,7 @@ class Coordinator:
 
     def _finish(self, request: Request, result: Result) -> None:
         request.finished = True
+        request.value = b""  # it stays in its deadline's bucket for a while
         assert self._context.cluster_map is not None
         primary = self._context.cluster_map.partitions[request.partition].primary
         result.primary = self._context.names.get(primary, "")
@@ -180,6 +183,11 @@ class Coordinator:
         for request in list(self._waiting.values()):
             if request.stale:
                 self._send(request)
+
+    def on_link_lost(self) -> None:
+        """A link is gone: a stale read that was on it is as good from any other replica."""
+        for request in [request for request in self._requests.values() if request.stale]:
+            self._send_stale(request)
 
     def on_tick(self) -> None:
         """Try the waiting ones again; end what is past its deadline."""

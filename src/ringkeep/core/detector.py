@@ -65,7 +65,7 @@ class Detector:
         health = self.peers.get(peer)
         if health is None:
             return False
-        relinked = health.beat is not None and health.beat.link != beat.link
+        relinked = health.beat is None or health.beat.link != beat.link
         health.heard = self.context.now
         health.beat = beat
         health.probe = max(beat.probe, 0)

@@ -73,6 +73,7 @@ class Dispatch:
                 peer,
             ):
                 replica.learn_commit(items[at + 2])
+                replica.apply()
                 if message.probe:
                     self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
 
@@ -106,7 +107,9 @@ class Dispatch:
     def _fetch(self, peer: NodeId, _: Incarnation, message: m.Fetch) -> None:
         """Serve a new primary's question, only while it is the one that is followed here."""
         replica = self._replicas.get(message.partition)
-        if replica is None or (replica.promised.epoch, replica.promised.node) != (message.epoch, peer):
+        if replica is None or self._context.damaged:
+            return
+        if (replica.promised.epoch, replica.promised.node) != (message.epoch, peer):
             return
         answer = replica.entries_after(message.after)
         if answer is not None:

@@ -142,7 +142,9 @@ def _admission(primary: "Primary") -> tuple[Status, str] | None:
     if primary.context.refuse_writes is not None:
         status, detail = primary.context.refuse_writes
         return Status(status), detail
-    pending = primary.pending
+    pending, replica = primary.pending, primary.replica
+    if replica.pins and replica.log.entry_bytes > limits.PINNED_LOG_BYTES:
+        return Status.BUSY, "a replica of this partition is being caught up, and must not fall behind again"
     if len(pending.calls) >= limits.UNCOMMITTED_ENTRIES or pending.size >= limits.UNCOMMITTED_BYTES:
         return Status.BUSY, "too many writes of this partition are waiting for their quorum"
     return None

@@ -34,12 +34,15 @@ HANDOVERS_AT_ONCE: Final = 8
 # replication
 APPEND_ENTRIES: Final = 512  # per Append
 APPEND_BYTES: Final = 1 * MIB  # per Append; one larger entry goes alone
-INFLIGHT_BYTES: Final = 8 * MIB  # unacknowledged, per replica and backup
+INFLIGHT_BYTES: Final = 24 * MIB  # unacknowledged, per peer, over all partitions
+APPLY_AT_ONCE: Final = 16  # a backup applies when so many entries are due, or at the next tick
+PINNED_LOG_BYTES: Final = 64 * MIB  # of one replica's log, kept for a transfer; beyond: 429
 UNCOMMITTED_ENTRIES: Final = 4_096  # per replica; beyond: 429
 UNCOMMITTED_BYTES: Final = 32 * MIB  # per replica; beyond: 429
 PARKED_REQUESTS: Final = 4_096  # per replica; beyond: 429
+PARKED_BYTES: Final = 128 * MIB  # per node; beyond: 429
 LOG_ENTRIES: Final = 1_024  # kept after they were applied, per replica
-LOG_BYTES: Final = 4 * MIB
+LOG_BYTES: Final = 1 * MIB
 SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB
 SNAPSHOT_CHUNK_ROWS: Final = 1_024
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
@@ -67,4 +70,5 @@ assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
 )
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
 assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES
+assert 2 * INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "entries alone never fill a link's buffer"
 assert MAX_TIMEOUT_MS < IDEMPOTENCY_WINDOW_MS, "a retry within its deadline finds its first result"

@@ -104,6 +104,9 @@ class Node:
                 self._say(report)
             for primary in primaries:
                 primary.on_tick()
+            unapplied, context.unapplied = context.unapplied, {}
+            for replica in unapplied:
+                replica.apply()
         self._pull_snapshots()
         self.reads.on_tick()
         self.senders.on_tick()
@@ -132,7 +135,9 @@ class Node:
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
-        self.context.links.pop(peer, None)
+        linked = self.context.links.pop(peer, None)
+        if linked is not None and self.context.cluster_map is not None:
+            self.coordinator.on_link_lost()
         self.detector.on_down(peer, refused)
 
     def on_messages(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
@@ -226,7 +231,7 @@ class Node:
             execute(primary, call)
         elif answer_appended(primary, call):
             return
-        elif len(primary.parked) < limits.PARKED_REQUESTS:
+        elif len(primary.parked) < limits.PARKED_REQUESTS and self.context.parked_bytes < limits.PARKED_BYTES:
             primary.park(call)
         else:
             primary.answer(call, Status.BUSY, detail="too many requests wait for the partition's primary")
@@ -307,4 +312,4 @@ class Node:
                 if staging.peer in self.context.links:
                     staging.pull()
                 else:
-                    replica.staging = None
+                    replica.drop_staging()

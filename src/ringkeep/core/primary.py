@@ -43,6 +43,7 @@ class Primary:
         self.match: dict[NodeId, Index] = {}
         self.next: dict[NodeId, Index] = {}  # absent: position unknown until a Promise
         self.heard: dict[NodeId, Millis] = {}  # last progress, for sending again
+        self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
         self.fetch_from: NodeId | None = None
         self.started = Index(0)
         self.told = Index(0)
@@ -98,6 +99,7 @@ class Primary:
         """Ask a peer for its promise and its position: at the start, and whenever the position is
         in doubt."""
         self.next.pop(peer, None)
+        self._landed(peer)
         self.heard[peer] = self.context.now
         if peer in self.context.links:
             self.context.send(peer, Prepare(self.replica.partition, self.epoch))
@@ -228,6 +230,8 @@ class Primary:
         if index > self.match.get(peer, 0):
             assert index <= self.replica.log.last_index, "acknowledged, but never sent"
             self.match[peer] = index
+            if index + 1 >= self.next.get(peer, 0):
+                self._landed(peer)
             if index > self.replica.commit or self.next.get(peer, 0) <= self.replica.log.last_index:
                 self.context.stirred[self] = None
 
@@ -252,12 +256,25 @@ class Primary:
 
     def park(self, call: Call) -> None:
         """Keep a request until this primary is ACTIVE; a newer copy of it replaces an older one."""
-        self.parked[call.caller, call.message.tag >> 16] = call
+        name = call.caller, call.message.tag >> 16
+        self._forget_parked(name)
+        self.parked[name] = call
+        self.context.parked_bytes += len(call.message.value)
+
+    def _forget_parked(self, name: tuple[Life, int]) -> None:
+        call = self.parked.pop(name, None)
+        if call is not None:
+            self.context.parked_bytes -= len(call.message.value)
+
+    def _take_parked(self) -> list[Call]:
+        calls = list(self.parked.values())
+        for name in list(self.parked):
+            self._forget_parked(name)
+        return calls
 
     def unpark(self) -> None:
         """Execute what waited for this primary to be ACTIVE."""
-        parked, self.parked = self.parked, {}
-        for call in parked.values():
+        for call in self._take_parked():
             self.context.parts.execute(self, call)
 
     def _send_new(self) -> None:
@@ -265,16 +282,13 @@ class Primary:
         last, sent = self.replica.log.last_index, 0
         shared: Append | None = None
         for peer, position in self.next.items():
-            if position > last:
-                continue
+            if position > last or self.context.in_flight.get(peer, 0) >= limits.INFLIGHT_BYTES:
+                continue  # nothing new, or a slow peer: the tick looks again
             if shared is None or shared.prev_index != position - 1:
                 shared = self._make_append(position)
                 if shared is None:
                     continue
-            if position - 1 - self.match.get(peer, position - 1) > limits.UNCOMMITTED_ENTRIES:
-                continue  # far behind: wait for its acknowledgements
-            self.next[peer] = Index(position + len(shared.entries))
-            self.context.send(peer, shared)
+            self._launch(peer, shared)
             sent += 1
         if sent == len(self.peers):
             self.told = self.replica.commit
@@ -283,8 +297,24 @@ class Primary:
         """Send one Append now, with or without entries, so that the peer learns what its log matches."""
         message = self._make_append(self.next[peer])
         if message is not None:
-            self.next[peer] = Index(self.next[peer] + len(message.entries))
-            self.context.send(peer, message)
+            self._launch(peer, message)
+
+    def _launch(self, peer: NodeId, message: Append) -> None:
+        """Send an Append, and count what is on its way to that peer."""
+        position = Index(message.prev_index + 1 + len(message.entries))
+        if self.match.get(peer) == message.prev_index:
+            self.heard[peer] = self.context.now  # nothing was due from it until now
+        self.next[peer] = position
+        size = sum(map(len, message.entries))
+        self.in_flight[peer] = self.in_flight.get(peer, 0) + size
+        self.context.in_flight[peer] = self.context.in_flight.get(peer, 0) + size
+        self.context.send(peer, message)
+
+    def _landed(self, peer: NodeId) -> None:
+        """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
+        size = self.in_flight.pop(peer, 0)
+        if size:
+            self.context.in_flight[peer] -= size
 
     def _make_append(self, position: Index) -> Append | None:
         log, replica = self.replica.log, self.replica
@@ -347,12 +377,14 @@ class Primary:
                     continue
                 self.context.count("position_asked_again")
                 self.prepare(peer)
+            elif position is not None and position <= last:
+                self.context.stirred[self] = None
         if self.handing_over_until and now >= self.handing_over_until:
             self.handing_over_until = 0
             if self.may_execute:
                 self.unpark()
         for name, call in [(name, call) for name, call in self.parked.items() if now >= call.deadline]:
-            del self.parked[name]
+            self._forget_parked(name)
             self.answer(
                 call, Status.UNAVAILABLE, detail="the partition had no active primary until the deadline"
             )
@@ -366,8 +398,9 @@ class Primary:
             return
         self.phase = Phase.DEPOSED
         self.context.count("deposed")
-        parked, self.parked = self.parked, {}
-        for call in parked.values():
+        for peer in list(self.in_flight):
+            self._landed(peer)
+        for call in self._take_parked():
             self.answer(call, RETRY)
         self.context.parts.drop_reads(self)
         if self.replica.primary is self:

@@ -120,6 +120,8 @@ class Reads:
             return
         if current is not None:
             primary.confirmed_at, primary.confirmed_probes = current.since, current.probes
+        else:
+            primary.confirmed_at = self._context.now
         applied = primary.replica.applied
         assert applied >= ballot.index, "a primary applies as it commits"
         for read in ballot.reads:

@@ -45,7 +45,7 @@ class Replica:
 
     __slots__ = (
         "applied", "caught_up", "commit", "context", "fresh_at", "generation", "log", "matched",
-        "next_generation", "partition", "primary", "promised", "staging", "state",
+        "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -71,6 +71,7 @@ class Replica:
         self.fresh_at: Millis = -1
         self.primary: Primary | None = None
         self.staging: Staging | None = None
+        self.pins: dict[int, Index] = {}  # by snapshot being sent: the log from there on is still wanted
         if stored is None:
             context.effects.batch.meta[replica_key(partition)] = encode_replica(row)
         elif row.next_generation > 2:
@@ -110,7 +111,7 @@ class Replica:
             return False
         self.promised = wanted
         self.matched = Index(0)
-        self.staging = None
+        self.drop_staging()
         if self.primary is not None and self.primary.epoch < epoch:
             self.primary.depose()
         self.context.effects.batch.meta[promised_key(self.partition)] = encode_promised(wanted)
@@ -171,31 +172,33 @@ class Replica:
         """Drop a conflicting suffix."""
         assert index >= self.commit, "a committed entry is never cut"
         self.context.count("suffix_cut")
-        batch = self.context.effects.batch
-        begin, end = (
-            log_key(self.partition, Index(index + 1)),
-            log_key(self.partition, Index(self.log.last_index + 1)),
-        )
-        for gone in range(index + 1, self.log.last_index + 1):
-            batch.log.pop(log_key(self.partition, Index(gone)), None)  # written this turn: not even now
-        batch.ranges.append((Family.LOG, begin, end))
+        self.delete_log(Index(index + 1), self.log.last_index)
         self.log.cut_after(index)
 
     def learn_commit(self, told: Index) -> None:
-        """Raise commit to what the primary told, but not past what an Append of this epoch has matched."""
+        """Raise commit to what the primary told, but not past what an Append of this epoch has matched.
+
+        Nobody waits for a backup to apply: it does so for several entries together, at the next tick at
+        the latest.
+        """
         commit = min(told, self.matched)
         if commit < told:
             self.context.count("commit_capped")
         if commit > self.commit:
             self.commit = commit
-            self.apply()
-        if self.applied >= told:
+            if commit - self.applied >= limits.APPLY_AT_ONCE:
+                self.apply()
+            else:
+                self.context.unapplied[self] = None
+        if commit >= told:
             self.caught_up = True
 
     # --- applying -------------------------------------------------------------------------------------
 
     def apply(self) -> None:
         """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
+        if self.applied == self.commit:
+            return
         primary, state, log = self.primary, self.state, self.log
         for number in range(self.applied + 1, self.commit + 1):
             entry = primary.pending.entries.pop(number, None) if primary is not None else None
@@ -212,24 +215,42 @@ class Replica:
 
     def _trim(self) -> None:
         """Cut the applied part of the window to half its bound, in one go, so that each entry costs
-        little."""
-        log = self.log
-        floor = Index(max(log.floor_index, self.applied - self.context.log_entries))
+        little. What a running transfer will go on from stays."""
+        log, context = self.log, self.context
+        floor = Index(max(log.floor_index, self.applied - context.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
-        while floor < self.applied and excess > self.context.log_bytes:
+        while floor < self.applied and excess > context.log_bytes:
             floor = Index(floor + 1)
             excess -= len(log[floor])
-        begin, end = (
-            log_key(self.partition, Index(log.floor_index + 1)),
-            log_key(self.partition, Index(floor + 1)),
-        )
+        floor = min(floor, *self.pins.values()) if self.pins else floor
+        if floor > log.floor_index:
+            self.delete_log(Index(log.floor_index + 1), floor)
+            log.raise_floor(floor)
+            context.count("log_trimmed")
+            self.store_row()
+
+    def delete_log(self, first: Index, last: Index) -> None:
+        """Delete stored entries, those that this turn has put included: ranges go first in a batch."""
         batch = self.context.effects.batch
-        for gone in range(log.floor_index + 1, floor + 1):
+        for gone in range(first, last + 1) if batch.log else ():
             batch.log.pop(log_key(self.partition, Index(gone)), None)
+        begin, end = log_key(self.partition, first), log_key(self.partition, Index(last + 1))
         batch.ranges.append((Family.LOG, begin, end))
-        log.raise_floor(floor)
-        self.context.count("log_trimmed")
-        self.store_row()
+
+    def drop_staging(self) -> None:
+        """Give up a snapshot that was being staged, and its rows."""
+        if self.staging is None:
+            return
+        self.delete_generation(self.staging.generation)
+        self.staging = None
+        self.context.count("staging_dropped")
+
+    def delete_generation(self, generation: int) -> None:
+        """Delete the rows of one generation, those that this turn has put included."""
+        prefix, batch = data_prefix(self.partition, generation), self.context.effects.batch
+        for key in [key for key in batch.data if key.startswith(prefix)]:
+            del batch.data[key]
+        batch.ranges.append((Family.DATA, prefix, after(prefix)))
 
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""

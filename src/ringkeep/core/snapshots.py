@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from ringkeep.core import limits
 from ringkeep.core.context import Context, Frozen
-from ringkeep.core.effects import Family
-from ringkeep.core.keys import PREFIX_BYTES, data_prefix, log_key
+from ringkeep.core.keys import PREFIX_BYTES, data_prefix
 from ringkeep.core.log import Log
 from ringkeep.core.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.replica import Replica
@@ -30,6 +29,7 @@ def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> int:
 class _Sending:
     """One open snapshot on the holder's side, read in order."""
 
+    replica: Replica
     offer: SnapshotOffer
     peer: NodeId
     frozen: Frozen
@@ -39,6 +39,13 @@ class _Sending:
     cursor: bytes = b""
     checksum: int = 0
     answered: SnapshotChunk | None = None
+    installed: bool = False
+
+    def serves(self, replica: Replica, peer: NodeId, epoch: Epoch) -> bool:
+        """Tell whether this is still being pulled by that peer, for that epoch."""
+        return (
+            not self.installed and self.replica is replica and self.peer == peer and self.offer.epoch == epoch
+        )
 
 
 class Senders:
@@ -53,11 +60,7 @@ class Senders:
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         """Offer this replica's state to a peer, as soon as it may be read."""
         for sending in self._open.values():
-            if (
-                sending.peer == peer
-                and sending.offer.partition == replica.partition
-                and sending.offer.epoch == epoch
-            ):
+            if sending.serves(replica, peer, epoch):
                 self._context.send(peer, sending.offer)
                 return
         self._wanted[replica.partition, peer] = replica, epoch
@@ -65,7 +68,7 @@ class Senders:
     def begin_turn(self) -> None:
         """Open what is wanted. Between turns only: then the store holds exactly what was applied."""
         for key, (replica, epoch) in list(self._wanted.items()):
-            if len(self._open) >= limits.SNAPSHOTS_AT_ONCE:
+            if sum(not sending.installed for sending in self._open.values()) >= limits.SNAPSHOTS_AT_ONCE:
                 return
             del self._wanted[key]
             peer = key[1]
@@ -79,7 +82,8 @@ class Senders:
             )  # fmt: skip
             begin, end = replica.live_range()
             frozen = self._context.reader.snapshot()
-            self._open[self._number] = _Sending(offer, peer, frozen, begin, end, self._context.now)
+            self._open[self._number] = _Sending(replica, offer, peer, frozen, begin, end, self._context.now)
+            replica.pins[self._number] = applied
             self._context.count("snapshot_opened")
             self._context.send(peer, offer)
 
@@ -92,7 +96,8 @@ class Senders:
             return message.done
         sending.last_pull = self._context.now
         if message.done:
-            self._close(message.snapshot)
+            sending.frozen.close()
+            sending.installed = True
             return True
         if message.cursor == sending.cursor:
             self._read_on(sending)
@@ -125,14 +130,18 @@ class Senders:
             sending.cursor = bare[-1][0]
 
     def on_tick(self) -> None:
-        """Close what nobody pulls any more."""
+        """Close what nobody pulls any more; after an installation the log stays pinned for the first Append."""
         for number, sending in list(self._open.items()):
-            idle = self._context.now - sending.last_pull > limits.SNAPSHOT_IDLE_MS
+            wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
+            idle = self._context.now - sending.last_pull > wait
             if idle or sending.peer not in self._context.links:
                 self._close(number)
 
     def _close(self, number: int) -> None:
-        self._open.pop(number).frozen.close()
+        sending = self._open.pop(number)
+        del sending.replica.pins[number]
+        if not sending.installed:
+            sending.frozen.close()
 
 
 def _gone(message: SnapshotPull) -> SnapshotChunk:
@@ -169,7 +178,7 @@ class Staging:
             return
         if message.gone:
             replica.context.count("snapshot_gone")
-            replica.staging = None
+            replica.drop_staging()
             return
         if message.cursor != self.cursor:
             return  # rows that were asked for twice
@@ -178,7 +187,7 @@ class Staging:
             replica.context.alarm(
                 f"partition {replica.partition}: a snapshot from {self.peer} fails its checksum"
             )
-            replica.staging = None
+            replica.drop_staging()
             return
         prefix = data_prefix(replica.partition, self.generation)
         data = replica.context.effects.batch.data
@@ -196,29 +205,27 @@ class Staging:
         replica, offer, context = self.replica, self.offer, self.replica.context
         if replica.staging is not self:
             return
-        replica.staging = None
         index = offer.last_index
         context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, b"", done=True))
         if index <= replica.applied:
+            replica.drop_staging()
             return
+        replica.staging = None
         batch, log = context.effects.batch, replica.log
-        batch.ranges.append((Family.DATA, *replica.live_range()))
-        last = log.last_index
-        if index <= last and log.matches(offer.last_epoch, index):
-            gone_to = index
+        replica.delete_generation(replica.generation)
+        if index <= log.last_index and log.matches(offer.last_epoch, index):
+            replica.delete_log(Index(log.floor_index + 1), index)
             log.raise_floor(index)
             context.count("snapshot_kept_suffix")
         else:
-            gone_to = last
+            replica.delete_log(Index(log.floor_index + 1), log.last_index)
             replica.log = Log(offer.last_epoch, index, offer.log_time, [])
-        batch.ranges.append(
-            (Family.LOG, log_key(replica.partition, Index(0)), log_key(replica.partition, Index(gone_to + 1)))
-        )
         replica.generation = self.generation
         replica.state.use_generation(self.generation)
         replica.state.sessions = Sessions.decode(offer.state)
         replica.applied = index
-        replica.commit = index
+        replica.commit = max(replica.commit, index)
+        context.unapplied[replica] = None
         replica.matched = max(replica.matched, index)
         batch.meta[applied_key(replica.partition)] = encode_applied(index)
         replica.store_row()
@@ -242,5 +249,6 @@ def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
         if not staging.complete:
             staging.pull()
         return
+    replica.drop_staging()
     replica.staging = Staging(replica, peer, offer)
     replica.staging.pull()
