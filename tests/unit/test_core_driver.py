@@ -1,0 +1,281 @@
+"""The driver's order of things: nothing overtakes a refused batch, and nothing is settled before its sync."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.core_parts import A, B, C, a_map, a_member
+
+from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.context import Durable
+from ringkeep.core.effects import Batch, Effects, Family, MapWrite
+from ringkeep.core.requests import Kind, Request, Result, Status
+from ringkeep.core.types import Incarnation
+from ringkeep.driver import Driver, Ports
+from ringkeep.errors import StorageError, StorageStalled
+from ringkeep.storage.memory import MemoryEngine
+from ringkeep.wire import mapcodec
+
+
+class Core:
+    """Stands for the core: each request writes a row, waits for its sync, is sent and answered."""
+
+    def __init__(self, seen: list[str], cluster_map: ClusterMap | None) -> None:
+        self.seen = seen
+        self.effects, self.durable = Effects(), Durable()
+        self.context = SimpleNamespace(cluster_map=cluster_map, me=A, now=0)
+        self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
+
+    def begin_turn(self, now: int) -> None:
+        pass
+
+    def submit(self, request: Request) -> None:
+        name = request.key.decode()
+        self.seen.append(f"core {name}")
+        self.effects.batch.meta[request.key] = b""
+        self.durable.calls.append(lambda: self.seen.append(f"durable {name}"))
+        self.effects.sends.setdefault(B, []).append(name)  # type: ignore[arg-type]  # stands for a message
+        self.effects.answers.append((request, Result(Status.CREATED)))
+
+    def end_turn(self) -> tuple[Effects, Durable]:
+        ended = self.effects, self.durable
+        self.effects, self.durable = Effects(), Durable()
+        return ended
+
+    def settle(self, durable: Durable) -> None:
+        for call in durable.calls:
+            call()
+
+    def take_map(self, payload: bytes) -> bool:
+        found, held = mapcodec.decode(payload), self.context.cluster_map
+        if held is not None and found.version <= held.version:
+            return False
+        self.context.cluster_map = found
+        return True
+
+
+class World:
+    """A driver between a core that stands in and ports that take notes in one list."""
+
+    def __init__(self, cluster_map: ClusterMap | None = None, member: Member | None = None) -> None:
+        self.seen: list[str] = []
+        self.turn_ends: list[Callable[[], None]] = []
+        self.timers: list[Callable[[], None]] = []
+        self.engine = MemoryEngine()
+        write = self.engine.write
+
+        def noted(batch: Batch) -> int:
+            self.seen.append(f"write {b' '.join(batch.meta).decode()}")
+            return write(batch)
+
+        self.engine.write = noted  # type: ignore[method-assign]
+        self.core = Core(self.seen, cluster_map)
+        note = self.seen.append
+        shell = SimpleNamespace(
+            soon=self.turn_ends.append, later=lambda _, call: self.timers.append(call), alarm=note,
+            stop=lambda reason, refused: note(f"stop{' refused' if refused else ''}: {reason}"),
+            joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
+        )  # fmt: skip
+        network = SimpleNamespace(
+            send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=lambda peers: None
+        )
+        coordination = SimpleNamespace(
+            announce=lambda member: note("announce"), refresh=lambda: note("refresh"),
+            write_map=lambda version, payload: note(f"write map at {version}"),
+        )  # fmt: skip
+        ports = Ports(
+            self.engine, SimpleNamespace(request=lambda ticket: note(f"sync {ticket}")), network,
+            coordination, SimpleNamespace(now=lambda: 0), shell, mapcodec,
+        )  # fmt: skip
+        self.driver = Driver(self.core, ports, member or a_member(A, incarnation=Incarnation(2)), 0)  # type: ignore[arg-type]  # a stand-in
+
+    def submit(self, *names: str) -> list[str]:
+        """Requests of one turn; return what was seen since the last look."""
+        for name in names:
+            done: Any = lambda result, name=name: self.seen.append(f"answer {name}")  # noqa: E731  # bound to name
+            self.driver.submit(Request(Kind.PUT, name.encode(), done=done))
+        return self.look()
+
+    def look(self) -> list[str]:
+        """End the turns that are open; return what was seen since the last look."""
+        while self.turn_ends:
+            self.turn_ends.pop(0)()
+        seen = self.seen[:]
+        self.seen.clear()
+        return seen
+
+    def synced(self, ticket: int) -> list[str]:
+        self.engine.make_durable(ticket)
+        self.driver.synced(ticket)
+        return self.look()
+
+
+def test_one_turn_is_one_batch_one_sync_and_one_frame() -> None:
+    world = World()
+    assert world.submit("a", "b") == [
+        "core a", "core b", "write a b", "sync 1", "send a b", "answer a", "answer b",
+    ]  # fmt: skip
+    assert world.synced(1) == ["durable a", "durable b"]
+
+
+def test_a_sync_settles_only_what_was_written_before_it_began() -> None:
+    world = World()
+    world.submit("a")
+    world.submit("b")
+    world.submit("c")
+    assert world.synced(1) == ["durable a"]
+    assert world.synced(3) == ["durable b", "durable c"]
+    assert world.synced(3) == []
+
+
+def test_what_waits_for_a_batch_that_is_durable_already_is_settled_at_once() -> None:
+    world = World()
+    world.submit("a")
+    world.synced(1)
+    world.driver._event(lambda: world.core.durable.calls.append(lambda: world.seen.append("durable")))
+    assert world.look() == ["durable"], "nothing new was written"
+
+
+def test_nothing_overtakes_a_refused_batch() -> None:
+    world = World()
+    world.engine.stall_next(2)
+    assert world.submit("a") == ["core a", "write a"], "neither sent nor answered"
+    assert world.submit("b") == []
+    assert world.synced(0) == []
+    assert not world.driver.at_rest
+    world.timers.pop()()
+    assert world.look() == ["write a"], "refused again: b still waits"
+    world.timers.pop()()
+    assert world.look() == [
+        "write a", "sync 1", "send a", "answer a", "core b", "write b", "sync 2", "send b", "answer b",
+    ]  # fmt: skip
+    assert world.driver.at_rest
+    assert world.engine.get(Family.META, b"b") == b""
+
+
+def test_events_behind_a_second_refusal_keep_their_order() -> None:
+    world = World()
+    world.engine.stall_next(1)
+    world.submit("a")
+    world.submit("b")
+    world.submit("c")
+    world.timers.pop()()
+    assert [line for line in world.look() if line.startswith(("core", "write"))] == [
+        "write a", "core b", "core c", "write b c",
+    ]  # fmt: skip
+
+
+def test_a_failed_sync_is_final() -> None:
+    world = World()
+    world.submit("a")
+    world.driver.sync_failed(StorageError("no"))
+    (line,) = world.look()
+    assert line.startswith("stop: the disk failed to sync")
+    world.driver.synced(1)
+    assert world.look() == [], "nothing is acknowledged any more"
+    assert world.submit("b") == []
+    assert not world.driver.serving
+
+
+@pytest.mark.parametrize("error", [StorageError("no"), StorageStalled("not now")], ids=["final", "stalled"])
+def test_a_batch_that_was_not_written_is_neither_sent_nor_answered(error: Exception) -> None:
+    world = World()
+
+    def refuse(batch: Batch) -> int:
+        raise error
+
+    world.engine.write = refuse  # type: ignore[method-assign]
+    seen = world.submit("a")
+    assert seen[0] == "core a"
+    assert [line[:20] for line in seen[1:]] == (
+        ["stop: storage failed"] if type(error) is StorageError else []
+    )
+
+
+def test_a_defect_ends_the_node_before_anything_of_its_turn_is_carried_out() -> None:
+    world = World()
+
+    def broken() -> None:
+        world.core.submit(Request(Kind.PUT, b"a"))
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        world.driver._event(broken)
+    seen = world.look()
+    assert seen[0] == "core a"
+    assert seen[1].startswith("stop: a defect")
+    assert len(seen) == 2
+
+
+# --- the map ---------------------------------------------------------------------------------------------
+
+
+def read(world: World, found: ClusterMap | None, znode: int = 5) -> list[str]:
+    world.driver.map_read(znode, None if found is None else mapcodec.encode(found))
+    return world.look()
+
+
+def test_a_directory_that_fits_joins_and_serves() -> None:
+    world = World()
+    assert read(world, a_map()) == ["announce", "joined"]
+    assert world.driver.serving
+
+
+def test_one_that_does_not_fit_stops_before_it_announces_itself() -> None:
+    for member, said in (
+        (
+            a_member(A, incarnation=Incarnation(2), cluster_id="2" * 32),
+            ["stop refused: this directory belongs"],
+        ),
+        (a_member(A), ["superseded", "stop refused: this directory was start"]),
+    ):
+        world = World(member=member)
+        seen = read(world, a_map())
+        assert [line[: len(text)] for line, text in zip(seen, said, strict=True)] == said
+        assert not world.driver.serving
+
+
+@pytest.mark.parametrize("found", [None, a_map(version=6)], ids=["wiped", "restored"])
+def test_a_running_node_serves_on_under_its_own_map_and_changes_nothing(found: ClusterMap | None) -> None:
+    world = World()
+    read(world, a_map(version=7))
+    (alarm,) = read(world, found)
+    assert "serving on, refusing changes" in alarm
+    assert world.driver.serving
+    assert world.core.steward.frozen
+    read(world, a_map(version=7))
+    assert not world.core.steward.frozen, "until the register is right again"
+
+
+def test_a_change_based_on_another_map_than_the_registers_is_not_written() -> None:
+    world = World()
+    read(world, a_map(version=7), znode=5)
+    world.core.effects.map_write = MapWrite(6, a_map(version=7))
+    world.driver.submit(Request(Kind.GET, b"x"))
+    assert [line for line in world.look() if "map" in line or line in ("refresh", "written")] == [
+        "refresh", "written",
+    ]  # fmt: skip
+    world.core.effects.map_write = MapWrite(7, a_map(version=8))
+    world.driver.submit(Request(Kind.GET, b"x"))
+    assert "write map at 5" in world.look()
+
+
+def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:
+    for ok, version in ((True, 8), (False, 7), (None, 7)):
+        world = World()
+        read(world, a_map(version=7))
+        world.core.effects.map_write = MapWrite(7, a_map(version=8))
+        world.submit("x")
+        world.driver.map_written(ok)
+        assert ("refresh" in world.look()) == (ok is None)
+        assert world.core.context.cluster_map is not None
+        assert world.core.context.cluster_map.version == version
+
+
+def test_nodes_that_differ_at_the_barrier_are_told() -> None:
+    world = World()
+    world.core.on_members = lambda members: world.core.steward.members.extend(members)  # type: ignore[attr-defined]
+    world.driver.members_changed([a_member(B, expect=5), a_member(A), a_member(C)])
+    (line,) = world.look()
+    assert line.startswith("stop refused: --expect is 3 here and 5 on b")
