@@ -39,7 +39,7 @@ class Shell(Protocol):
         """Record durably that this directory belongs to that cluster, before anything else is done for it."""
 
     def superseded(self) -> None:
-        """Record durably that this directory is an old copy, so that no later start of it is taken for new."""
+        """Record durably that this directory is an old copy, so that it is never taken for new."""
 
     def alarm(self, text: str) -> None: ...
 
@@ -217,7 +217,12 @@ class Driver:
 
     def _tick(self) -> None:
         context, now = self.node.context, self.node.context.now
-        if self._ports.engine.stalled():
+        try:
+            stalled = self._ports.engine.stalled()
+        except StorageError as error:
+            self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
+            return
+        if stalled:
             context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
         elif now >= self._disk_look_at:
             self._disk_look_at = now + limits.SUSPECT_AFTER_MS

@@ -50,7 +50,10 @@ class Engine(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def stalled(self) -> bool:
-        """Whether the next write might be refused: looked at before anything is admitted."""
+        """Whether the next write might be refused: looked at before anything is admitted.
+
+        Raises StorageError when the store has failed behind our back.
+        """
         ...
 
     def close(self) -> None: ...

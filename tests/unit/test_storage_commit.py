@@ -79,7 +79,7 @@ def test_a_failed_background_flush_is_final(tmp_path: Path) -> None:
     failed: Any = Failed(real, "property_int_value", "")
     engine._database = failed
     with pytest.raises(StorageError, match="failed flushes or compactions"):
-        engine.flush()
+        engine.stalled()
     engine._database = real
     with pytest.raises(StorageError):
         engine.write(one_row())

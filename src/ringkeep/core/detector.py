@@ -33,6 +33,8 @@ class Detector:
     _sent: dict[int, Millis] = field(default_factory=dict)
     _next_beat: Millis = 0
     _said: tuple[NodeId, ...] = ()
+    changed: bool = False
+    """Whether the last heartbeats told of another suspicion than those before."""
 
     def __post_init__(self) -> None:
         self._probe = first_name(self.context.incarnation)
@@ -112,6 +114,7 @@ class Detector:
         if now < self._next_beat and tuple(suspects) == self._said:
             return False
         self._next_beat = now + limits.HEARTBEAT_MS
+        self.changed = tuple(suspects) != self._said
         self._said = tuple(suspects)
         self._probe += 1
         self._sent[self._probe] = now

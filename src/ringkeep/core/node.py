@@ -107,7 +107,7 @@ class Node:
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply()
-        self._pull_snapshots()
+            self._pull_snapshots()
         self.reads.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
@@ -119,7 +119,8 @@ class Node:
             self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
         if self.detector.on_tick(version, self.steward.map_digest, self._active(primaries), self.ready):
             self._tell_commits(primaries)
-            self.steward.look_again()
+            if self.detector.changed:
+                self.steward.look_again()
         self.steward.on_tick()
 
     def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:

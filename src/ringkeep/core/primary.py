@@ -62,10 +62,14 @@ class Primary:
         me = self.context.me
         self.voters, self.old_voters = partition.voters, partition.old_voters
         self.config = partition.config
+        plain = not partition.old_voters and partition.learner is None
+        self.enough = quorum.majority(len(self.voters)) if plain else 0
         self.peers = tuple(node for node in partition.replicas if node != me)
 
     def won(self, yes: Collection[NodeId]) -> bool:
-        """Tell whether these nodes make the majorities that this primary needs."""
+        """Tell whether these replicas, all different, make the majorities that this primary needs."""
+        if self.enough:
+            return len(yes) >= self.enough  # every replica is a voter, and a change is not under way
         return quorum.won(self.voters, self.old_voters, yes)
 
     @property
@@ -111,7 +115,8 @@ class Primary:
         self.promises[peer] = message
         self.heard[peer] = self.context.now
         if self.phase == Phase.PREPARING:
-            if self.context.me in self.promises and self.won(self.promises):
+            promised = self.promises
+            if self.context.me in promised and quorum.won(self.voters, self.old_voters, promised):
                 self._adopt()
         elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer != self.context.me:
             self._learn_position(peer, message)

@@ -130,7 +130,10 @@ class Senders:
             sending.cursor = bare[-1][0]
 
     def on_tick(self) -> None:
-        """Close what nobody pulls any more; after an installation the log stays pinned for the first Append."""
+        """Close what nobody pulls any more.
+
+        After an installation the log stays pinned for a while, for the first Append.
+        """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
             idle = self._context.now - sending.last_pull > wait

@@ -9,6 +9,7 @@ FSYNC_EVERY_S behind.
 Two slots, in different sectors, take turns: a torn write spoils one, and the other still speaks.
 """
 
+import mmap
 import os
 import struct
 import time
@@ -26,6 +27,7 @@ _SLOT_BYTES: Final = 4096
 _SLOTS: Final = 2
 _BODY: Final = struct.Struct("!4sIQ")
 _CHECKSUM: Final = struct.Struct("!I")
+_MARK_BYTES: Final = _BODY.size + _CHECKSUM.size
 _MAGIC: Final = b"RKsm"
 _FORMAT: Final = 1
 
@@ -47,10 +49,12 @@ def _decode(slot: bytes) -> int | None:
 class SyncedMark:
     """The open file. After opening, only one thread writes it."""
 
-    __slots__ = ("_fsynced_at", "_handle", "_next_slot", "sequence")
+    __slots__ = ("_fsynced_at", "_handle", "_next_slot", "_page", "sequence")
 
     def __init__(self, handle: int, sequence: int, next_slot: int) -> None:
         self._handle = handle
+        # Mapped, not written: a system call would hand the interpreter lock over, and wait to get it back.
+        self._page = mmap.mmap(handle, _SLOT_BYTES * _SLOTS)
         self._next_slot = next_slot
         self._fsynced_at = time.monotonic()
         self.sequence = sequence
@@ -78,16 +82,18 @@ class SyncedMark:
     def advance(self, sequence: int) -> None:
         """Write the number, if it is new, once everything up to it is durable. Raises OSError."""
         if sequence > self.sequence:
-            os.pwrite(self._handle, _encode(sequence), self._next_slot * _SLOT_BYTES)
+            at = self._next_slot * _SLOT_BYTES
+            self._page[at : at + _MARK_BYTES] = _encode(sequence)
             self._next_slot = (self._next_slot + 1) % _SLOTS
             self.sequence = sequence
         now = time.monotonic()
         if now - self._fsynced_at >= FSYNC_EVERY_S:
-            os.fsync(self._handle)
+            self._page.flush()
             self._fsynced_at = now
 
     def close(self) -> None:
         """Close without a further fsync. Calling it again does nothing."""
         if self._handle >= 0:
+            self._page.close()
             os.close(self._handle)
             self._handle = -1
