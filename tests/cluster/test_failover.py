@@ -209,7 +209,9 @@ def test_a_directory_that_does_not_fit_is_refused(
     shutil.rmtree(place.data)
     aside.rename(place.data)
     shutil.copytree(place.data, copy)
-    three.start("n1").wait_ready()  # the directory itself is welcome, and from now on newer than its copy
+    before = three.cluster("n2")["map_version"]
+    three.start("n1").wait_ready()  # the directory itself is welcome; the next map names its incarnation
+    until(lambda: three.cluster("n2")["map_version"] > before, "the map to know of this start")
     three.kill("n1")
     until(lambda: all(p["primary"] != "n1" for p in three.partitions()), "others to take over")
     three.wait_active()
