@@ -24,15 +24,28 @@ have() { command -v "$1" >/dev/null 2>&1; }
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
-# Print the first Python that is new enough. The plain name comes first: it is the one people chose.
+# An optimised build is about a quarter faster than a plain one from source, which shows in every request.
+# Distributions' own are (they live below /usr); of others the build's arguments tell.
+is_optimised() {
+    "$1" -c 'import sys, sysconfig
+arguments = str(sysconfig.get_config_var("CONFIG_ARGS"))
+sys.exit(not (sys.base_prefix == "/usr" or "--enable-optimizations" in arguments))' 2>/dev/null
+}
+
+# Print the Python to use: PYTHON if it is set; else the first one that is new enough and optimised, or just
+# new enough. The plain name comes first: it is the one people chose.
 find_python() {
-    local candidate
-    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.14}; do
+    local candidate first=
+    for candidate in ${PYTHON:-python3 /usr/bin/python3 python3.13 python3.12 python3.11 python3.14}; do
         if have "$candidate" && is_new_enough "$candidate"; then
-            echo "$candidate"
-            return
+            if is_optimised "$candidate" && can_make_venv "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+            first=${first:-$candidate}
         fi
     done
+    echo "$first"
 }
 
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])'; }

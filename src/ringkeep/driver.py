@@ -168,10 +168,15 @@ class Driver:
 
     def _retry(self) -> None:
         """Offer the refused batch again, unchanged; then everything that waited behind it."""
-        if self._stuck is None or self._stopped:
+        stuck = self._stuck
+        if stuck is None or self._stopped:
             return
-        stuck, self._stuck = self._stuck, None
+        self._stuck = None
         self._carry_out(*stuck)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Run what waited behind a refused batch, until one is refused again."""
         while self._backlog and self._stuck is None:
             self._event(self._backlog.popleft())
 
