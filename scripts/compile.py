@@ -1,4 +1,4 @@
-"""Compile the pure parts (core, hot wire code, driver) with mypyc into build/compiled, beside copies of the rest.
+"""Compile what is hot with mypyc into build/compiled, beside copies of the rest.
 
 The same sources, typed strictly, become C: nothing else changes, and the simulator passes over it as it is.
 `make run` uses the compiled copy when it was made from the sources as they are now. Needs a C compiler and
@@ -19,16 +19,16 @@ SOURCE = ROOT / "src" / "ringkeep"
 TARGET = ROOT / "build" / "compiled"
 STAMP = TARGET / "stamp"
 COMPILED = (
-    *(f"core/{path.name}" for path in sorted((SOURCE / "core").glob("*.py")) if path.name != "__init__.py"),
+    *sorted(f"core/{path.name}" for path in (SOURCE / "core").glob("*.py") if path.name != "__init__.py"),
     "wire/framing.py",
     "wire/hot.py",
     "driver.py",
 )
 SETUP = """
-import sys
 from setuptools import setup
 from mypyc.build import mypycify
-setup(name="ringkeep", packages=[], ext_modules=mypycify(["--ignore-missing-imports", *{files!r}], opt_level="3"))
+options = ["--ignore-missing-imports", *{files!r}]
+setup(name="ringkeep", packages=[], ext_modules=mypycify(options, opt_level="3"))
 """
 
 
@@ -62,9 +62,9 @@ def build() -> None:
 
 
 def main() -> None:
-    """Build if need be; with --path only print where the compiled copy is, or nothing if there is no current one."""
+    """Build if need be; with --path only print where a current copy is, or nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--path", action="store_true", help="print the directory of a current copy, build nothing")
+    parser.add_argument("--path", action="store_true", help="build nothing, print where a current copy is")
     if parser.parse_args().path:
         print(TARGET if is_current() else "")
     elif not is_current():

@@ -100,6 +100,8 @@ class Context:
         self.unapplied: dict[Replica, None] = {}
         self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
         self.parked_bytes = 0
+        self.recognised = False
+        """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}
         self.parts: Parts
         self.log_entries = limits.LOG_ENTRIES

@@ -43,13 +43,15 @@ class Dispatch:
         }
 
     def deliver(self, peer: NodeId, incarnation: Incarnation, messages: list[m.Message]) -> None:
-        """Hand one frame's messages over, in order. Before there is a map, only nodes talk of themselves."""
-        has_map = self._context.cluster_map is not None
+        """Hand one frame's messages over, in order.
+
+        Until the map names this life, nodes talk of themselves only.
+        """
+        context = self._context
         for message in messages:
             kind = type(message)
-            if has_map or kind is m.Heartbeat or kind is m.MapPush:
+            if context.recognised or kind is m.Heartbeat or kind is m.MapPush:
                 self._handlers[kind](peer, incarnation, message)
-                has_map = has_map or self._context.cluster_map is not None
 
     def _append(self, peer: NodeId, incarnation: Incarnation, message: m.Append) -> None:
         replica = self._replicas.get(message.partition)

@@ -22,6 +22,7 @@ LOOK_AFTER_MS: Final = 60  # how often a primary looks for silent backups and la
 SUSPECT_AFTER_MS: Final = 1_000
 RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent again
 MAP_WRITE_INTERVAL_MS: Final = 500
+HANDOVER_INTERVAL_MS: Final = 60  # requests are parked for these; there are only so many
 CONTROL_INTERVAL_MS: Final = 500
 TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for another to be tried
 STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good

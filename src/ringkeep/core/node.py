@@ -178,6 +178,8 @@ class Node:
         context = self.context
         old = context.cluster_map
         context.cluster_map = found
+        mine = found.node(context.me)
+        context.recognised = mine is not None and mine.incarnation == context.incarnation
         context.names = {node.id: node.name for node in found.nodes}
         self._map_payload = payload
         self.steward.map_digest = zlib.crc32(payload)
@@ -232,8 +234,8 @@ class Node:
             execute(primary, call)
         elif answer_appended(primary, call):
             return
-        elif len(primary.parked) < limits.PARKED_REQUESTS and self.context.parked_bytes < limits.PARKED_BYTES:
-            primary.park(call)
+        elif not primary.parked.full:
+            primary.parked.add(call)
         else:
             primary.answer(call, Status.BUSY, detail="too many requests wait for the partition's primary")
 
@@ -256,7 +258,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether every replica here has caught up to the commit that it was first told after the start."""
-        return self.context.cluster_map is not None and all(r.caught_up for r in self.replicas.values())
+        return self.context.recognised and all(r.caught_up for r in self.replicas.values())
 
     def on_report(self, report: Report) -> None:
         """A primary (of this node, or another's) makes a statement to the controller."""

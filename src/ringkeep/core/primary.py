@@ -15,9 +15,10 @@ from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.execute import Call, Pending
 from ringkeep.core.keys import log_key
 from ringkeep.core.messages import RETRY, Append, Entries, Fetch, Prepare, Promise, Reply
+from ringkeep.core.parked import Parked
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Status
-from ringkeep.core.types import Epoch, Index, Life, Millis, NodeId
+from ringkeep.core.types import Epoch, Index, Millis, NodeId
 
 
 class Phase(IntEnum):
@@ -51,7 +52,7 @@ class Primary:
         self.confirmed_probes: dict[NodeId, int] = {}
         self.time_at: Millis = context.now
         self.pending = Pending()
-        self.parked: dict[tuple[Life, int], Call] = {}
+        self.parked = Parked(context)
         self.handing_over_until: Millis = 0
         self.reported = False
         self.paused = False
@@ -259,27 +260,9 @@ class Primary:
             self.context.count("became_active")
             self.unpark()
 
-    def park(self, call: Call) -> None:
-        """Keep a request until this primary is ACTIVE; a newer copy of it replaces an older one."""
-        name = call.caller, call.message.tag >> 16
-        self._forget_parked(name)
-        self.parked[name] = call
-        self.context.parked_bytes += len(call.message.value)
-
-    def _forget_parked(self, name: tuple[Life, int]) -> None:
-        call = self.parked.pop(name, None)
-        if call is not None:
-            self.context.parked_bytes -= len(call.message.value)
-
-    def _take_parked(self) -> list[Call]:
-        calls = list(self.parked.values())
-        for name in list(self.parked):
-            self._forget_parked(name)
-        return calls
-
     def unpark(self) -> None:
         """Execute what waited for this primary to be ACTIVE."""
-        for call in self._take_parked():
+        for call in self.parked.take_all():
             self.context.parts.execute(self, call)
 
     def _send_new(self) -> None:
@@ -388,8 +371,7 @@ class Primary:
             self.handing_over_until = 0
             if self.may_execute:
                 self.unpark()
-        for name, call in [(name, call) for name, call in self.parked.items() if now >= call.deadline]:
-            self._forget_parked(name)
+        for call in self.parked.take_late(now):
             self.answer(
                 call, Status.UNAVAILABLE, detail="the partition had no active primary until the deadline"
             )
@@ -405,7 +387,7 @@ class Primary:
         self.context.count("deposed")
         for peer in list(self.in_flight):
             self._landed(peer)
-        for call in self._take_parked():
+        for call in self.parked.take_all():
             self.answer(call, RETRY)
         self.context.parts.drop_reads(self)
         if self.replica.primary is self:

@@ -155,7 +155,9 @@ class Steward:
         if due is None:
             return
         urgent = any(self._detector.suspects(old.primary) for old in current.partitions)
-        if urgent or now - self._written_at >= limits.MAP_WRITE_INTERVAL_MS:
+        drained = any(said.to is not None for said, _ in self._statements.values())
+        interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
+        if urgent or now - self._written_at >= interval:
             self._write(current.version, due)
 
     def _unfit(self, node: NodeId) -> bool:
