@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run test check lint sim demo bench-quick fmt clean
+.PHONY: help setup run compiled test check lint sim demo bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,8 @@ setup: ## install what is missing: system packages, .venv, Python packages (scri
 	@scripts/setup.sh
 
 run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C stops it (ARGS: of `ringkeep up`)
-	@exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
+	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) \
+		exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
 test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest)
 	@$(BIN)/lint-imports --no-logo
@@ -44,7 +45,11 @@ demo: setup ## a short tour: write, kill a node, read, watch it heal
 
 bench-quick: ## measure against etcd on this machine in under two minutes (ARGS: of bench/quick.py)
 	@scripts/setup.sh --bench
-	@exec $(BIN)/python bench/quick.py $(ARGS)
+	@$(BIN)/python scripts/compile.py || echo 'going on with plain Python'
+	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/quick.py $(ARGS)
+
+compiled: setup ## compile the hot parts with mypyc (a minute; needs a C compiler): `make run` then uses them
+	@$(BIN)/python scripts/compile.py
 
 fmt: setup ## put the code in its format, and fix what lint can fix
 	@$(BIN)/ruff check --fix-only --quiet .

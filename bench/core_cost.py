@@ -1,8 +1,8 @@
 """What the core costs: CPU per PUT and per GET over three replicas in one process, with nothing around it.
 
-Three real cores behind three real drivers; messages are handed over as they are (no codec, no sockets),
-the store is the in-memory engine, a sync is done at once. Every turn takes a batch of requests, as the loop of a
-busy node does. What is left is the price of the protocol itself. Source of the aim: docs/adr/0001-core-cost.md.
+Three real cores behind three real drivers; messages are handed over as they are (no codec, no sockets), the
+store is the in-memory engine, a sync is done at once. Every turn takes a batch of requests, as the loop of
+a busy node does. What is left is the price of the protocol itself; docs/adr/0001-core-cost.md has figures.
 """
 
 import argparse

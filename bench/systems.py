@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import ringkeep
 from cluster import HOST, PORT_STEP, Cluster, Trouble, fetch, free_base, wait_for
 from load import Endpoint, Job, Reply, get_job, put_job
+from ringkeep.core import primary
 
 NODES: Final = 3
 VALUE_BYTES: Final = 128
@@ -30,6 +31,9 @@ def version_of(program: str, option: str) -> str:
     """Return the first line that a program says of itself."""
     shown = subprocess.run([program, option], capture_output=True, text=True, check=False)
     return (shown.stdout + shown.stderr).strip().split("\n")[0]
+
+
+CORE: Final = "core in plain Python" if str(primary.__file__).endswith(".py") else "core compiled (mypyc)"
 
 
 class System(Protocol):
@@ -58,7 +62,7 @@ class Ringkeep:
     """`ringkeep up --nodes 3`."""
 
     name = "ringkeep"
-    settings = "3 nodes, 3 replicas, 256 partitions, quorum fsync, linearizable reads"
+    settings = f"3 nodes, 3 replicas, 256 partitions, quorum fsync, linearizable reads; {CORE}"
 
     def __init__(self, data: Path) -> None:
         self._data = data

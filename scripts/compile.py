@@ -20,6 +20,7 @@ TARGET = ROOT / "build" / "compiled"
 STAMP = TARGET / "stamp"
 COMPILED = (
     *sorted(f"core/{path.name}" for path in (SOURCE / "core").glob("*.py") if path.name != "__init__.py"),
+    "wire/codec.py",
     "wire/framing.py",
     "wire/hot.py",
     "driver.py",

@@ -32,6 +32,11 @@ arguments = str(sysconfig.get_config_var("CONFIG_ARGS"))
 sys.exit(not (sys.base_prefix == "/usr" or "--enable-optimizations" in arguments))' 2>/dev/null
 }
 
+# Whether C extensions can be compiled for it (scripts/compile.py does).
+has_headers() {
+    [[ -e $("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)/Python.h ]]
+}
+
 # Print the Python to use: PYTHON if it is set; else the first one that is new enough and optimised, or just
 # new enough. The plain name comes first: it is the one people chose.
 find_python() {
@@ -91,6 +96,8 @@ missing_debian_packages() {
     if [[ $with_bench == yes ]]; then
         have etcd || echo etcd-server
         have wrk || echo wrk
+        have cc || printf '%s\n' gcc libc6-dev
+        has_headers .venv/bin/python || has_headers "$(find_python)" || echo python3-dev
     fi
 }
 

@@ -10,6 +10,7 @@ from rocksdict import (
     Cache,
     DBCompressionType,
     DBRecoveryMode,
+    MemtableFactory,
     Options,
 )
 
@@ -50,6 +51,7 @@ def database_options() -> Options:
     options.set_stats_dump_period_sec(0)
     options.set_stats_persist_period_sec(0)
     options.set_max_manifest_file_size(4 * MIB)
+    options.set_allow_concurrent_memtable_write(False)
     options.set_write_buffer_size(64 * KIB)  # of the family `default`, which RocksDB insists on: unused
     return options
 
@@ -60,6 +62,10 @@ def family_options(family: Family) -> Options:
     options.set_write_buffer_size(WRITE_BUFFER_BYTES[family])
     options.set_max_write_buffer_number(WRITE_BUFFERS[family])
     options.set_block_based_table_factory(_table_format())
+    options.set_allow_concurrent_memtable_write(False)  # one thread writes; a vector allows no more
+    if family is Family.LOG:
+        # Written in order of time and read only when a node starts: appending beats keeping it sorted.
+        options.set_memtable_factory(MemtableFactory.vector())
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_target_file_size_base(16 * MIB)
     options.set_max_bytes_for_level_base(64 * MIB)
