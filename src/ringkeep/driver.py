@@ -225,8 +225,7 @@ class Driver:
         try:
             stalled = self._ports.engine.stalled()
         except StorageError as error:
-            self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
-            return
+            return self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
         if stalled:
             context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
         elif now >= self._disk_look_at:

@@ -85,6 +85,7 @@ def epoch_resumed_after_restart() -> Any:
             place = context.cluster_map.partitions[partition]
             held = replica.promised
             if place.primary == context.me and replica.primary is None and held.epoch == place.epoch:
+                context.recognised = True
                 replica.promised = Promised(held.epoch, context.me, context.incarnation)
                 replica.primary = Primary(context, replica, replace(place, incarnation=context.incarnation))
                 replica.primary.start()
