@@ -249,6 +249,18 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
 # --- ports -------------------------------------------------------------------------------------------
 
 
+def run_in_batches() -> None:
+    """Tell the kernel's scheduler that this process does not need the processor at once when a message comes.
+
+    It then finishes who is running instead of switching for every frame: on a busy machine a turn of the loop
+    finds more to do, and a write costs a sixth less (docs/adr/0001-core-cost.md). An idle processor is
+    given at once as ever. Does nothing where there is no such thing. Call before threads are started.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # not allowed here: a matter of speed only
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def port_is_free(host: str, port: int) -> bool:
     """Whether a listener could be opened there now. `host` without brackets.
 

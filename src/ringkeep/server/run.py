@@ -27,7 +27,7 @@ from ringkeep.driver import Driver, Ports
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
-from ringkeep.process import PidFile, start_log
+from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.samples import samples
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
@@ -75,6 +75,7 @@ def _run(settings: NodeSettings, identity: Identity) -> int:
     if engine.damaged:
         log.error("the store has lost something that was durable: its replicas do not vote")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    run_in_batches()
     try:
         import uvloop
     except ImportError:
