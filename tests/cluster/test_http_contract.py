@@ -1,0 +1,28 @@
+"""The tests of the HTTP interface, against a real node that coordinates for others."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.cluster import HOST, Cluster
+
+pytestmark = pytest.mark.cluster
+ROOT = Path(__file__).resolve().parents[2]
+MANY = 150  # so many of them need no forced status, and hold for any node
+
+
+@pytest.mark.timeout(300)
+def test_a_running_node_passes_the_tests_of_its_interface(nodes: Cluster) -> None:
+    name = nodes.names[-1]
+    environment = os.environ | {"RINGKEEP_TEST_URL": f"http://{HOST}:{nodes.places[name].http}"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/http"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+    )
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert passed is not None and int(passed[1]) >= MANY, done.stdout[-2000:]
+    assert nodes.put(name, b"still", b"here").status in (200, 201)
