@@ -31,7 +31,7 @@ class Coordinator:
         self._counters: dict[PartitionId, int] = {}
         self._unfinished: dict[PartitionId, dict[int, Request]] = {}  # writes, by counter, ascending
         self._waiting: dict[int, Request] = {}  # nowhere at the moment: no link, or told to retry
-        self._deadlines: dict[int, list[Request]] = {}
+        self._deadlines: dict[int, list[int]] = {}  # numbers only: a finished request is freed at once
         self._next_bucket = 0
         self._retry_at: Millis = 0
 
@@ -61,9 +61,9 @@ class Coordinator:
         bucket = request.deadline // _BUCKET_MS
         queue = self._deadlines.get(bucket)
         if queue is None:
-            self._deadlines[bucket] = [request]
+            self._deadlines[bucket] = [self._number]
         else:
-            queue.append(request)
+            queue.append(self._number)
         self._send(request)
 
     def _send(self, request: Request) -> None:
@@ -149,7 +149,6 @@ class Coordinator:
 
     def _finish(self, request: Request, result: Result) -> None:
         request.finished = True
-        request.value = b""  # it stays in its deadline's bucket for a while
         assert self._context.cluster_map is not None
         primary = self._context.cluster_map.partitions[request.partition].primary
         result.primary = self._context.names.get(primary, "")
@@ -201,9 +200,10 @@ class Coordinator:
         if self._next_bucket == 0:
             self._next_bucket = last
         while self._next_bucket < last:
-            for request in self._deadlines.pop(self._next_bucket, ()):
-                if not request.finished:
-                    self._expire(request)
+            for number in self._deadlines.pop(self._next_bucket, ()):
+                late = self._requests.get(number)
+                if late is not None:
+                    self._expire(late)
             self._next_bucket += 1
         for request in [r for r in self._waiting.values() if now >= r.deadline]:
             if not request.finished:
