@@ -37,7 +37,7 @@ from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.transport.links import PeerNetwork
 from ringkeep.wire import handshake, mapcodec
 
-SWITCH_INTERVAL_S: Final = 0.002  # of the interpreter: even in a long turn the storage thread gets the lock soon
+SWITCH_INTERVAL_S: Final = 0.002  # in a long turn, too, the storage thread gets the interpreter soon
 HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
 LOOK_S: Final = 0.2  # between two looks at what a starting node waits for
