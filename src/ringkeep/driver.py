@@ -155,8 +155,6 @@ class Driver:
             self._write_map(effects.map_write)
         if effects.reregister:
             ports.coordination.reregister()
-        if effects.stop:
-            self._stop(effects.stop, refused=False)
 
     def _write(self, batch: Batch) -> bool:
         if batch:

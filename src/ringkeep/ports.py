@@ -163,6 +163,3 @@ class Clock(Protocol):
     """Monotonic time."""
 
     def now(self) -> Millis: ...
-
-
-PeerKey = tuple[NodeId, Incarnation]

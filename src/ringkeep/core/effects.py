@@ -58,7 +58,7 @@ class Effects:
     `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in
     order, one frame each. `answers`: finished client requests. `reregister`: go to the end of the members'
     line.
-    `alarms`: for the log and the operator. `stop`: this node must end itself; the reason.
+    `alarms`: for the log and the operator.
     """
 
     batch: Batch = field(default_factory=Batch)
@@ -68,4 +68,3 @@ class Effects:
     map_write: MapWrite | None = None
     reregister: bool = False
     alarms: list[str] = field(default_factory=list)
-    stop: str = ""

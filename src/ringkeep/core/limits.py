@@ -60,7 +60,6 @@ DISK_RESERVE_BYTES: Final = 256 * MIB
 
 PARTITIONS: Final = 256
 REPLICATION: Final = 3
-VNODES: Final = 128  # per unit of weight
 
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert LOOK_AFTER_MS * 4 <= RESEND_MS

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core import quorum
 from ringkeep.core.effects import Batch, Family
-from ringkeep.core.keys import RECORDS, after, data_prefix, log_key, space_prefix
+from ringkeep.core.keys import after, data_prefix, log_key
 from ringkeep.core.messages import Message, Promise
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
@@ -171,12 +171,6 @@ class Invariants:
                 self._require(
                     tuple(other) == state, node, replica, f"state at {replica.applied} differs from {name}'s"
                 )
-
-    def records(self, node: "SimNode", partition: PartitionId) -> int:
-        """Return how many records a node's replica holds."""
-        replica = node.driver.node.replicas[partition]
-        prefix = space_prefix(partition, replica.generation, RECORDS)
-        return len(node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30))
 
     def _require(self, holds: bool, node: "SimNode", replica: Replica, what: str) -> None:
         if not holds:
