@@ -25,10 +25,10 @@ class Dispatch:
             m.Acks: self._acks,
             m.Commits: self._commits,
             m.Confirm: self._confirm,
-            m.Confirmed: lambda peer, _, message: node.reads.on_confirmed(peer, message),
-            m.Forward: lambda peer, life, message: node.on_forward((peer, life), message),
-            m.Reply: lambda _, __, message: node.coordinator.on_reply(message),
-            m.StaleRead: lambda peer, life, message: node.stale.on_read((peer, life), message),
+            m.Confirmed: self._confirmed,
+            m.Forward: self._forward,
+            m.Reply: self._reply,
+            m.StaleRead: self._stale_read,
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
@@ -38,8 +38,8 @@ class Dispatch:
             m.SnapshotPull: self._pull,
             m.SnapshotChunk: self._chunk,
             m.Heartbeat: self._heartbeat,
-            m.Report: lambda _, __, message: node.on_report(message),
-            m.MapPush: lambda _, __, message: self._map(message),
+            m.Report: self._report,
+            m.MapPush: self._map,
         }
 
     def deliver(self, peer: NodeId, incarnation: Incarnation, messages: list[m.Message]) -> None:
@@ -90,6 +90,21 @@ class Dispatch:
                 echoed += items[at : at + 2]
         if echoed:
             self._context.send(peer, m.Confirmed(message.round, echoed))
+
+    def _confirmed(self, peer: NodeId, _: Incarnation, message: m.Confirmed) -> None:
+        self._node.reads.on_confirmed(peer, message)
+
+    def _forward(self, peer: NodeId, incarnation: Incarnation, message: m.Forward) -> None:
+        self._node.on_forward((peer, incarnation), message)
+
+    def _reply(self, _: NodeId, __: Incarnation, message: m.Reply) -> None:
+        self._node.coordinator.on_reply(message)
+
+    def _stale_read(self, peer: NodeId, incarnation: Incarnation, message: m.StaleRead) -> None:
+        self._node.stale.on_read((peer, incarnation), message)
+
+    def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
+        self._node.on_report(message)
 
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)
@@ -151,7 +166,7 @@ class Dispatch:
             self._node.coordinator.on_link(peer)
         self._node.push_map_if_older(peer, message.map_version)
 
-    def _map(self, message: m.MapPush) -> None:
+    def _map(self, _: NodeId, __: Incarnation, message: m.MapPush) -> None:
         current = self._context.cluster_map
         if current is None or message.version > current.version:
             self._node.take_map(message.payload)

@@ -7,6 +7,7 @@ Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) s
 
 from collections.abc import Collection
 from enum import IntEnum
+from functools import partial
 
 from ringkeep.core import limits, quorum
 from ringkeep.core.clustermap import Partition
@@ -96,7 +97,7 @@ class Primary:
         own = Promise(
             replica.partition, self.epoch, replica.log.last_epoch, replica.log.last_index, replica.commit
         )
-        self.context.durable.calls.append(lambda: self.on_promise(self.context.me, own))
+        self.context.durable.calls.append(partial(self.on_promise, self.context.me, own))
         for peer in self.peers:
             self.prepare(peer)
 

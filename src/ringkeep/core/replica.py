@@ -4,6 +4,7 @@ What it does as the primary is in `primary.py`; how it is caught up by a snapsho
 Rules and their reasons: `docs/guarantees.md`.
 """
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringkeep.core import limits
@@ -124,7 +125,7 @@ class Replica:
             return
         log = self.log
         answer = Promise(self.partition, message.epoch, log.last_epoch, log.last_index, self.commit)
-        self.context.durable.calls.append(lambda: self.context.send(peer, answer))
+        self.context.durable.calls.append(partial(self.context.send, peer, answer))
 
     # --- the log, as a backup -------------------------------------------------------------------------
 
