@@ -18,7 +18,8 @@ from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Kind, Request, Result, Status
 from ringkeep.core.types import Incarnation, MapVersion, NodeId
-from ringkeep.driver import Driver, Ports
+from ringkeep.driver import Driver
+from ringkeep.ports import Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 

@@ -1,15 +1,31 @@
 """Small parts for unit tests of the core: ids, members, maps, a context whose neighbours only take notes."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from typing import Any
 
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
-from ringkeep.core.context import Context
-from ringkeep.core.messages import Forward, Heartbeat, Message
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
+from ringkeep.core.context import Context, Durable
+from ringkeep.core.controller import Seen, Statement, next_map
+from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.messages import Acks, Forward, Heartbeat, MapPush, Message, Promise, Said
+from ringkeep.core.node import Node
+from ringkeep.core.primary import Primary
+from ringkeep.core.replica import Replica
+from ringkeep.core.requests import Kind
+from ringkeep.core.rows import NO_NODE
+from ringkeep.core.transitions import illegal
+from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
 from ringkeep.storage.memory import MemoryEngine
+from ringkeep.wire import mapcodec
 
 A, B, C, D, E = (NodeId(f"{number:032x}") for number in range(1, 6))
 NAMES = {A: "a", B: "b", C: "c", D: "d", E: "e"}
+NODES = {name: node for node, name in NAMES.items()}
+MINE = "1" * 32
+"""The cluster's id in these maps."""
 
 
 class Notes:
@@ -53,12 +69,22 @@ def a_part(primary: NodeId = A, voters: tuple[NodeId, ...] = (A, B, C), **change
     return Partition(primary=primary, voters=voters, **(fields | changes))
 
 
-def a_map(*parts: Partition, nodes: tuple[NodeId, ...] = (A, B, C), version: int = 7) -> ClusterMap:
+def a_map(
+    *parts: Partition,
+    nodes: tuple[NodeId, ...] = (A, B, C),
+    version: int = 7,
+    states: Mapping[NodeId, NodeState] | None = None,
+    replication: int = 3,
+) -> ClusterMap:
+    """A map. `states`: of the nodes that are not ACTIVE."""
     infos = tuple(
-        NodeInfo(node, NAMES[node], f"{NAMES[node]}:1", f"{NAMES[node]}:2", NAMES[node], 1, Incarnation(1))
+        NodeInfo(
+            node, NAMES[node], f"{NAMES[node]}:1", f"{NAMES[node]}:2", NAMES[node], 1, Incarnation(1),
+            (states or {}).get(node, NodeState.ACTIVE),
+        )
         for node in nodes
-    )
-    return ClusterMap(MapVersion(version), "test", "1" * 32, 3, infos, parts or (a_part(),))
+    )  # fmt: skip
+    return ClusterMap(MapVersion(version), "test", MINE, replication, infos, parts or (a_part(),))
 
 
 def a_beat(**changes: Any) -> Heartbeat:
@@ -67,3 +93,171 @@ def a_beat(**changes: Any) -> Heartbeat:
         "ready": True,
     }  # fmt: skip
     return Heartbeat(**(fields | changes))
+
+
+class Cluster:
+    """The cluster's map, and what a controller sees of the nodes: all are well, and every primary serves."""
+
+    def __init__(
+        self, *parts: Partition, nodes: str = "abcd", replication: int = 3, **states: NodeState
+    ) -> None:
+        ids = tuple(NODES[name] for name in nodes)
+        named = {NODES[name]: state for name, state in states.items()}
+        self.map: ClusterMap = a_map(*parts, nodes=ids, states=named, replication=replication)
+        self.members = [a_member(node, cluster_id=MINE) for node in ids]
+        self.suspects: dict[NodeId, tuple[NodeId, ...]] = {}
+        self.said: list[Statement] = []
+        self.orders: list[tuple[NodeId, NodeState]] = []
+        self.damaged: set[NodeId] = set()
+        self.absent: set[NodeId] = set()
+        self.unfit: set[NodeId] = set()
+        self.serves = True
+
+    @property
+    def part(self) -> Partition:
+        return self.map.partitions[0]
+
+    def node(self, node: NodeId) -> NodeInfo:
+        found = self.map.node(node)
+        assert found is not None
+        return found
+
+    def say(self, what: Said, node: NodeId = NO_NODE, number: int = 0, **other: int) -> None:
+        """The primary's word for the (epoch, config) of the map, or for others. It is never forgotten."""
+        part = self.map.partitions[number]
+        epoch, config = other.get("epoch", part.epoch), other.get("config", part.config)
+        self.said.append(Statement(number, Epoch(epoch), MapVersion(config), what, node))
+
+    def step(self) -> bool:
+        """Let the controller write the next map; False if nothing is due."""
+        found = next_map(self.map, Seen(
+            self.members, lambda node: self.suspects.get(node, ()), self.unfit.__contains__, self.said, (),
+            self.damaged.__contains__, self.absent.__contains__, lambda _: self.serves, self.orders,
+        ))  # fmt: skip
+        if found is None:
+            return False
+        assert illegal(self.map, found) == ""
+        assert found.version == self.map.version + 1
+        self.map = found
+        return True
+
+    def say_all(self) -> None:
+        """Let every primary say what it would if all goes well."""
+        for number, part in enumerate(self.map.partitions):
+            if part.learner is not None:
+                self.say(Said.CAUGHT_UP, part.learner, number)
+            elif part.old_voters:
+                self.say(Said.SETTLED, number=number)
+            elif part.voters[0] != part.primary:
+                self.say(Said.HANDOVER, part.voters[0], number)
+
+    def finish(self) -> None:
+        """Go on until nothing is due any more."""
+        for turn in count():
+            assert turn < 100, "it comes to an end"
+            self.say_all()
+            if not self.step():
+                return
+
+
+class Host:
+    """One node's core over an engine in memory. Each call is a turn; its batch is written, not yet durable.
+
+    Calls return what left with the turn, heartbeats and maps left out.
+    """
+
+    def __init__(self, me: NodeId, engine: MemoryEngine | None = None, incarnation: int = 1) -> None:
+        self.engine = engine or MemoryEngine()
+        self.node = Node(me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE)
+        self.repaired = False
+        self._waiting: list[Durable] = []
+        self.turn(*[partial(self.node.on_peer_up, peer, Incarnation(1)) for peer in NAMES if peer != me])
+
+    @property
+    def replica(self) -> Replica:
+        return self.node.replicas[PartitionId(0)]
+
+    @property
+    def primary(self) -> Primary:
+        assert self.replica.primary is not None
+        return self.replica.primary
+
+    def turn(self, *events: Callable[[], object]) -> list[tuple[NodeId, Message]]:
+        """Everything that happens between two looks at the disk."""
+        self.node.begin_turn(self.node.context.now)
+        for event in events:
+            event()
+        effects, durable = self.node.end_turn()
+        self.engine.write(effects.batch)
+        if durable:
+            self._waiting.append(durable)
+        self.repaired = self.repaired or effects.repaired
+        return [
+            (peer, message)
+            for peer, queue in effects.sends.items()
+            for message in queue
+            if not isinstance(message, Heartbeat | MapPush)
+        ]
+
+    def takes(self, found: ClusterMap) -> Callable[[], object]:
+        return partial(self.node.take_map, mapcodec.encode(found))
+
+    def hears(self, peer: NodeId, *messages: Message) -> Callable[[], object]:
+        return partial(self.node.on_messages, peer, Incarnation(1), list(messages))
+
+    def take(self, found: ClusterMap) -> list[tuple[NodeId, Message]]:
+        return self.turn(self.takes(found))
+
+    def hear(self, peer: NodeId, *messages: Message) -> list[tuple[NodeId, Message]]:
+        return self.turn(self.hears(peer, *messages))
+
+    def tick(self, after: int = 0) -> list[tuple[NodeId, Message]]:
+        """Time passes, and nobody is missed meanwhile."""
+        self.node.context.now += after
+        for health in self.node.detector.peers.values():
+            health.heard = health.echoed = self.node.context.now
+        return self.turn(self.node.on_tick)
+
+    def sync(self) -> list[tuple[NodeId, Message]]:
+        """Everything that was written is durable now."""
+        self.engine.flush()
+        waiting, self._waiting = self._waiting, []
+        return self.turn(*[partial(self.node.settle, durable) for durable in waiting])
+
+
+# --- one partition, for whole nodes ----------------------------------------------------------------------
+
+P = PartitionId(0)
+
+
+def map_of(part: Partition, version: int) -> ClusterMap:
+    """The map of that number, in which the replicas have just become these."""
+    return a_map(replace(part, config=MapVersion(version)), nodes=(A, B, C, D, E), version=version)
+
+
+def an_ack(index: int, epoch: int = 3) -> Acks:
+    return Acks([P, epoch, index])
+
+
+def a_promise(last: int = 0, epoch: int = 3, last_epoch: int = 3, commit: int = 0) -> Promise:
+    """For that epoch, with a tail that ends at (last_epoch, last)."""
+    return Promise(P, Epoch(epoch), Epoch(last_epoch if last else 0), Index(last), Index(commit))
+
+
+def some_entries(epoch: int, first: int, last: int) -> list[bytes]:
+    """Encoded entries of one epoch, which change nothing."""
+    return [
+        encode(Entry(EntryKind.NOOP, Epoch(epoch), Index(index), 0, NO_ORIGIN, 0, 0))
+        for index in range(first, last + 1)
+    ]
+
+
+def a_request(kind: Kind, counter: int) -> Forward:
+    """Of a client of b's; a read has counter 0."""
+    origin = origin_of(B, Incarnation(1))
+    return Forward(counter, P, Epoch(3), 5_000, kind, 0, origin, counter, 1, b"k")
+
+
+def to(peer: NodeId, kind: type[Message], left: list[tuple[NodeId, Message]]) -> list[Any]:
+    """Of what left with a turn, one peer's messages of one kind."""
+    return [message for node, message in left if node == peer and isinstance(message, kind)]

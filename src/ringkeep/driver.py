@@ -8,59 +8,22 @@ this same code over its own ports.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from ringkeep.core import limits
 from ringkeep.core.belonging import is_old_copy, odd_one_out, refusal
-from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
 from ringkeep.core.messages import Message
-from ringkeep.core.node import MapCodec, Node
+from ringkeep.core.node import Node
 from ringkeep.core.requests import Request, Status
 from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.errors import ProtocolError, StorageError, StorageStalled
-from ringkeep.ports import Clock, Coordination, Engine, Network, Syncer
+from ringkeep.ports import Ending, Ports
 
 STALL_RETRY_MS = 5
 ANNOUNCE_INTERVAL_MS = 2_000
-
-
-class Shell(Protocol):
-    """What the driver's owner does for it."""
-
-    def soon(self, call: Callable[[], None]) -> None:
-        """Run at the end of this turn of the event loop."""
-
-    def later(self, delay_ms: Millis, call: Callable[[], None]) -> None: ...
-
-    def joined(self, cluster_id: str) -> None:
-        """Record durably that this directory belongs to that cluster, before anything else is done for it."""
-
-    def superseded(self) -> None:
-        """Record durably that this directory is an old copy, so that it is never taken for new."""
-
-    def alarm(self, text: str) -> None: ...
-
-    def stop(self, reason: str, refused: bool) -> None:
-        """End the process. `refused`: its configuration or directory does not fit the cluster."""
-
-    def disk_free(self) -> int:
-        """Bytes free where the data is."""
-
-
-@dataclass(slots=True)
-class Ports:
-    """Everything that the driver drives."""
-
-    engine: Engine
-    syncer: Syncer
-    network: Network
-    coordination: Coordination
-    clock: Clock
-    shell: Shell
-    codec: MapCodec
 
 
 class Driver:
@@ -124,7 +87,7 @@ class Driver:
 
         End, as a crash would; what is durable is right.
         """
-        self._stop(f"a defect, nothing more is acknowledged: {error!r}", refused=False)
+        self._stop(f"a defect, nothing more is acknowledged: {error!r}", Ending.FAILED)
         raise error
 
     def _carry_out(self, effects: Effects, durable: Durable) -> None:
@@ -136,7 +99,7 @@ class Driver:
                 ports.shell.later(STALL_RETRY_MS, self._retry)
                 return
         except StorageError as error:
-            self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
+            self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
             return
         if durable:
             self._waiting.append((self._ticket, durable))
@@ -153,6 +116,8 @@ class Driver:
             ports.shell.alarm(text)
         if effects.map_write is not None:
             self._write_map(effects.map_write)
+        if effects.repaired:
+            ports.engine.clear_damaged()
         if effects.reregister:
             ports.coordination.reregister()
 
@@ -178,10 +143,10 @@ class Driver:
         while self._backlog and self._stuck is None:
             self._event(self._backlog.popleft())
 
-    def _stop(self, reason: str, refused: bool) -> None:
+    def _stop(self, reason: str, ending: Ending) -> None:
         if not self._stopped:
             self._stopped = True
-            self._ports.shell.stop(reason, refused)
+            self._ports.shell.stop(reason, ending)
 
     def halt(self) -> None:
         """Take no further event: the process ends."""
@@ -197,7 +162,7 @@ class Driver:
 
     def sync_failed(self, error: StorageError) -> None:
         """A sync failed: that is final. Nothing more is acknowledged by this process."""
-        self._stop(f"the disk failed to sync, nothing more is acknowledged: {error}", refused=False)
+        self._stop(f"the disk failed to sync, nothing more is acknowledged: {error}", Ending.FAILED)
 
     def _settle(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._synced:
@@ -212,7 +177,8 @@ class Driver:
     @property
     def serving(self) -> bool:
         """Whether data requests are taken: the cluster is formed, and this node belongs to it."""
-        return self._checked and self.node.context.cluster_map is not None and not self._stopped
+        named = bool(self.member.cluster_id) and self.node.context.cluster_map is not None
+        return self._checked and named and not self._stopped
 
     def tick(self) -> None:
         """Call every TICK_MS."""
@@ -223,7 +189,7 @@ class Driver:
         try:
             stalled = self._ports.engine.stalled()
         except StorageError as error:
-            return self._stop(f"storage failed, nothing more is acknowledged: {error}", refused=False)
+            return self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
         if stalled:
             context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
         elif now >= self._disk_look_at:
@@ -268,7 +234,7 @@ class Driver:
         if self.node.context.cluster_map is None:
             odd = odd_one_out(self.member, self.node.steward.members)
             if odd:
-                self._stop(odd, refused=True)
+                self._stop(odd, Ending.REFUSED)
                 return
         self._set_peers()
 
@@ -278,7 +244,9 @@ class Driver:
         if not self._checked:
             return
         found = self.node.context.cluster_map
-        peers: dict[NodeId, str] = {node.id: node.peer for node in found.nodes} if found is not None else {}
+        peers: dict[NodeId, str] = {}
+        if found is not None:
+            peers = {node.id: node.peer for node in found.nodes if node.state != NodeState.DEAD}
         for member in self.node.steward.members:
             if found is None or member.id in peers:
                 peers[member.id] = member.peer
@@ -327,16 +295,11 @@ class Driver:
             if reason:
                 if found is not None and is_old_copy(self.member, found):
                     self._ports.shell.superseded()
-                self._stop(reason, refused=True)
+                self._stop(reason, Ending.REFUSED)
                 return
             self._checked = True
             self._ports.coordination.announce(self.member)
             self._set_peers()
-        elif found is not None and found.node(self.member.id) is None:
-            self._stop(
-                refusal(self.member, None, found) or "the cluster map does not name this node", refused=True
-            )
-            return
         if found is not None and payload is not None:
             self._take_map(payload)
         self._note_if_older(found)
@@ -362,12 +325,24 @@ class Driver:
             self._map_changed()
 
     def _map_changed(self) -> None:
-        """After a newer map came, from wherever: belong to its cluster, and talk to its nodes."""
+        """After a newer map came, from wherever: belong to its cluster, and talk to its nodes.
+
+        A newcomer belongs to the cluster once the map names it; who is named no more has left.
+        """
         found = self.node.context.cluster_map
         assert found is not None
-        if self.member.cluster_id != found.cluster_id:
+        mine = found.node(self.member.id)
+        if mine is None:
+            if self.member.cluster_id:
+                self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
+                return
+        elif mine.state == NodeState.DEAD:
+            self._stop(refusal(self.member, None, found), Ending.REFUSED)
+            return
+        elif self.member.cluster_id != found.cluster_id:
             self._ports.shell.joined(found.cluster_id)
             self.member = replace(self.member, cluster_id=found.cluster_id)
+            self._ports.coordination.announce(self.member)
         self._set_peers()
 
     def _announce_map(self) -> None:

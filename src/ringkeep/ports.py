@@ -1,15 +1,18 @@
-"""What the shell must provide, as protocols: Engine, Syncer, Network, Coordination, Clock.
+"""What the shell must provide, as protocols: Engine, Syncer, Network, Coordination, Clock, Shell.
 
 Production and the simulator implement each once; one contract test per port holds for both.
 All calls come from one thread (the loop), and so do all events that a port hands back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 from ringkeep.core.clustermap import Member
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.messages import Message
+from ringkeep.core.node import MapCodec
 from ringkeep.core.types import Incarnation, Millis, NodeId
 
 
@@ -54,6 +57,10 @@ class Engine(Protocol):
 
         Raises StorageError when the store has failed behind our back.
         """
+        ...
+
+    def clear_damaged(self) -> None:
+        """Forget, durably, that something was lost: nobody counts on what was here any more."""
         ...
 
     def close(self) -> None: ...
@@ -163,3 +170,47 @@ class Clock(Protocol):
     """Monotonic time."""
 
     def now(self) -> Millis: ...
+
+
+class Ending(Enum):
+    """Why a node stops by itself."""
+
+    FAILED = "failed"
+    REFUSED = "refused"  # its configuration or directory does not fit the cluster
+    LEFT = "left"  # it was asked to leave, and holds nothing any more
+
+
+class Shell(Protocol):
+    """What the driver's owner does for it."""
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Run at the end of this turn of the event loop."""
+
+    def later(self, delay_ms: Millis, call: Callable[[], None]) -> None: ...
+
+    def joined(self, cluster_id: str) -> None:
+        """Record durably that this directory belongs to that cluster, before anything else is done for it."""
+
+    def superseded(self) -> None:
+        """Record durably that this directory is an old copy, so that it is never taken for new."""
+
+    def alarm(self, text: str) -> None: ...
+
+    def stop(self, reason: str, ending: Ending) -> None:
+        """End the process."""
+
+    def disk_free(self) -> int:
+        """Bytes free where the data is."""
+
+
+@dataclass(slots=True)
+class Ports:
+    """Everything that the driver drives."""
+
+    engine: Engine
+    syncer: Syncer
+    network: Network
+    coordination: Coordination
+    clock: Clock
+    shell: Shell
+    codec: MapCodec

@@ -1,28 +1,32 @@
 """Deliberate breaks of the rules, for tests only: each must be caught by the simulator.
 
-A mutant replaces one method for as long as its context lasts. What it breaks is in its name.
+One for each of "Mistakes made here before" in the design of the protocol, and some more. A mutant replaces
+methods or functions for as long as its context lasts; its name says what it breaks. Those of single replicas
+and primaries are here, those of requests, reads and storage in `mutants_requests.py`, those of the controller
+and of membership in `mutants_map.py`.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ringkeep.core import quorum
 from ringkeep.core.context import Context
-from ringkeep.core.messages import Acks
-from ringkeep.core.node import Node
+from ringkeep.core.effects import Family
+from ringkeep.core.holdings import Holdings
+from ringkeep.core.log import Log
+from ringkeep.core.messages import Acks, Promise
 from ringkeep.core.primary import Primary
-from ringkeep.core.reads import Reads
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import Promised, promised_key
-from ringkeep.core.sessions import Sessions
 from ringkeep.core.snapshots import Staging
-from ringkeep.core.types import Incarnation
+from ringkeep.core.types import Incarnation, Index
 
 
 @contextmanager
-def patched(owner: type, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """Replace a method by `make(original)`."""
+def patched(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Replace a method, or a module's function, by `make(original)`."""
     original = getattr(owner, name)
     setattr(owner, name, make(original))
     try:
@@ -31,17 +35,26 @@ def patched(owner: type, name: str, make: Callable[[Any], Any]) -> Iterator[None
         setattr(owner, name, original)
 
 
+@contextmanager
+def together(*mutants: Any) -> Iterator[None]:
+    """Break several rules at once: halves of one mistake."""
+    with ExitStack() as stack:
+        for mutant in mutants:
+            stack.enter_context(mutant)
+        yield
+
+
+# --- acknowledgements and commitment --------------------------------------------------------------------
+
+
 def ack_before_fsync() -> Any:
-    """A backup acknowledges, and the primary counts its own copy, when written and not when durable."""
+    """A backup acknowledges what is written, and not durable."""
 
     def make(end: Any) -> Any:
         def mutant(self: Context) -> Any:
-            durable = self.durable
-            for peer, items in durable.acks.items():
+            for peer, items in self.durable.acks.items():
                 self.send(peer, Acks(items))
-            durable.acks = {}
-            for primary, index in durable.own.items():
-                primary.match[self.me] = index
+            self.durable.acks = {}
             return end(self)
 
         return mutant
@@ -49,16 +62,105 @@ def ack_before_fsync() -> Any:
     return patched(Context, "end", make)
 
 
-def read_without_confirm() -> Any:
-    """A primary that believes to be ACTIVE reads at once."""
+def own_copy_counted_unsynced() -> Any:
+    """The primary counts its own copy as soon as it is written."""
 
-    def make(_: Any) -> Any:
-        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
-            self._serve(primary, (call, result, evidence))
+    def make(append: Any) -> Any:
+        def mutant(self: Primary, entry: Any) -> None:
+            append(self, entry)
+            self.progress.match[self.context.me] = entry.index
 
         return mutant
 
-    return patched(Reads, "add", make)
+    return patched(Primary, "append", make)
+
+
+def older_entry_committed_by_count() -> Any:
+    """An entry of an older epoch is committed because a majority holds it."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Primary) -> None:
+            if not self.in_office:
+                return
+            if self.started:
+                place, replica = self.place, self.replica
+                reached = quorum.committed(place.voters, place.old_voters, self.progress.match)
+                if reached > replica.commit:
+                    if reached >= self.started:
+                        self._commit(reached)
+                    else:
+                        replica.commit = reached
+                        replica.apply()
+            self._send_new()
+
+        return mutant
+
+    return patched(Primary, "on_stirred", make)
+
+
+def commit_not_capped() -> Any:
+    """A backup commits what it was told, whatever this epoch has matched."""
+
+    def make(learn_commit: Any) -> Any:
+        def mutant(self: Replica, told: Index) -> None:
+            self.matched = max(self.matched, min(told, self.log.last_index))
+            learn_commit(self, told)
+
+        return mutant
+
+    return patched(Replica, "learn_commit", make)
+
+
+def ack_names_own_tail() -> Any:
+    """A backup acknowledges the end of its log, not that of the Append."""
+
+    def make(on_append: Any) -> Any:
+        def mutant(self: Replica, peer: Any, incarnation: Any, message: Any) -> None:
+            before = len(self.context.durable.acks.get(peer, ()))
+            on_append(self, peer, incarnation, message)
+            acks = self.context.durable.acks.get(peer, [])
+            if len(acks) > before:
+                acks[-1] = self.log.last_index
+
+        return mutant
+
+    return patched(Replica, "on_append", make)
+
+
+# --- promises ---------------------------------------------------------------------------------------------
+
+
+def promise_before_sync() -> Any:
+    """A voter answers Prepare before its promise and its tail are durable."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Replica, peer: Any, incarnation: Any, message: Any) -> None:
+            if self.promise(message.epoch, peer, incarnation):
+                self.context.send(peer, _promise_of(self, message.epoch))
+
+        return mutant
+
+    return patched(Replica, "on_prepare", make)
+
+
+def repeated_prepare_answered_early() -> Any:
+    """A Prepare that comes again is answered at once, though the first one's sync is not over."""
+
+    def make(on_prepare: Any) -> Any:
+        def mutant(self: Replica, peer: Any, incarnation: Any, message: Any) -> None:
+            if self.promised == (message.epoch, peer, incarnation):
+                self.context.send(peer, _promise_of(self, message.epoch))
+            else:
+                on_prepare(self, peer, incarnation, message)
+
+        return mutant
+
+    return patched(Replica, "on_prepare", make)
+
+
+def _promise_of(replica: Replica, epoch: Any) -> Promise:
+    log = replica.log
+    return Promise(replica.partition, epoch, log.last_epoch, log.last_index, replica.commit)
 
 
 def promise_not_persisted() -> Any:
@@ -75,14 +177,28 @@ def promise_not_persisted() -> Any:
     return patched(Replica, "promise", make)
 
 
-def epoch_resumed_after_restart() -> Any:
-    """A restarted primary goes on in its old epoch, as if one epoch did not belong to one incarnation."""
+def promise_deleted_with_the_replica() -> Any:
+    """What a node has promised goes with the replica."""
 
-    def make(follow: Any) -> Any:
-        def mutant(self: Node, partition: Any) -> None:
-            follow(self, partition)
-            context, replica = self.context, self.replicas[partition]
-            place = context.cluster_map.partitions[partition]
+    def make(delete: Any) -> Any:
+        def mutant(self: Replica) -> None:
+            delete(self)
+            self.context.effects.batch.meta[promised_key(self.partition)] = None
+
+        return mutant
+
+    return patched(Replica, "delete", make)
+
+
+def epoch_resumed_after_restart() -> Any:
+    """A restarted primary goes on in its old epoch, and the voters do not look at incarnations."""
+
+    def resume(follow: Any) -> Any:
+        def mutant(self: Holdings, partition: Any, place: Any) -> None:
+            follow(self, partition, place)
+            context, replica = self._context, self.replicas.get(partition)
+            if replica is None:
+                return
             held = replica.promised
             if place.primary == context.me and replica.primary is None and held.epoch == place.epoch:
                 context.recognised = True
@@ -92,13 +208,7 @@ def epoch_resumed_after_restart() -> Any:
 
         return mutant
 
-    return patched(Node, "_follow", make)
-
-
-def promise_ignores_incarnation() -> Any:
-    """Voters do not look at the incarnation of the holder of an epoch."""
-
-    def make(promise: Any) -> Any:
+    def overlook(promise: Any) -> Any:
         def mutant(self: Replica, epoch: Any, node: Any, incarnation: Incarnation) -> Any:
             if (epoch, node) == (self.promised.epoch, self.promised.node):
                 self.promised = Promised(epoch, node, incarnation)
@@ -106,35 +216,78 @@ def promise_ignores_incarnation() -> Any:
 
         return mutant
 
-    return patched(Replica, "promise", make)
+    return together(patched(Holdings, "_follow", resume), patched(Replica, "promise", overlook))
 
 
-@contextmanager
-def epoch_resumed() -> Iterator[None]:
-    """Both halves of the mistake: the primary resumes, and the voters let it."""
-    with epoch_resumed_after_restart(), promise_ignores_incarnation():
-        yield
+# --- snapshots --------------------------------------------------------------------------------------------
 
 
-def deduplication_lost_in_a_snapshot() -> Any:
-    """The receiver of a snapshot forgets which requests took effect."""
+def _swapping(after: Callable[[Staging, list[tuple[bytes, bytes]]], None]) -> Any:
+    """Do something more right after a snapshot was swapped in; it is given the rows that stood before."""
 
     def make(switch: Any) -> Any:
         def mutant(self: Staging) -> None:
-            before = self.replica.generation
+            replica = self.replica
+            generation, rows = replica.generation, []
+            if replica.staging is self:
+                begin, end = replica.live_range()
+                rows = replica.context.reader.scan(Family.DATA, begin, end, 1 << 30)
             switch(self)
-            if self.replica.generation != before:
-                self.replica.state.sessions = Sessions()
+            if replica.generation != generation:
+                after(self, rows)
 
         return mutant
 
     return patched(Staging, "switch", make)
 
 
-MUTANTS: dict[str, Callable[[], Any]] = {
+def snapshot_erases_the_suffix() -> Any:
+    """A snapshot replaces the whole log, also what follows it and was acknowledged."""
+
+    def after(self: Staging, _: Any) -> None:
+        replica, log = self.replica, self.replica.log
+        replica.delete_log(Index(log.floor_index + 1), log.last_index)
+        replica.log = Log(log.floor_epoch, log.floor_index, log.floor_time, [])
+        replica.matched = min(replica.matched, log.floor_index)
+        replica.commit = replica.applied
+
+    return _swapping(after)
+
+
+def snapshot_merged() -> Any:
+    """A snapshot is laid over what is there: what was deleted meanwhile stays."""
+
+    def after(self: Staging, rows: list[tuple[bytes, bytes]]) -> None:
+        replica = self.replica
+        prefix, _ = replica.live_range()
+        for key, value in rows:
+            if replica.context.get(prefix + key[len(prefix) :]) is None:
+                replica.context.effects.batch.data[prefix + key[len(prefix) :]] = value
+
+    return _swapping(after)
+
+
+def deduplication_lost_in_a_snapshot() -> Any:
+    """The receiver of a snapshot forgets which requests took effect."""
+
+    def after(self: Staging, _: Any) -> None:
+        self.replica.state.sessions = type(self.replica.state.sessions)()
+
+    return _swapping(after)
+
+
+OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "ack before fsync": ack_before_fsync,
-    "read without confirm": read_without_confirm,
+    "own copy counted unsynced": own_copy_counted_unsynced,
+    "older entry committed by count": older_entry_committed_by_count,
+    "backup's commit not capped": commit_not_capped,
+    "ack names the backup's own tail": ack_names_own_tail,
+    "promise answered before the sync": promise_before_sync,
+    "repeated Prepare answered early": repeated_prepare_answered_early,
     "promise not persisted": promise_not_persisted,
-    "epoch resumed after restart": epoch_resumed,
+    "promise deleted with the replica": promise_deleted_with_the_replica,
+    "epoch resumed after a restart": epoch_resumed_after_restart,
+    "snapshot erases an acknowledged suffix": snapshot_erases_the_suffix,
+    "snapshot merged": snapshot_merged,
     "de-duplication lost in a snapshot": deduplication_lost_in_a_snapshot,
 }

@@ -1,11 +1,14 @@
 """What the core writes down comes back as it was, and sorts as it must."""
 
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringkeep.core import entry as e
 from ringkeep.core import keys, rows
+from ringkeep.core.sessions import STALE, Sessions
 from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
 
 u64 = st.integers(0, 2**64 - 1)
@@ -13,6 +16,7 @@ u32 = st.integers(0, 2**32 - 1)
 partitions = st.integers(0, 2**16 - 1).map(PartitionId)
 short = st.binary(max_size=255)
 tails = st.builds(e.tail_of, short, st.binary(max_size=64))
+BODY_BYTES = 12  # of an entry, after its header and before its key
 ids = st.binary(min_size=16, max_size=16).map(lambda raw: NodeId(raw.hex()))
 
 
@@ -52,6 +56,19 @@ def test_a_cut_header_is_no_entry(entry: e.Entry, cut: int) -> None:
         e.decode(data[: cut % e.HEADER_BYTES])
 
 
+@settings(derandomize=True, deadline=None)
+@given(entries().filter(lambda entry: entry.kind != e.EntryKind.NOOP))
+def test_an_entry_cut_in_its_numbers_is_no_entry(entry: e.Entry) -> None:
+    """Wherever a number is missing. Where key and value end is for the frame and the store to check."""
+    data = e.encode(entry)
+    numbers_end = e.HEADER_BYTES + BODY_BYTES
+    if entry.idempotency:
+        numbers_end = len(data) - len(entry.tail)
+    for cut in range(numbers_end):
+        with pytest.raises(ValueError, match="cut short"):
+            e.decode(data[:cut])
+
+
 def test_an_entry_of_another_format_is_refused() -> None:
     data = e.encode(e.Entry(e.EntryKind.NOOP, Epoch(1), Index(1), 0, e.NO_ORIGIN, 0, 0))
     with pytest.raises(ValueError, match="newer version"):
@@ -77,6 +94,98 @@ def test_rows_come_back(
     assert rows.decode_applied(rows.encode_applied(Index(index))) == index
     row = rows.ReplicaRow(generation, following, Epoch(epoch), Index(index), time, Index(at), sessions)
     assert rows.decode_replica(rows.encode_replica(row)) == row
+
+
+@settings(derandomize=True, deadline=None)
+@given(u64, ids, u32, u64)
+def test_a_row_that_is_cut_short_is_refused(epoch: int, node: NodeId, number: int, index: int) -> None:
+    promised = rows.encode_promised(rows.Promised(Epoch(epoch), node, Incarnation(number)))
+    applied = rows.encode_applied(Index(index))
+    replica = rows.encode_replica(
+        rows.ReplicaRow(number, number, Epoch(epoch), Index(index), index, Index(index), b"")
+    )
+    for decode, row in (
+        (rows.decode_promised, promised),
+        (rows.decode_applied, applied),
+        (rows.decode_replica, replica),
+    ):
+        for cut in range(len(row)):
+            with pytest.raises(struct.error):
+                decode(row[:cut])
+
+
+# --- de-duplication ----------------------------------------------------------------------------------------
+
+lives = st.builds(
+    lambda node, incarnation: bytes.fromhex(node) + incarnation.to_bytes(4, "big"), ids, st.integers(0, 5)
+)
+requests = st.lists(
+    st.tuples(lives, st.integers(0, 20), st.integers(0, 20), st.integers(0, 255), u64), max_size=40
+)
+
+
+def table_of(applied: list[tuple[bytes, int, int, int, int]]) -> Sessions:
+    """The table after these requests, in their order, each unless it is known or stale."""
+    table = Sessions()
+    for origin, counter, low, status, version in applied:
+        if table.find(origin, counter) is None:
+            table.record(origin, counter, low, status, version)
+    return table
+
+
+def known_of(table: Sessions, applied: list[tuple[bytes, int, int, int, int]]) -> list[object]:
+    return [table.find(origin, counter) for origin, _, _, _, _ in applied for counter in range(21)]
+
+
+@settings(derandomize=True, deadline=None)
+@given(requests)
+def test_a_table_comes_back_and_a_cut_one_is_refused(
+    applied: list[tuple[bytes, int, int, int, int]],
+) -> None:
+    table = table_of(applied)
+    data = table.encode()
+    back = Sessions.decode(data)
+    assert back.encode() == data
+    assert known_of(back, applied) == known_of(table, applied)
+    for cut in range(len(data)):
+        with pytest.raises(ValueError, match="cut short"):
+            Sessions.decode(data[:cut])
+
+
+@settings(derandomize=True, deadline=None)
+@given(requests, requests)
+def test_a_table_that_came_back_goes_on_as_the_first_one_would(
+    before: list[tuple[bytes, int, int, int, int]], after: list[tuple[bytes, int, int, int, int]]
+) -> None:
+    table = table_of(before)
+    back = Sessions.decode(table.encode())
+    for origin, counter, low, status, version in after:
+        assert back.find(origin, counter) == table.find(origin, counter)
+        if table.find(origin, counter) is None:
+            for each in (table, back):
+                each.record(origin, counter, low, status, version)
+    assert back.encode() == table.encode()
+
+
+def test_equal_tables_are_equal_bytes_however_they_came_to_be() -> None:
+    first, second = bytes(16) + b"\0\0\0\1", b"\1" * 16 + b"\0\0\0\1"
+    one, other = Sessions(), Sessions()
+    one.record(first, 1, 0, 0, 5)
+    one.record(first, 2, 0, 0, 6)
+    one.record(second, 1, 0, 0, 7)
+    other.record(second, 1, 0, 0, 7)
+    other.record(first, 2, 0, 0, 6)
+    other.record(first, 1, 0, 0, 5)
+    assert one.encode() == other.encode()
+
+
+def test_a_table_remembers_that_an_earlier_life_is_stale() -> None:
+    table = Sessions()
+    table.record(bytes(16) + b"\0\0\0\2", 1, 0, 0, 5)
+    assert Sessions.decode(table.encode()).find(bytes(16) + b"\0\0\0\1", 1) == STALE
+
+
+# --- keys --------------------------------------------------------------------------------------------------
 
 
 @settings(derandomize=True, deadline=None)

@@ -1,13 +1,15 @@
 """The controller's decisions: who must lead a partition, and who may serve in a cluster at all."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from tests.core_parts import A, B, C, D, E, a_map, a_member, a_part
 
 from ringkeep.core.belonging import refusal
-from ringkeep.core.clustermap import ClusterMap, Partition
-from ringkeep.core.controller import Statement, disagreement, form, newest_lives, next_map
+from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
+from ringkeep.core.controller import Seen, Statement, disagreement, form, newest_lives, next_map
+from ringkeep.core.messages import Said
+from ringkeep.core.rows import NO_NODE
+from ringkeep.core.transitions import illegal
 from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
 
 Words = dict[NodeId, Sequence[NodeId] | None]
@@ -25,10 +27,11 @@ def decide(
     nodes = (A, B, C, D, E)
     members = [a_member(n, incarnation=Incarnation((lives or {}).get(n, 1))) for n in nodes]
     now = a_map(part, nodes=nodes)
-    found = next_map(now, members, lambda n: words.get(n, ()), unfit.__contains__, statements, tried)
+    seen = Seen(members, lambda n: words.get(n, ()), unfit.__contains__, statements, tried)
+    found = next_map(now, seen)
     if found is None:
         return None
-    assert found.version == now.version + 1
+    assert illegal(now, found) == ""
     return found.partitions[0]
 
 
@@ -50,9 +53,26 @@ def test_a_majority_of_the_voters_deposes_and_the_next_preferred_leads() -> None
 
 
 def test_while_joint_both_majorities_must_suspect() -> None:
-    part = a_part(A, (A, B, C), old_voters=(A, D, E))
-    assert decide(part, {B: (A,), C: (A,)}) is None
-    assert leader(decide(part, {B: (A,), C: (A,), D: (A,), E: (A,)})) == (B, 4)
+    part = a_part(A, (A, B, D), old_voters=(A, B, C))
+    assert decide(part, {B: (A,), C: (A,)}) is None, "the new voters keep it"
+    assert decide(part, {B: (A,), D: (A,)}) is None, "the old ones do"
+    assert leader(decide(part, {B: (A,), C: (A,), D: (A,)})) == (B, 4)
+    assert decide(part, {B: (A, D), C: (A,), D: (A,)}) is None, "b reaches no majority of the new voters"
+
+
+def test_while_joint_only_one_of_both_sets_of_voters_may_lead() -> None:
+    part = a_part(A, (D, B, A), old_voters=(A, B, C))
+    against: Words = {A: None, B: (A,), C: (A,), D: (A,)}
+    assert leader(decide(part, against)) == (B, 4), "d is preferred, but going back must stay possible"
+    assert decide(part, {}, a_statement(D)) is None
+    assert decide(part, against, unfit=(B,)) is None, "nor is c, who is to go"
+
+
+def test_the_voter_that_a_learner_is_to_replace_leads_last() -> None:
+    part = a_part(A, (A, B, C), learner=D, replaces=B)
+    against: Words = {A: None, B: (A,), C: (A,)}
+    assert leader(decide(part, against)) == (C, 4)
+    assert leader(decide(part, against, unfit=(C,))) == (B, 4), "last, but it may"
 
 
 def test_a_partial_partition_deposes_nobody() -> None:
@@ -73,7 +93,7 @@ def test_a_newer_life_of_the_primarys_node_needs_a_new_epoch() -> None:
 
 
 def test_a_lost_registration_alone_is_no_death() -> None:
-    assert next_map(a_map(), [], lambda n: (), lambda n: False, []) is None
+    assert next_map(a_map(), Seen([], lambda n: (), lambda n: False)) is None
 
 
 def test_the_unfit_are_given_nothing_and_who_failed_lately_is_tried_last() -> None:
@@ -85,7 +105,9 @@ def test_the_unfit_are_given_nothing_and_who_failed_lately_is_tried_last() -> No
 
 
 def a_statement(to: NodeId | None, epoch: int = 3, config: int = 1, partition: int = 0) -> Statement:
-    return Statement(partition, Epoch(epoch), MapVersion(config), to)
+    """A handover to that node; None: the primary asks for any other."""
+    what = Said.FAILED if to is None else Said.HANDOVER
+    return Statement(partition, Epoch(epoch), MapVersion(config), what, to or NO_NODE)
 
 
 def test_a_primary_may_hand_over_or_ask_for_another() -> None:
@@ -156,6 +178,21 @@ def test_a_directory_that_does_not_fit_is_told_why() -> None:
     assert "older than this node's 9" in refused(a_map(version=9), a_map(), cluster_id="1" * 32)
     assert "an old copy" in refused(None, a_map(), incarnation=Incarnation(1))
     assert "--partitions is 4 here" in refused(None, a_map(), partitions=4)
-    stranger = replace(a_member(D), name="a")
-    assert "belongs to another data directory" in refusal(stranger, None, a_map())
-    assert "is formed without d" in refusal(a_member(D), None, a_map())
+
+
+def test_a_newcomer_may_join_under_a_name_and_addresses_of_its_own() -> None:
+    assert refusal(a_member(D), None, a_map()) == ""
+    assert "belongs to another data directory" in refusal(a_member(D, name="a"), None, a_map())
+    assert "the same http address" in refusal(a_member(D, http="a:1"), None, a_map())
+    assert "the same peer address" in refusal(a_member(D, peer="a:2"), None, a_map())
+    assert "--partitions is 4 here" in refusal(a_member(D, partitions=4), None, a_map())
+    dead = a_map(states={A: NodeState.DEAD})
+    assert refusal(a_member(D, name="a", http="a:1", peer="a:2"), None, dead) == "", "the dead have no claims"
+
+
+def test_who_was_given_up_for_dead_or_has_left_never_comes_back() -> None:
+    dead = a_map(states={A: NodeState.DEAD})
+    for cluster_id in ("", "1" * 32):
+        assert "gave a up for dead" in refused(None, dead, cluster_id=cluster_id)
+    gone = a_map(nodes=(B, C))
+    assert "has left the cluster" in refused(a_map(version=6), gone, cluster_id="1" * 32)

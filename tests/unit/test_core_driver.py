@@ -5,15 +5,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.core_parts import A, B, C, a_map, a_member
+from tests.core_parts import A, B, C, D, a_map, a_member
 
-from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, Family, MapWrite
 from ringkeep.core.requests import Kind, Request, Result, Status
-from ringkeep.core.types import Incarnation
-from ringkeep.driver import Driver, Ports
+from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.driver import Driver
 from ringkeep.errors import StorageError, StorageStalled
+from ringkeep.ports import Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
@@ -62,6 +63,7 @@ class World:
         self.seen: list[str] = []
         self.turn_ends: list[Callable[[], None]] = []
         self.timers: list[Callable[[], None]] = []
+        self.peers: dict[NodeId, str] = {}
         self.engine = MemoryEngine()
         write = self.engine.write
 
@@ -74,12 +76,10 @@ class World:
         note = self.seen.append
         shell = SimpleNamespace(
             soon=self.turn_ends.append, later=lambda _, call: self.timers.append(call), alarm=note,
-            stop=lambda reason, refused: note(f"stop{' refused' if refused else ''}: {reason}"),
+            stop=lambda reason, ending: note(f"stop {ending.value}: {reason}"),
             joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
         )  # fmt: skip
-        network = SimpleNamespace(
-            send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=lambda peers: None
-        )
+        network = SimpleNamespace(send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=self.set_peers)
         coordination = SimpleNamespace(
             announce=lambda member: note("announce"), refresh=lambda: note("refresh"),
             write_map=lambda version, payload: note(f"write map at {version}"),
@@ -89,6 +89,9 @@ class World:
             coordination, SimpleNamespace(now=lambda: 0), shell, mapcodec,
         )  # fmt: skip
         self.driver = Driver(self.core, ports, member or a_member(A, incarnation=Incarnation(2)), 0)  # type: ignore[arg-type]  # a stand-in
+
+    def set_peers(self, peers: dict[NodeId, str]) -> None:
+        self.peers = peers
 
     def submit(self, *names: str) -> list[str]:
         """Requests of one turn; return what was seen since the last look."""
@@ -171,7 +174,7 @@ def test_a_failed_sync_is_final() -> None:
     world.submit("a")
     world.driver.sync_failed(StorageError("no"))
     (line,) = world.look()
-    assert line.startswith("stop: the disk failed to sync")
+    assert line.startswith("stop failed: the disk failed to sync")
     world.driver.synced(1)
     assert world.look() == [], "nothing is acknowledged any more"
     assert world.submit("b") == []
@@ -188,8 +191,8 @@ def test_a_batch_that_was_not_written_is_neither_sent_nor_answered(error: Except
     world.engine.write = refuse  # type: ignore[method-assign]
     seen = world.submit("a")
     assert seen[0] == "core a"
-    assert [line[:20] for line in seen[1:]] == (
-        ["stop: storage failed"] if type(error) is StorageError else []
+    assert [line[:27] for line in seen[1:]] == (
+        ["stop failed: storage failed"] if type(error) is StorageError else []
     )
 
 
@@ -204,7 +207,7 @@ def test_a_defect_ends_the_node_before_anything_of_its_turn_is_carried_out() -> 
         world.driver._event(broken)
     seen = world.look()
     assert seen[0] == "core a"
-    assert seen[1].startswith("stop: a defect")
+    assert seen[1].startswith("stop failed: a defect")
     assert len(seen) == 2
 
 
@@ -218,8 +221,51 @@ def read(world: World, found: ClusterMap | None, znode: int = 5) -> list[str]:
 
 def test_a_directory_that_fits_joins_and_serves() -> None:
     world = World()
-    assert read(world, a_map()) == ["announce", "joined"]
+    assert read(world, a_map()) == ["announce", "joined", "announce"]
     assert world.driver.serving
+
+
+def test_a_newcomer_announces_itself_and_joins_once_the_map_names_it() -> None:
+    world = World(member=a_member(D))
+    world.core.context.me = D
+    assert read(world, a_map()) == ["announce"], "and nothing is recorded: it may yet be refused"
+    assert not world.driver.serving
+    named = a_map(nodes=(A, B, C, D), version=8)
+    assert read(world, named) == ["joined", "announce"], "which tells the controller that it may leave again"
+    assert world.driver.serving
+    assert read(world, named) == [], "once"
+
+
+def test_who_is_named_no_more_has_left() -> None:
+    world = World(member=a_member(C, incarnation=Incarnation(2)))
+    read(world, a_map())
+    (line,) = read(world, a_map(nodes=(A, B), version=8))
+    assert line.startswith("stop left: ")
+    assert not world.driver.serving
+
+
+def test_who_was_given_up_for_dead_stops_and_is_nobodys_peer() -> None:
+    dead = a_map(version=8, states={C: NodeState.DEAD})
+    world = World(member=a_member(C, incarnation=Incarnation(2)))
+    read(world, a_map())
+    (line,) = read(world, dead)
+    assert line.startswith("stop refused: the cluster gave c up for dead")
+    other = World(member=a_member(A, incarnation=Incarnation(2)))
+    read(other, a_map())
+    assert sorted(other.peers) == [B, C]
+    read(other, dead)
+    assert sorted(other.peers) == [B]
+
+
+def test_the_damage_is_forgotten_only_after_everything_before_it_is_written() -> None:
+    world = World()
+    world.engine.damaged = True
+    world.core.effects.repaired = True
+    world.engine.stall_next(1)
+    world.submit("a")
+    assert world.engine.damaged, "the batch was refused"
+    world.timers.pop()()
+    assert not world.engine.damaged
 
 
 def test_one_that_does_not_fit_stops_before_it_announces_itself() -> None:

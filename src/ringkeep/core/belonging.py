@@ -5,7 +5,7 @@ A directory that belongs to a cluster never forms a new one, and never serves un
 
 from collections.abc import Sequence
 
-from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 
 
 def is_old_copy(member: Member, found: ClusterMap) -> bool:
@@ -48,19 +48,38 @@ def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None)
         )
     known = found.node(member.id)
     if known is None:
-        if any(node.name == member.name for node in found.nodes):
-            return (
-                f"the name {member.name} belongs to another data directory: a wiped disk is a new node,"
-                " and joining a formed cluster comes with a later version. Bring the old directory back"
-            )
+        return _refused_newcomer(member, found)
+    if known.state == NodeState.DEAD:
         return (
-            f"the cluster {found.cluster} is formed without {member.name}: joining comes with a later version"
+            f"the cluster gave {known.name} up for dead, and made its replicas anew elsewhere. Nothing was"
+            " touched here. Start with an empty --data directory to join as a new node"
         )
     if is_old_copy(member, found):
         return (
             f"this directory was started {member.incarnation} times, the cluster has seen"
             f" {known.incarnation}: it is an old copy. Nothing was touched. Use the newest directory"
         )
+    return ""
+
+
+def _refused_newcomer(member: Member, found: ClusterMap) -> str:
+    """Say why a directory that the map does not name must not join; "" if it may."""
+    if member.cluster_id:
+        return (
+            f"this directory's node has left the cluster {found.cluster}. Nothing was touched."
+            " Start with an empty --data directory to join as a new node"
+        )
+    for node in found.nodes:
+        if node.state == NodeState.DEAD:
+            continue
+        if node.name == member.name:
+            return (
+                f"the name {member.name} belongs to another data directory: a wiped disk is a new node."
+                " Bring the old directory back, or choose another --name"
+            )
+        for field in ("http", "peer"):
+            if getattr(node, field) == getattr(member, field):
+                return f"{node.name} has the same {field} address {getattr(node, field)}: choose another"
     return ""
 
 

@@ -70,11 +70,13 @@ class Durable:
     """What waits for this turn's batch to be durable.
 
     `acks`: per peer, flat triples for Acks. `own`: per primary, its own log's end. `calls`: everything rarer.
+    `era`: how many replicas had been deleted here when it began.
     """
 
-    __slots__ = ("acks", "calls", "own")
+    __slots__ = ("acks", "calls", "era", "own")
 
-    def __init__(self) -> None:
+    def __init__(self, era: int = 0) -> None:
+        self.era = era
         self.acks: dict[NodeId, list[int]] = {}
         self.own: dict[Primary, Index] = {}
         self.calls: list[Callable[[], None]] = []
@@ -100,12 +102,14 @@ class Context:
         self.unapplied: dict[Replica, None] = {}
         self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
         self.parked_bytes = 0
+        self.era = 0  # replicas deleted so far
         self.recognised = False
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}
         self.parts: Parts
         self.log_entries = limits.LOG_ENTRIES
         self.log_bytes = limits.LOG_BYTES
+        self.append_entries = limits.APPEND_ENTRIES
         self.damaged = False
         self.draining = False
         self.refuse_writes: tuple[int, str] | None = None
@@ -150,13 +154,18 @@ class Context:
         """Finish a turn: hand over what was gathered, and start anew."""
         effects, durable = self.effects, self.durable
         effects.sync = bool(durable)
-        self.effects, self.durable = Effects(), Durable()
+        self.effects, self.durable = Effects(), Durable(self.era)
         return effects, durable
 
     def settle(self, durable: Durable) -> None:
-        """Carry out what waited for a batch that is durable now."""
-        for peer, items in durable.acks.items():
-            self.send(peer, Acks(items))
+        """Carry out what waited for a batch that is durable now.
+
+        A replica may have been deleted meanwhile. Its acknowledgement would be taken for that of the replica
+        which is begun there anew; so what that turn has to acknowledge is as good as lost, and asked for again.
+        """
+        if durable.era == self.era:
+            for peer, items in durable.acks.items():
+                self.send(peer, Acks(items))
         for primary, index in durable.own.items():
             primary.on_own_durable(index)
         for call in durable.calls:

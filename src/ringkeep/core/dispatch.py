@@ -39,6 +39,8 @@ class Dispatch:
             m.SnapshotChunk: self._chunk,
             m.Heartbeat: self._heartbeat,
             m.Report: self._report,
+            m.Surplus: self._surplus,
+            m.Release: self._release,
             m.MapPush: self._map,
         }
 
@@ -155,6 +157,12 @@ class Dispatch:
         replica = self._replicas.get(message.partition)
         if replica is not None and replica.staging is not None and replica.staging.peer == peer:
             replica.staging.on_chunk(message)
+
+    def _surplus(self, peer: NodeId, _: Incarnation, message: m.Surplus) -> None:
+        self._node.holdings.on_surplus(peer, message)
+
+    def _release(self, _: NodeId, __: Incarnation, message: m.Release) -> None:
+        self._node.holdings.on_release(message)
 
     def _heartbeat(self, peer: NodeId, _: Incarnation, message: m.Heartbeat) -> None:
         detector, context = self._node.detector, self._context

@@ -57,7 +57,7 @@ class Effects:
 
     `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in
     order, one frame each. `answers`: finished client requests. `reregister`: go to the end of the members'
-    line.
+    line. `repaired`: nothing that the damaged store lost is counted on any more; forget the damage.
     `alarms`: for the log and the operator.
     """
 
@@ -67,4 +67,5 @@ class Effects:
     answers: "list[tuple[Request, Result]]" = field(default_factory=list)
     map_write: MapWrite | None = None
     reregister: bool = False
+    repaired: bool = False
     alarms: list[str] = field(default_factory=list)

@@ -31,6 +31,9 @@ GIVE_BACK_AFTER_MS: Final = 2_000  # a preferred primary must have answered for 
 GIVE_BACK_PAUSE_MS: Final = 5_000  # after an offer that nobody took up
 HANDOVER_WAIT_MS: Final = 1_000
 HANDOVERS_AT_ONCE: Final = 8
+MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
+ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
+SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
 
 # replication
 APPEND_ENTRIES: Final = 512  # per Append

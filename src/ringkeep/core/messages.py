@@ -6,6 +6,7 @@ How they look as bytes is the matter of `wire/`.
 """
 
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final
 
 from ringkeep.core.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
@@ -259,16 +260,42 @@ class Heartbeat:
     damaged: bool = False
 
 
+class Said(IntEnum):
+    """What a primary may say of its partition."""
+
+    FAILED = 1  # I could not become ACTIVE, or cannot reach a majority: choose another
+    HANDOVER = 2  # give it to this node, which is caught up
+    CAUGHT_UP = 3  # this learner is close behind
+    SETTLED = 4  # an entry of the joint voters is committed
+
+
 @dataclass(slots=True)
 class Report:
-    """A primary to every node, for whoever is the controller: my own statements.
+    """To whoever is the controller: a primary's own statements, and orders of operators that came to this node.
 
-    `handovers`: (partition, epoch, config, to): give this partition to `to`, who is caught up. `failed`:
-    (partition, epoch, config): I could not become ACTIVE, or cannot reach a majority; choose another.
+    `statements`: (partition, epoch, config, `Said`, node or ""). `orders`: (node, the state that it is to have,
+    as in `clustermap.NodeState`).
     """
 
-    handovers: list[tuple[int, int, int, NodeId]]
-    failed: list[tuple[int, int, int]]
+    statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
+    orders: list[tuple[NodeId, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Surplus:
+    """Holder to primary: the map of that config gives me no replica of it any more. Repeated until released."""
+
+    partition: PartitionId
+    config: MapVersion
+
+
+@dataclass(slots=True)
+class Release:
+    """Primary to holder: I serve under that config, without you: delete your replica, and keep `promised`."""
+
+    partition: PartitionId
+    epoch: Epoch
+    config: MapVersion
 
 
 @dataclass(slots=True)
@@ -298,5 +325,7 @@ Message = (
     | SnapshotChunk
     | Heartbeat
     | Report
+    | Surplus
+    | Release
     | MapPush
 )

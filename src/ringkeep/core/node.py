@@ -8,18 +8,18 @@ import zlib
 from typing import Protocol
 
 from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, Member, partitions_of
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable, Reader
 from ringkeep.core.coordinator import Coordinator
 from ringkeep.core.detector import Detector
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.execute import Call, answer_appended, execute
+from ringkeep.core.holdings import Holdings
 from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Reply, Report, StaleRead
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.reads import Reads
-from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Request, Status
 from ringkeep.core.rows import MAP_KEY
 from ringkeep.core.snapshots import Senders
@@ -50,7 +50,8 @@ class Node:
         context.parts = self
         self._codec = codec
         self._map_payload = b""
-        self.replicas: dict[PartitionId, Replica] = {}
+        self.holdings = Holdings(context)
+        self.replicas = self.holdings.replicas
         self.detector = Detector(context)
         self.coordinator = Coordinator(context)
         self.reads = Reads(context)
@@ -64,12 +65,14 @@ class Node:
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
             self._take_map(codec.decode(stored), stored)
+            self.holdings.load()
 
     # --- turns ----------------------------------------------------------------------------------------
 
     def begin_turn(self, now: Millis) -> None:
         """Start a turn at this moment; the events of the turn follow."""
         self.context.begin(now)
+        self.holdings.begin_turn()
         self.senders.begin_turn()
 
     def end_turn(self) -> tuple[Effects, Durable]:
@@ -99,15 +102,15 @@ class Node:
         primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
         if context.now >= self._look_after_at or self.office.handing_over:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
-            report = self.office.on_tick(primaries)
-            if report is not None:
+            report = Report(self.office.on_tick(primaries), self.steward.pending_orders())
+            if report.statements or report.orders:
                 self._say(report)
             for primary in primaries:
                 primary.on_tick()
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply()
-            self._pull_snapshots()
+            self.holdings.on_tick()
         self.reads.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
@@ -117,11 +120,12 @@ class Node:
             self._probe_at = context.now + limits.SUSPECT_AFTER_MS
             self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
             self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
-        if self.detector.on_tick(version, self.steward.map_digest, self._active(primaries), self.ready):
+        active = self._active(primaries)
+        if self.detector.on_tick(version, self.steward.map_digest, active, self.ready):
             self._tell_commits(primaries)
             if self.detector.changed:
                 self.steward.look_again()
-        self.steward.on_tick()
+        self.steward.on_tick(active)
 
     def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
         """Our link to a peer stands. What was under way on an older one is lost: ask and send again."""
@@ -183,37 +187,16 @@ class Node:
         context.names = {node.id: node.name for node in found.nodes}
         self._map_payload = payload
         self.steward.map_digest = zlib.crc32(payload)
-        self.detector.set_peers([node.id for node in found.nodes if node.id != context.me])
-        for partition in partitions_of(found, context.me):
-            self._follow(partition)
+        self.detector.set_peers([
+            node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
+        ])  # fmt: skip
+        self.holdings.follow(found)
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
         for peer in self.detector.peers:
             self._push_map(peer)
         self.steward.look_again()
-
-    def _follow(self, partition: PartitionId) -> None:
-        """Make this node's replica what the map says of it."""
-        assert self.context.cluster_map is not None
-        replica = self.replicas.get(partition)
-        if replica is None:
-            replica = self.replicas[partition] = Replica(self.context, partition)
-        place = self.context.cluster_map.partitions[partition]
-        primary = replica.primary
-        if primary is not None and primary.epoch < place.epoch:
-            primary.depose()
-        elif primary is not None and primary.config != place.config:
-            primary.set_voters(place)
-        mine = place.primary == self.context.me and place.incarnation == self.context.incarnation
-        if (
-            mine
-            and replica.primary is None
-            and replica.promised.epoch < place.epoch
-            and not self.context.damaged
-        ):
-            replica.primary = Primary(self.context, replica, place)
-            replica.primary.start()
 
     # --- parts of the node, asked by one another (see context.Parts) ----------------------------------
 
@@ -258,7 +241,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether every replica here has caught up to the commit that it was first told after the start."""
-        return self.context.recognised and all(r.caught_up for r in self.replicas.values())
+        return self.context.recognised and self.holdings.ready
 
     def on_report(self, report: Report) -> None:
         """A primary (of this node, or another's) makes a statement to the controller."""
@@ -303,16 +286,3 @@ class Node:
         for peer, items in told.items():
             if peer in self.context.links:
                 self.context.send(peer, Commits(0, items))
-
-    def _pull_snapshots(self) -> None:
-        for replica in self.replicas.values():
-            staging = replica.staging
-            if (
-                staging is not None
-                and not staging.complete
-                and self.context.now - staging.asked > limits.RESEND_MS
-            ):
-                if staging.peer in self.context.links:
-                    staging.pull()
-                else:
-                    replica.drop_staging()

@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.detector import Detector
-from ringkeep.core.messages import Report
+from ringkeep.core.messages import Said
 from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.rows import NO_NODE
+from ringkeep.core.types import Epoch, MapVersion, Millis, NodeId, PartitionId
+
+StatementRow = tuple[PartitionId, Epoch, MapVersion, int, NodeId]
 
 
 class Office:
@@ -29,29 +32,33 @@ class Office:
         """Whether requests are parked for a handover, so that every tick counts."""
         return bool(self._targets) or self._context.draining
 
-    def on_tick(self, primaries: Iterable[Primary]) -> Report | None:
-        """Look after every primary; return what is to be said to the controller."""
+    def on_tick(self, primaries: Iterable[Primary]) -> list[StatementRow]:
+        """Look after every primary; return what is to be said to the controller, as in `messages.Report`."""
         self._note_who_answers()
-        suspected = self._detector.suspected()
-        report = Report([], [])
+        said: list[StatementRow] = []
         primaries = list(primaries)
         self._targets = {
             p: to for p, to in self._targets.items() if p.phase == Phase.ACTIVE and p.handing_over_until
         }
         for primary in primaries:
-            self._pause_or_resume(primary, suspected)
-            partition = primary.replica.partition
+            self._pause_or_resume(primary)
             if self._failed(primary):
                 primary.since = self._context.now
-                report.failed.append((partition, primary.epoch, primary.config))
+                said.append(_statement(primary, Said.FAILED))
+            learner = primary.place.learner
+            if primary.phase == Phase.ACTIVE and learner is not None and primary.is_close(learner):
+                said.append(_statement(primary, Said.CAUGHT_UP, learner))
+            if primary.phase == Phase.ACTIVE and primary.settled:
+                said.append(_statement(primary, Said.SETTLED))
         for primary in primaries:
             self._begin_handover(primary)
         for primary, to in self._targets.items():
             log = primary.replica.log
-            if not primary.reported and primary.match.get(to) == log.last_index == primary.replica.commit:
+            there = primary.progress.match.get(to)
+            if not primary.reported and there == log.last_index == primary.replica.commit:
                 primary.reported = True
-                report.handovers.append((primary.replica.partition, primary.epoch, primary.config, to))
-        return report if report.handovers or report.failed else None
+                said.append(_statement(primary, Said.HANDOVER, to))
+        return said
 
     def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
         """Tell whether some primaryship of this node could go to another just now."""
@@ -66,11 +73,11 @@ class Office:
             else:
                 self._seen_since.pop(peer, None)
 
-    def _pause_or_resume(self, primary: Primary, suspected: list[NodeId]) -> None:
+    def _pause_or_resume(self, primary: Primary) -> None:
         """Without a majority nothing more is appended; the same incarnation goes on when one
         answers again."""
-        voters = primary.voters + primary.old_voters
-        paused = bool(suspected) and not primary.won([node for node in voters if node not in suspected])
+        suspects = self._detector.suspects
+        paused = not primary.won([node for node in primary.place.replicas if not suspects(node)])
         if paused and not primary.paused:
             self._context.count("primary_paused")
         primary.paused = paused
@@ -83,7 +90,7 @@ class Office:
         if primary.phase == Phase.ACTIVE and not primary.paused:
             primary.since = self._context.now
             return False
-        return waited >= limits.TAKE_OFFICE_MS and len(primary.voters) > 1
+        return waited >= limits.TAKE_OFFICE_MS and len(primary.place.voters) > 1
 
     def _begin_handover(self, primary: Primary) -> None:
         """Start to drain, if the partition has a better primary: the preferred one, or anyone while
@@ -105,15 +112,21 @@ class Office:
         primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
 
     def _better(self, primary: Primary) -> NodeId | None:
-        me, now = self._context.me, self._context.now
-        behind = primary.replica.log.last_index - limits.LOG_ENTRIES // 16
+        """Return the first voter that should rather lead. While joint it must be one of both sets of voters."""
+        me, now, place = self._context.me, self._context.now, primary.place
         wait = 0 if self._context.draining else limits.GIVE_BACK_AFTER_MS
-        for voter in primary.voters:
+        for voter in place.voters:
             if voter == me:
                 if not self._context.draining:
                     return None  # everyone more preferred is absent
                 continue
+            if place.old_voters and voter not in place.old_voters:
+                continue
             since = self._seen_since.get(voter)
-            if since is not None and now - since >= wait and primary.match.get(voter, 0) >= behind:
+            if since is not None and now - since >= wait and primary.is_close(voter):
                 return voter
         return None
+
+
+def _statement(primary: Primary, what: Said, node: NodeId = NO_NODE) -> StatementRow:
+    return primary.replica.partition, primary.epoch, primary.place.config, int(what), node

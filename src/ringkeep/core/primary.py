@@ -15,10 +15,12 @@ from ringkeep.core.context import Context
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.execute import Call, Pending
 from ringkeep.core.keys import log_key
-from ringkeep.core.messages import RETRY, Append, Entries, Fetch, Prepare, Promise, Reply
+from ringkeep.core.messages import RETRY, Append, Entries, Prepare, Promise, Reply
 from ringkeep.core.parked import Parked
+from ringkeep.core.progress import Progress
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Status
+from ringkeep.core.takeover import Takeover
 from ringkeep.core.types import Epoch, Index, Millis, NodeId
 
 
@@ -41,13 +43,10 @@ class Primary:
         self.epoch: Epoch = partition.epoch
         self.phase = Phase.PREPARING
         self.since: Millis = context.now
-        self.promises: dict[NodeId, Promise] = {}
-        self.match: dict[NodeId, Index] = {}
-        self.next: dict[NodeId, Index] = {}  # absent: position unknown until a Promise
-        self.heard: dict[NodeId, Millis] = {}  # last progress, for sending again
-        self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
-        self.fetch_from: NodeId | None = None
-        self.started = Index(0)
+        self.takeover = Takeover(self)
+        self.progress = Progress(context)
+        self.started = Index(0)  # the entry with which the epoch begins
+        self.barrier = Index(0)  # while joint: the entry that both majorities must hold
         self.told = Index(0)
         self.confirmed_at: Millis = -1
         self.confirmed_probes: dict[NodeId, int] = {}
@@ -57,22 +56,46 @@ class Primary:
         self.handing_over_until: Millis = 0
         self.reported = False
         self.paused = False
-        self.set_voters(partition)
+        self.place = partition
+        self.peers = tuple(node for node in partition.replicas if node != context.me)
 
-    def set_voters(self, partition: Partition) -> None:
-        """Take voters, old voters and learner from the map."""
-        me = self.context.me
-        self.voters, self.old_voters = partition.voters, partition.old_voters
-        self.config = partition.config
-        plain = not partition.old_voters and partition.learner is None
-        self.enough = quorum.majority(len(self.voters)) if plain else 0
-        self.peers = tuple(node for node in partition.replicas if node != me)
+    def follow(self, place: Partition) -> None:
+        """Take the replicas from a newer map.
+
+        From now on a joint change needs both majorities: it is settled once both hold an entry that is
+        appended now, for what came before was committed by the old voters alone.
+        """
+        before, self.place = self.place, place
+        if before.config == place.config or self.phase == Phase.DEPOSED:
+            return
+        self.peers = tuple(node for node in place.replicas if node != self.context.me)
+        self.progress.keep_only((self.context.me, *self.peers))
+        if self.takeover.keep_only(place.replicas):
+            self.phase = Phase.PREPARING
+        for peer in self.peers:
+            if peer not in before.replicas:
+                self.prepare(peer)
+        self.barrier = Index(0)
+        self.context.stirred[self] = None
+        if self.phase == Phase.PREPARING:
+            self.takeover.look()
+        elif self.phase == Phase.ACTIVE and place.old_voters:
+            self.context.count("joint_begun")
+            self.barrier = self._append_empty()
 
     def won(self, yes: Collection[NodeId]) -> bool:
-        """Tell whether these replicas, all different, make the majorities that this primary needs."""
-        if self.enough:
-            return len(yes) >= self.enough  # every replica is a voter, and a change is not under way
-        return quorum.won(self.voters, self.old_voters, yes)
+        """Tell whether these nodes make the majorities that this primary needs."""
+        return quorum.won(self.place.voters, self.place.old_voters, yes)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the joint change under way may end: both majorities hold an entry of its own."""
+        return bool(self.place.old_voters) and 0 < self.barrier <= self.replica.commit
+
+    def is_close(self, peer: NodeId) -> bool:
+        """Tell whether a replica is close enough behind to be given a vote, or the primaryship."""
+        match = self.progress.match.get(peer)
+        return match is not None and match >= self.replica.log.last_index - self.context.log_entries // 16
 
     @property
     def in_office(self) -> bool:
@@ -104,105 +127,68 @@ class Primary:
     def prepare(self, peer: NodeId) -> None:
         """Ask a peer for its promise and its position: at the start, and whenever the position is
         in doubt."""
-        self.next.pop(peer, None)
-        self._landed(peer)
-        self.heard[peer] = self.context.now
+        self.progress.ask_anew(peer)
         if peer in self.context.links:
             self.context.send(peer, Prepare(self.replica.partition, self.epoch))
 
     def on_promise(self, peer: NodeId, message: Promise) -> None:
         """Count a promise; with a majority, adopt the greatest log; later on, learn a peer's position."""
-        if message.epoch != self.epoch or self.phase == Phase.DEPOSED:
+        if message.epoch != self.epoch or self.phase == Phase.DEPOSED or peer not in self.place.replicas:
             return
-        self.promises[peer] = message
-        self.heard[peer] = self.context.now
+        self.takeover.promises[peer] = message
+        self.progress.heard[peer] = self.context.now
         if self.phase == Phase.PREPARING:
-            promised = self.promises
-            if self.context.me in promised and quorum.won(self.voters, self.old_voters, promised):
-                self._adopt()
+            self.takeover.look()
         elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer != self.context.me:
             self._learn_position(peer, message)
 
-    def _adopt(self) -> None:
-        """Choose the greatest (last epoch, last index) among the promises; fetch it unless it is here."""
-        log, best, holder = self.replica.log, (self.replica.log.last_epoch, self.replica.log.last_index), None
-        for peer, promise in self.promises.items():
-            if (promise.last_epoch, promise.last_index) > best:
-                best, holder = (promise.last_epoch, promise.last_index), peer
-        if holder is None:
-            self._append_noop()
-            return
+    def on_fetching(self) -> None:
+        """Somebody else has the greatest log: it is adopted first."""
         self.phase = Phase.FETCHING
-        self.fetch_from = holder
         self.context.count("tail_fetched")
-        assert best > (log.last_epoch, log.last_index)
-        self.fetch()
-
-    def fetch(self) -> None:
-        """Ask the holder of the greatest log for what follows the committed prefix, which both share."""
-        assert self.fetch_from is not None
-        self.heard[self.fetch_from] = self.context.now
-        if self.fetch_from in self.context.links:
-            self.context.send(self.fetch_from, Fetch(self.replica.partition, self.epoch, self._fetched_to()))
-
-    def _fetched_to(self) -> Index:
-        return max(self.replica.commit, self.replica.matched)
 
     def on_entries(self, peer: NodeId, message: Entries) -> None:
-        """Adopt fetched entries; go on until the holder's whole log is here."""
-        replica = self.replica
-        if self.phase != Phase.FETCHING or message.epoch != self.epoch or peer != self.fetch_from:
-            return
-        if message.prev_index > self._fetched_to() or not replica.log.matches(
-            message.prev_epoch, message.prev_index
-        ):
-            return  # an answer to an older question
-        last = replica.extend(message.prev_index, message.entries)
-        replica.matched = max(replica.matched, last)  # what equals the holder's log, and is cut no more
-        target = self.promises[peer]
-        if replica.matched < target.last_index:
-            self.fetch()
-            return
-        if replica.log.last_index > target.last_index:
-            replica.cut_after(
-                target.last_index
-            )  # an older epoch's longer tail: the holder's log is the greater
-        assert (replica.log.last_epoch, replica.log.last_index) == (target.last_epoch, target.last_index)
-        self._append_noop()
+        """Adopt fetched entries."""
+        if self.phase == Phase.FETCHING:
+            self.takeover.on_entries(peer, message)
 
     def on_snapshot(self) -> None:
         """A snapshot was swapped in while fetching: go on from it."""
         if self.phase == Phase.FETCHING:
-            self.fetch()
+            self.takeover.fetch()
 
-    def _append_noop(self) -> None:
+    def begin(self) -> None:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING
-        self.fetch_from = None
         self.time_at = self.context.now
-        self.started = Index(self.replica.log.last_index + 1)
-        self.append(Entry(EntryKind.NOOP, self.epoch, self.started, self.log_time(), NO_ORIGIN, 0, 0))
-        for peer, promise in self.promises.items():
+        self.started = self._append_empty()
+        for peer, promise in self.takeover.promises.items():
             if peer != self.context.me:
                 self._learn_position(peer, promise)
+
+    def _append_empty(self) -> Index:
+        index = Index(self.replica.log.last_index + 1)
+        self.append(Entry(EntryKind.NOOP, self.epoch, index, self.log_time(), NO_ORIGIN, 0, 0))
+        return index
 
     def _learn_position(self, peer: NodeId, promise: Promise) -> None:
         """Find from a promise where a peer's log agrees with this one, and send on from there."""
         log = self.replica.log
         last = promise.last_index
         if log.floor_index <= last <= log.last_index and log.epoch_at(last) == promise.last_epoch:
-            self.match[peer] = max(last, self.match.get(peer, Index(0)))
-            position = last
+            position, match = last, last
         else:
-            position = promise.commit
+            position, match = promise.commit, None
             assert position <= log.last_index, "committed entries are in every later primary's log"
         if position < log.floor_index:
             self.context.count("snapshot_needed")
             self.context.parts.snapshot_wanted(self, peer)
             return
-        self.next[peer] = Index(position + 1)
+        self.progress.at(peer, position, match)
         self.context.stirred[self] = None
-        self._send_append(peer)
+        append = self._make_append(self.progress.next[peer])
+        if append is not None:
+            self._launch(peer, append)  # with or without entries: the peer learns what its log matches
 
     # --- replicating ----------------------------------------------------------------------------------
 
@@ -226,28 +212,30 @@ class Primary:
 
     def on_own_durable(self, index: Index) -> None:
         """Count the own copy, which is on disk now."""
-        if self.in_office and index > self.match.get(self.context.me, 0):
-            self.match[self.context.me] = index
+        if self.in_office and self.progress.acknowledged(self.context.me, index):
             if index > self.replica.commit:
                 self.context.stirred[self] = None
 
     def on_ack(self, peer: NodeId, index: Index) -> None:
-        """A backup holds everything up to `index` durably."""
-        self.heard[peer] = self.context.now
-        if index > self.match.get(peer, 0):
-            assert index <= self.replica.log.last_index, "acknowledged, but never sent"
-            self.match[peer] = index
-            if index + 1 >= self.next.get(peer, 0):
-                self._landed(peer)
-            if index > self.replica.commit or self.next.get(peer, 0) <= self.replica.log.last_index:
-                self.context.stirred[self] = None
+        """A backup holds everything up to `index` durably.
+
+        Before it has told where it stands, an answer to what was sent earlier proves nothing: the replica may
+        have been deleted, and begun anew, since.
+        """
+        progress = self.progress
+        if peer not in progress.next or not progress.acknowledged(peer, index):
+            return
+        last = self.replica.log.last_index
+        assert index <= last, "acknowledged, but never sent"
+        if index > self.replica.commit or progress.next.get(peer, 0) <= last:
+            self.context.stirred[self] = None
 
     def on_stirred(self) -> None:
         """At the end of the turn: commit what a majority holds, and send what is new."""
         if not self.in_office:
             return
         if self.started:
-            reached = quorum.committed(self.voters, self.old_voters, self.match)
+            reached = quorum.committed(self.place.voters, self.place.old_voters, self.progress.match)
             if reached >= self.started and reached > self.replica.commit:
                 self._commit(reached)
         self._send_new()
@@ -257,6 +245,7 @@ class Primary:
         self.replica.apply()
         if self.phase == Phase.STARTING:
             self.phase = Phase.ACTIVE
+            self.barrier = self.started
             self.replica.caught_up = True
             self.context.count("became_active")
             self.unpark()
@@ -270,47 +259,32 @@ class Primary:
         """One Append per peer; backups at the same position share the message."""
         last, sent = self.replica.log.last_index, 0
         shared: Append | None = None
-        for peer, position in self.next.items():
-            if position > last or self.context.in_flight.get(peer, 0) >= limits.INFLIGHT_BYTES:
+        fallen: list[NodeId] = []
+        for peer, position in self.progress.next.items():
+            if position > last or not self.progress.has_room(peer):
                 continue  # nothing new, or a slow peer: the tick looks again
             if shared is None or shared.prev_index != position - 1:
                 shared = self._make_append(position)
                 if shared is None:
+                    fallen.append(peer)
                     continue
             self._launch(peer, shared)
             sent += 1
+        for peer in fallen:
+            self.prepare(peer)  # its answer shows that it needs a snapshot
         if sent == len(self.peers):
             self.told = self.replica.commit
 
-    def _send_append(self, peer: NodeId) -> None:
-        """Send one Append now, with or without entries, so that the peer learns what its log matches."""
-        message = self._make_append(self.next[peer])
-        if message is not None:
-            self._launch(peer, message)
-
     def _launch(self, peer: NodeId, message: Append) -> None:
-        """Send an Append, and count what is on its way to that peer."""
-        position = Index(message.prev_index + 1 + len(message.entries))
-        if self.match.get(peer) == message.prev_index:
-            self.heard[peer] = self.context.now  # nothing was due from it until now
-        self.next[peer] = position
-        size = sum(map(len, message.entries))
-        self.in_flight[peer] = self.in_flight.get(peer, 0) + size
-        self.context.in_flight[peer] = self.context.in_flight.get(peer, 0) + size
+        self.progress.sent(peer, message)
         self.context.send(peer, message)
-
-    def _landed(self, peer: NodeId) -> None:
-        """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
-        size = self.in_flight.pop(peer, 0)
-        if size:
-            self.context.in_flight[peer] -= size
 
     def _make_append(self, position: Index) -> Append | None:
         log, replica = self.replica.log, self.replica
         before = Index(position - 1)
         if before < log.floor_index:
-            return None  # the window moved on: found silent by the tick, the peer is prepared anew
-        entries = log.slice(before, limits.APPEND_ENTRIES, limits.APPEND_BYTES)
+            return None  # the window moved on before all was sent
+        entries = log.slice(before, self.context.append_entries, limits.APPEND_BYTES)
         return Append(replica.partition, self.epoch, log.epoch_at(before), before, replica.commit, entries)
 
     def on_refused(self, peer: NodeId, epoch: Epoch, promised: Epoch) -> None:
@@ -353,20 +327,16 @@ class Primary:
         now = self.context.now
         last = self.replica.log.last_index
         if self.phase == Phase.FETCHING:
-            assert self.fetch_from is not None
-            if now - self.heard.get(self.fetch_from, 0) >= limits.RESEND_MS:
-                self.fetch()
+            self.takeover.on_tick()
         for peer in self.peers:
             if peer not in self.context.links:
                 continue
-            position = self.next.get(peer)
-            waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
-            if waiting and now - self.heard.get(peer, 0) >= limits.RESEND_MS:
-                if self.phase == Phase.PREPARING and peer in self.promises:
+            if self.progress.is_silent(peer, last):
+                if self.phase == Phase.PREPARING and peer in self.takeover.promises:
                     continue
                 self.context.count("position_asked_again")
                 self.prepare(peer)
-            elif position is not None and position <= last:
+            elif self.progress.next.get(peer, last + 1) <= last:
                 self.context.stirred[self] = None
         if self.handing_over_until and now >= self.handing_over_until:
             self.handing_over_until = 0
@@ -386,8 +356,7 @@ class Primary:
             return
         self.phase = Phase.DEPOSED
         self.context.count("deposed")
-        for peer in list(self.in_flight):
-            self._landed(peer)
+        self.progress.clear()
         for call in self.parked.take_all():
             self.answer(call, RETRY)
         self.context.parts.drop_reads(self)

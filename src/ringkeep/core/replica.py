@@ -45,7 +45,7 @@ class Replica:
     """
 
     __slots__ = (
-        "applied", "caught_up", "commit", "context", "fresh_at", "generation", "log", "matched",
+        "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
         "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Replica:
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
         self.caught_up = False
+        self.deleted = False
         self.fresh_at: Millis = -1
         self.primary: Primary | None = None
         self.staging: Staging | None = None
@@ -125,7 +126,11 @@ class Replica:
             return
         log = self.log
         answer = Promise(self.partition, message.epoch, log.last_epoch, log.last_index, self.commit)
-        self.context.durable.calls.append(partial(self.context.send, peer, answer))
+        self.context.durable.calls.append(partial(self._tell_promise, peer, answer))
+
+    def _tell_promise(self, peer: NodeId, answer: Promise) -> None:
+        if not self.deleted:  # what it tells of the log is true no more
+            self.context.send(peer, answer)
 
     # --- the log, as a backup -------------------------------------------------------------------------
 
@@ -253,6 +258,32 @@ class Replica:
             del batch.data[key]
         batch.ranges.append((Family.DATA, prefix, after(prefix)))
 
+    def pull_on(self) -> None:
+        """Ask again for a snapshot's rows if its holder has been silent; give it up if the link is gone."""
+        staging = self.staging
+        if staging is None or staging.complete or self.context.now - staging.asked <= limits.RESEND_MS:
+            return
+        if staging.peer in self.context.links:
+            staging.pull()
+        else:
+            self.drop_staging()
+
+    def delete(self) -> None:
+        """Delete everything but `promised`, which outlives the replica."""
+        if self.primary is not None:
+            self.primary.depose()
+        self.drop_staging()
+        self.deleted = True
+        self.context.era += 1
+        self.context.unapplied.pop(self, None)
+        batch = self.context.effects.batch
+        self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)
+        begin, end = data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2))
+        for key in [key for key in batch.data if begin <= key < end]:
+            del batch.data[key]
+        batch.ranges.append((Family.DATA, begin, end))
+        batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
+
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
         log = self.log
@@ -269,7 +300,7 @@ class Replica:
         log = self.log
         if index < log.floor_index:
             return None
-        entries = log.slice(index, limits.APPEND_ENTRIES, limits.APPEND_BYTES)
+        entries = log.slice(index, self.context.append_entries, limits.APPEND_BYTES)
         return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
 
     def live_range(self) -> tuple[bytes, bytes]:

@@ -1,9 +1,13 @@
 """The small rows of the meta family: what one replica must remember beside its log and its records."""
 
 import struct
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ringkeep.core.effects import Family
 from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
+
+if TYPE_CHECKING:
+    from ringkeep.core.context import Reader
 
 FORMAT: Final = 1
 _PARTITION: Final = struct.Struct("!cH")
@@ -95,3 +99,9 @@ def decode_replica(data: bytes) -> ReplicaRow:
     return ReplicaRow(
         generation, next_generation, Epoch(epoch), Index(index), time, Index(sessions_index), sessions
     )
+
+
+def partitions_stored(reader: "Reader") -> list[PartitionId]:
+    """Return the partitions of which a replica is stored here, ascending."""
+    rows = reader.scan(Family.META, b"R", b"S", 1 << 16)
+    return [PartitionId(_PARTITION.unpack(key)[1]) for key, _ in rows]

@@ -72,7 +72,7 @@ class Senders:
                 return
             del self._wanted[key]
             peer = key[1]
-            if peer not in self._context.links or replica.promised.epoch != epoch:
+            if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
                 continue
             self._number += 1
             applied = replica.applied

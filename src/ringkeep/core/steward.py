@@ -5,14 +5,18 @@ without contact to a majority of nodes, nor while any live node holds a newer ma
 number.
 """
 
+from typing import Final
+
 from ringkeep.core import limits, quorum
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
-from ringkeep.core.controller import Statement, disagreement, form, newest_lives, next_map
+from ringkeep.core.controller import Seen, Statement, disagreement, form, newest_lives, next_map
 from ringkeep.core.detector import Detector
 from ringkeep.core.effects import MapWrite
-from ringkeep.core.messages import Report
-from ringkeep.core.types import Epoch, MapVersion, Millis, NodeId
+from ringkeep.core.messages import Report, Said
+from ringkeep.core.types import Millis, NodeId
+
+_ORDERABLE: Final = (NodeState.LEAVING, NodeState.DEAD)
 
 
 class Steward:
@@ -29,7 +33,11 @@ class Steward:
         self.connected = False
         self.barrier = True
         self.map_digest = 0
-        self._statements: dict[int, tuple[Statement, Millis]] = {}
+        self._mine_active = b""
+        self.statements: dict[tuple[int, int], tuple[Statement, Millis]] = {}
+        self._absent_since: dict[NodeId, Millis] = {}
+        self._ordered: dict[NodeId, tuple[NodeState, Millis]] = {}
+        self._orders: dict[NodeId, tuple[NodeState, Millis]] = {}
         self._tried: dict[tuple[int, NodeId], Millis] = {}
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
@@ -47,13 +55,31 @@ class Steward:
         now, current = self._context.now, self._context.cluster_map
         if current is None:
             return
-        for partition, epoch, config, to in report.handovers:
-            self._statements[partition] = Statement(partition, Epoch(epoch), MapVersion(config), to), now
-        for partition, epoch, config in report.failed:
-            self._statements[partition] = Statement(partition, Epoch(epoch), MapVersion(config), None), now
-            if partition < len(current.partitions):
+        for partition, epoch, config, what, node in report.statements:
+            self.statements[partition, what] = Statement(partition, epoch, config, what, node), now
+            if what == Said.FAILED and partition < len(current.partitions):
                 self._tried[partition, current.partitions[partition].primary] = now
+        for node, state in report.orders:
+            if state in _ORDERABLE:
+                self._ordered[node] = NodeState(state), now
         self.look_again()
+
+    def order(self, node: NodeId, state: NodeState) -> None:
+        """An operator wants a node to have this state: say so to the controller until the map shows it."""
+        self._orders[node] = state, self._context.now + limits.MAX_TIMEOUT_MS
+
+    def pending_orders(self) -> list[tuple[NodeId, str]]:
+        """Return what operators asked of this node and the map does not show yet."""
+        if not self._orders:
+            return []
+        current, now = self._context.cluster_map, self._context.now
+        states = {node.id: node.state for node in current.nodes} if current is not None else {}
+        self._orders = {
+            node: (state, until)
+            for node, (state, until) in self._orders.items()
+            if now < until and states.get(node, state) != state
+        }
+        return [(node, str(state)) for node, (state, _) in self._orders.items()]
 
     def look_again(self) -> None:
         """Something changed: decide at the next tick, not at the next interval."""
@@ -84,9 +110,12 @@ class Steward:
             return text + (f"; not answering: {', '.join(silent)}" if silent else "")
         return ""
 
-    def on_tick(self) -> None:
-        """Act if it is this node's turn, something may be due, and it may write."""
-        now = self._context.now
+    def on_tick(self, active: bytes) -> None:
+        """Act if it is this node's turn, something may be due, and it may write.
+
+        `active`: a bit per partition, lowest first, that this node leads and serves.
+        """
+        now, self._mine_active = self._context.now, active
         if now < self._look_at or self.writing or not self.connected or self.frozen:
             return
         self._look_at = now + limits.CONTROL_INTERVAL_MS
@@ -118,7 +147,8 @@ class Steward:
         """Hold back without a majority of nodes, or while somebody holds another map that is not older."""
         now = self._context.now
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
-        if not quorum.won(nodes, (), [node for node in nodes if not self._detector.suspects(node)]):
+        settled = [node.id for node in current.nodes if node.state not in (NodeState.DEAD, NodeState.JOINING)]
+        if not quorum.won(settled, (), [node for node in settled if not self._detector.suspects(node)]):
             if self._cut_off_since is None:
                 self._cut_off_since = now
             elif now - self._cut_off_since > limits.CUT_OFF_MS:
@@ -144,21 +174,53 @@ class Steward:
     def _repair(self, current: ClusterMap) -> None:
         """Write the next map, if one is due: for failures at once, for all else in intervals."""
         now = self._context.now
-        self._statements = {
-            p: (said, at) for p, (said, at) in self._statements.items() if now - at <= limits.STATEMENT_MS
+        self.statements = {
+            p: (said, at) for p, (said, at) in self.statements.items() if now - at <= limits.STATEMENT_MS
+        }
+        self._ordered = {
+            node: (state, at)
+            for node, (state, at) in self._ordered.items()
+            if now - at <= limits.STATEMENT_MS
         }
         self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
-        due = next_map(
-            current, self.members, self._detector.reported_by, self._unfit,
-            [said for said, _ in self._statements.values()], self._tried,
-        )  # fmt: skip
+        self._note_who_is_absent(current)
+        due = next_map(current, Seen(
+            self.members, self._detector.reported_by, self._unfit,
+            [said for said, _ in self.statements.values()], self._tried, self._damaged, self._absent,
+            lambda number: self._active(current, number),
+            [(node, state) for node, (state, _) in self._ordered.items()],
+        ))  # fmt: skip
         if due is None:
             return
         urgent = any(self._detector.suspects(old.primary) for old in current.partitions)
-        drained = any(said.to is not None for said, _ in self._statements.values())
+        drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
         interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
         if urgent or now - self._written_at >= interval:
             self._write(current.version, due)
+
+    def _note_who_is_absent(self, current: ClusterMap) -> None:
+        silent = {node.id: None for node in current.nodes if self._detector.suspects(node.id)}
+        self._absent_since = {node: self._absent_since.get(node, self._context.now) for node in silent}
+
+    def _absent(self, node: NodeId) -> bool:
+        since = self._absent_since.get(node)
+        return since is not None and self._context.now - since >= limits.ABSENT_MS
+
+    def _active(self, current: ClusterMap, number: int) -> bool:
+        """Tell whether the primary of that partition says that it serves."""
+        primary = current.partitions[number].primary
+        if primary == self._context.me:
+            active = self._mine_active
+        else:
+            beat = self._detector.beat_of(primary)
+            active = beat.active if beat is not None else b""
+        return number >> 3 < len(active) and bool(active[number >> 3] >> (number & 7) & 1)
+
+    def _damaged(self, node: NodeId) -> bool:
+        if node == self._context.me:
+            return self._context.damaged
+        beat = self._detector.beat_of(node)
+        return beat is not None and beat.damaged
 
     def _unfit(self, node: NodeId) -> bool:
         if node == self._context.me:

@@ -23,10 +23,11 @@ from ringkeep.core.clustermap import Member
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import MapVersion, Millis
-from ringkeep.driver import Driver, Ports
+from ringkeep.driver import Driver
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
+from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.samples import samples
 from ringkeep.server.views import Views
@@ -249,9 +250,9 @@ class Server:
     def alarm(self, text: str) -> None:
         log.error(text)
 
-    def stop(self, reason: str, refused: bool) -> None:
-        log.critical(reason)
-        self._code = REFUSED if refused else FAILURE
+    def stop(self, reason: str, ending: Ending) -> None:
+        log.log(logging.INFO if ending is Ending.LEFT else logging.CRITICAL, reason)
+        self._code = {Ending.LEFT: 0, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE}[ending]
         self._over.set()
 
     def disk_free(self) -> int:

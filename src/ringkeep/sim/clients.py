@@ -1,19 +1,43 @@
-"""Simulated clients: each runs one operation after the other and records what it was told."""
+"""Simulated clients: each runs one operation after the other and records what it was told.
 
+Some writes carry an idempotency key. Such a write is repeated, through other nodes, until somebody says how it
+ended, and is one operation to the history: its result must be as if it had been sent once.
+"""
+
+from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ringkeep.core.requests import ABSENT, ANY, Kind, Request, Result, Status
+from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.types import Millis
 from ringkeep.sim.checker import Operation
 
 if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
     from ringkeep.sim.world import World
 
-_KINDS = ("get", "get", "get", "put", "put", "put", "delete", "cas", "cas")
+_KINDS = ("get", "get", "get", "put", "put", "put", "delete", "delete if", "cas", "cas")
 _DEFINITE_NO = (Status.NOT_FOUND, Status.CONDITION_FAILED)
 _REJECTED = (Status.BUSY, Status.UNAVAILABLE, Status.NO_SPACE)
 TIMEOUT_MS = 1_500
-THINK_MS = 60
+THINK_MS = 40
+KEYED = 0.3
+"""The share of writes that carry an idempotency key."""
+TRIES = 8
+
+
+class _Call:
+    """One operation of one client, over all its tries."""
+
+    __slots__ = ("asked", "client", "key", "operation", "tries", "unsure")
+
+    def __init__(self, client: int, operation: Operation, key: bytes) -> None:
+        self.client = client
+        self.operation = operation
+        self.key = key
+        self.tries = 0
+        self.asked = 0  # the number of the try that an answer is awaited for, 0 for none
+        self.unsure = False  # an earlier try may have been applied
 
 
 class Clients:
@@ -27,93 +51,137 @@ class Clients:
         self._left = operations
         self._busy = 0
         self._value = 0
-        self._keys = [f"k{number}".encode() for number in range(keys)]
+        self.keys = [f"k{number}".encode() for number in range(keys)]
         self._versions: dict[bytes, int] = {}
         self.history: list[Operation] = []
         for client in range(count):
-            world.events.after(world.random.randint(0, THINK_MS), lambda client=client: self._next(client))  # type: ignore[misc]
+            world.events.after(world.random.randint(0, THINK_MS), partial(self._next, client))
 
     @property
     def finished(self) -> bool:
         """Whether every operation was started and has ended, or its coordinator has died."""
         return self._left <= 0 and self._busy == 0
 
+    def stop(self) -> None:
+        """Begin no further operation."""
+        self._left = 0
+
+    def ask(self, node: "SimNode", kind: str, key: bytes) -> None:
+        """Let somebody read or write this key through this node now, besides what the clients do."""
+        value = self._new_value() if kind == "put" else None
+        operation = Operation(-1, kind, key, value, None, self._stamp(), None, "unknown")
+        if self._try(_Call(-1, operation, b""), node):
+            self._busy += 1
+            self.history.append(operation)
+
+    def _new_value(self) -> bytes:
+        self._value += 1
+        return b"v%d" % self._value
+
     def _next(self, client: int) -> None:
-        world = self._world
         if self._left <= 0:
             return
-        random = world.random
-        node = random.choice(list(world.nodes.values()))
-        key = random.choice(self._keys)
+        random = self._world.random
+        key = random.choice(self.keys)
         kind = random.choice(_KINDS)
         value: bytes | None = None
         expected: int | None = None
         if kind in ("put", "cas"):
-            self._value += 1
-            value = b"v%d" % self._value
-        if kind == "cas":
-            expected = 0 if random.random() < 0.3 else self._versions.get(key, 0)
-        condition = ANY if expected is None else expected or ABSENT
-        request_kind = Kind.GET if kind == "get" else Kind.DELETE if kind == "delete" else Kind.PUT
+            value = self._new_value()
+        if kind in ("cas", "delete if"):
+            known = self._versions.get(key, 0)
+            expected = random.choice((known, known, PRESENT) if kind == "delete if" else (0, known, known))
+            kind = "delete" if kind == "delete if" else kind
+        if expected == 0 and kind == "delete":
+            expected = None
         operation = Operation(client, kind, key, value, expected, self._stamp(), None, "unknown")
-        request = Request(request_kind, key, value or b"", b"", condition, timeout_ms=TIMEOUT_MS)
-        life = node.incarnation
-
-        def done(result: Result) -> None:
-            operation.end = self._stamp()
-            self._note(operation, result)
-            world.log(node, str(operation))
-            self._busy -= 1
-            self._pause(client)
-
-        request.done = done
-        if not world.submit(node, request):
+        keyed = kind != "get" and random.random() < KEYED
+        call = _Call(client, operation, b"key-%d" % operation.start if keyed else b"")
+        if not self._try(call):
             self._pause(client)
             return
         self._left -= 1
         self._busy += 1
         self.history.append(operation)
-        self._watch(client, operation, node.id, life)
 
-    def _watch(self, client: int, operation: Operation, node_id: str, life: int) -> None:
-        """A coordinator that dies answers nothing: the client goes on, and never learns."""
+    def _try(self, call: _Call, through: "SimNode | None" = None) -> bool:
+        """Put the operation to some node; False if that node takes none just now."""
+        world, operation = self._world, call.operation
+        node = through or world.random.choice(list(world.nodes.values()))
+        condition = ANY if operation.expected is None else operation.expected or ABSENT
+        kind = {"get": Kind.GET, "delete": Kind.DELETE}.get(operation.kind, Kind.PUT)
+        request = Request(kind, operation.key, operation.value or b"", b"", condition, timeout_ms=TIMEOUT_MS)
+        if call.key:
+            request.idempotency = call.key
+            said = f"{kind} {operation.value!r} {condition}".encode()
+            request.fingerprint = blake2b(said, digest_size=16).digest()
+        request.done = partial(self._done, call, node)
+        if not world.submit(node, request):
+            return False
+        call.tries += 1
+        call.asked = call.tries
+        world.events.after(TIMEOUT_MS, partial(self._look, call, node, node.id, node.incarnation, call.tries))
+        return True
 
-        def look() -> None:
-            if operation.end is not None:
-                return
-            node = self._world.nodes[node_id]  # type: ignore[index]
-            if node.alive and node.incarnation == life:
-                self._world.events.after(TIMEOUT_MS, look)
-                return
-            self._busy -= 1
-            self._world.count("unanswered")
-            self._pause(client)
+    def _look(self, call: _Call, node: "SimNode", node_id: str, life: int, tries: int) -> None:
+        """A coordinator that dies answers nothing: the client goes on, and never learns unless it asks again."""
+        if call.asked != tries:
+            return
+        if node.alive and node.id == node_id and node.incarnation == life:
+            wait = partial(self._look, call, node, node_id, life, tries)
+            self._world.events.after(TIMEOUT_MS, wait)
+            return
+        self._world.count("unanswered")
+        call.asked = 0
+        call.unsure = True
+        self._again(call)
 
-        self._world.events.after(TIMEOUT_MS, look)
-
-    def _pause(self, client: int) -> None:
-        self._world.events.after(self._world.random.randint(0, THINK_MS), lambda: self._next(client))
-
-    def _stamp(self) -> Millis:
-        self._world.events.count += 1
-        return self._world.events.count
-
-    def _note(self, operation: Operation, result: Result) -> None:
-        status = result.status
+    def _done(self, call: _Call, node: "SimNode", result: Result) -> None:
+        operation, status = call.operation, result.status
+        assert call.asked == call.tries, "a request is answered once"
+        call.asked = 0
+        assert status != Status.KEY_REUSED, "the same request again is no other request"
         operation.version = result.version
+        if status == Status.UNKNOWN or (status in _REJECTED and call.unsure):
+            call.unsure = True
+            self._world.log(node, str(operation))
+            self._again(call)
+            return
+        operation.end = self._stamp()
         if status in _DEFINITE_NO:
             operation.outcome = "failed"
         elif status in _REJECTED:
             operation.outcome = "rejected"
-        elif status == Status.UNKNOWN:
-            operation.outcome = "unknown"
         else:
-            assert status in (Status.FOUND, Status.CREATED, Status.REPLACED, Status.DELETED), (
-                f"status {status!r}"
-            )
+            wrote = (Status.FOUND, Status.CREATED, Status.REPLACED, Status.DELETED)
+            assert status in wrote, f"status {status!r}"
             operation.outcome = "ok"
             if status == Status.FOUND:
                 operation.read = result.value
-        self._world.count(f"outcome_{operation.outcome}")
+            if call.unsure:
+                self._world.count("retry_answered")
+        self._world.log(node, str(operation))
         if operation.outcome != "rejected" and result.version:
             self._versions[operation.key] = result.version
+        self._end(call)
+
+    def _again(self, call: _Call) -> None:
+        """Repeat a write under the same key; without one its fate stays unknown."""
+        call.operation.version = 0
+        if not call.key or call.tries >= TRIES:
+            self._end(call)
+        elif not self._try(call):
+            self._world.events.after(self._world.random.randint(1, THINK_MS), partial(self._again, call))
+
+    def _end(self, call: _Call) -> None:
+        self._world.count(f"outcome_{call.operation.outcome}")
+        self._busy -= 1
+        if call.client >= 0:
+            self._pause(call.client)
+
+    def _pause(self, client: int) -> None:
+        self._world.events.after(self._world.random.randint(0, THINK_MS), partial(self._next, client))
+
+    def _stamp(self) -> Millis:
+        self._world.events.count += 1
+        return self._world.events.count

@@ -1,18 +1,22 @@
 """What must hold after every step, whatever happens: the invariants of `docs/guarantees.md`,
 numbered as there."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
 
 from ringkeep.core import quorum
+from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.keys import after, data_prefix, log_key
-from ringkeep.core.messages import Message, Promise
+from ringkeep.core.messages import Acks, Message, Promise
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
+from ringkeep.core.rows import decode_promised, decode_replica, promised_key, replica_key
 from ringkeep.core.types import Epoch, Index, NodeId, PartitionId
 
 if TYPE_CHECKING:
-    from ringkeep.sim.world import SimNode, World
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
 
 
 class Violated(AssertionError):
@@ -28,37 +32,50 @@ class Invariants:
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
+        self._acked: dict[tuple[NodeId, PartitionId], tuple[Epoch, int]] = {}
+        self._settled: set[tuple[int, Epoch, int]] = set()
         self._told: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._checked: dict[tuple[NodeId, PartitionId], Index] = {}
         self._durable: dict[NodeId, dict[bytes, bytes]] = {}
         self._written: dict[NodeId, list[tuple[int, Batch]]] = {}
+        self._seen: dict[NodeId, dict[PartitionId, tuple[object, ...]]] = {}  # what was checked last
 
     def on_start(self, node: "SimNode") -> None:
         """A process starts: what it finds on its disk is what is durable there."""
         engine, end = node.engine, b"\xff" * 11
         self._durable[node.id] = dict(engine.scan(Family.LOG, b"", end, 1 << 30))
-        written = self._written[node.id] = []
+        self._durable[node.id].update(engine.scan(Family.META, b"R", b"S", 1 << 30))
         for partition in list(self._checked):
             if partition[0] == node.id:
                 del self._checked[partition]
-        write = engine.write
+        self._written[node.id] = []
+        self._seen[node.id] = {}
+        self._check_told(node, ())
 
-        def recorded(batch: Batch) -> int:
-            ticket = write(batch)
-            if batch.log or batch.ranges:
-                written.append((ticket, batch))
-            return ticket
+    def on_damage(self, node: "SimNode") -> None:
+        """A disk has lost what was durable on it: what was told from there does not stand any more."""
+        told: tuple[dict[tuple[NodeId, PartitionId], Any], ...] = (self._told, self._acked)
+        for names in told:
+            for name in [name for name in names if name[0] == node.id]:
+                del names[name]
 
-        engine.write = recorded  # type: ignore[method-assign]
-        send = node.network.send
+    def on_write(self, node: "SimNode", ticket: int, batch: Batch) -> None:
+        """A batch was written, and is not durable yet."""
+        if batch.log or batch.ranges or batch.meta:
+            self._written[node.id].append((ticket, batch))
 
-        def overheard(peer: NodeId, messages: list[Message]) -> None:
-            for message in messages:
-                if isinstance(message, Promise):
-                    self._told[node.id, message.partition] = message.epoch
-            send(peer, messages)
-
-        node.network.send = overheard  # type: ignore[method-assign]
+    def on_send(self, node: "SimNode", messages: list[Message]) -> None:
+        """A frame leaves: what it promises is told."""
+        for message in messages:
+            if type(message) is Promise:
+                self._told[node.id, message.partition] = message.epoch
+            elif type(message) is Acks:
+                for at in range(0, len(message.items), 3):
+                    partition, epoch, index = message.items[at : at + 3]
+                    name = node.id, PartitionId(partition)
+                    before = self._acked.get(name, (0, 0))
+                    if (epoch, index) > before:
+                        self._acked[name] = Epoch(epoch), index
 
     def on_durable(self, node: "SimNode", ticket: int) -> None:
         """A flush is complete: keep the durable log beside the engine's own idea of it."""
@@ -70,14 +87,76 @@ class Invariants:
                     for key in [key for key in durable if begin <= key < end]:
                         del durable[key]
             durable.update((key, value) for key, value in batch.log.items() if value is not None)
+            for key, value in batch.meta.items():
+                if key[:1] == b"R":
+                    if value is not None:
+                        durable[key] = value
+                    else:
+                        durable.pop(key, None)
 
     def after_turn(self, node: "SimNode") -> None:
         """Check every replica of a node whose turn has just been carried out."""
-        for replica in node.driver.node.replicas.values():
+        replicas = node.driver.node.replicas
+        seen = self._seen[node.id]
+        if len(replicas) < self._world.partitions and seen.keys() - replicas.keys():
+            self._check_told(node, replicas)
+        for number, replica in replicas.items():
+            primary = replica.primary
+            now = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
+            if seen.get(number) == now:
+                continue
+            seen[number] = now
             self._check_promise(node, replica)
+            self._check_acked(node, replica)
             self._check_commit(node, replica)
+            if primary is not None and primary.settled:
+                self._settled.add((number, primary.epoch, primary.place.config))
             if replica.primary is not None and replica.primary.phase == Phase.ACTIVE:
                 self._check_active(node, replica, replica.primary)
+
+    def _check_told(self, node: "SimNode", held: Collection[PartitionId]) -> None:
+        """2. A promise that was told outlives the process, and the replica too."""
+        for number in range(self._world.partitions):
+            name = node.id, PartitionId(number)
+            if number in held:
+                continue
+            if self._seen[node.id].pop(name[1], None) is not None:
+                self._check_deleted(node, name[1])
+            self._checked.pop(name, None)
+            row = node.engine.get(Family.META, promised_key(name[1]))
+            kept = decode_promised(row).epoch if row is not None else 0
+            told = self._told.get(name, 0)
+            if kept < told:
+                raise Violated(
+                    f"{self._world.events.now} {node.name} partition {number}: 2. promise {told} was told, and"
+                    " is forgotten"
+                )
+
+    def _check_deleted(self, node: "SimNode", partition: PartitionId) -> None:
+        """A replica that votes is not deleted."""
+        self._acked.pop((node.id, partition), None)
+        found = self._world.map
+        if found is not None:
+            part = found.partitions[partition]
+            if node.id in part.voters or node.id in part.old_voters:
+                raise Violated(
+                    f"{self._world.events.now} {node.name} partition {partition}: deleted, and votes"
+                )
+
+    def _check_acked(self, node: "SimNode", replica: Replica) -> None:
+        """What was acknowledged under an epoch stays as long as that epoch is followed."""
+        epoch, index = self._acked.get((node.id, replica.partition), (0, 0))
+        gone = replica.promised.epoch == epoch and replica.log.last_index < index
+        self._require(not gone, node, replica, f"entry {index} was acknowledged, and is gone")
+
+    def check_step(self, before: ClusterMap, after: ClusterMap) -> None:
+        """7. A joint change ends in the new voters only after both majorities hold an entry of its own."""
+        for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
+            ends = bool(old.old_voters) and not new.old_voters and set(new.voters) == set(old.voters)
+            if ends and (number, old.epoch, old.config) not in self._settled:
+                raise Violated(
+                    f"{self._world.events.now} partition {number}: 7. a joint change was not settled"
+                )
 
     def _check_promise(self, node: "SimNode", replica: Replica) -> None:
         """2. `promised` never decreases, once told not even by a crash; one epoch has one holder."""
@@ -91,6 +170,38 @@ class Invariants:
         self._promised[node.id, replica.partition] = promised.epoch
         holder = self._holders.setdefault((replica.partition, promised.epoch), promised.node)
         self._require(holder == promised.node, node, replica, f"epoch {promised.epoch} has two holders")
+
+    def check_held(self) -> None:
+        """5. No majority that could elect a primary lacks a committed entry: what was lost for good, or never
+        got there, is always in too few places."""
+        found = self._world.map
+        if found is None:
+            return
+        for number, part in enumerate(found.partitions):
+            known = len(self.committed.get(PartitionId(number), ()))
+            if not known:
+                continue
+            lacking = [
+                voter
+                for voter in part.replicas
+                if voter in self._world.nodes
+                and not self._world.nodes[voter].engine.damaged
+                and not self._holds(voter, PartitionId(number), known)
+            ]
+            if quorum.won(part.voters, part.old_voters, lacking):
+                raise Violated(
+                    f"{self._world.events.now} partition {number}: 5. entry {known} is committed, and voters"
+                    f" that can elect a primary lack it (map {found.version})"
+                )
+
+    def _holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:
+        """Tell whether an index is in what is durable on a node, as an entry or below the floor."""
+        durable = self._durable.get(node, {})
+        known = self.committed[partition]
+        if durable.get(log_key(partition, Index(index))) == known[index - 1]:
+            return True
+        row = durable.get(replica_key(partition))
+        return row is not None and decode_replica(row).floor_index >= index
 
     def forget_promises(self, node: "SimNode") -> None:
         """A process died: a promise that it had not yet made durable was not made."""
@@ -140,7 +251,13 @@ class Invariants:
     def _check_durable(self, node: "SimNode", replica: Replica, index: Index, entry: bytes) -> None:
         place = node.driver.node.context.cluster_map.partitions[replica.partition]  # type: ignore[union-attr]
         row = log_key(replica.partition, index)
-        holders = [voter for voter in place.replicas if self._durable.get(voter, {}).get(row) == entry]
+        machines = self._world.nodes
+        holders = [
+            voter
+            for voter in place.replicas
+            if self._durable.get(voter, {}).get(row) == entry
+            or (voter in machines and machines[voter].engine.damaged)  # acknowledged, perhaps, and lost since
+        ]
         enough = quorum.won(place.voters, place.old_voters, holders)
         self._require(enough, node, replica, f"entry {index} committed, durable on {len(holders)} only")
 
@@ -159,18 +276,19 @@ class Invariants:
         self._world.count("epochs")
 
     def check_agreement(self) -> None:
-        """9. At rest, replicas at the same applied index hold the same state, de-duplication included."""
-        states: dict[tuple[PartitionId, Index], tuple[str, bytes, object]] = {}
+        """9. At rest, all replicas of a partition hold the same state, de-duplication included."""
+        states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
                 prefix = data_prefix(replica.partition, replica.generation)
                 rows = node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30)
                 bare = [(key[len(prefix) :], value) for key, value in rows]
-                state = replica.state.sessions.encode(), bare
-                name, *other = states.setdefault((replica.partition, replica.applied), (node.name, *state))
-                self._require(
-                    tuple(other) == state, node, replica, f"state at {replica.applied} differs from {name}'s"
-                )
+                state = replica.applied, replica.state.sessions.encode(), bare
+                name, *other = states.setdefault(replica.partition, (node.name, *state))
+                what = f"applied up to {replica.applied}, {name} up to {other[0]}"
+                self._require(other[0] == replica.applied, node, replica, what)
+                what = f"state at {replica.applied} differs from {name}'s"
+                self._require(tuple(other) == state, node, replica, what)
 
     def _require(self, holds: bool, node: "SimNode", replica: Replica, what: str) -> None:
         if not holds:

@@ -10,14 +10,17 @@ from ringkeep.sim.clients import Clients
 from ringkeep.sim.faults import Faults
 from ringkeep.sim.world import World
 
-CLIENTS = 6
-KEYS = 4
-OPERATIONS = 120
+CLIENTS = 8
+KEYS = 5
+OPERATIONS = 500
 FAULT_KINDS = 3
 """A world goes on until so many kinds of fault have struck it, and a primary was replaced."""
+LONG_MS = 60_000
 REST_MS = 500
 CALM_MS = 30_000
 """Within so long after the last fault the cluster must be healthy again, with nobody's help."""
+LOOK_EVERY = 10
+"""So many events pass from one look at the whole cluster's health to the next: it is not cheap."""
 NO_LIMIT = 1 << 60
 
 
@@ -51,19 +54,30 @@ def run_seed(seed: int, steps: int = NO_LIMIT, trace: Callable[[str], None] | No
 def _run(world: World, outcome: Outcome, steps: int) -> None:
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS)
-    faults = Faults(world)
+    faults = Faults(world, clients)
 
     def over() -> bool:
         enough = len(faults.struck) >= FAULT_KINDS and world.counters["epochs"] > world.partitions
         return (clients.finished and enough) or world.events.count > steps
 
-    world.events.run_until(over, 600_000)
+    world.events.run_until(lambda: clients.finished or world.events.count > steps, LONG_MS)
+    if not over():
+        faults.all_kinds()
+        world.events.run_until(over, world.events.now + LONG_MS)
     faults.stop()
+    clients.stop()
     deadline = world.events.now + CALM_MS
-    calm = world.events.run_until(lambda: clients.finished and world.healthy(), deadline)
+    looked = [0]
+
+    def well() -> bool:
+        looked[0] += 1
+        return clients.finished and looked[0] % LOOK_EVERY == 0 and world.healthy()
+
+    calm = world.events.run_until(well, deadline)
     assert calm, "not healthy again in time after the last fault"
     rest = world.events.now + REST_MS
-    world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
+    rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
+    assert rested, "the replicas of a partition do not come to agree"
     world.invariants.check_agreement()
     violation = check(clients.history)
     assert violation is None, f"not linearizable\n{violation}"

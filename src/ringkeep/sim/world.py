@@ -1,222 +1,54 @@
 """A cluster in one process: the real core behind the real driver, over simulated ports, from one seed.
 
-The world owns time, the network, the disks and the coordination service. Faults are its methods; who calls
+The world owns time, the machines, the network and the coordination service. Faults are its methods; who calls
 them, and when, is `faults.py`.
 """
 
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from random import Random
 
-from ringkeep.coordination.memory import MemoryCoordination, MemoryService
-from ringkeep.core import limits
-from ringkeep.core.clustermap import Member
-from ringkeep.core.node import Node
+from ringkeep.coordination.memory import MemoryService
+from ringkeep.core import limits, quorum
+from ringkeep.core.changes import targets, under_way
+from ringkeep.core.clustermap import ClusterMap, NodeState
 from ringkeep.core.requests import Request
-from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
-from ringkeep.driver import Driver, Ports
-from ringkeep.errors import StorageError
-from ringkeep.sim.events import Call, Events
-from ringkeep.sim.invariants import Invariants
-from ringkeep.sim.network import SimNetwork
-from ringkeep.storage.memory import MemoryEngine
+from ringkeep.core.transitions import illegal
+from ringkeep.core.types import Millis, NodeId
+from ringkeep.ports import Ending
+from ringkeep.sim.events import Events
+from ringkeep.sim.invariants import Invariants, Violated
+from ringkeep.sim.machine import SIM_TICK_MS, SimNode
+from ringkeep.sim.reasons import Reasons
+from ringkeep.sim.traps import Traps
 from ringkeep.wire import mapcodec
 
-SESSION_MS = 2_000
-SIM_TICK_MS = 50
-SIM_LOG_ENTRIES = 12  # so small that snapshots must happen
 
+class WatchedService(MemoryService):
+    """The coordination service; every map that is written is held against the one before."""
 
-class SimNode:
-    """One machine: its disk and identity outlive its processes."""
+    def __init__(self, world: "World") -> None:
+        super().__init__()
+        self._world = world
 
-    def __init__(self, world: "World", number: int) -> None:
-        self.world = world
-        self.name = f"n{number}"
-        self.id = NodeId(f"{number + 1:032x}")
-        self.incarnation = Incarnation(0)
-        self.cluster_id = ""
-        self.engine = MemoryEngine()
-        self.alive = False
-        self.paused_until: Millis = 0
-        self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
-        self.clock_rate = 1.0
-        self.fsync_ms = (0, 2)
-        self.driver: Driver
-        self.network: SimNetwork
-        self.coordination: MemoryCoordination
-
-    # --- life -----------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start a process on this machine."""
-        world = self.world
-        self.incarnation = Incarnation(self.incarnation + 1)
-        self.alive = True
-        self.life = SimShell(self)
-        node = Node(self.id, self.incarnation, self.engine, mapcodec, "sim", f"{world.seed:032x}", self.now())
-        node.context.log_entries = SIM_LOG_ENTRIES
-        node.context.damaged = self.engine.damaged
-        member = Member(
-            self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, len(world.nodes),
-            world.replication, world.partitions, self.incarnation, MapVersion(0), self.cluster_id,
-        )  # fmt: skip
-        self.network = SimNetwork(world, self)
-        late = _Events()
-        self.coordination = MemoryCoordination(world.service, late, self._coordinate)  # type: ignore[arg-type]
-        syncer = SimSyncer(self, self.engine)
-        ports = Ports(self.engine, syncer, self.network, self.coordination, self, self.life, mapcodec)
-        self.driver = late.sink = Driver(node, ports, member, 0)
-        world.invariants.on_start(self)
-        self.coordination.start()
-        self._tick(self.incarnation)
-
-    def crash(self, keep: Callable[[int], int]) -> None:
-        """End the process at once; of what was not synced, a prefix of `keep(count)` batches survives."""
-        self.alive = False
-        self.driver.halt()
-        self.network.over = True
-        coordination = self.coordination
-        coordination.crash()
-        self.world.events.after(SESSION_MS, coordination.expire)
-        self.engine.crash(keep)
-        self.engine = self.engine.reopen()
-        self.world.drop_links_of(self)
-
-    def deliver(self, call: Call) -> None:
-        """Run an event of this process, unless it is gone by then; a paused one runs it later."""
-        self._run(self.incarnation, call)
-
-    def _run(self, life: int, call: Call) -> None:
-        if not self.alive or self.incarnation != life:
-            return
-        if self._held or self.world.events.now < self.paused_until:
-            self._held.append((life, call))
-            if len(self._held) == 1:
-                self._wake()
-            return
-        call()
-
-    def _wake(self) -> None:
-        """Take what came during a pause, once it is over; nothing that comes later overtakes it."""
-        events = self.world.events
-        if events.now < self.paused_until:
-            events.at(self.paused_until, self._wake)
-            return
-        held, self._held = self._held, []
-        for life, call in held:
-            if self.alive and self.incarnation == life:
-                call()
-
-    def _coordinate(self, call: Call) -> None:
-        """Messages to and from the coordination service take a moment, and keep their order."""
-        world = self.world
-        when = max(getattr(self.life, "coordinated", 0), world.events.now + world.random.randint(0, 3))
-        self.life.coordinated = when
-        world.events.at(when, call)
-
-    def _tick(self, life: int) -> None:
-        if self.alive and self.incarnation == life:
-            self.world.events.after(SIM_TICK_MS, lambda: self._tick(life))
-            if self.world.events.now >= self.paused_until:
-                self.driver.tick()
-
-    def now(self) -> Millis:
-        """This machine's clock."""
-        return int(self.world.events.now * self.clock_rate)
-
-
-class _Events:
-    """Stands for the driver until it is made; a dead process hears nothing."""
-
-    sink: Driver
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.sink, name)
-
-
-class SimShell:
-    """The driver's shell for one life."""
-
-    def __init__(self, node: SimNode) -> None:
-        self._node = node
-        self._life = node.incarnation
-        self.coordinated: Millis = 0
-        self.stopped = ""
-
-    def soon(self, call: Call) -> None:
-        node = self._node
-        node.world.events.at(node.world.events.now, lambda: self._finish(call), last=True)
-
-    def _finish(self, call: Call) -> None:
-        node = self._node
-        if node.alive and node.incarnation == self._life:
-            call()
-            node.world.invariants.after_turn(node)
-
-    def later(self, delay_ms: Millis, call: Call) -> None:
-        node, life = self._node, self._life
-        node.world.events.after(delay_ms, lambda: node._run(life, call))
-
-    def joined(self, cluster_id: str) -> None:
-        self._node.cluster_id = cluster_id
-
-    def superseded(self) -> None:
-        raise AssertionError(f"{self._node.name} is no old copy")
-
-    def alarm(self, text: str) -> None:
-        self._node.world.log(self._node, f"alarm: {text}")
-        assert "forked" not in text and "two cluster maps" not in text, text
-
-    def stop(self, reason: str, refused: bool) -> None:
-        self.stopped = reason
-        self._node.world.log(self._node, f"stops: {reason}")
-        assert not refused, f"{self._node.name} was refused: {reason}"
-
-    def disk_free(self) -> int:
-        return 1 << 40
-
-
-class SimSyncer:
-    """Group commit with one flush at a time, taking a while."""
-
-    def __init__(self, node: SimNode, engine: MemoryEngine) -> None:
-        self._node = node
-        self._engine = engine
-        self._life = node.incarnation
-        self._asked = 0
-        self._busy = False
-
-    def request(self, ticket: int) -> None:
-        self._asked = ticket
-        if not self._busy:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._busy = True
-        covered = self._engine.written
-        delay = self._node.world.random.randint(*self._node.fsync_ms)
-        self._node.world.events.after(delay, lambda: self._done(covered))
-
-    def _done(self, covered: int) -> None:
-        node = self._node
-        if not node.alive or node.incarnation != self._life:
-            return
-        try:
-            self._engine.make_durable(covered)
-        except StorageError as error:
-            node.deliver(partial(node.driver.sync_failed, error))
-            return
-        self._busy = False
-        node.world.invariants.on_durable(node, covered)
-        node.deliver(lambda: node.driver.synced(covered))
-        if self._asked > covered:
-            self._flush()
+    def _write_map(self, expected: int, payload: bytes) -> bool:
+        before = self.map
+        if not super()._write_map(expected, payload):
+            return False
+        after = mapcodec.decode(payload)
+        if before is not None:
+            reason = illegal(mapcodec.decode(before), after)
+            if reason:
+                raise Violated(f"{self._world.events.now} map {after.version}: 7. {reason}")
+        self._world.on_map(after)
+        return True
 
 
 class World:
-    """Everything, from one seed. The same seed gives the same run, whatever PYTHONHASHSEED is."""
+    """Everything, from one seed. The same seed gives the same run, whatever PYTHONHASHSEED is.
+
+    `nodes`: every machine that belongs to the cluster or is to join it, by the node id that it has now.
+    """
 
     def __init__(
         self,
@@ -231,48 +63,191 @@ class World:
         self.events = Events()
         self.partitions = partitions
         self.replication = replication
-        self.service = MemoryService()
+        self.expect = nodes
+        self.service = WatchedService(self)
         self.invariants = Invariants(self)
+        self.traps = Traps(self)
+        self.reasons = Reasons(self)
         self._trace = trace
         self._blocked: set[tuple[NodeId, NodeId]] = set()
+        self._identities = 0
+        self._proposer = ""
         self.slowest_ms = 4
+        self.append_entries = (1, 2, 4, 512)[seed % 4]  # so few that a log arrives in pieces
+        self.in_bytes = seed % 8 == 3
+        """Whether messages pass through the codec on their way."""
+        self.map: ClusterMap | None = None
         self.nodes: dict[NodeId, SimNode] = {}
+        self.gone: dict[NodeId, SimNode] = {}
+        """Machines by the ids that they had, and will never have again."""
+        self.given_up: dict[NodeId, Millis] = {}
+        """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon."""
         self.counters: Counter[str] = Counter()
-        for number in range(nodes):
-            node = SimNode(self, number)
-            self.nodes[node.id] = node
+        self._machines = 0
+        for _ in range(nodes):
+            self.add_machine()
+
+    def new_id(self) -> NodeId:
+        """Return a node id that nobody had before."""
+        self._identities += 1
+        return NodeId(f"{self._identities:08x}{0:024x}")
+
+    def add_machine(self) -> SimNode:
+        """Put up one more machine, with an empty disk."""
+        node = SimNode(self, f"n{self._machines}")
+        self._machines += 1
+        self.nodes[node.id] = node
+        return node
 
     def start(self) -> None:
         """Start every node, and wait until the cluster serves."""
         for node in self.nodes.values():
             self.events.after(self.random.randint(0, 50), node.start)
+            if self.seed % 4 == 2 and self.random.random() < 0.5:
+                self.events.after(self.random.randint(60, 1_500), lambda node=node: self._restart(node))  # type: ignore[misc]
         assert self.events.run_until(self.healthy, 20_000), f"seed {self.seed}: the cluster did not form"
+
+    def _restart(self, node: SimNode) -> None:
+        """Forming meets crashes too."""
+        if node.alive:
+            self.count("restart_while_forming")
+            self.lose(node, lambda count: count)
+        self.events.after(self.random.randint(20, 500), node.start)
+
+    # --- what happens to nodes ------------------------------------------------------------------------
+
+    def lose(self, node: SimNode, keep: Callable[[int], int]) -> None:
+        """End a process; keep what it has counted."""
+        for name, count in node.driver.node.context.counters.items():
+            self.count(name, count)
+        node.crash(keep)
+        self.reasons.of_node(node.id)
+        self.invariants.forget_promises(node)
+        self.invariants.check_held()
+
+    def on_died(self, node: SimNode) -> None:
+        """A trap has ended a process in the middle of its turn."""
+        if node.alive:
+            self.invariants.after_turn(node)  # what the turn decided counts, though nobody may hear of it
+            self.traps.on_died(node)
+
+    def on_stop(self, node: SimNode, ending: Ending) -> None:
+        """A process ends itself: a broken disk, or the cluster has no place for it any more."""
+        if ending is Ending.FAILED:
+            self.events.at(self.events.now, lambda: self.traps.on_failed(node))
+            return
+        known = self.map.node(node.id) if self.map is not None else None
+        if ending is Ending.REFUSED and known is not None and known.state != NodeState.DEAD:
+            raise Violated(f"{self.events.now} {node.name} was refused: {node.life.stopped}")
+        self.events.at(self.events.now, lambda: self._replace(node))
+
+    def _replace(self, node: SimNode) -> None:
+        """A node has left, or was given up: its machine comes back with an empty disk, as another node."""
+        if not node.alive:
+            return
+        for name, count in node.driver.node.context.counters.items():
+            self.count(name, count)
+        self.count(
+            "node_left" if self.map is not None and self.map.node(node.id) is None else "node_given_up"
+        )
+        node.leave()
+        del self.nodes[node.id]
+        self.gone[node.id] = node
+        node.wipe()
+        self.nodes[node.id] = node
+        self.events.after(self.random.randint(20, 1_000), node.start)
+
+    def on_proposal(self, node: SimNode) -> None:
+        """A controller proposes a map."""
+        self.reasons.proposer = node
+        if self._proposer not in ("", node.name):
+            self.count("controller_changed")
+        self._proposer = node.name
+
+    def on_map(self, after: ClusterMap) -> None:
+        """The cluster has a new map."""
+        before, self.map = self.map, after
+        if before is None:
+            missing = self.expect - len(after.nodes)
+            assert not missing, f"the barrier is open, and {missing} of {self.expect} nodes are not there"
+        else:
+            reason = self.reasons.unfounded(before, after)
+            assert not reason, f"{self.events.now} map {after.version}: {reason}"
+            self.invariants.check_step(before, after)
+            self.invariants.check_held()
+        self.traps.on_map(before, after)
+        if self._trace is None:
+            return
+        names = {node.id: node.name for node in after.nodes}
+        states = {node.id: node.state for node in before.nodes} if before is not None else {}
+        for node in after.nodes:
+            if states.get(node.id) != node.state:
+                self.log(None, f"map {after.version}: {node.name} is {node.state}")
+        for number, part in enumerate(after.partitions):
+            if before is not None and part == before.partitions[number]:
+                continue
+            voters = " ".join(names[node] for node in part.voters)
+            text = f"partition {number}: epoch {part.epoch} of {names[part.primary]}, voters {voters}"
+            if part.old_voters:
+                text += f" and {' '.join(names[node] for node in part.old_voters)}"
+            if part.learner is not None:
+                text += f", learner {names[part.learner]}"
+            self.log(None, f"map {after.version}: {text}")
 
     def log(self, node: SimNode | None, text: str) -> None:
         """Write a line of the story, if anybody reads it."""
         if self._trace is not None:
             self._trace(f"{self.events.now:>7} {node.name if node is not None else '':<4} {text}")
 
+    # --- what is true of it ---------------------------------------------------------------------------
+
     def healthy(self) -> bool:
-        """Whether every node is up, ready, and every partition has an ACTIVE primary that all agree on."""
-        maps = [n.driver.node.context.cluster_map for n in self.nodes.values() if n.alive]
-        if (
-            len(maps) < len(self.nodes)
-            or maps[0] is None
-            or any(m is None or m.version != maps[0].version for m in maps)
-        ):
+        """Whether every node is up and ready, every replica is where it should be, and every partition has an
+        ACTIVE primary that all agree on."""
+        found = self.map
+        if found is None or len(found.nodes) < len(self.nodes):
             return False
-        for number, part in enumerate(maps[0].partitions):
-            node = self.nodes[part.primary]
-            primary = node.driver.node.replicas[number].primary  # type: ignore[index]
+        for node in self.nodes.values():
+            if not node.alive or not node.driver.node.ready or node.driver.node.context.damaged:
+                return False
+            held = node.driver.node.context.cluster_map
+            if held is None or held.version != found.version:
+                return False
+        for number, part in enumerate(found.partitions):
+            leading = self.nodes.get(part.primary)
+            if leading is None:
+                return False
+            primary = leading.driver.node.replicas[number].primary  # type: ignore[index]
             if primary is None or primary.epoch != part.epoch or not primary.may_execute:
                 return False
-        return all(node.driver.node.ready for node in self.nodes.values())
+        return self._placed(found)
+
+    def _placed(self, found: ClusterMap) -> bool:
+        if under_way(found.partitions):
+            return False
+        if any(node.state in (NodeState.JOINING, NodeState.LEAVING) for node in found.nodes):
+            return False
+        if any(
+            set(v) != set(p.voters) for v, p in zip(targets(found, _nobody), found.partitions, strict=True)
+        ):
+            return False
+        return all(
+            node.id in found.partitions[number].voters
+            for node in self.nodes.values()
+            for number in node.driver.node.replicas
+        )
 
     @property
     def at_rest(self) -> bool:
-        """Whether every node's store holds what its core believes."""
-        return all(node.driver.at_rest for node in self.nodes.values())
+        """Whether every store holds what its core believes, and replicas have applied the same."""
+        if not all(node.driver.at_rest for node in self.nodes.values()):
+            return False
+        applied: dict[int, int] = {}
+        return all(
+            applied.setdefault(number, replica.applied) == replica.applied
+            for node in self.nodes.values()
+            for number, replica in node.driver.node.replicas.items()
+        )
 
     def submit(self, node: SimNode, request: Request) -> bool:
         """Put a request to a node; False if it takes none just now."""
@@ -280,6 +255,18 @@ class World:
             return False
         node.driver.submit(request)
         return True
+
+    def survives_without(self, node: SimNode) -> bool:
+        """Whether every partition keeps a majority of voters, also if this node's data is lost for good."""
+        if self.map is None:
+            return False
+        lost = {each.id for each in self.map.nodes if each.state == NodeState.DEAD}
+        lost.update(each for each, until in self.given_up.items() if self.events.now < until)
+        lost.update(each.id for each in self.nodes.values() if each.engine.damaged or each is node)
+        return all(
+            quorum.won(part.voters, part.old_voters, [v for v in part.replicas if v not in lost])
+            for part in self.map.partitions
+        )
 
     # --- the network ----------------------------------------------------------------------------------
 
@@ -297,13 +284,16 @@ class World:
 
     def unblock(self, one: NodeId, other: NodeId) -> None:
         """Let everything through again between these two."""
+        self.reasons.between(one, other)
         self._blocked -= {(one, other), (other, one)}
 
     def heal(self) -> None:
         """Let everything through again; connections that had stood blocked are reset."""
         for sender, receiver in sorted(self._blocked):
-            if self.nodes[sender].alive and self.random.random() < 0.5:
-                self.nodes[sender].network.reset(receiver)
+            self.reasons.between(sender, receiver)
+            node = self.nodes.get(sender)
+            if node is not None and node.alive and self.random.random() < 0.5:
+                node.network.reset(receiver)
         self._blocked.clear()
 
     def drop_links_of(self, gone: SimNode) -> None:
@@ -315,6 +305,10 @@ class World:
     def count(self, name: str, by: int = 1) -> None:
         """Count what was done to this world."""
         self.counters[name] += by
+
+
+def _nobody(_: NodeId) -> bool:
+    return False
 
 
 assert SIM_TICK_MS * 2 <= limits.HEARTBEAT_MS

@@ -141,6 +141,11 @@ class MemoryEngine:
         """How many batches a crash may take."""
         return self._ticket - self._durable
 
+    @property
+    def losable(self) -> int:
+        """How many durable batches a crash may take besides: what makes a damaged disk."""
+        return len(self._undo) - self.unsynced
+
     # --- the Engine port ------------------------------------------------------------------------------
 
     def write(self, batch: Batch) -> int:

@@ -28,12 +28,14 @@ from ringkeep.core.messages import (
     Prepare,
     Promise,
     Refuse,
+    Release,
     Reply,
     Report,
     SnapshotChunk,
     SnapshotOffer,
     SnapshotPull,
     StaleRead,
+    Surplus,
 )
 from ringkeep.core.types import Epoch, Index, MapVersion, NodeId, PartitionId
 from ringkeep.errors import ProtocolError
@@ -59,6 +61,8 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (21, SnapshotOffer),
     (22, SnapshotPull),
     (23, SnapshotChunk),
+    (24, Surplus),
+    (25, Release),
     (32, Heartbeat),
     (33, Report),
     (34, MapPush),

@@ -1,0 +1,136 @@
+"""How a partition's replicas change: one voter at a time, by learner, joint voters, and stable voters again.
+
+Pure: from where a partition should be, and what its primary says, to its next step. Each step is one
+compare-and-set of the map, under the epoch that stands; `transitions.py` says which steps are legal at all.
+Source: joint consensus, Ongaro's dissertation (2014), section 4.3; learners, its section 4.2.1.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
+from ringkeep.core.placement import replan
+from ringkeep.core.ring import RingNode
+from ringkeep.core.types import MapVersion, NodeId
+
+Voters = tuple[NodeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of one partition's change.
+
+    `caught_up`, `settled`: the primary's word, for exactly the (epoch, config) that the map has: the learner is
+    close behind; an entry was committed by both majorities. `active`: its primary says that it serves.
+    """
+
+    caught_up: bool = False
+    settled: bool = False
+    active: bool = False
+
+
+def holds_data(state: NodeState) -> bool:
+    """Tell whether a node of this state is meant to hold replicas."""
+    return state not in (NodeState.LEAVING, NodeState.DEAD)
+
+
+def targets(now: ClusterMap, damaged: Callable[[NodeId], bool]) -> tuple[Voters, ...]:
+    """Return where every partition's replicas should be; changes under way count as done.
+
+    A damaged node is left out until nothing that it lost is counted on any more: then it begins anew.
+    Cost: that of `placement.replan`, once for each placement: the last ones are remembered.
+    """
+    ring = tuple(
+        RingNode(n.id, n.zone, n.weight) for n in now.nodes if holds_data(n.state) and not damaged(n.id)
+    )
+    return _planned(ring, now.replication, tuple(map(_intended, now.partitions)))
+
+
+@lru_cache(maxsize=16)
+def _planned(ring: tuple[RingNode, ...], replication: int, present: tuple[Voters, ...]) -> tuple[Voters, ...]:
+    found = replan(ring, len(present), replication, present)
+    return tuple(tuple(map(NodeId, voters)) for voters in found)
+
+
+def _intended(part: Partition) -> Voters:
+    """Return the voters that a partition will have when the change under way is done."""
+    if part.learner is None:
+        return part.voters
+    if part.replaces is None:
+        return (*part.voters, part.learner)
+    return tuple(part.learner if voter == part.replaces else voter for voter in part.voters)
+
+
+def in_order(part: Partition, target: Voters) -> Partition:
+    """Put the voters in the order of the target; those that are to go come last, so that they hand over.
+
+    The first voter is the preferred primary, and takes the primaryship over by itself.
+    """
+    if part.old_voters:
+        return part
+    wanted = [node for node in target if node in part.voters]
+    voters = (*wanted, *(voter for voter in part.voters if voter not in wanted))
+    return part if voters == part.voters else replace(part, voters=voters)
+
+
+def step_on(
+    part: Partition, version: MapVersion, progress: Progress, hopeless: Callable[[NodeId], bool]
+) -> Partition | None:
+    """Take the change under way one step on, or back; None while it waits.
+
+    `hopeless`: a newcomer that no change should wait for. Going back is legal at any time and needs no word of
+    the primary.
+    """
+    if part.old_voters:
+        newcomers = [node for node in part.voters if node not in part.old_voters]
+        if any(map(hopeless, newcomers)):
+            return replace(part, voters=part.old_voters, old_voters=(), config=version)
+        return replace(part, old_voters=(), config=version) if progress.settled else None
+    if part.learner is None:
+        return None
+    if hopeless(part.learner):
+        return replace(part, learner=None, replaces=None, config=version)
+    if not progress.caught_up or part.replaces == part.primary:
+        return None
+    return replace(
+        part, voters=_intended(part), old_voters=part.voters, learner=None, replaces=None, config=version
+    )
+
+
+def begin(
+    part: Partition, target: Voters, version: MapVersion, progress: Progress, fit: Callable[[NodeId], bool]
+) -> Partition | None:
+    """Begin the next change of a stable partition; None when it is where it should be, or must wait.
+
+    The primary is never the one to go: it is moved first. Only a lone voter is joined before it is let go.
+    """
+    assert not part.old_voters and part.learner is None, "one change at a time"
+    going = [voter for voter in part.voters if voter not in target]
+    coming = [node for node in target if node not in part.voters]
+    if not progress.active or not (going or coming):
+        return None
+    movable = [voter for voter in going if voter != part.primary]
+    newcomer = next(filter(fit, coming), None)
+    if newcomer is not None:
+        grows = len(part.voters) < len(target) or len(part.voters) == 1
+        if grows or movable:
+            replaces = None if grows else movable[-1]
+            return replace(part, learner=newcomer, replaces=replaces, config=version)
+    elif movable and not coming:
+        left = tuple(voter for voter in part.voters if voter != movable[-1])
+        return replace(part, voters=left, old_voters=part.voters, config=version)
+    return None
+
+
+def under_way(partitions: Sequence[Partition]) -> int:
+    """Return how many partitions are changing their replicas."""
+    return sum(part.learner is not None or bool(part.old_voters) for part in partitions)
+
+
+def arrived(node: NodeId, partitions: Sequence[Partition], target: Collection[Voters]) -> bool:
+    """Tell whether a node votes wherever it should, with no change of its own under way."""
+    return all(
+        (node in part.voters and not part.old_voters) or node not in wanted
+        for part, wanted in zip(partitions, target, strict=True)
+    )

@@ -1,0 +1,129 @@
+"""The replicas that a node holds, and how they follow the map: begun, led, voted with, and deleted last.
+
+A replica that the map gives to others is kept, and goes on answering, until a primary that serves without it
+says that it is not needed: until then it may be the one that knows. Its `promised` is kept for ever.
+"""
+
+from ringkeep.core import limits
+from ringkeep.core.clustermap import ClusterMap, Partition, partitions_of
+from ringkeep.core.context import Context
+from ringkeep.core.messages import Release, Surplus
+from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.replica import Replica
+from ringkeep.core.rows import partitions_stored
+from ringkeep.core.types import Millis, NodeId, PartitionId
+
+
+class Holdings:
+    """All replicas of one node, by partition."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.replicas: dict[PartitionId, Replica] = {}
+        self._asked_at: Millis = 0
+        self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
+
+    def load(self) -> None:
+        """Take up the replicas that are stored here and were not given up in an earlier life."""
+        for partition in partitions_stored(self._context.reader):
+            if partition not in self.replicas:
+                self.replicas[partition] = Replica(self._context, partition)
+
+    def follow(self, found: ClusterMap) -> None:
+        """Make every replica what a newer map says of it."""
+        for partition in partitions_of(found, self._context.me):
+            self._follow(partition, found.partitions[partition])
+        for partition, replica in self.replicas.items():
+            if replica.primary is not None and self._is_surplus(partition):
+                replica.primary.depose()
+
+    def _follow(self, partition: PartitionId, place: Partition) -> None:
+        context, replica = self._context, self.replicas.get(partition)
+        if partition in self._deleted:
+            return  # begun anew in the next turn, on a store that has forgotten it
+        if replica is None:
+            replica = self.replicas[partition] = Replica(context, partition)
+        primary = replica.primary
+        if primary is not None and primary.epoch < place.epoch:
+            primary.depose()
+        elif primary is not None:
+            primary.follow(place)
+        if place.learner == context.me and place.epoch > replica.promised.epoch:
+            # Nobody older may count on it: what it once promised, and then deleted, is promised again.
+            replica.promise(place.epoch, place.primary, place.incarnation)
+        mine = place.primary == context.me and place.incarnation == context.incarnation
+        if mine and replica.primary is None and replica.promised.epoch < place.epoch and not context.damaged:
+            replica.primary = Primary(context, replica, place)
+            replica.primary.start()
+
+    def begin_turn(self) -> None:
+        """Begin anew what was deleted in the turn before, and given back by the map since."""
+        if self._deleted:
+            deleted, self._deleted = self._deleted, {}
+            found = self._context.cluster_map
+            for partition in deleted:
+                if found is not None and self._context.me in found.partitions[partition].replicas:
+                    self._follow(partition, found.partitions[partition])
+
+    @property
+    def ready(self) -> bool:
+        """Whether every replica that votes has caught up to the commit that it was first told."""
+        found = self._context.cluster_map
+        return found is not None and all(
+            replica.caught_up or self._context.me not in found.partitions[partition].voters
+            for partition, replica in self.replicas.items()
+        )
+
+    # --- giving up ------------------------------------------------------------------------------------
+
+    def _is_surplus(self, partition: PartitionId) -> bool:
+        found = self._context.cluster_map
+        return found is not None and self._context.me not in found.partitions[partition].replicas
+
+    def on_tick(self) -> None:
+        """Go on with snapshots; ask for leave to delete what the map gives to others."""
+        context, found = self._context, self._context.cluster_map
+        for replica in self.replicas.values():
+            replica.pull_on()
+        if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
+            return
+        self._asked_at = context.now
+        if context.damaged and context.recognised and not self.replicas and not self._deleted:
+            context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
+        for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
+            place = found.partitions[partition]
+            if place.primary in context.links:
+                context.send(place.primary, Surplus(partition, place.config))
+
+    def _begin_anew(self) -> None:
+        """Nothing that a damaged store had lost is counted on any more: it is as good as an empty one."""
+        if self._context.damaged and not self.replicas:
+            self._context.damaged = False
+            self._context.effects.repaired = True
+            self._context.count("damage_repaired")
+
+    def on_surplus(self, peer: NodeId, message: Surplus) -> None:
+        """A former holder asks. Only a primary that serves under stable voters without it may release it."""
+        replica = self.replicas.get(message.partition)
+        primary = replica.primary if replica is not None else None
+        if primary is None or primary.phase != Phase.ACTIVE:
+            return
+        place = primary.place
+        if place.config == message.config and not place.old_voters and peer not in place.replicas:
+            self._context.send(peer, Release(message.partition, primary.epoch, place.config))
+
+    def on_release(self, message: Release) -> None:
+        """Delete a replica, if the map that is known here agrees, and nothing higher was promised since.
+
+        A deposed primary may not know that the replica was wanted again meanwhile.
+        """
+        found, replica = self._context.cluster_map, self.replicas.get(message.partition)
+        if replica is None or found is None or not self._is_surplus(message.partition):
+            return
+        config = found.partitions[message.partition].config
+        if message.config != config or message.epoch < replica.promised.epoch:
+            return
+        self._context.count("replica_deleted")
+        del self.replicas[message.partition]
+        self._deleted[message.partition] = None
+        replica.delete()

@@ -1,0 +1,92 @@
+"""Where each peer's log stands, as the primary knows it, and how much is on its way there.
+
+A position is learned from a Promise alone; until then nothing is sent to that peer. Knows nothing of votes.
+Source: the leader's nextIndex and matchIndex, Raft (USENIX ATC 2014), figure 2.
+"""
+
+from collections.abc import Collection
+
+from ringkeep.core import limits
+from ringkeep.core.context import Context
+from ringkeep.core.messages import Append
+from ringkeep.core.types import Index, Millis, NodeId
+
+
+class Progress:
+    """One primary's view of its peers.
+
+    `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
+    not known. `heard`: when the peer last moved on, for sending again.
+    """
+
+    __slots__ = ("_context", "_in_flight", "heard", "match", "next")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.match: dict[NodeId, Index] = {}
+        self.next: dict[NodeId, Index] = {}
+        self.heard: dict[NodeId, Millis] = {}
+        self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
+
+    def ask_anew(self, peer: NodeId) -> None:
+        """The position is in doubt: what is on its way may be lost."""
+        self.next.pop(peer, None)
+        self.landed(peer)
+        self.heard[peer] = self._context.now
+
+    def keep_only(self, peers: Collection[NodeId]) -> None:
+        """Forget who is a replica no more.
+
+        If it becomes one again it begins from nothing: what it once held may be deleted.
+        """
+        for gone in [peer for peer in self.heard if peer not in peers]:
+            self.landed(gone)
+            self.match.pop(gone, None)
+            self.next.pop(gone, None)
+            del self.heard[gone]
+
+    def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
+        """A Promise told the position; `match`: up to where the logs are known to be equal, if they are."""
+        if match is not None:
+            self.match[peer] = max(match, self.match.get(peer, Index(0)))
+        self.next[peer] = Index(position + 1)
+
+    def acknowledged(self, peer: NodeId, index: Index) -> bool:
+        """Note what a peer holds durably; tell whether that is news."""
+        self.heard[peer] = self._context.now
+        if index <= self.match.get(peer, 0):
+            return False
+        self.match[peer] = index
+        if index + 1 >= self.next.get(peer, 0):
+            self.landed(peer)
+        return True
+
+    def has_room(self, peer: NodeId) -> bool:
+        """Tell whether more may be sent to a peer just now; over all partitions it has one bound."""
+        return self._context.in_flight.get(peer, 0) < limits.INFLIGHT_BYTES
+
+    def sent(self, peer: NodeId, message: Append) -> None:
+        """Count what is on its way."""
+        if self.match.get(peer) == message.prev_index:
+            self.heard[peer] = self._context.now  # nothing was due from it until now
+        self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
+        size = sum(map(len, message.entries))
+        self._in_flight[peer] = self._in_flight.get(peer, 0) + size
+        self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
+
+    def landed(self, peer: NodeId) -> None:
+        """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
+        size = self._in_flight.pop(peer, 0)
+        if size:
+            self._context.in_flight[peer] -= size
+
+    def is_silent(self, peer: NodeId, last: Index) -> bool:
+        """Tell whether a peer owes an answer for too long: its position, or what was sent to it."""
+        position = self.next.get(peer)
+        waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
+        return waiting and self._context.now - self.heard.get(peer, 0) >= limits.RESEND_MS
+
+    def clear(self) -> None:
+        """Give up: nothing of this primary is on its way any more."""
+        for peer in list(self._in_flight):
+            self.landed(peer)

@@ -1,0 +1,189 @@
+"""What happens to the network: parts of it, one way of it, all of it, and at the moments that hurt most."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ringkeep.core.requests import Kind, Request
+from ringkeep.core.slots import partition_of
+
+if TYPE_CHECKING:
+    from ringkeep.sim.faults import Faults
+    from ringkeep.sim.world import World
+
+BURST = 30  # writes: more than a log window of the simulator holds after them
+BURST_KEY = b"burst"
+
+
+class NetworkFaults:
+    """Faults between machines."""
+
+    def __init__(self, world: "World", faults: "Faults") -> None:
+        self._world = world
+        self._faults = faults
+        self.kinds: list[tuple[int, Callable[[], None]]] = [
+            (4, self._partition),
+            (3, self._partial),
+            (3, self._one_way),
+            (3, self._reset),
+            (2, self._slow_network),
+            (3, self._old_primary_returns),
+            (3, self._deaf_primary),
+            (5, self._burst),
+        ]
+
+    def _partition(self) -> None:
+        """Cut one node off, or one pair of nodes from each other."""
+        world = self._world
+        node = self._faults.any()
+        others = [other for other in world.nodes.values() if other is not node]
+        cut = others if world.random.random() < 0.5 else [world.random.choice(others)]
+        for other in cut:
+            world.block(node.id, other.id)
+            world.block(other.id, node.id)
+        world.log(node, f"is cut off from {', '.join(other.name for other in cut)}")
+        self._faults.later(100, 3_000, self._heal)
+
+    def _partial(self) -> None:
+        """A primary and one of its voters lose each other for a while; everybody else reaches both."""
+        world = self._world
+        if world.map is None:
+            return
+        part = world.random.choice(world.map.partitions)
+        other = world.random.choice(part.voters)
+        if other != part.primary and {other, part.primary} <= world.nodes.keys():
+            world.block(other, part.primary)
+            world.block(part.primary, other)
+            world.log(world.nodes[part.primary], f"and {world.nodes[other].name} lose each other")
+            self._faults.later(1_500, 4_000, self._heal)
+
+    def _one_way(self) -> None:
+        node, other = self._world.random.sample(list(self._world.nodes.values()), 2)
+        self._world.block(node.id, other.id)
+        self._world.log(node, f"reaches {other.name} no more, one way")
+        self._faults.later(100, 3_000, self._heal)
+
+    def _heal(self) -> None:
+        self._world.log(None, "the network heals")
+        self._world.heal()
+
+    def _reset(self) -> None:
+        node, other = self._world.random.sample(list(self._world.nodes.values()), 2)
+        if node.alive:
+            self._world.log(node, f"loses its connection to {other.name}")
+            node.network.reset(other.id)
+
+    def _slow_network(self) -> None:
+        world = self._world
+        world.slowest_ms = world.random.choice((20, 100, 300))
+
+        def recover() -> None:
+            world.reasons.everywhere()
+            world.slowest_ms = 4
+
+        world.reasons.everywhere()
+
+        self._faults.later(200, 1_000, recover)
+
+    def _old_primary_returns(self) -> None:
+        """A primary is cut off with writes under way; when it has been replaced, a voter crashes, and the
+        first that this voter hears of after its restart is the old primary: only its promise keeps it from
+        following."""
+        world = self._world
+        node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
+        if node is None:
+            return
+        found = node.driver.node.context.cluster_map
+        assert found is not None
+        part = world.random.choice(found.partitions)
+        if not all(voter in world.nodes for voter in part.voters):
+            return
+        old, others = world.nodes[part.primary], [world.nodes[n] for n in part.voters if n != part.primary]
+        for other in world.nodes.values():
+            if other is not old:
+                world.block(old.id, other.id)
+                world.block(other.id, old.id)
+        if old.alive:
+            old.coordination.disconnect()
+        world.log(old, "is cut off from everybody, and will be heard again by one")
+        voter = world.random.choice(others)
+
+        def meet() -> None:
+            self._faults.machines.crash_node(voter)
+            world.unblock(old.id, voter.id)
+            self._faults.later(20, 100, lambda: self._faults.machines.restart(voter))
+
+        self._faults.later(1_200, 2_500, meet)
+        self._faults.later(2_600, 4_000, self._heal)
+        coordination = old.coordination
+        self._faults.later(2_600, 4_000, coordination.connect)
+
+    def _deaf_primary(self) -> None:
+        """A primary hears nobody for about as long as it takes to replace it, and then, all at once, what was
+        said before: echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
+        world = self._world
+        if world.map is None:
+            return
+        part = world.random.choice(world.map.partitions)
+        primary = world.nodes.get(part.primary)
+        if primary is None or not primary.alive:
+            return
+        others = [other for other in world.nodes.values() if other is not primary]
+        for other in others:
+            world.block(other.id, primary.id)
+        primary.coordination.disconnect()
+        world.log(primary, "hears nobody")
+
+        def hear() -> None:
+            for other in others:
+                world.unblock(other.id, primary.id)
+
+        def talk() -> None:
+            if not self._faults.stopped and world.events.now < until:
+                key = world.random.choice(self._faults.clients.keys)
+                self._faults.clients.ask(primary, "get", key)
+                self._faults.clients.ask(world.random.choice(others), "put", key)
+                world.events.after(world.random.randint(5, 40), talk)
+
+        until = world.events.now + 1_700
+        world.events.after(950, talk)
+        self._faults.later(1_000, 1_500, hear)
+        coordination = primary.coordination
+        self._faults.later(1_700, 2_500, coordination.connect)
+
+    def _burst(self) -> None:
+        """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log ends;
+        as it answers the first time, a burst of writes moves the primary's log window on."""
+        world = self._world
+        node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
+        if node is None:
+            return
+        found = node.driver.node.context.cluster_map
+        assert found is not None
+        part = found.partitions[partition_of(BURST_KEY, len(found.partitions))]
+        if not all(voter in world.nodes for voter in part.voters):
+            return
+        primary = world.nodes[part.primary]
+        backup = world.nodes[world.random.choice([n for n in part.voters if n != part.primary])]
+        if not primary.alive:
+            return
+        slow_ms = world.random.randint(350, 450)
+        backup.fsync_ms = (slow_ms, slow_ms)
+        primary.network.reset(backup.id)
+        world.log(primary, f"loses its connection to {backup.name}, whose disk is slow, before many writes")
+
+        def write() -> None:
+            for _ in range(BURST):
+                world.submit(primary, Request(Kind.PUT, BURST_KEY, b"burst"))
+
+        def promised() -> None:
+            world.events.after(world.random.randint(0, 6), write)
+
+        def quicken() -> None:
+            backup.fsync_ms = (8, 25)  # the second answer comes a little later than the first
+
+        def recover() -> None:
+            backup.fsync_ms = (0, 2)
+
+        world.traps.when_promised[backup.id] = promised
+        self._faults.later(250, 340, quicken)
+        self._faults.later(700, 1_000, recover)

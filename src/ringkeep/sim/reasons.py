@@ -1,0 +1,80 @@
+"""Whether a primary was deposed for a reason: a majority of its voters did lose it, or it said so itself.
+
+Suspicion decides only when something is tried, so a wrong one loses nothing; but a cluster that deposes primaries
+when ZooKeeper goes away, or at the word of one node, has mass failovers and election storms. The world knows what
+was truly wrong between whom, and the suspicions that the nodes act upon are held against it.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core import quorum
+from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
+from ringkeep.core.messages import Said
+from ringkeep.core.types import Millis, NodeId
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+LINGERS_MS: Final = 4_000
+"""For so long after its end a trouble may still be seen, told, and acted upon."""
+
+
+class Reasons:
+    """What has lately been wrong: with a node, between two nodes, or with all of them."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._nodes: dict[NodeId, Millis] = {}
+        self._pairs: dict[frozenset[NodeId], Millis] = {}
+        self._all: Millis = -LINGERS_MS
+        self.proposer: SimNode | None = None
+
+    def of_node(self, node: NodeId, until: Millis = 0) -> None:
+        """A node was not there, until now or later."""
+        self._nodes[node] = max(self._nodes.get(node, 0), until, self._world.events.now)
+
+    def between(self, one: NodeId, other: NodeId) -> None:
+        """Two nodes could not reach each other, in one direction at least, until now."""
+        self._pairs[frozenset((one, other))] = self._world.events.now
+
+    def everywhere(self) -> None:
+        """The network was slow, until now."""
+        self._all = self._world.events.now
+
+    def unfounded(self, before: ClusterMap, after: ClusterMap) -> str:
+        """Say which primary was deposed without a reason; "" if there was one for each."""
+        for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
+            if new.epoch == old.epoch or self._was_said(number, old):
+                continue
+            node = after.node(old.primary)
+            if node is None or node.state == NodeState.DEAD or node.incarnation != old.incarnation:
+                continue
+            machine = self._world.nodes.get(old.primary)
+            if machine is not None and machine.engine.damaged:
+                continue
+            lost = [v for v in old.replicas if v != old.primary and self._lost(v, old.primary)]
+            if not quorum.won(old.voters, old.old_voters, lost):
+                return f"partition {number}: epoch {old.epoch} was ended without a reason"
+        return ""
+
+    def _was_said(self, number: int, part: Partition) -> bool:
+        """Tell whether the primary asked for it, as the controller that proposed the map has heard."""
+        if self.proposer is None or not self.proposer.alive:
+            return True  # nobody can say any more
+        said = self.proposer.driver.node.steward.statements
+        found = [said.get((number, what)) for what in (Said.FAILED, Said.HANDOVER)]
+        return any(each is not None and each[0].epoch == part.epoch for each in found)
+
+    def _lost(self, voter: NodeId, primary: NodeId) -> bool:
+        world, since = self._world, self._world.events.now - LINGERS_MS
+        if self._all >= since or world.blocked(voter, primary) or world.blocked(primary, voter):
+            return True
+        if self._pairs.get(frozenset((voter, primary)), since - 1) >= since:
+            return True
+        return any(
+            node not in world.nodes
+            or not world.nodes[node].alive
+            or self._nodes.get(node, since - 1) >= since
+            for node in (voter, primary)
+        )

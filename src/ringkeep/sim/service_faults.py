@@ -1,0 +1,57 @@
+"""What happens between the nodes and ZooKeeper: sessions, connections, answers and registrations are lost."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ringkeep.sim.faults import Faults
+    from ringkeep.sim.world import World
+
+
+class ServiceFaults:
+    """Faults of the coordination service, as the nodes see it."""
+
+    def __init__(self, world: "World", faults: "Faults") -> None:
+        self._world = world
+        self._faults = faults
+        self.kinds: list[tuple[int, Callable[[], None]]] = [
+            (2, self._expire_session),
+            (2, self._lose_registration),
+            (2, self._disconnect),
+            (1, self._lose_answer),
+        ]
+
+    def _expire_session(self) -> None:
+        node = self._faults.any()
+        if node.alive:
+            self._world.log(node, "loses its ZooKeeper session")
+            node.coordination.expire()
+
+    def _lose_registration(self) -> None:
+        """Sessions end while their nodes cannot reach ZooKeeper, and go on: most of the members, or one."""
+        world = self._world
+        nodes = [node for node in world.nodes.values() if node.alive]
+        for node in nodes[1:] if world.random.random() < 0.5 else nodes[:1]:
+            world.log(node, "loses ZooKeeper, and its registration")
+            coordination = node.coordination
+            coordination.disconnect()
+            self._faults.later(100, 600, coordination.expire)
+            self._faults.later(1_000, 3_000, coordination.connect)
+
+    def _disconnect(self) -> None:
+        """Nobody, or one, reaches ZooKeeper for a while."""
+        world = self._world
+        nodes = [n for n in world.nodes.values() if n.alive]
+        cut = nodes if world.random.random() < 0.3 else nodes[:1]
+        for node in cut:
+            node.coordination.disconnect()
+            world.log(node, "loses ZooKeeper")
+            coordination = node.coordination
+            if world.random.random() < 0.5:
+                self._faults.later(400, 1_500, coordination.time_out)
+            self._faults.later(100, 3_000, coordination.connect)
+
+    def _lose_answer(self) -> None:
+        node = self._faults.any()
+        if node.alive:
+            node.coordination.lose_next_answer()

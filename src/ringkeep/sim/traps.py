@@ -1,0 +1,158 @@
+"""Crashes at the worst moments: a trap waits for its moment at one node, and strikes once.
+
+A random crash rarely falls between a write and its message, or inside the swap of a snapshot. A trap is set by
+`faults.py`, and lies in wait in what the node writes and sends, or in the map that a controller writes.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.effects import Batch, Family
+from ringkeep.core.messages import Message, Promise, Release, Report, Said, SnapshotPull
+from ringkeep.core.types import NodeId
+from ringkeep.sim.machine import Died
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+ON_WRITE: Final = ("between_write_and_send", "promise_not_synced", "inside_a_swap", "replica_deleted")
+ON_SEND: Final = ("half_of_the_frames", "promise_sent", "release_sent", "swap_done")
+ON_MAP: Final = ("new_primary", "joint_primary", "newcomer", "replaced_voter", "controller")
+KINDS: Final = (*ON_WRITE, *ON_SEND, *ON_MAP, "report_again")
+LASTS_MS: Final = 1_500
+
+
+class Traps:
+    """All traps of one world. `crash` and `failed` are how `faults.py` ends a node and brings it back."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._set: dict[str, int] = {}  # kind -> until when it lies in wait
+        self.when_promised: dict[NodeId, Callable[[], None]] = {}
+        """What is to happen when that node sends its next Promise."""
+        self.crash: Callable[[SimNode], None] = lambda node: None
+        self.failed: Callable[[SimNode], None] = lambda node: None
+
+    def set(self, kind: str) -> None:
+        """Let this trap lie in wait for a while."""
+        assert kind in KINDS, kind
+        self._set[kind] = self._world.events.now + LASTS_MS
+
+    def clear(self) -> None:
+        """Take all traps away."""
+        self._set.clear()
+        self.when_promised.clear()
+
+    def _springs(self, kind: str) -> bool:
+        until = self._set.get(kind)
+        if until is None:
+            return False
+        del self._set[kind]
+        if self._world.events.now > until:
+            return False
+        self._world.count(f"trap_{kind}")
+        return True
+
+    def _die(self, node: "SimNode", kind: str) -> None:
+        self._world.log(node, f"dies: {kind.replace('_', ' ')}")
+        raise Died(kind)
+
+    def on_died(self, node: "SimNode") -> None:
+        """The end of a process in the middle of its turn has come up to its machine."""
+        self.crash(node)
+
+    def on_failed(self, node: "SimNode") -> None:
+        """A process has ended itself, since its disk failed it."""
+        if node.alive:
+            self.failed(node)
+
+    # --- moments --------------------------------------------------------------------------------------
+
+    def on_write(self, node: "SimNode", batch: Batch) -> None:
+        """A node has written a batch, and sent nothing of its turn yet."""
+        if not self._set:
+            return
+        if batch.log and self._springs("between_write_and_send"):
+            self._die(node, "between_write_and_send")
+        if any(key[:1] == b"P" for key in batch.meta) and self._springs("promise_not_synced"):
+            self._die(node, "promise_not_synced")
+        swapped = any(family == Family.DATA for family, _, _ in batch.ranges)
+        rows = [value for key, value in batch.meta.items() if key[:1] == b"R"]
+        if swapped and any(rows) and self._springs("inside_a_swap"):
+            self._die(node, "inside_a_swap")
+        if swapped and None in rows and self._springs("replica_deleted"):
+            self._die(node, "replica_deleted")
+
+    def on_send(self, node: "SimNode", messages: list[Message]) -> None:
+        """A node is about to send a frame, the last that it sends if a trap springs here."""
+        if self.when_promised and any(type(message) is Promise for message in messages):
+            promised = self.when_promised.pop(node.id, None)
+            if promised is not None:
+                promised()
+        if not self._set:
+            return
+        if self._world.random.random() < 0.2 and self._springs("half_of_the_frames"):
+            self._die(node, "half_of_the_frames")
+        for message in messages:
+            kind = type(message)
+            if kind is Promise and self._springs("promise_sent"):
+                self._soon(node, "promise_sent")
+            elif kind is Release and self._springs("release_sent"):
+                self._soon(node, "release_sent")
+            elif kind is SnapshotPull and message.done and self._springs("swap_done"):  # type: ignore[union-attr]  # the kind was looked at
+                self._soon(node, "swap_done")
+            elif kind is Report and self._changes(message) and self._springs("report_again"):
+                self._say_again(node, message)
+
+    def _soon(self, node: "SimNode", kind: str) -> None:
+        """End a node just after its turn, with what it sent under way and nothing of it known to be durable."""
+        self._world.log(node, f"dies: {kind.replace('_', ' ')}")
+        self._world.events.at(self._world.events.now, partial(self._crash_alive, node))
+
+    def _crash_alive(self, node: "SimNode") -> None:
+        if node.alive:
+            self.crash(node)
+
+    def _changes(self, message: Message) -> bool:
+        """Tell whether a report says something that completes a step of a change."""
+        assert isinstance(message, Report)
+        return any(what in (Said.CAUGHT_UP, Said.SETTLED) for _, _, _, what, _ in message.statements)
+
+    def _say_again(self, node: "SimNode", message: Message) -> None:
+        """Let a report be heard by everybody much later, as from a connection that was stuck."""
+        world, life = self._world, (node.id, node.incarnation)
+
+        def arrive() -> None:
+            for other in list(world.nodes.values()):
+                if other.alive and other.id != life[0]:
+                    other.deliver(partial(other.driver.received, *life, [message]))
+
+        for _ in range(8):
+            world.events.after(world.random.randint(100, 8_000), arrive)
+
+    def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
+        """A map was written: whom it gives something to may not live to see it."""
+        if not self._set or before is None:
+            return
+        for old, new in zip(before.partitions, after.partitions, strict=True):
+            victims = {
+                "new_primary": new.primary if new.epoch != old.epoch else None,
+                "joint_primary": new.primary if new.old_voters and not old.old_voters else None,
+                "newcomer": next((v for v in new.voters if v not in old.voters), new.learner),
+                "replaced_voter": next((v for v in old.voters if v not in new.voters), None),
+            }
+            for kind, victim in victims.items():
+                node = self._world.nodes.get(victim) if victim is not None else None
+                if node is not None and kind in self._set and self._springs(kind):
+                    self._world.log(node, f"is about to die: {kind.replace('_', ' ')}")
+                    wait = self._world.random.randint(0, 60)
+                    self._world.events.after(wait, partial(self._crash_alive, node))
+        if "controller" in self._set and self._springs("controller"):
+            members = self._world.service.members()
+            node = self._world.nodes.get(members[0].id) if members else None
+            if node is not None:
+                self._world.log(node, "is about to die: controller")
+                self._world.events.after(self._world.random.randint(0, 20), partial(self._crash_alive, node))

@@ -1,0 +1,149 @@
+"""Deliberate breaks of the controller and of changes of membership. See `mutants.py`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.sim.mutants import patched, together
+
+from ringkeep.core import controller, steward
+from ringkeep.core.controller import Statement
+from ringkeep.core.holdings import Holdings
+from ringkeep.core.messages import Said
+from ringkeep.core.primary import Primary
+from ringkeep.core.rows import NO_NODE
+from ringkeep.core.steward import Steward
+from ringkeep.sim import world
+
+_NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
+
+
+def delayed_report_counts() -> Any:
+    """A report about an earlier change completes a later one."""
+
+    def make(next_map: Any) -> Any:
+        def mutant(now: Any, seen: Any) -> Any:
+            said = []
+            for each in seen.statements:
+                if each.what in _NEXT_STEPS and each.partition < len(now.partitions):
+                    part = now.partitions[each.partition]
+                    each = replace(each, epoch=part.epoch, config=part.config)
+                said.append(each)
+            return next_map(now, replace(seen, statements=said))
+
+        return mutant
+
+    return patched(steward, "next_map", make)
+
+
+def single_step_replacement() -> Any:
+    """A voter is replaced at once, without a joint step."""
+
+    def make(step_on: Any) -> Any:
+        def mutant(part: Any, version: Any, progress: Any, hopeless: Any) -> Any:
+            after = step_on(part, version, progress, hopeless)
+            return replace(after, old_voters=()) if after is not None and after.old_voters else after
+
+        return mutant
+
+    return patched(controller, "step_on", make)
+
+
+def single_step_unseen() -> Any:
+    """The same, and nobody looks at the maps: what comes of it must be seen."""
+    return together(single_step_replacement(), patched(world, "illegal", lambda _: lambda old, new: ""))
+
+
+def learner_counted() -> Any:
+    """A learner's copy counts for a voter's that is behind."""
+
+    def make(on_stirred: Any) -> Any:
+        def mutant(self: Primary) -> None:
+            match, learner = self.progress.match, self.place.learner
+            copied = match.get(learner, 0) if learner is not None else 0
+            weakest = min(self.place.voters, key=lambda voter: match.get(voter, 0))
+            before = match.get(weakest)
+            if copied > (before or 0):
+                match[weakest] = copied
+            on_stirred(self)
+            if copied > (before or 0):
+                if before is None:
+                    match.pop(weakest, None)
+                else:
+                    match[weakest] = before
+
+        return mutant
+
+    return patched(Primary, "on_stirred", make)
+
+
+def replica_deleted_early() -> Any:
+    """A voter that is to be replaced deletes its replica as soon as the joint change begins."""
+
+    def make(follow: Any) -> Any:
+        def mutant(self: Holdings, found: Any) -> None:
+            follow(self, found)
+            for partition, replica in list(self.replicas.items()):
+                if self._context.me not in found.partitions[partition].voters and replica.primary is None:
+                    if self._context.me == found.partitions[partition].learner:
+                        continue
+                    del self.replicas[partition]
+                    self._deleted[partition] = None
+                    replica.delete()
+
+        return mutant
+
+    return patched(Holdings, "follow", make)
+
+
+def barrier_opened_early() -> Any:
+    """The cluster is formed before everybody who is expected is there."""
+
+    def make(form: Any) -> Any:
+        def mutant(self: Steward) -> None:
+            members, self.members = self.members, [replace(m, expect=1) for m in self.members]
+            form(self)
+            self.members = members
+
+        return mutant
+
+    return patched(Steward, "_form", make)
+
+
+def lost_registration_taken_for_death() -> Any:
+    """Whoever is not registered in ZooKeeper is dead."""
+
+    def make(successor: Any) -> Any:
+        def mutant(part: Any, incarnations: Any, seen: Any, statement: Any, last: Any) -> Any:
+            if statement is None and all(member.id != part.primary for member in seen.members):
+                statement = Statement(0, part.epoch, part.config, Said.FAILED, NO_NODE)
+            return successor(part, incarnations, seen, statement, last)
+
+        return mutant
+
+    return patched(controller, "_successor", make)
+
+
+def one_suspicion_is_enough() -> Any:
+    """Any one voter's suspicion deposes a primary: under a partial partition they take turns."""
+
+    def make(_: Any) -> Any:
+        def mutant(part: Any, suspicions: Any) -> bool:
+            voters = (*part.voters, *part.old_voters)
+            return any(part.primary in (suspicions(node) or ()) for node in voters if node != part.primary)
+
+        return mutant
+
+    return patched(controller, "_suspected_by_majority", make)
+
+
+OF_THE_MAP: dict[str, Callable[[], Any]] = {
+    "delayed report counts": delayed_report_counts,
+    "single-step replacement": single_step_replacement,
+    "single-step replacement, maps not looked at": single_step_unseen,
+    "learner counted": learner_counted,
+    "replica deleted early": replica_deleted_early,
+    "barrier opened early": barrier_opened_early,
+    "lost registration taken for death": lost_registration_taken_for_death,
+    "one suspicion is enough": one_suspicion_is_enough,
+}

@@ -1,0 +1,192 @@
+"""Deliberate breaks of what requests, reads and the store rely on. See `mutants.py`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.sim.mutants import patched, together
+
+from ringkeep.core import execute
+from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.messages import RETRY
+from ringkeep.core.primary import Primary
+from ringkeep.core.reads import Reads
+from ringkeep.core.requests import Result, Status
+from ringkeep.core.sessions import Sessions
+from ringkeep.core.types import Index
+from ringkeep.driver import Driver
+from ringkeep.errors import StorageStalled
+
+
+def read_without_confirm() -> Any:
+    """A primary that believes to be ACTIVE reads at once."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+            self._serve(primary, (call, result, evidence))
+
+        return mutant
+
+    return patched(Reads, "add", make)
+
+
+def confirm_begun_before_the_read() -> Any:
+    """A read joins a Confirm round that is under way: its echoes may be older than the read."""
+
+    def make(add: Any) -> Any:
+        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+            for current in self._rounds.values():
+                ballot = current.ballots.get(primary.replica.partition)
+                if ballot is not None and ballot.primary is primary:
+                    ballot.reads.append((call, result, evidence))
+                    return
+            add(self, primary, call, result, evidence)
+
+        return mutant
+
+    return patched(Reads, "add", make)
+
+
+def failed_condition_before_its_evidence() -> Any:
+    """A condition is answered as failed though the entry that it failed on is not committed."""
+
+    def make(add: Any) -> Any:
+        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+            add(self, primary, call, result, Index(0))
+
+        return mutant
+
+    return patched(Reads, "add", make)
+
+
+def refused_after_append() -> Any:
+    """A full node refuses what it has appended already."""
+
+    def admit(admission: Any) -> Any:
+        late = admission
+
+        def evaluate(original: Any) -> Any:
+            def mutant(primary: Primary, call: Any) -> None:
+                original(primary, call)
+                refused = late(primary)
+                if refused is not None:
+                    primary.answer(call, refused[0], detail=refused[1])
+
+            return mutant
+
+        stack.append(patched(execute, "_evaluate", evaluate))
+        return lambda primary: None
+
+    stack: list[Any] = []
+    first = patched(execute, "_admission", admit)
+
+    class Both:
+        def __enter__(self) -> None:
+            first.__enter__()
+            stack[0].__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            stack[0].__exit__(*error)
+            first.__exit__(*error)
+
+    return Both()
+
+
+def timeout_taken_for_failure() -> Any:
+    """A write that was sent and not answered is said to be not applied."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Coordinator, request: Any) -> None:
+            self._finish(request, Result(Status.UNAVAILABLE, detail="no answer"))
+
+        return mutant
+
+    return patched(Coordinator, "_expire", make)
+
+
+def retry_settles_all_copies() -> Any:
+    """A copy that was turned away is taken for the word on all of them."""
+
+    def make(on_reply: Any) -> Any:
+        def mutant(self: Coordinator, reply: Any) -> None:
+            request = self._requests.get(reply.tag >> 16)
+            if request is not None and reply.status == RETRY:
+                request.open_copies.clear()
+            on_reply(self, reply)
+
+        return mutant
+
+    return patched(Coordinator, "on_reply", make)
+
+
+def deduplication_lost_in_a_failover() -> Any:
+    """A new primary does not know which requests took effect under the one before."""
+
+    def make(begin: Any) -> Any:
+        def mutant(self: Primary) -> None:
+            self.replica.state.sessions = Sessions()
+            begin(self)
+
+        return mutant
+
+    return patched(Primary, "begin", make)
+
+
+def deduplication_not_replayed() -> Any:
+    """After a restart, results that were applied since the log was last cut are forgotten."""
+    from ringkeep.core.replica import Replica
+
+    return patched(Replica, "_replay_sessions", lambda _: lambda self, index: None)
+
+
+def refused_batch_forgotten() -> Any:
+    """A batch that the store refused counts as written: its indexes are given out for nothing."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Driver, batch: Any) -> bool:
+            if batch:
+                try:
+                    self._ticket = self._ports.engine.write(batch)
+                except StorageStalled:
+                    return True
+            return True
+
+        return mutant
+
+    return patched(Driver, "_write", make)
+
+
+def refused_batch_overtaken() -> Any:
+    """What comes after a refused batch does not wait for it."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Driver) -> None:
+            stuck, self._stuck = self._stuck, None
+            if stuck is not None and not self._stopped:
+                self._catch_up()
+                self._carry_out(*stuck)
+
+        return mutant
+
+    def never_stuck(event: Any) -> Any:
+        def mutant(self: Driver, call: Any) -> None:
+            stuck, self._stuck = self._stuck, None
+            event(self, call)
+            self._stuck = stuck or self._stuck
+
+        return mutant
+
+    return together(patched(Driver, "_retry", make), patched(Driver, "_event", never_stuck))
+
+
+OF_REQUESTS: dict[str, Callable[[], Any]] = {
+    "read without Confirm": read_without_confirm,
+    "Confirm begun before the read": confirm_begun_before_the_read,
+    "failed condition before its evidence": failed_condition_before_its_evidence,
+    "refused after append": refused_after_append,
+    "time-out taken for failure": timeout_taken_for_failure,
+    "RETRY settles all copies": retry_settles_all_copies,
+    "de-duplication lost in a failover": deduplication_lost_in_a_failover,
+    "de-duplication not replayed at start": deduplication_not_replayed,
+    "refused batch forgotten": refused_batch_forgotten,
+    "refused batch overtaken": refused_batch_overtaken,
+}
