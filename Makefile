@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test check lint sim demo bench-quick fmt clean
+.PHONY: help setup run compiled test check lint sim mutants model demo bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,15 @@ lint:
 	done; \
 	[[ -z $$failed ]]
 
-sim: setup ## run seeds of the simulated world (SEEDS=100; ARGS: of `ringkeep simulate`)
-	@exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)
+sim: setup ## run seeds of the simulated world on all cores (SEEDS=100; ARGS: of `ringkeep simulate`)
+	@if (( $(SEEDS) >= 1000 )); then $(BIN)/python scripts/compile.py || echo 'going on with plain Python'; fi
+	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/ringkeep simulate --seeds $(SEEDS) $(ARGS)
+
+mutants: setup ## break every rule on purpose, and see the simulator catch each (half an hour)
+	@ALL_MUTANTS=yes exec $(BIN)/python -m pytest -n 2 -rA tests/sim/test_mutants.py $(ARGS)
+
+model: setup ## explore the heart of the protocol exhaustively, within small bounds (ARGS: of the model)
+	@exec $(BIN)/python -m ringkeep.sim.model $(ARGS)
 
 demo: setup ## a short tour: write, kill a node, read, watch it heal
 	@exec $(BIN)/python scripts/foreground.py $(BIN)/python bench/demo.py $(ARGS)

@@ -18,8 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "ringkeep"
 TARGET = ROOT / "build" / "compiled"
 STAMP = TARGET / "stamp"
+LEFT_OUT = ("__init__.py", "messages.py")  # the codec reads the messages' types, which compiling erases
 COMPILED = (
-    *sorted(f"core/{path.name}" for path in (SOURCE / "core").glob("*.py") if path.name != "__init__.py"),
+    *sorted(f"core/{path.name}" for path in (SOURCE / "core").glob("*.py") if path.name not in LEFT_OUT),
     "wire/codec.py",
     "wire/framing.py",
     "wire/hot.py",

@@ -12,17 +12,18 @@ from typing import Any
 from ringkeep.core import messages as m
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
 from ringkeep.core.context import Durable
-from ringkeep.core.effects import Batch
+from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import decode
 from ringkeep.core.node import Node
 from ringkeep.core.requests import ABSENT, ANY, Kind, Request, Result, Status
-from ringkeep.core.rows import applied_key, decode_applied, decode_promised, promised_key
+from ringkeep.core.rows import MAP_KEY, applied_key, decode_applied, decode_promised, promised_key
 from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
 ONLY = PartitionId(0)
-IDS = {name: NodeId(f"{number:032x}") for number, name in enumerate(("n1", "n2", "n3"), 1)}
+FIRST = ("n1", "n2", "n3")  # those of every story; `newcomer` brings n4
+IDS = {name: NodeId(f"{number:032x}") for number, name in enumerate((*FIRST, "n4"), 1)}
 NAMES = {node: name for name, node in IDS.items()}
 UNSAID = (m.Heartbeat, m.MapPush)
 
@@ -47,8 +48,11 @@ class Story:
         self.labels: dict[int, str] = {}
         self.mail: dict[tuple[str, str], deque[list[m.Message]]] = {}
         self.lines: list[str] = []
-        self.machines = {name: Machine() for name in IDS}
-        for name in IDS:
+        self.replicas: dict[str, Any] = {}
+        self.config = 1
+        self.window: int | None = None
+        self.machines = {name: Machine() for name in FIRST}
+        for name in FIRST:
             self.do_start(name)
 
     def run(self, command: str) -> str:
@@ -74,7 +78,7 @@ class Story:
             spoken = [message for message in messages if not isinstance(message, UNSAID)]
             for message in spoken:
                 self.say(name, f"-> {NAMES[peer]}  {spell(message)}")
-            if spoken:
+            if spoken and peer in node.context.links:
                 self.mail.setdefault((name, NAMES[peer]), deque()).append(spoken)
         for request, result in effects.answers:
             self.say(name, f"answers {self.labels[id(request)]}: {spell_result(result)}")
@@ -93,9 +97,22 @@ class Story:
         machine.node = Node(
             IDS[name], machine.incarnation, machine.engine, mapcodec, "story", "1" * 32, self.now
         )
-        for other in IDS:
+        if self.window is not None:
+            machine.node.context.log_entries = self.window
+        for other in self.machines:
             if other != name and hasattr(self.machines[other], "node"):
                 self.do_link(name, other)
+
+    def do_newcomer(self, name: str) -> None:
+        """Start a process on a machine that is not in the map yet."""
+        self.machines[name] = Machine()
+        self.do_start(name)
+
+    def do_window(self, entries: str) -> None:
+        """Let logs keep so few applied entries."""
+        self.window = int(entries)
+        for machine in self.machines.values():
+            machine.node.context.log_entries = self.window
 
     def do_crash(self, name: str) -> None:
         """End a process; what was not synced is lost, and so is what it had sent."""
@@ -104,7 +121,7 @@ class Story:
         machine.engine = machine.engine.reopen()
         machine.waiting.clear()
         del machine.node
-        for other in IDS:
+        for other in self.machines:
             if other != name:
                 self.do_cut(name, other)
 
@@ -121,18 +138,36 @@ class Story:
             if hasattr(self.machines[here], "node"):
                 self.turn(here, lambda node, there=there: node.on_peer_down(IDS[there], False))
 
-    def do_map(self, leader: str, epoch: str, *readers: str) -> None:
-        """A new map, read by these nodes (all, if none is named): `map n2 epoch=2 n2 n3`."""
+    def do_map(self, leader: str, epoch: str, *rest: str) -> None:
+        """A new map, read by these nodes (all, if none is named): `map n2 epoch=2 n2 n3`.
+
+        `voters=n1,n2,n4 old=n1,n2,n3` or `learner=n4 replaces=n3` change the replicas, until the next change.
+        """
+        said = dict(word.split("=") for word in rest if "=" in word)
+        readers = [word for word in rest if "=" not in word]
         self.version += 1
+        if said:
+            self.replicas, self.config = said, self.version
         nodes = tuple(
             NodeInfo(IDS[name], name, name, name, name, 1, machine.incarnation)
             for name, machine in self.machines.items()
         )
         life = self.machines[leader].incarnation
-        part = Partition(Epoch(int(epoch[6:])), IDS[leader], life, tuple(IDS.values()), MapVersion(1))
+        now = {key: tuple(IDS[name] for name in names.split(",")) for key, names in self.replicas.items()}
+        part = Partition(
+            Epoch(int(epoch[6:])), IDS[leader], life, now.get("voters", tuple(IDS[name] for name in FIRST)),
+            MapVersion(self.config), now.get("old", ()), *(now.get(key, (None,))[0] for key in ("learner", "replaces")),
+        )  # fmt: skip
         payload = mapcodec.encode(ClusterMap(MapVersion(self.version), "story", "1" * 32, 3, nodes, (part,)))
-        for name in readers or IDS:
+        for name in readers or self.machines:
             self.turn(name, lambda node: node.take_map(payload))
+
+    def do_next(self, path: str) -> None:
+        """Deliver only the first frame that is on its way along this path."""
+        sender, receiver = path.split("->")
+        frame = self.mail[sender, receiver].popleft()
+        life = self.machines[sender].incarnation
+        self.turn(receiver, lambda node: node.on_messages(IDS[sender], life, frame))
 
     def do_deliver(self, *paths: str) -> None:
         """Deliver everything that is on its way along these paths, `n1->n2`, at this moment."""
@@ -169,7 +204,7 @@ class Story:
 
     def do_settle(self, *names: str) -> None:
         """Deliver and sync between these nodes (all) until nothing is left to do; print only the end."""
-        among = names or tuple(name for name in IDS if hasattr(self.machines[name], "node"))
+        among = names or tuple(name for name, machine in self.machines.items() if hasattr(machine, "node"))
         while True:
             paths = [f"{a}->{b}" for a in among for b in among if self.mail.get((a, b))]
             dirty = [name for name in among if self.machines[name].waiting]
@@ -217,8 +252,13 @@ class Story:
 
     def do_show(self, *names: str) -> None:
         """Print where replicas stand: promise, log as epoch/index, commit, applied, role."""
-        for name in names or IDS:
-            replica = self.machines[name].node.replicas[ONLY]
+        for name in names or self.machines:
+            replica = self.machines[name].node.replicas.get(ONLY)
+            if replica is None:
+                promised = self.machines[name].engine.get(Family.META, promised_key(ONLY))
+                kept = decode_promised(promised).epoch if promised else 0
+                self.say(name, f"has no replica, promised {kept}")
+                continue
             log, promised = replica.log, replica.promised
             entries = " ".join(
                 spell_entry(log[Index(i)]) for i in range(log.floor_index + 1, log.last_index + 1)
@@ -226,7 +266,8 @@ class Story:
             role = f", {replica.primary.phase.name}" if replica.primary is not None else ""
             holder = f" of {NAMES[promised.node]}" if promised.epoch else ""
             state = f"promised {promised.epoch}{holder}, log {entries or 'empty'}, commit {replica.commit}"
-            self.say(name, f"has {state}, applied {replica.applied}{role}")
+            floor = f", floor {log.floor_index}" if log.floor_index else ""
+            self.say(name, f"has {state}, applied {replica.applied}{floor}{role}")
 
 
 # --- as text -----------------------------------------------------------------------------------------------
@@ -259,7 +300,9 @@ def written(batch: Batch) -> str:
         parts.append(f"promised {held.epoch} of {NAMES[held.node]}")
     if applied:
         parts.append(f"applied {decode_applied(applied)}")
-    return ", ".join(parts) or "the map"
+    if batch.data and not applied:
+        parts.append("rows of a snapshot")
+    return ", ".join(parts) or ("the map" if MAP_KEY in batch.meta else "where its log begins")
 
 
 def spell(message: m.Message) -> str:
@@ -292,6 +335,22 @@ def spell(message: m.Message) -> str:
         case m.Promise():
             last = f"{message.last_epoch}/{message.last_index}"
             return f"Promise epoch {message.epoch}: last {last}, commit {message.commit}"
+        case m.SnapshotOffer():
+            return (
+                f"SnapshotOffer epoch {message.epoch}: state up to {message.last_epoch}/{message.last_index}"
+            )
+        case m.SnapshotPull():
+            return f"SnapshotPull epoch {message.epoch}: {'done' if message.done else 'the next rows'}"
+        case m.SnapshotChunk():
+            return f"SnapshotChunk epoch {message.epoch}: {len(message.rows)} rows"
+        case m.Surplus():
+            return f"Surplus: may I delete mine, config {message.config}?"
+        case m.Release():
+            return f"Release epoch {message.epoch}: config {message.config} is without you"
+        case m.Report():
+            said = ", ".join(f"{m.Said(what).name} epoch {epoch} config {config}"
+                             for _, epoch, config, what, _ in message.statements)  # fmt: skip
+            return f"Report {said}"
         case m.Refuse():
             return f"Refuse epoch {message.epoch}: promised {message.promised}"
         case m.Fetch():

@@ -8,37 +8,21 @@ from collections import Counter
 
 import pytest
 
-from ringkeep.cli.simulate import FAULT, outcomes
-from ringkeep.sim.faults import Faults
+from ringkeep.cli.simulate import outcomes
 from ringkeep.sim.main import FAULT_KINDS, OPERATIONS
-from ringkeep.sim.world import World
+from ringkeep.sim.rare import FAULT, never
 
 pytestmark = pytest.mark.sim
 
-SEEDS = 2_000
-RARE = (
-    "answer_not_final",
+SEEDS = 400
+SELDOM = {
     "append_refused_epoch",
-    "append_refused_mismatch",
     "apply_skipped_duplicate",
-    "commit_capped",
-    "confirm_round_again",
-    "deposed",
-    "deposed_by_refusal",
-    "duplicate_answered",
-    "duplicate_waits",
-    "handover_begun",
-    "log_trimmed",
-    "position_asked_again",
-    "primary_paused",
-    "request_sent_again",
-    "snapshot_installed",
+    "joint_rolled_back",
     "snapshot_kept_suffix",
-    "snapshot_needed",
-    "suffix_cut",
-    "tail_fetched",
-)
-"""Paths of the core that only bad luck takes: a run that never took one has not tried it."""
+    "takeover_looked_again",
+}
+"""Paths that so few seeds need not take: `make sim SEEDS=2000` and more ask for these too."""
 
 TRACE = """
 import hashlib, sys
@@ -69,10 +53,9 @@ def test_every_seed_keeps_all_invariants_and_every_rare_path_is_taken() -> None:
     assert not failures, "\n".join(failures)
     assert done == SEEDS
     assert not calm, f"nothing much happened in the seeds {calm}"
-    kinds = {FAULT.rstrip("_") + kind.__name__ for _, kind in Faults(World(0)).kinds}
-    never = [name for name in (*sorted(kinds), *RARE) if not total[name]]
-    assert not never, f"in {SEEDS} seeds this never happened: {', '.join(never)}"
-    assert total["outcome_ok"] > SEEDS * OPERATIONS // 2, "most operations succeed, in spite of it all"
+    missing = sorted(set(never(total)) - SELDOM)
+    assert not missing, f"in {SEEDS} seeds this never happened: {', '.join(missing)}"
+    assert total["outcome_ok"] > SEEDS * OPERATIONS // 3, "many operations succeed, in spite of it all"
 
 
 def _was_rough(operations: int, counters: Counter[str]) -> bool:
@@ -84,7 +67,7 @@ def _was_rough(operations: int, counters: Counter[str]) -> bool:
 def test_a_seed_gives_the_same_trace_under_any_hash_seed() -> None:
     runs = [
         subprocess.run(
-            [sys.executable, "-c", TRACE, "4", "5", "6"],
+            [sys.executable, "-c", TRACE, "3", "4", "5", "6"],
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,

@@ -4,11 +4,12 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
 from ringkeep.cli import options
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from ringkeep.sim.main import Outcome
 
 CHUNK = 4  # seeds that one process takes at a time
-FAULT = "fault_"
+MANY = 2_000  # of so many seeds it is asked that everything rare happened in one of them
+STORIES = 2  # failing seeds that are shortened and told; of more, only the seed is
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +41,8 @@ def simulate(
 ) -> None:
     """Run the real core in a simulated world full of faults; the same seed gives the same run.
 
-    Exit code 1: an invariant broke or a history is not linearizable. The seed that shows it is printed.
+    Exit code 1: an invariant broke or a history is not linearizable; the seed that shows it is printed, made
+    short, and told as a story. Of 2,000 seeds and more also: some fault or rare path never happened.
     """
     begin = time.monotonic()
     total: Counter[str] = Counter()
@@ -55,15 +58,34 @@ def simulate(
                 bound = "" if steps is None else f" --steps {steps}"
                 print(f"FAILED seed {outcome.seed}: {outcome.failure}")
                 print(f"again with: ringkeep simulate --seed {outcome.seed}{bound} --trace", flush=True)
+                if failed <= STORIES and not trace and steps is None:
+                    _tell(outcome)
     spent = time.monotonic() - begin
-    _print_totals(total)
+    faults = _print_totals(total)
+    missing = _never(total) if seeds >= MANY else []
     verdict = f"{failed} FAILED" if failed else "all invariants held, every history is linearizable"
     print(
-        f"{done} seeds from {seed}: {operations} operations, {all_steps} steps, "
-        f"{spent:.1f} s, {done / spent:.1f} seeds/s: {verdict}"
+        f"{done} seeds from {seed}: {operations} operations, {all_steps} steps, {faults} fault events"
+        f" in {spent:.1f} s ({done / spent:.1f} seeds/s, {all_steps / spent:.0f} steps/s,"
+        f" {faults / spent:.0f} faults/s): {verdict}"
     )
-    if failed:
+    if missing:
+        print(f"never happened, though it should have: {', '.join(missing)}")
+    if failed or missing:
         raise typer.Exit(1)
+
+
+def _tell(outcome: "Outcome") -> None:
+    """Print the shortest failing prefix of a seed as a story."""
+    from ringkeep.sim.story import shortest, tell
+
+    console = Console(stderr=True)
+    with (
+        console.status("looking for the shortest prefix that fails") if console.is_terminal else nullcontext()
+    ):
+        steps, _ = shortest(outcome.seed, outcome)
+        lines = tell(outcome.seed, steps)
+    print("\n".join(lines), flush=True)
 
 
 @contextmanager
@@ -84,12 +106,26 @@ def outcomes(
         yield pool.imap_unordered(one, numbers, CHUNK)
 
 
-def _print_totals(total: Counter[str]) -> None:
-    """Print what was done to the worlds, then what they went through, in columns."""
+def _never(total: Counter[str]) -> list[str]:
+    from ringkeep.sim.rare import never
+
+    return [name.replace("_", " ") for name in never(total)]
+
+
+def _print_totals(total: Counter[str]) -> int:
+    """Print what was done to the worlds, then what they went through, in columns; return how many faults."""
+    from ringkeep.sim.rare import FAULT, TRAP
+
     faults = {name.removeprefix(FAULT): count for name, count in total.items() if name.startswith(FAULT)}
-    others = {name: count for name, count in total.items() if not name.startswith(FAULT)}
-    for title, counts in (("faults", faults), ("what happened", others)):
+    traps = {name.removeprefix(TRAP): count for name, count in total.items() if name.startswith(TRAP)}
+    others = {name: count for name, count in total.items() if not name.startswith((FAULT, TRAP))}
+    for title, counts in (
+        ("faults", faults),
+        ("crashes at chosen moments", traps),
+        ("what happened", others),
+    ):
         print(f"{title}:")
         cells = [f"{name.replace('_', ' '):<24}{count:>9}" for name, count in sorted(counts.items())]
         for at in range(0, len(cells), 3):
             print("  " + "    ".join(cells[at : at + 3]).rstrip())
+    return sum(faults.values()) + sum(traps.values())

@@ -21,8 +21,8 @@ Voters = tuple[NodeId, ...]
 class Progress:
     """What is known of one partition's change.
 
-    `caught_up`, `settled`: the primary's word, for exactly the (epoch, config) that the map has: the learner is
-    close behind; an entry was committed by both majorities. `active`: its primary says that it serves.
+    `caught_up`, `settled`: the primary's word, for exactly the (epoch, config) that the map has: the learner
+    is close behind; an entry was committed by both majorities. `active`: its primary says that it serves.
     """
 
     caught_up: bool = False
@@ -65,12 +65,15 @@ def _intended(part: Partition) -> Voters:
 def in_order(part: Partition, target: Voters) -> Partition:
     """Put the voters in the order of the target; those that are to go come last, so that they hand over.
 
-    The first voter is the preferred primary, and takes the primaryship over by itself.
+    The first voter is the preferred primary, and takes the primaryship over by itself. The one that is being
+    replaced comes last of all: as the primary it could not be let go.
     """
     if part.old_voters:
         return part
-    wanted = [node for node in target if node in part.voters]
-    voters = (*wanted, *(voter for voter in part.voters if voter not in wanted))
+    wanted = [node for node in target if node in part.voters and node != part.replaces]
+    going = [node for node in part.voters if node not in wanted and node != part.replaces]
+    last = [node for node in part.voters if node == part.replaces]
+    voters = (*wanted, *going, *last)
     return part if voters == part.voters else replace(part, voters=voters)
 
 
@@ -79,8 +82,8 @@ def step_on(
 ) -> Partition | None:
     """Take the change under way one step on, or back; None while it waits.
 
-    `hopeless`: a newcomer that no change should wait for. Going back is legal at any time and needs no word of
-    the primary.
+    `hopeless`: a newcomer that no change should wait for. Going back is legal at any time and needs no word
+    of the primary.
     """
     if part.old_voters:
         newcomers = [node for node in part.voters if node not in part.old_voters]

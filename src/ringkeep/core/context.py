@@ -11,7 +11,7 @@ from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
-from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId
+from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
 if TYPE_CHECKING:
     from ringkeep.core.execute import Call
@@ -70,13 +70,13 @@ class Durable:
     """What waits for this turn's batch to be durable.
 
     `acks`: per peer, flat triples for Acks. `own`: per primary, its own log's end. `calls`: everything rarer.
-    `era`: how many replicas had been deleted here when it began.
+    `turn`: when it was gathered.
     """
 
-    __slots__ = ("acks", "calls", "era", "own")
+    __slots__ = ("acks", "calls", "own", "turn")
 
-    def __init__(self, era: int = 0) -> None:
-        self.era = era
+    def __init__(self, turn: int = 0) -> None:
+        self.turn = turn
         self.acks: dict[NodeId, list[int]] = {}
         self.own: dict[Primary, Index] = {}
         self.calls: list[Callable[[], None]] = []
@@ -102,7 +102,8 @@ class Context:
         self.unapplied: dict[Replica, None] = {}
         self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
         self.parked_bytes = 0
-        self.era = 0  # replicas deleted so far
+        self.turn = 0
+        self.deleted: dict[PartitionId, int] = {}  # in which turn a replica was deleted here, the last time
         self.recognised = False
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}
@@ -154,19 +155,29 @@ class Context:
         """Finish a turn: hand over what was gathered, and start anew."""
         effects, durable = self.effects, self.durable
         effects.sync = bool(durable)
-        self.effects, self.durable = Effects(), Durable(self.era)
+        self.turn += 1
+        self.effects, self.durable = Effects(), Durable(self.turn)
         return effects, durable
 
     def settle(self, durable: Durable) -> None:
         """Carry out what waited for a batch that is durable now.
 
-        A replica may have been deleted meanwhile. Its acknowledgement would be taken for that of the replica
-        which is begun there anew; so what that turn has to acknowledge is as good as lost, and asked for again.
+        What a replica acknowledged that has been deleted meanwhile is not said: it would be taken for the
+        word of the one that is begun there anew.
         """
-        if durable.era == self.era:
-            for peer, items in durable.acks.items():
-                self.send(peer, Acks(items))
+        for peer, items in durable.acks.items():
+            kept = self._still_held(items, durable.turn) if self.deleted else items
+            if kept:
+                self.send(peer, Acks(kept))
         for primary, index in durable.own.items():
             primary.on_own_durable(index)
         for call in durable.calls:
             call()
+
+    def _still_held(self, items: list[int], turn: int) -> list[int]:
+        """Leave out the triples of replicas that were deleted in that turn or later."""
+        kept: list[int] = []
+        for at in range(0, len(items), 3):
+            if self.deleted.get(PartitionId(items[at]), -1) < turn:
+                kept += items[at : at + 3]
+        return kept

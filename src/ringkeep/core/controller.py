@@ -22,9 +22,11 @@ Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still has.
+    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still
+    has.
 
-    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind; "" otherwise.
+    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind;
+    `rows.NO_NODE` otherwise.
     """
 
     partition: int
@@ -42,10 +44,11 @@ def _never(*_: object) -> bool:
 class Seen:
     """What a controller knows beside the map.
 
-    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given anything.
-    `damaged`: it lost something that it had acknowledged. `absent`: silent for so long that no change waits for it. `active`: whether a partition's primary says that
-    it serves. `tried`: (partition, node) that failed to become ACTIVE lately, and are chosen last. `orders`: the
-    states that operators want nodes to have.
+    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given
+    anything. `damaged`: it lost something that it had acknowledged. `absent`: silent for so long that no
+    change waits for it. `active`: whether a partition's primary says that it serves. `tried`: (partition,
+    node) that failed to become ACTIVE lately, and are chosen last. `orders`: the states that operators want
+    nodes to have.
     """
 
     members: Sequence[Member]
@@ -274,8 +277,8 @@ def _successor(
 ) -> NodeId | None:
     """Return who must lead the partition under a new epoch, or None if it stays as it is.
 
-    A damaged primary never takes office, though it answers. While joint, the new one is of both sets of voters,
-    so that going back stays possible.
+    A damaged primary never takes office, though it answers. While joint, the new one is of both sets of
+    voters, so that going back stays possible.
     """
     gone = incarnations[part.primary] != part.incarnation or seen.damaged(part.primary)
     if not gone and statement is None and not _suspected_by_majority(part, seen.suspicions):

@@ -271,10 +271,11 @@ class Said(IntEnum):
 
 @dataclass(slots=True)
 class Report:
-    """To whoever is the controller: a primary's own statements, and orders of operators that came to this node.
+    """To whoever is the controller: a primary's own statements, and orders of operators that came to this
+    node.
 
-    `statements`: (partition, epoch, config, `Said`, node or ""). `orders`: (node, the state that it is to have,
-    as in `clustermap.NodeState`).
+    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: (node, the state that
+    it is to have, as in `clustermap.NodeState`).
     """
 
     statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
@@ -283,7 +284,8 @@ class Report:
 
 @dataclass(slots=True)
 class Surplus:
-    """Holder to primary: the map of that config gives me no replica of it any more. Repeated until released."""
+    """Holder to primary: the map of that config gives me no replica of it any more. Repeated until released.
+    """
 
     partition: PartitionId
     config: MapVersion

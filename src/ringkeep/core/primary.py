@@ -212,9 +212,9 @@ class Primary:
 
     def on_own_durable(self, index: Index) -> None:
         """Count the own copy, which is on disk now."""
-        if self.in_office and self.progress.acknowledged(self.context.me, index):
-            if index > self.replica.commit:
-                self.context.stirred[self] = None
+        news = self.in_office and self.progress.acknowledged(self.context.me, index)
+        if news and index > self.replica.commit:
+            self.context.stirred[self] = None
 
     def on_ack(self, peer: NodeId, index: Index) -> None:
         """A backup holds everything up to `index` durably.
@@ -294,7 +294,7 @@ class Primary:
         if promised > self.epoch:
             self.context.count("deposed_by_refusal")
             self.depose()
-        elif self.phase in (Phase.STARTING, Phase.ACTIVE):
+        elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer in self.peers:
             self.prepare(peer)
 
     # --- requests, time and the end -------------------------------------------------------------------

@@ -274,7 +274,7 @@ class Replica:
             self.primary.depose()
         self.drop_staging()
         self.deleted = True
-        self.context.era += 1
+        self.context.deleted[self.partition] = self.context.turn
         self.context.unapplied.pop(self, None)
         batch = self.context.effects.batch
         self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)

@@ -1,4 +1,5 @@
-"""How a new primary comes to hold every committed entry: promises of a majority, then the greatest log of them.
+"""How a new primary comes to hold every committed entry: promises of a majority, then the greatest log of
+them.
 
 Committing took a majority, and so do the promises: the two share a voter, and among logs the greatest (last
 epoch, last index) contains every committed entry of all of them.
@@ -51,6 +52,7 @@ class Takeover:
         if self.holder is None or self.holder in replicas:
             return False
         self.holder = None
+        self._primary.context.count("takeover_looked_again")
         self._primary.replica.drop_staging()
         self._primary.replica.matched = Index(0)  # what equals the log of somebody else is to be found anew
         return True

@@ -1,7 +1,7 @@
 """Simulated clients: each runs one operation after the other and records what it was told.
 
-Some writes carry an idempotency key. Such a write is repeated, through other nodes, until somebody says how it
-ended, and is one operation to the history: its result must be as if it had been sent once.
+Some writes carry an idempotency key. Such a write is repeated, through other nodes, until somebody says how
+it ended, and is one operation to the history: its result must be as if it had been sent once.
 """
 
 from functools import partial
@@ -24,6 +24,8 @@ THINK_MS = 40
 KEYED = 0.3
 """The share of writes that carry an idempotency key."""
 TRIES = 8
+EXTRA = 99
+"""The client to whom operations besides the usual ones belong."""
 
 
 class _Call:
@@ -69,8 +71,8 @@ class Clients:
     def ask(self, node: "SimNode", kind: str, key: bytes) -> None:
         """Let somebody read or write this key through this node now, besides what the clients do."""
         value = self._new_value() if kind == "put" else None
-        operation = Operation(-1, kind, key, value, None, self._stamp(), None, "unknown")
-        if self._try(_Call(-1, operation, b""), node):
+        operation = Operation(EXTRA, kind, key, value, None, self._stamp(), None, "unknown")
+        if self._try(_Call(EXTRA, operation, b""), node):
             self._busy += 1
             self.history.append(operation)
 
@@ -144,7 +146,7 @@ class Clients:
         operation.version = result.version
         if status == Status.UNKNOWN or (status in _REJECTED and call.unsure):
             call.unsure = True
-            self._world.log(node, str(operation))
+            self._world.log(node, f"{operation} on {operation.key!r}")
             self._again(call)
             return
         operation.end = self._stamp()
@@ -160,7 +162,7 @@ class Clients:
                 operation.read = result.value
             if call.unsure:
                 self._world.count("retry_answered")
-        self._world.log(node, str(operation))
+        self._world.log(node, f"{operation} on {operation.key!r}")
         if operation.outcome != "rejected" and result.version:
             self._versions[operation.key] = result.version
         self._end(call)
@@ -176,7 +178,7 @@ class Clients:
     def _end(self, call: _Call) -> None:
         self._world.count(f"outcome_{call.operation.outcome}")
         self._busy -= 1
-        if call.client >= 0:
+        if call.client != EXTRA:
             self._pause(call.client)
 
     def _pause(self, client: int) -> None:

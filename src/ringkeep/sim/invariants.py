@@ -127,10 +127,8 @@ class Invariants:
             kept = decode_promised(row).epoch if row is not None else 0
             told = self._told.get(name, 0)
             if kept < told:
-                raise Violated(
-                    f"{self._world.events.now} {node.name} partition {number}: 2. promise {told} was told, and"
-                    " is forgotten"
-                )
+                detail = f"partition {number}: 2. promise {told} was told, and is forgotten"
+                raise Violated(f"{self._world.events.now} {node.name} {detail}")
 
     def _check_deleted(self, node: "SimNode", partition: PartitionId) -> None:
         """A replica that votes is not deleted."""
@@ -274,6 +272,7 @@ class Invariants:
         missing = replica.log.last_index < len(known)
         self._require(not missing, node, replica, f"primary of epoch {primary.epoch} lacks committed entries")
         self._world.count("epochs")
+        self._world.log(node, f"leads partition {replica.partition} under epoch {primary.epoch}")
 
     def check_agreement(self) -> None:
         """9. At rest, all replicas of a partition hold the same state, de-duplication included."""

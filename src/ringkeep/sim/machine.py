@@ -175,9 +175,13 @@ class SimNode:
 
     def end_turn(self, call: Call) -> None:
         """Carry out what a turn has led to, and look at what became of it."""
+        before = self.driver.node.context.counters.copy() if self.world.traced else {}
         self._guarded(call)
         if self.alive:
             self.world.invariants.after_turn(self)
+        for name, count in self.driver.node.context.counters.items() if self.world.traced else ():
+            if count != before.get(name, 0):
+                self.world.log(self, name.replace("_", " "))
 
     def now(self) -> Millis:
         """This machine's clock."""

@@ -76,7 +76,8 @@ class MachineFaults:
         self._bring_back(node)
 
     def _damage(self) -> None:
-        """A power loss takes away what was durable, of one node at a time and only where the others are whole."""
+        """A power loss takes away what was durable, of one node at a time and only where the others are
+        whole."""
         world = self._world
         node = self._faults.any()
         whole = [other for other in world.nodes.values() if other is not node]

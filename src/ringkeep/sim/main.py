@@ -35,9 +35,14 @@ class Outcome:
     counters: Counter[str] = field(default_factory=Counter)
 
 
+def size_of(seed: int) -> tuple[int, int]:
+    """Return with how many nodes and partitions this seed's world begins."""
+    return (3, 2) if seed % 4 else (5, 3)
+
+
 def run_seed(seed: int, steps: int = NO_LIMIT, trace: Callable[[str], None] | None = None) -> Outcome:
     """Run one world. Deterministic: the same seed and code give the same outcome."""
-    nodes, partitions = (3, 2) if seed % 4 else (5, 3)
+    nodes, partitions = size_of(seed)
     world = World(seed, nodes, partitions, trace=trace)
     outcome = Outcome(seed)
     try:

@@ -65,7 +65,8 @@ class SimNetwork:
     # --- connections ----------------------------------------------------------------------------------
 
     def _arrive(self, peer: NodeId) -> None:
-        """Deliver the first frames under way to a peer: one connection keeps order, whatever holds a frame up."""
+        """Deliver the first frames under way to a peer: one connection keeps order, whatever holds a frame
+        up."""
         world, line = self._world, self._lines[peer]
         now, up = world.events.now, self._up.get(peer)
         while line:

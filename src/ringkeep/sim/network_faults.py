@@ -1,10 +1,12 @@
 """What happens to the network: parts of it, one way of it, all of it, and at the moments that hurt most."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ringkeep.core.requests import Kind, Request
 from ringkeep.core.slots import partition_of
+from ringkeep.core.types import NodeId
 
 if TYPE_CHECKING:
     from ringkeep.sim.faults import Faults
@@ -29,6 +31,7 @@ class NetworkFaults:
             (3, self._old_primary_returns),
             (3, self._deaf_primary),
             (5, self._burst),
+            (3, self._take_turns),
         ]
 
     def _partition(self) -> None:
@@ -117,6 +120,50 @@ class NetworkFaults:
         coordination = old.coordination
         self._faults.later(2_600, 4_000, coordination.connect)
 
+    def _take_turns(self) -> None:
+        """The primary of a partition is heard by nobody any more; so is its successor, just after it has
+        taken over, while the first is heard again; and so on: each has entries that the others have not.
+
+        Source: Raft (USENIX ATC 2014), figure 8.
+        """
+        world = self._world
+        if world.map is None:
+            return
+        number = world.random.randrange(world.partitions)
+        muted: list[NodeId] = []
+        turns = world.random.randint(2, 4)
+
+        def mute(node: NodeId) -> None:
+            if self._faults.stopped or node not in world.nodes:
+                return
+            for other in [other for other in world.nodes if other != node]:
+                world.block(node, other)
+            muted.append(node)
+            world.log(world.nodes[node], f"is heard by nobody, as the primary of partition {number}")
+            for _ in range(3):
+                self._faults.clients.ask(
+                    world.nodes[node], "put", world.random.choice(self._faults.clients.keys)
+                )
+
+        def speak() -> None:
+            for node in muted:
+                for other in world.nodes:
+                    world.unblock(node, other)
+            muted.clear()
+
+        def on_primary(node: NodeId) -> bool:
+            speak()
+            if len(turned) >= turns or self._faults.stopped:
+                return False
+            turned.append(node)
+            world.events.after(world.random.randint(0, 12), partial(mute, node))
+            return True
+
+        turned: list[NodeId] = []
+        mute(world.map.partitions[number].primary)
+        world.traps.when_led[number] = on_primary
+        self._faults.later(4_000, 8_000, speak)
+
     def _deaf_primary(self) -> None:
         """A primary hears nobody for about as long as it takes to replace it, and then, all at once, what was
         said before: echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
@@ -151,8 +198,8 @@ class NetworkFaults:
         self._faults.later(1_700, 2_500, coordination.connect)
 
     def _burst(self) -> None:
-        """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log ends;
-        as it answers the first time, a burst of writes moves the primary's log window on."""
+        """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log
+        ends; as it answers the first time, a burst of writes moves the primary's log window on."""
         world = self._world
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:

@@ -1,8 +1,8 @@
 """Whether a primary was deposed for a reason: a majority of its voters did lose it, or it said so itself.
 
-Suspicion decides only when something is tried, so a wrong one loses nothing; but a cluster that deposes primaries
-when ZooKeeper goes away, or at the word of one node, has mass failovers and election storms. The world knows what
-was truly wrong between whom, and the suspicions that the nodes act upon are held against it.
+Suspicion decides only when something is tried, so a wrong one loses nothing; but a cluster that deposes
+primaries when ZooKeeper goes away, or at the word of one node, has mass failovers and election storms. The
+world knows what was truly wrong between whom, and the suspicions that the nodes act upon are held against it.
 """
 
 from typing import TYPE_CHECKING, Final

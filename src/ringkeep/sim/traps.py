@@ -1,7 +1,7 @@
 """Crashes at the worst moments: a trap waits for its moment at one node, and strikes once.
 
-A random crash rarely falls between a write and its message, or inside the swap of a snapshot. A trap is set by
-`faults.py`, and lies in wait in what the node writes and sends, or in the map that a controller writes.
+A random crash rarely falls between a write and its message, or inside the swap of a snapshot. A trap is set
+by `faults.py`, and lies in wait in what the node writes and sends, or in the map that a controller writes.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,9 @@ class Traps:
         self._set: dict[str, int] = {}  # kind -> until when it lies in wait
         self.when_promised: dict[NodeId, Callable[[], None]] = {}
         """What is to happen when that node sends its next Promise."""
+        self.when_led: dict[int, Callable[[NodeId], bool]] = {}
+        """What is to happen when that partition is given to another primary; asked again as long as it says
+        so."""
         self.crash: Callable[[SimNode], None] = lambda node: None
         self.failed: Callable[[SimNode], None] = lambda node: None
 
@@ -45,6 +48,7 @@ class Traps:
         """Take all traps away."""
         self._set.clear()
         self.when_promised.clear()
+        self.when_led.clear()
 
     def _springs(self, kind: str) -> bool:
         until = self._set.get(kind)
@@ -135,7 +139,13 @@ class Traps:
 
     def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
         """A map was written: whom it gives something to may not live to see it."""
-        if not self._set or before is None:
+        if before is None:
+            return
+        for number, led in list(self.when_led.items()):
+            new = after.partitions[number]
+            if new.epoch != before.partitions[number].epoch and not led(new.primary):
+                self.when_led.pop(number, None)
+        if not self._set:
             return
         for old, new in zip(before.partitions, after.partitions, strict=True):
             victims = {

@@ -69,11 +69,12 @@ class World:
         self.traps = Traps(self)
         self.reasons = Reasons(self)
         self._trace = trace
+        self.traced = trace is not None
         self._blocked: set[tuple[NodeId, NodeId]] = set()
         self._identities = 0
         self._proposer = ""
         self.slowest_ms = 4
-        self.append_entries = (1, 2, 4, 512)[seed % 4]  # so few that a log arrives in pieces
+        self.append_entries = (1, 1, 3, 512)[seed // 4 % 4]  # so few that a log arrives in pieces
         self.in_bytes = seed % 8 == 3
         """Whether messages pass through the codec on their way."""
         self.map: ClusterMap | None = None
@@ -81,7 +82,8 @@ class World:
         self.gone: dict[NodeId, SimNode] = {}
         """Machines by the ids that they had, and will never have again."""
         self.given_up: dict[NodeId, Millis] = {}
-        """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon."""
+        """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon.
+        """
         self.counters: Counter[str] = Counter()
         self._machines = 0
         for _ in range(nodes):
@@ -164,6 +166,16 @@ class World:
             self.count("controller_changed")
         self._proposer = node.name
 
+    def _note_steps(self, before: ClusterMap, after: ClusterMap) -> None:
+        """Count the steps of changes that not every run takes."""
+        for old, new in zip(before.partitions, after.partitions, strict=True):
+            if old.old_voters and new.epoch != old.epoch:
+                self.count("joint_failover")
+            elif old.old_voters and not new.old_voters and set(new.voters) == set(old.old_voters):
+                self.count("joint_rolled_back")
+            elif old.learner is not None and new.learner is None and not new.old_voters:
+                self.count("learner_given_up")
+
     def on_map(self, after: ClusterMap) -> None:
         """The cluster has a new map."""
         before, self.map = self.map, after
@@ -174,9 +186,10 @@ class World:
             reason = self.reasons.unfounded(before, after)
             assert not reason, f"{self.events.now} map {after.version}: {reason}"
             self.invariants.check_step(before, after)
+            self._note_steps(before, after)
             self.invariants.check_held()
         self.traps.on_map(before, after)
-        if self._trace is None:
+        if not self.traced:
             return
         names = {node.id: node.name for node in after.nodes}
         states = {node.id: node.state for node in before.nodes} if before is not None else {}

@@ -1,0 +1,59 @@
+"""What only bad luck brings about: a run of many seeds in which one of these never happened has not tried it."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ringkeep.sim.clients import Clients
+from ringkeep.sim.faults import Faults
+from ringkeep.sim.traps import KINDS
+from ringkeep.sim.world import World
+
+FAULT: Final = "fault_"
+TRAP: Final = "trap_"
+
+PATHS: Final = (
+    "answer_not_final",
+    "append_refused_epoch",
+    "apply_skipped_duplicate",
+    "commit_capped",
+    "confirm_round_again",
+    "controller_changed",
+    "damage_repaired",
+    "deposed",
+    "deposed_by_refusal",
+    "duplicate_answered",
+    "duplicate_waits",
+    "handover_begun",
+    "idempotent_answered",
+    "joint_begun",
+    "joint_failover",
+    "joint_rolled_back",
+    "learner_given_up",
+    "log_trimmed",
+    "node_damaged",
+    "node_given_up",
+    "node_left",
+    "position_asked_again",
+    "primary_paused",
+    "replica_deleted",
+    "request_sent_again",
+    "restart_while_forming",
+    "retry_answered",
+    "snapshot_installed",
+    "snapshot_kept_suffix",
+    "snapshot_needed",
+    "staging_dropped",
+    "suffix_cut",
+    "tail_fetched",
+    "takeover_looked_again",
+)
+
+
+def never(total: Mapping[str, int]) -> list[str]:
+    """Return what is not in these totals: kinds of fault, traps that did not spring, paths not taken."""
+    world = World(0)
+    kinds = Faults(world, Clients(world, 0, 0, 1)).kinds
+    wanted = {FAULT.rstrip("_") + kind.__name__ for _, kind in kinds}
+    wanted.update(TRAP + kind for kind in KINDS)
+    wanted.update(PATHS)
+    return sorted(name for name in wanted if not total.get(name))
