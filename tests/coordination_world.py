@@ -1,25 +1,24 @@
-"""The two worlds that the coordination contract is run in: the service in memory, and a real ZooKeeper."""
+"""What the coordination contract needs of a world to be run in, and the world in memory.
 
-import asyncio
-import time
-import uuid
+The other one, a real ZooKeeper, is in `tests.coordination_zookeeper`.
+"""
+
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 from typing import Any, Protocol
 
 import pytest
-from kazoo.client import KazooClient
 from tests.zookeeper_fixture import Proxy
 
 from ringkeep.coordination.memory import MemoryCoordination, MemoryService
-from ringkeep.coordination.server import ZooKeeperServer
-from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core.clustermap import Member
 from ringkeep.core.types import Incarnation, MapVersion, NodeId
 from ringkeep.ports import Coordination
 
-PATIENCE_S = 30.0
 SHORT_SESSION_MS = 1_000  # the shortest that the test server grants
 
 
@@ -87,71 +86,165 @@ class Node(Recorder):
 
     port: Any = None
     proxy: Proxy | None = None
+    session_ms: int = 0
+    cuts: int = 0
+    """How often its connection was cut or mended."""
+
+
+class Process(Protocol):
+    """A member's process that a test may kill."""
+
+    def announce(self, member: Member) -> None: ...
+    def kill(self) -> None: ...
 
 
 class World(Protocol):
     """What a contract test may do in either world."""
 
+    def now_ms(self) -> float: ...
     def node(self, session_ms: int = 10_000) -> Node: ...
+    def process(self, session_ms: int) -> Process: ...
     def until(self, condition: Callable[[], bool], what: str) -> None: ...
     def stop(self, node: Node) -> None: ...
-    def kill(self, node: Node) -> None: ...
-    def expire(self, node: Node) -> None: ...
-    def cut(self, node: Node) -> None: ...
+    def expire(self, node: Node) -> None:
+        """End the node's session, connected or not."""
+
+    def cut(self, node: Node) -> None:
+        """End its connection. Unless it is mended in time, the session will expire of itself."""
+
     def mend(self, node: Node) -> None: ...
-    def stay_cut(self, node: Node) -> None: ...
-    def write_and_lose_the_answer(self, node: Node, expected: int, payload: bytes) -> None: ...
+    def write_and_lose_the_request(self, node: Node, expected: int, payload: bytes) -> None:
+        """Write; the connection is lost before the write gets there, and comes back."""
+
+    def write_and_lose_the_answer(self, node: Node, expected: int, payload: bytes) -> None:
+        """Write; the connection is lost after the write got there, and comes back."""
+
+    def write_and_hold_it_up(self, node: Node, expected: int, payload: bytes) -> None:
+        """Write; the connection is lost while the write is on its way, and it still is."""
+
+    def let_arrive(self, node: Node, too_late: bool = False) -> None:
+        """Let what was held up arrive. Too late: the connection came back, or the session ended."""
+
+    def kill_service(self) -> None:
+        """All servers are gone at once; what they had acknowledged is on their disks."""
+
+    def start_service(self) -> None: ...
     def put_stray_barrier(self) -> None: ...
     def registrations(self) -> int: ...
     def close(self) -> None: ...
 
 
+@dataclass
+class MemoryProcess:
+    """A node whose end the service notices only when its session expires."""
+
+    world: "MemoryWorld"
+    node: Node
+
+    def announce(self, member: Member) -> None:
+        self.node.port.announce(member)
+
+    def kill(self) -> None:
+        self.node.port.crash()
+        self.world.later(self.node.session_ms, self.node.port.expire)
+
+
 class MemoryWorld:
-    """Messages take effect one after the other, when the test waits for something."""
+    """Messages take effect one after the other, when the test waits for something; then time passes."""
 
     def __init__(self) -> None:
         self.service = MemoryService()
-        self._messages: deque[Callable[[], None]] = deque()
+        self._messages: deque[Callable[[], object]] = deque()
+        self._now_ms = 0
+        self._timers: list[tuple[int, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._serves = True
+        self._nodes: list[Node] = []
+        self._held: Callable[[], object] = int  # a write on its way
+
+    def now_ms(self) -> float:
+        return self._now_ms
+
+    def later(self, delay_ms: int, call: Callable[[], None]) -> None:
+        heappush(self._timers, (self._now_ms + delay_ms, next(self._numbers), call))
 
     def node(self, session_ms: int = 10_000) -> Node:
-        node = Node()
+        node = Node(session_ms=session_ms)
         node.port = MemoryCoordination(self.service, node, self._messages.append)
         _: Coordination = node.port
-        node.port.start()
+        self._nodes.append(node)
+        if self._serves:
+            node.port.start()
+        else:
+            self.cut(node)
         return node
+
+    def process(self, session_ms: int) -> Process:
+        return MemoryProcess(self, self.node(session_ms))
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         for _ in range(10_000):
             if condition():
                 return
-            if not self._messages:
+            if self._messages:
+                self._messages.popleft()()
+            elif self._timers:
+                self._now_ms, _, call = heappop(self._timers)
+                call()
+            else:
                 break
-            self._messages.popleft()()
         pytest.fail(f"waited for: {what}")
 
     def stop(self, node: Node) -> None:
         node.port.stop()
 
-    def kill(self, node: Node) -> None:
-        node.port.crash()
-        node.port.expire()
-
     def expire(self, node: Node) -> None:
         node.port.expire()
 
     def cut(self, node: Node) -> None:
-        node.port.disconnect()
+        self._cut(node, requests_arrive=False)
+
+    def _cut(self, node: Node, requests_arrive: bool) -> None:
+        node.cuts += 1
+        node.port.disconnect(requests_arrive)
+        self.later(node.session_ms, partial(self._fall_silent, node, node.cuts))
+
+    def _fall_silent(self, node: Node, cuts: int) -> None:
+        if node.cuts == cuts:
+            node.port.time_out()
+            if self._serves:
+                node.port.expire()
 
     def mend(self, node: Node) -> None:
+        node.cuts += 1
         node.port.connect()
 
-    def stay_cut(self, node: Node) -> None:
-        node.port.disconnect()
-        node.port.time_out()
+    def write_and_lose_the_request(self, node: Node, expected: int, payload: bytes) -> None:
+        node.port.write_map(expected, payload)
+        self.cut(node)
+        self.mend(node)
 
     def write_and_lose_the_answer(self, node: Node, expected: int, payload: bytes) -> None:
         node.port.lose_next_answer()
         node.port.write_map(expected, payload)
+
+    def write_and_hold_it_up(self, node: Node, expected: int, payload: bytes) -> None:
+        node.port.write_map(expected, payload)
+        self._held = self._messages.pop()
+        self._cut(node, requests_arrive=True)
+
+    def let_arrive(self, node: Node, too_late: bool = False) -> None:
+        self._messages.append(self._held)
+
+    def kill_service(self) -> None:
+        self._serves = False
+        for node in self._nodes:
+            self.cut(node)
+
+    def start_service(self) -> None:
+        self._serves = True
+        for node in self._nodes:
+            self.mend(node)
 
     def put_stray_barrier(self) -> None:
         self.service.put_barrier()
@@ -163,103 +256,10 @@ class MemoryWorld:
         pass
 
 
-class ZooKeeperWorld:
-    """A real server; every node reaches it through a proxy of its own."""
-
-    def __init__(self, server: ZooKeeperServer) -> None:
-        self.server = server
-        self.cluster = f"test-{uuid.uuid4().hex}"
-        self.base = f"/ringkeep/{self.cluster}"
-        self.loop = asyncio.new_event_loop()
-        self.defects: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: self.defects.append(context))
-        self._nodes: list[Node] = []
-        self._operator: Any = None
-
-    @property
-    def operator(self) -> Any:
-        """A client of the test's own, straight to the server."""
-        if self._operator is None:
-            self._operator = KazooClient(self.server.hosts)
-            self._operator.start(PATIENCE_S)
-        return self._operator
-
-    def node(self, session_ms: int = 10_000, *, chroot: str = "", connected: bool = True) -> Node:
-        node = Node(proxy=Proxy(self.server.port))
-        assert node.proxy is not None
-        if connected:
-            self.loop.run_until_complete(node.proxy.open())
-        hosts = f"127.0.0.1:{node.proxy.port}{chroot}"
-        node.port = ZooKeeperCoordination(hosts, self.cluster, self.loop, node, session_ms)
-        _: Coordination = node.port
-        node.port.start()
-        self._nodes.append(node)
-        return node
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        async def wait() -> None:
-            deadline_s = time.monotonic() + PATIENCE_S
-            while not condition():
-                if time.monotonic() > deadline_s:
-                    pytest.fail(f"waited for: {what}; told: {[node.events[-8:] for node in self._nodes]}")
-                await asyncio.sleep(0.005)
-
-        self.loop.run_until_complete(wait())
-        assert not self.defects, self.defects
-
-    def stop(self, node: Node) -> None:
-        assert self.loop.run_until_complete(node.port.stop(PATIENCE_S)), "stopping took too long"
-
-    def kill(self, node: Node) -> None:
-        self.cut(node)
-
-    def expire(self, node: Node) -> None:
-        # The usual way: whoever knows a session's id and password may end it. The node cannot win its session
-        # back meanwhile, because its proxy moves nothing.
-        twin = KazooClient(self.server.hosts, client_id=node.port.client.client_id)
-        twin.start(PATIENCE_S)
-        twin.stop()
-        twin.close()
-
-    def cut(self, node: Node) -> None:
-        assert node.proxy is not None
-        self.loop.run_until_complete(node.proxy.cut())
-        self.until(lambda: not node.port._tasks, "the node noticing the cut")
-
-    def mend(self, node: Node) -> None:
-        assert node.proxy is not None
-        node.proxy.swallows, node.proxy.swallows_after = False, b""
-        self.loop.run_until_complete(node.proxy.open())
-
-    def stay_cut(self, node: Node) -> None:
-        self.cut(node)
-
-    def write_and_lose_the_answer(self, node: Node, expected: int, payload: bytes) -> None:
-        assert node.proxy is not None
-        node.proxy.swallows = True
-        node.port.write_map(expected, payload)
-        self.until(lambda: self._holds(payload), "the write being carried out")
-        self.cut(node)
-        self.mend(node)
-
-    def _holds(self, payload: bytes) -> bool:
-        found = self.operator.exists(f"{self.base}/map") and self.operator.get(f"{self.base}/map")[0]
-        return bool(found == payload)
-
-    def put_stray_barrier(self) -> None:
-        self.operator.create(f"{self.base}/barrier")
-
-    def registrations(self) -> int:
-        path = f"{self.base}/members"
-        return len(self.operator.get_children(path)) if self.operator.exists(path) else 0
-
-    def close(self) -> None:
-        for node in self._nodes:
-            if not node.port._stopped:
-                self.loop.run_until_complete(node.port.stop(0.5))
-            assert node.proxy is not None
-            self.loop.run_until_complete(node.proxy.cut())
-        if self._operator is not None:
-            self._operator.stop()
-            self._operator.close()
-        self.loop.close()
+def formed(world: World, *nodes: Node) -> None:
+    """Form the cluster with map b"one", seen by these nodes."""
+    nodes[0].port.announce(a_member(1))
+    world.until(lambda: nodes[0].last("barrier") is True, "a barrier")
+    nodes[0].port.write_map(-1, b"one")
+    world.until(lambda: all(node.last("map") == (0, b"one") for node in nodes), "the first map")
+    world.until(lambda: not any(node.last("barrier") for node in nodes), "an open barrier")

@@ -39,9 +39,12 @@ class Proxy:
         self.port = free_port()
         self.swallows = False  # drop what the server answers
         self.swallows_after = b""  # begin to, once a client has sent this
+        self.holds = False  # keep what the client sends, until `let_through`
         self._target = target
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._held: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]] = []
+        self._ended: set[asyncio.StreamWriter] = set()  # connections that the server ended after a cut
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -50,27 +53,59 @@ class Proxy:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
-        """Close every connection and accept no other."""
+        """Close every connection and accept no other. What is held stays on its way to the server."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        on_their_way = {writer: answers for answers, writer, _ in self._held}
         for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
+            if writer not in on_their_way:
+                writer.transport.abort()
+        self._writers = list(on_their_way)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer, answers in on_their_way.items():
+            self._keep(asyncio.create_task(self._note_end(answers, writer)))
+
+    def held(self, data: bytes) -> bool:
+        """Whether the client has sent this, and it is held."""
+        return data in b"".join(sent for _, _, sent in self._held)
+
+    def refused(self) -> bool:
+        """Whether the server has ended every connection on which something is held."""
+        return all(writer in self._ended for _, writer, _ in self._held)
+
+    def let_through(self) -> None:
+        """Let the server have what was held."""
+        for _, writer, sent in self._held:
+            if not writer.is_closing():
+                writer.write(sent)
+        self._held.clear()
+
+    def drop_held(self) -> None:
+        """Lose what was held."""
+        self._held.clear()
 
     def say(self, data: bytes) -> None:
         """Send the clients bytes that no server sent."""
         for writer in self._writers[::2]:
             writer.write(data)
 
+    def _keep(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _note_end(self, answers: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while await answers.read(65_536):
+                pass
+        self._ended.add(writer)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         with contextlib.suppress(
             asyncio.CancelledError
         ):  # cut; asyncio would complain of a cancelled handler
@@ -83,15 +118,24 @@ class Proxy:
         except OSError:
             return
         self._writers += [writer, back]
-        await asyncio.gather(self._pump(reader, back, answers=False), self._pump(there, writer, answers=True))
+        await asyncio.gather(self._move_requests(reader, back, there), self._move_answers(there, writer))
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool
+    async def _move_requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: asyncio.StreamReader
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65_536):
-                if not answers and self.swallows_after and self.swallows_after in data:
+                if self.swallows_after and self.swallows_after in data:
                     self.swallows = True
-                if not (answers and self.swallows):
+                if self.holds:
+                    self._held.append((answers, writer, data))
+                else:
+                    writer.write(data)
+        writer.transport.abort()
+
+    async def _move_answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                if not self.swallows:
                     writer.write(data)
         writer.transport.abort()

@@ -2,9 +2,6 @@
 
 import itertools
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -252,42 +249,7 @@ def test_a_clean_close_keeps_flushed_and_unflushed_writes(machine: Machine) -> N
     assert found.write(batch(data={b"c": b"3"})) == 1, "tickets are of one process"
 
 
-# --- what only one of them can be made to do ----------------------------------------------------------
-
-WRITER = """
-import os, sys
-from pathlib import Path
-from ringkeep.core.effects import Batch
-from ringkeep.storage.rocks import open_engine
-engine = open_engine(Path(sys.argv[1]))
-for number in range(1, 100_000):
-    batch = Batch()
-    batch.log[b"%08d" % number] = os.urandom(900)
-    batch.data[b"latest"] = b"%d" % number
-    engine.write(batch)
-    if number % 10 == 0:
-        os.write(1, b"%d\\n" % engine.flush())
-"""
-
-
-def test_kill_minus_9_keeps_what_was_flushed_and_a_prefix_of_the_rest(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, env=environment
-    )
-    assert writer.stdout is not None
-    flushed = [int(writer.stdout.readline()) for _ in range(30)]
-    writer.send_signal(signal.SIGKILL)
-    flushed += [int(line) for line in writer.stdout.read().split()]
-    writer.stdout.close()
-    assert writer.wait() == -signal.SIGKILL
-    engine = open_engine(tmp_path)
-    found = keys(engine.scan(Family.LOG, *ALL, 100_000))
-    assert len(found) >= flushed[-1]
-    assert found == [b"%08d" % number for number in range(1, len(found) + 1)]
-    assert engine.get(Family.DATA, b"latest") == b"%d" % len(found)
-    assert not engine.damaged
-    engine.close()
+# --- what only the one in memory can be made to do (what a crash leaves: test_engine_crashes.py) ----------
 
 
 def fill(keep: int | Callable[[int], int]) -> MemoryEngine:

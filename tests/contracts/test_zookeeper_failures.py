@@ -12,13 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.coordination_world import (
-    PATIENCE_S,
-    SHORT_SESSION_MS,
-    Recorder,
-    ZooKeeperWorld,
-    a_member,
-)
+from tests.coordination_world import SHORT_SESSION_MS, Recorder, a_member
+from tests.coordination_zookeeper import PATIENCE_S, ZooKeeperWorld
 from tests.zookeeper_fixture import free_port
 
 from ringkeep.coordination import server as server_module
@@ -43,52 +38,21 @@ def private_world(private_zookeeper: ZooKeeperServer) -> Iterator[ZooKeeperWorld
     made.close()
 
 
-def kill(server: ZooKeeperServer) -> None:
-    assert server.pid is not None
-    os.kill(server.pid, signal.SIGKILL)
-    server.stop()  # takes note of the death
-
-
 # --- the server goes away --------------------------------------------------------------------------------
 
 
-def test_a_killed_server_is_found_again_and_everything_read_anew(private_world: ZooKeeperWorld) -> None:
+def test_a_write_never_blocks_while_the_server_is_gone(private_world: ZooKeeperWorld) -> None:
     world = private_world
-    a, b = world.node(), world.node()
-    a.port.announce(a_member(1))
-    world.until(lambda: a.last("barrier") is True, "a barrier")
-    a.port.write_map(-1, b"one")
-    b.port.announce(a_member(2))
-    world.until(lambda: b.last("map") == (0, b"one") and b.names() == ["node-1", "node-2"], "a cluster")
-    kill(world.server)
+    node = world.node()
+    node.port.announce(a_member(1))
+    world.until(lambda: node.last("barrier") is True, "a barrier")
+    world.kill_service()
     for payload in (b"early", b"late"):
         began_s = time.monotonic()
-        a.port.write_map(0, payload)
-        assert time.monotonic() - began_s < 0.1, "a write never blocks"
-    world.until(lambda: len(a.all("written")) == 3, "answers without a server")
-    assert all(ok in (None, False) for ok in a.all("written")[1:])
-    told = len(b.events)
-    world.server.start()
-    world.until(lambda: {"map", "barrier", "members"} <= {k for k, _ in b.events[told:]}, "everything again")
-    world.until(lambda: b.names() == a.names() == ["node-1", "node-2"], "the members again")
-    assert b.last("map") == (0, b"one")
-    assert ("members", []) not in b.events[told:], "nobody was missing meanwhile"
-    a.port.write_map(0, b"two")
-    world.until(lambda: b.last("map") == (1, b"two"), "the next write")
-
-
-def test_a_server_that_comes_late_is_found(tmp_path: Path) -> None:
-    server = ZooKeeperServer(tmp_path / "zookeeper", free_port())
-    world = ZooKeeperWorld(server)
-    try:
-        node = world.node(session_ms=SHORT_SESSION_MS)
-        node.port.announce(a_member(1))
-        world.until(lambda: node.all("session") == [False], "the silence being told")
-        server.start()
-        world.until(lambda: node.names() == ["node-1"], "the registration")
-    finally:
-        world.close()
-        server.stop()
+        node.port.write_map(-1, payload)
+        assert time.monotonic() - began_s < 0.1
+    world.until(lambda: len(node.all("written")) == 2, "answers without a server")
+    assert node.all("written") == [None, False], "the first one may have been on its way"
 
 
 def test_stopping_ends_by_its_deadline_while_the_server_is_frozen(private_world: ZooKeeperWorld) -> None:

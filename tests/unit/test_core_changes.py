@@ -151,6 +151,22 @@ def test_a_voter_that_became_primary_meanwhile_is_not_replaced() -> None:
     assert cluster.part.voters[-1] == C, "it hands over first"
 
 
+def test_the_voter_that_is_being_replaced_is_the_last_in_line() -> None:
+    """Else it could become the primary, and not be let go."""
+    cluster = Cluster(a_part(B, (C, B, A), learner=D, replaces=C), nodes="abcde", b=LEAVING, c=LEAVING)
+    cluster.step()
+    assert cluster.part.voters == (A, B, C)
+
+
+def test_a_damaged_primary_is_moved_before_it_is_replaced() -> None:
+    cluster = Cluster(a_part(A))
+    cluster.damaged = cluster.unfit = {A}
+    cluster.step()
+    assert (cluster.part.epoch, cluster.part.primary) == (4, B), "it answers, and never takes office"
+    cluster.step()
+    assert (cluster.part.learner, cluster.part.replaces) == (D, A)
+
+
 def test_a_lone_voter_is_joined_before_it_is_let_go() -> None:
     cluster = Cluster(a_part(A, (A,)), nodes="ad", replication=1, a=LEAVING)
     cluster.step()

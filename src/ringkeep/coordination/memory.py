@@ -6,8 +6,10 @@ when whoever provided it, the simulator, runs it. Between one handle and the ser
 order. Faults are method calls. Passes the same contract as ZooKeeper.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from ringkeep.core.clustermap import Member
@@ -116,10 +118,15 @@ class MemoryCoordination:
         self._sink = sink
         self._deliver = deliver
         self._session: int | None = None
-        self._connection = 0  # counts connections: what belongs to an older one is dropped
+        self._expired = False  # it ended while there was no connection to tell so
+        self._connection = 0  # counts connections: answers that belong to an older one are dropped
+        self._heeded: int | None = None  # the connection whose requests the service takes
         self._connected = False
+        self._told_connected = False
         self._member: Member | None = None
-        self._writes = 0  # sent and not answered
+        self._moves = False  # to the end of the line, with the next registration that arrives
+        self._writes: deque[tuple[int, bytes]] = deque()  # not answered
+        self._sent = False  # the first of them
         self._lose_answer = False
         self._read_due = False  # a read is on its way to the service
         self._holding = False
@@ -139,14 +146,15 @@ class MemoryCoordination:
         self._read()  # there may be a barrier to put up
 
     def reregister(self) -> None:
-        self._request(self._move_to_the_end)
+        self._moves = True
+        self._request(self._register)
 
     def write_map(self, expected: int, payload: bytes) -> None:
-        if not self._connected:
+        if not self._told_connected:
             self._deliver(lambda: self._tell_written(False))
             return
-        self._writes += 1
-        self._request(lambda: self._carry_out_write(expected, payload))
+        self._writes.append((expected, payload))
+        self._send_write()
 
     def refresh(self) -> None:
         self._forget_what_was_read()
@@ -164,22 +172,31 @@ class MemoryCoordination:
         self.expire()
 
     def crash(self) -> None:
-        """The process is gone. Its registration stays until `expire`; no further event comes."""
+        """The process is gone. Its registration stays until `expire`; no further event comes.
+
+        What it has sent is lost, unless its connection was ended before by `disconnect` so that it is not.
+        """
         if not self._over:
-            self._over, self._connected = True, False
-            self._connection += 1
+            self._over = True
+            if self._connected:
+                self._end_connection(requests_arrive=False)
             self._service._detach(self)
 
-    def disconnect(self) -> None:
-        """Lose the connection: requests and answers on their way are lost. The session lives on."""
+    def disconnect(self, requests_arrive: bool = False) -> None:
+        """Lose the connection, and the answers on their way. The session lives on.
+
+        `requests_arrive`: what was sent still takes effect, after the writer was told that its fate is not
+        known, if it gets there before `connect` or `expire`. Otherwise the requests are lost too.
+        """
         if not self._connected:
             return
-        self._connected = False
-        self._connection += 1
-        self._read_due = self._held = False
+        self._end_connection(requests_arrive)
+        self._read_due = self._held = self._sent = False
+        unknown = True  # of those waiting, only the first one was sent
         while self._writes:
-            self._writes -= 1
-            self._deliver(lambda: self._tell_written(None))
+            self._writes.popleft()
+            self._deliver(partial(self._tell_written, None if unknown else False))
+            unknown = False
 
     def connect(self) -> None:
         """Connect again: to the session if it still lives, else to a new one. Everything is read anew."""
@@ -187,6 +204,10 @@ class MemoryCoordination:
             return
         self._connected = True
         self._connection += 1
+        self._heeded = self._connection  # the service ends older connections of a session that comes again
+        if self._expired:
+            self._expired = False
+            self._deliver(self._tell_lost)
         if self._session is None:
             self._session = self._service._open_session()
         self._forget_what_was_read()
@@ -195,14 +216,17 @@ class MemoryCoordination:
         self._read()
 
     def expire(self) -> None:
-        """End the session at the service, as after a silence; a connected handle takes a new one at once."""
+        """End the session at the service, as after a silence; a connected handle takes a new one at once.
+
+        One that is not connected hears of it when it is.
+        """
         session, self._session = self._session, None
         connected = self._connected
         self.disconnect()
+        self._heeded = None
         if session is not None:
             self._service._end_session(session)
-        if not self._over:
-            self._deliver(self._tell_lost)
+            self._expired = True
         if connected:
             self.connect()
 
@@ -232,9 +256,19 @@ class MemoryCoordination:
         """Send to the service: `action` runs there, unless the connection ends first."""
         connection = self._connection
         if self._connected:
+            self._deliver(lambda: action() if connection == self._heeded else None)
+
+    def _answer(self, action: Callable[[], None]) -> None:
+        """Send from the service: `action` runs here, unless the connection ends first."""
+        connection = self._connection
+        if self._connected:
             self._deliver(lambda: action() if connection == self._connection else None)
 
-    _answer = _request  # the same line in the other direction, with the same fate
+    def _end_connection(self, requests_arrive: bool) -> None:
+        self._connected = self._told_connected = False
+        self._connection += 1
+        if not requests_arrive:
+            self._heeded = None
 
     def _watch_fires(self) -> None:
         if self._holding:
@@ -255,17 +289,23 @@ class MemoryCoordination:
         self._answer(lambda: self._tell_read(read_map, barrier, members))
 
     def _register(self) -> None:
-        if self._member is not None and self._session is not None:
-            self._service._register(self._session, self._member)
+        if self._member is None or self._session is None:
+            return
+        if self._moves:
+            self._moves = False
+            self._service._end_session(self._session)
+        self._service._register(self._session, self._member)
 
-    def _move_to_the_end(self) -> None:
-        assert self._session is not None, "only a connected handle sends"
-        self._service._end_session(self._session)
-        self._register()
+    def _send_write(self) -> None:
+        """One at a time: the next one leaves when this one is answered."""
+        if self._writes and not self._sent:
+            self._sent = True
+            expected, payload = self._writes[0]
+            self._request(lambda: self._carry_out_write(expected, payload))
 
     def _carry_out_write(self, expected: int, payload: bytes) -> None:
         ok = len(payload) <= MAP_BYTES and self._service._write_map(expected, payload)
-        if self._lose_answer:
+        if self._lose_answer and self._connected:
             self._lose_answer = False
             self.disconnect()
             self.connect()
@@ -275,8 +315,10 @@ class MemoryCoordination:
     # --- events ---------------------------------------------------------------------------------------
 
     def _finish_write(self, ok: bool) -> None:
-        self._writes -= 1
+        self._writes.popleft()
+        self._sent = False
         self._tell_written(ok)
+        self._send_write()
 
     def _tell_written(self, ok: bool | None) -> None:
         if not self._over:
@@ -285,6 +327,7 @@ class MemoryCoordination:
             self._read()
 
     def _tell_connected(self) -> None:
+        self._told_connected = True
         self._told_lost = False
         self._sink.session_changed(True)
 

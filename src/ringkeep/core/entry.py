@@ -92,6 +92,7 @@ def decode(data: bytes) -> Entry:
         key = data[at : at + key_bytes]
         at += key_bytes
         if not idempotency_bytes:
+            _check_tail(data, at)
             return Entry(
                 kind,
                 epoch,
@@ -111,7 +112,9 @@ def decode(data: bytes) -> Entry:
         idempotency = data[at : at + idempotency_bytes]
         at += idempotency_bytes
         fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
-        tail = data[at + _IDEMPOTENCY.size :]
+        at += _IDEMPOTENCY.size
+        _check_tail(data, at)
+        tail = data[at:]
     except struct.error as error:
         raise ValueError(f"log entry of {len(data)} bytes is cut short") from error
     return Entry(
@@ -130,6 +133,12 @@ def decode(data: bytes) -> Entry:
         horizon,
         tail,
     )
+
+
+def _check_tail(data: bytes, at: int) -> None:
+    """Raise ValueError if the bytes end before the value: the key, or the content type, is cut short."""
+    if at >= len(data) or at + 1 + data[at] > len(data):
+        raise ValueError(f"log entry of {len(data)} bytes is cut short")
 
 
 def epoch_of(data: bytes) -> Epoch:

@@ -66,6 +66,11 @@ def replica_key(partition: PartitionId) -> bytes:
     return _PARTITION.pack(b"R", partition)
 
 
+def _check_format(form: int) -> None:
+    if form != FORMAT:
+        raise ValueError(f"a row of format {form}: written by a newer version")
+
+
 def encode_promised(promised: Promised) -> bytes:
     """Return the row of a promise."""
     return _PROMISED.pack(FORMAT, promised.epoch, bytes.fromhex(promised.node), promised.incarnation)
@@ -73,7 +78,8 @@ def encode_promised(promised: Promised) -> bytes:
 
 def decode_promised(row: bytes) -> Promised:
     """Return the promise of a row."""
-    _, epoch, node, incarnation = _PROMISED.unpack(row)
+    form, epoch, node, incarnation = _PROMISED.unpack(row)
+    _check_format(form)
     return Promised(Epoch(epoch), NodeId(node.hex()), Incarnation(incarnation))
 
 
@@ -84,7 +90,9 @@ def encode_applied(applied: Index) -> bytes:
 
 def decode_applied(row: bytes) -> Index:
     """Return the applied index of a row."""
-    return Index(_APPLIED.unpack(row)[1])
+    form, applied = _APPLIED.unpack(row)
+    _check_format(form)
+    return Index(applied)
 
 
 def encode_replica(row: ReplicaRow) -> bytes:
@@ -94,7 +102,8 @@ def encode_replica(row: ReplicaRow) -> bytes:
 
 def decode_replica(data: bytes) -> ReplicaRow:
     """Return the replica's row of these bytes."""
-    _, generation, next_generation, epoch, index, time, sessions_index = _REPLICA.unpack_from(data)
+    form, generation, next_generation, epoch, index, time, sessions_index = _REPLICA.unpack_from(data)
+    _check_format(form)
     sessions = data[_REPLICA.size :]
     return ReplicaRow(
         generation, next_generation, Epoch(epoch), Index(index), time, Index(sessions_index), sessions

@@ -91,6 +91,8 @@ class Sessions:
             for _ in range(lives):
                 origin, low, results = _SESSION.unpack_from(data, at)
                 at += _SESSION.size
+                if origin[:16] in table._newest:
+                    raise ValueError("a de-duplication table names one node twice")
                 session = table._begin(origin)
                 session.low = low
                 for _ in range(results):
@@ -99,4 +101,6 @@ class Sessions:
                     session.results[counter] = (status, version)
         except struct.error as error:
             raise ValueError("a de-duplication table is cut short") from error
+        if at != len(data):
+            raise ValueError("a de-duplication table is followed by something else")
         return table

@@ -156,10 +156,11 @@ def _gone(message: SnapshotPull) -> SnapshotChunk:
 class Staging:
     """One snapshot on the receiver's side, until it is switched to or given up."""
 
-    def __init__(self, replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
+    def __init__(self, replica: Replica, peer: NodeId, offer: SnapshotOffer, sessions: Sessions) -> None:
         self.replica = replica
         self.peer = peer
         self.offer = offer
+        self.sessions = sessions
         self.generation = replica.next_generation
         self.cursor = b""
         self.checksum = 0
@@ -225,7 +226,7 @@ class Staging:
             replica.log = Log(offer.last_epoch, index, offer.log_time, [])
         replica.generation = self.generation
         replica.state.use_generation(self.generation)
-        replica.state.sessions = Sessions.decode(offer.state)
+        replica.state.sessions = self.sessions
         replica.applied = index
         replica.commit = max(replica.commit, index)
         context.unapplied[replica] = None
@@ -252,6 +253,11 @@ def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
         if not staging.complete:
             staging.pull()
         return
+    try:
+        sessions = Sessions.decode(offer.state)
+    except ValueError as error:
+        replica.context.alarm(f"partition {replica.partition}: a snapshot from {peer} cannot be read: {error}")
+        return
     replica.drop_staging()
-    replica.staging = Staging(replica, peer, offer)
+    replica.staging = Staging(replica, peer, offer, sessions)
     replica.staging.pull()

@@ -57,7 +57,7 @@ class Clients:
         self._versions: dict[bytes, int] = {}
         self.history: list[Operation] = []
         for client in range(count):
-            world.events.after(world.random.randint(0, THINK_MS), partial(self._next, client))
+            world.events.after(world.draw(0, THINK_MS), partial(self._next, client))
 
     @property
     def finished(self) -> bool:
@@ -173,7 +173,7 @@ class Clients:
         if not call.key or call.tries >= TRIES:
             self._end(call)
         elif not self._try(call):
-            self._world.events.after(self._world.random.randint(1, THINK_MS), partial(self._again, call))
+            self._world.events.after(self._world.draw(1, THINK_MS), partial(self._again, call))
 
     def _end(self, call: _Call) -> None:
         self._world.count(f"outcome_{call.operation.outcome}")
@@ -182,7 +182,7 @@ class Clients:
             self._pause(call.client)
 
     def _pause(self, client: int) -> None:
-        self._world.events.after(self._world.random.randint(0, THINK_MS), partial(self._next, client))
+        self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))
 
     def _stamp(self) -> Millis:
         self._world.events.count += 1

@@ -163,7 +163,7 @@ class SimNode:
     def _coordinate(self, call: Call) -> None:
         """Messages to and from the coordination service take a moment, and keep their order."""
         world = self.world
-        when = max(getattr(self.life, "coordinated", 0), world.events.now + world.random.randint(0, 3))
+        when = max(getattr(self.life, "coordinated", 0), world.events.now + world.draw(0, 3))
         self.life.coordinated = when
         world.events.at(when, call)
 
@@ -257,7 +257,7 @@ class SimSyncer:
     def _flush(self) -> None:
         self._busy = True
         covered = self._engine.written
-        delay = self._node.world.random.randint(*self._node.fsync_ms)
+        delay = self._node.world.draw(*self._node.fsync_ms)
         self._node.world.events.after(delay, lambda: self._done(covered))
 
     def _done(self, covered: int) -> None:

@@ -34,7 +34,7 @@ class ServiceFaults:
         for node in nodes[1:] if world.random.random() < 0.5 else nodes[:1]:
             world.log(node, "loses ZooKeeper, and its registration")
             coordination = node.coordination
-            coordination.disconnect()
+            coordination.disconnect(requests_arrive=world.random.random() < 0.5)
             self._faults.later(100, 600, coordination.expire)
             self._faults.later(1_000, 3_000, coordination.connect)
 
@@ -44,7 +44,7 @@ class ServiceFaults:
         nodes = [n for n in world.nodes.values() if n.alive]
         cut = nodes if world.random.random() < 0.3 else nodes[:1]
         for node in cut:
-            node.coordination.disconnect()
+            node.coordination.disconnect(requests_arrive=world.random.random() < 0.5)
             world.log(node, "loses ZooKeeper")
             coordination = node.coordination
             if world.random.random() < 0.5:

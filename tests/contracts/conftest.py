@@ -1,0 +1,25 @@
+"""The worlds that the contract of the coordination is run in."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.coordination_world import MemoryWorld, World
+from tests.coordination_zookeeper import ZooKeeperWorld
+
+
+def made(kind: str, zookeeper: str, request: pytest.FixtureRequest) -> Iterator[World]:
+    world: World = MemoryWorld() if kind == "memory" else ZooKeeperWorld(request.getfixturevalue(zookeeper))
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["memory", "zookeeper"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose service is shared with other tests, and must be left running."""
+    yield from made(request.param, "zookeeper", request)
+
+
+@pytest.fixture(params=["memory", "zookeeper"])
+def mortal_world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A world whose service the test may kill."""
+    yield from made(request.param, "private_zookeeper", request)
