@@ -16,8 +16,7 @@ pytestmark = pytest.mark.sim
 
 SEEDS = 400
 SELDOM = {
-    "append_refused_epoch",
-    "apply_skipped_duplicate",
+    "deposed_by_refusal",
     "joint_rolled_back",
     "snapshot_kept_suffix",
     "takeover_looked_again",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MEAN_PAUSES_MS = (100, 250, 250, 600, 1_200, 2_000)
 """How long it takes from one fault to the next: some worlds are rough, some have time to go on in between."""
-LEAST_KINDS = 5
+FEW = 4
 
 
 class Faults:
@@ -41,15 +41,20 @@ class Faults:
         self._soon()
 
     def _swarm(self) -> list[int]:
-        """Choose how likely each kind is in this world: some are left out, so that others meet more often.
+        """Choose how likely each kind is in this world: some are left out, so that others meet more often; in
+        some worlds a few are all there is.
 
         Source: swarm testing (Groce and others, ISSTA 2012).
         """
-        random = self._world.random
-        if random.random() < 0.3:
-            return [weight for weight, _ in self.kinds]
-        chosen = [weight * random.choice((0, 0, 1, 1, 4)) for weight, _ in self.kinds]
-        return chosen if sum(map(bool, chosen)) >= LEAST_KINDS else [weight for weight, _ in self.kinds]
+        random, everything = self._world.random, [weight for weight, _ in self.kinds]
+        style = random.random()
+        if style < 0.25:
+            return everything
+        if style < 0.5:
+            few = random.sample(range(len(everything)), FEW)
+            return [int(number in few) for number in range(len(everything))]
+        chosen = [weight * random.choice((0, 0, 1, 1, 4)) for weight in everything]
+        return chosen if sum(map(bool, chosen)) >= FEW else everything
 
     def all_kinds(self) -> None:
         """Let everything happen from now on."""

@@ -42,7 +42,8 @@ class SimNode:
         self.alive = False
         self.paused_until: Millis = 0
         self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
-        self.clock_rate = 1.0
+        self._rate = 1.0
+        self._read_at: tuple[Millis, Millis] = (0, 0)  # when the rate was set, and what the clock said then
         self.fsync_ms = (0, 2)
         self.full = False  # less disk is free than the reserve
         self.driver: Driver
@@ -184,8 +185,14 @@ class SimNode:
                 self.world.log(self, name.replace("_", " "))
 
     def now(self) -> Millis:
-        """This machine's clock."""
-        return int(self.world.events.now * self.clock_rate)
+        """This machine's clock: it only goes forward, but not at the pace of others."""
+        since, then = self._read_at
+        return then + int((self.world.events.now - since) * self._rate)
+
+    def set_rate(self, rate: float) -> None:
+        """Let the clock go on from where it is at another pace."""
+        self._read_at = self.world.events.now, self.now()
+        self._rate = rate
 
 
 class _Events:

@@ -126,7 +126,5 @@ class MachineFaults:
             node.engine.stall_next(self._world.random.randint(1, 20), shown=self._world.random.random() < 0.5)
 
     def _clock_rate(self) -> None:
-        """Clocks run apart; a running process's own goes on from where it is, so only a start changes it."""
-        node = self._faults.any()
-        if not node.alive:
-            node.clock_rate = self._world.random.choice((0.8, 1.0, 1.2))
+        """Clocks run apart."""
+        self._faults.any().set_rate(self._world.random.choice((0.8, 1.0, 1.2)))

@@ -165,37 +165,48 @@ class NetworkFaults:
         self._faults.later(4_000, 8_000, speak)
 
     def _deaf_primary(self) -> None:
-        """A primary hears nobody for about as long as it takes to replace it, and then, all at once, what was
-        said before: echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
-        world = self._world
+        """A primary hears nobody until it has been replaced, and then, all at once, what was said before:
+        echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
+        world, clients = self._world, self._faults.clients
         if world.map is None:
             return
-        part = world.random.choice(world.map.partitions)
-        primary = world.nodes.get(part.primary)
+        number = world.random.randrange(world.partitions)
+        primary = world.nodes.get(world.map.partitions[number].primary)
         if primary is None or not primary.alive:
             return
         others = [other for other in world.nodes.values() if other is not primary]
+        keys = [key for key in clients.keys if partition_of(key, world.partitions) == number] or clients.keys
         for other in others:
             world.block(other.id, primary.id)
         primary.coordination.disconnect()
+        if world.random.random() < 0.5:  # it is late to notice, and they are early
+            primary.set_rate(0.8)
+            for other in others:
+                other.set_rate(1.2)
         world.log(primary, "hears nobody")
+        talking = [True]
 
         def hear() -> None:
+            talking[0] = False
             for other in others:
                 world.unblock(other.id, primary.id)
 
         def talk() -> None:
-            if not self._faults.stopped and world.events.now < until:
-                key = world.random.choice(self._faults.clients.keys)
-                self._faults.clients.ask(primary, "get", key)
-                self._faults.clients.ask(world.random.choice(others), "put", key)
-                world.events.after(world.random.randint(5, 40), talk)
+            if not self._faults.stopped and talking[0]:
+                key = world.random.choice(keys)
+                clients.ask(primary, "get", key)
+                clients.ask(world.random.choice(others), "put", key)
+                world.events.after(world.draw(4, 25), talk)
 
-        until = world.events.now + 1_700
-        world.events.after(950, talk)
-        self._faults.later(1_000, 1_500, hear)
+        def replaced(_: NodeId) -> bool:
+            world.events.after(world.draw(20, 250), hear)
+            return False
+
+        world.traps.when_led[number] = replaced
+        world.events.after(700, talk)
+        self._faults.later(1_600, 1_800, hear)
         coordination = primary.coordination
-        self._faults.later(1_700, 2_500, coordination.connect)
+        self._faults.later(1_800, 2_500, coordination.connect)
 
     def _burst(self) -> None:
         """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log

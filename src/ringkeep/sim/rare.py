@@ -1,4 +1,4 @@
-"""What only bad luck brings about: a run of many seeds in which one of these never happened has not tried it."""
+"""What only bad luck brings about: many seeds in which one of these never happened have not tried it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -14,7 +14,6 @@ TRAP: Final = "trap_"
 PATHS: Final = (
     "answer_not_final",
     "append_refused_epoch",
-    "apply_skipped_duplicate",
     "commit_capped",
     "confirm_round_again",
     "controller_changed",
