@@ -156,7 +156,8 @@ class Story:
         now = {key: tuple(IDS[name] for name in names.split(",")) for key, names in self.replicas.items()}
         part = Partition(
             Epoch(int(epoch[6:])), IDS[leader], life, now.get("voters", tuple(IDS[name] for name in FIRST)),
-            MapVersion(self.config), now.get("old", ()), *(now.get(key, (None,))[0] for key in ("learner", "replaces")),
+            MapVersion(self.config), now.get("old", ()), now.get("learner", (None,))[0],
+            now.get("replaces", (None,))[0],
         )  # fmt: skip
         payload = mapcodec.encode(ClusterMap(MapVersion(self.version), "story", "1" * 32, 3, nodes, (part,)))
         for name in readers or self.machines:

@@ -256,7 +256,7 @@ def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
     try:
         sessions = Sessions.decode(offer.state)
     except ValueError as error:
-        replica.context.alarm(f"partition {replica.partition}: a snapshot from {peer} cannot be read: {error}")
+        replica.context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
         return
     replica.drop_staging()
     replica.staging = Staging(replica, peer, offer, sessions)

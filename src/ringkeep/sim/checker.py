@@ -3,7 +3,7 @@
 A key is a register with read, write, delete and compare-and-set. This module knows nothing of the cluster: it
 is given calls with their times and answers, and says which of them contradict each other. First the versions,
 in one pass: they only grow along a key, so they must agree with real time, and each must be that of exactly
-one write. What versions leave open (an unknown outcome, a write whose version nobody told) goes to
+one write. What versions leave open (an unknown outcome, an answer whose version nobody told) goes to
 `linearize`.
 
 `a` comes before `b` only if `a.end < b.start`; equal times count as concurrent. So a recorder should stamp
@@ -17,51 +17,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringkeep.core.requests import PRESENT
-from ringkeep.sim.linearize import NEVER, Step, Undecided, stuck
+from ringkeep.sim.history import OUTCOMES, UNTOLD, Operation, short
+from ringkeep.sim.linearize import Budget, Undecided
+from ringkeep.sim.search import contradiction
+from ringkeep.sim.timeline import draw
 
-OUTCOMES: Final = {
-    "get": frozenset({"ok", "failed", "rejected", "unknown"}),
-    "put": frozenset({"ok", "rejected", "unknown"}),
-    "delete": frozenset({"ok", "failed", "rejected", "unknown"}),
-    "cas": frozenset({"ok", "failed", "rejected", "unknown"}),
-}
-SHOWN: Final = 16  # operations in a time-line
-BAR: Final = 40  # its characters
+__all__ = ["Operation", "Undecided", "Violation", "check"]
 
-
-@dataclass(slots=True, eq=False)
-class Operation:
-    """One call of one client, and its answer.
-
-    `value`: what a put or a cas writes. `expected`: the condition of a cas (or of a delete): a version,
-    0 = must be absent, PRESENT = must exist. `start`, `end`: on one clock; `end` None: never answered.
-    `outcome`: "ok"; "failed" (definite, and an observation: no such key, or the condition does not hold);
-    "rejected" (definitely not applied, nothing observed); "unknown".
-    `version`: of an ok write or read; the present one after a failed condition (0: absent); 0 = not told.
-    `read`: the value that an ok get returned.
-    """
-
-    client: int
-    kind: str
-    key: bytes
-    value: bytes | None
-    expected: int | None
-    start: int
-    end: int | None
-    outcome: str
-    version: int = 0
-    read: bytes | None = None
-
-    def __str__(self) -> str:
-        call = self.kind if self.value is None else f"{self.kind} {_short(self.value)}"
-        if self.expected is not None:
-            call += " if present" if self.expected == PRESENT else f" if version {self.expected}"
-        answer = self.outcome
-        if self.version:
-            answer += f", version {self.version}"
-        if self.read is not None:
-            answer += f", {_short(self.read)}"
-        return f"client {self.client}: {call} -> {answer}"
+KEY_CONFIGURATIONS: Final = 500_000  # the search of one key gives up past this many: some 15 s
+CONFIGURATIONS: Final = 1_500_000  # all searches of one history
+LEAST_CONFIGURATIONS: Final = 5_000  # for each key, also after that
 
 
 @dataclass(slots=True)
@@ -73,37 +38,55 @@ class Violation:
     operations: tuple[Operation, ...]
 
     def __str__(self) -> str:
-        return f"key {_short(self.key)}: {self.reason}\n{_timeline(self.operations)}"
+        return "\n".join((f"key {short(self.key)}: {self.reason}", *draw(self.operations)))
 
 
 def check(history: Iterable[Operation], *, search: bool = False) -> Violation | None:
     """Return the first violation, None when every key is linearizable.
 
-    `search`: skip the pass over the versions (tests hold the two against each other).
-    Raises `Undecided`. Cost: O(n log n) unless outcomes are unknown; then exponential only in how many
-    different unknown writes could explain the same answer.
+    `search`: search only, without the pass over the versions (tests hold the two against each other).
+    Raises `Undecided`, unless some key is certainly wrong. Cost: O(n log n) where the versions decide;
+    `linearize.stuck` says what it is where they do not.
     """
     keys: defaultdict[bytes, list[Operation]] = defaultdict(list)
     for operation in history:
         keys[operation.key].append(operation)
+    unsure: dict[bytes, list[Operation]] = {}
     for key, operations in keys.items():
-        violation = _check_key(key, operations, search)
+        operations.sort(key=lambda operation: operation.start)
+        facts = _Facts(key, open=search)
+        violation = None if search else _by_versions(facts, operations)
         if violation is not None:
             return violation
+        if facts.open:
+            unsure[key] = operations
+    return _by_search(unsure)
+
+
+def _by_versions(facts: "_Facts", operations: list[Operation]) -> Violation | None:
+    return _gather(facts, operations) or _resolve(facts) or _real_time(facts) or _conditions(facts)
+
+
+def _by_search(keys: dict[bytes, list[Operation]]) -> Violation | None:
+    """Have an order looked for, for the short histories first: all of them share the time there is."""
+    undecided: list[bytes] = []
+    left = CONFIGURATIONS
+    for key, operations in sorted(keys.items(), key=lambda item: len(item[1])):
+        budget = Budget(max(min(KEY_CONFIGURATIONS, left), LEAST_CONFIGURATIONS))
+        most = budget.left
+        try:
+            found = contradiction(operations, budget)
+        except Undecided:
+            undecided.append(key)
+        else:
+            if found is not None:
+                reason, shown = found
+                return Violation(key, reason, tuple(shown))
+        left -= most - budget.left
+    if undecided:
+        more = f" and {len(undecided) - 1} more keys" if len(undecided) > 1 else ""
+        raise Undecided(f"too much is unknown about key {short(undecided[0])}{more}: the search gave up")
     return None
-
-
-def _check_key(key: bytes, operations: list[Operation], search: bool) -> Violation | None:
-    operations.sort(key=lambda operation: operation.start)
-    facts = _Facts(key)
-    violation = _gather(facts, operations) or _resolve(facts)
-    if violation is not None:
-        return violation
-    if not search:
-        violation = _real_time(facts) or _conditions(facts)
-        if violation is not None or not facts.open:
-            return violation
-    return _search(facts)
 
 
 # --- the pass over the versions ----------------------------------------------------------------------
@@ -125,7 +108,8 @@ class _Facts:
     rejected: list[Operation] = field(default_factory=list)
     seen: dict[int, bytes | None] = field(default_factory=dict)
     witness: dict[int, Operation] = field(default_factory=dict)  # version → the first that saw it
-    learned: dict[int, int] = field(default_factory=dict)  # id(write) → its version, told by a read only
+    learned: dict[int, int] = field(default_factory=dict)  # id(operation) → its version, told by others only
+    untold: list[Operation] = field(default_factory=list)  # values that were read without their version
     open: bool = False
 
     def violation(self, reason: str, *operations: Operation) -> Violation:
@@ -141,6 +125,7 @@ def _gather(facts: _Facts, operations: list[Operation]) -> Violation | None:
     for operation in operations:
         kind, outcome, version = operation.kind, operation.outcome, operation.version
         assert outcome in OUTCOMES[kind], f"{kind} cannot end as {outcome}"
+        assert (operation.read is not None) == (kind == "get" and outcome == "ok"), "only an ok get reads"
         if outcome == "rejected":
             facts.rejected.append(operation)
         elif outcome == "unknown":
@@ -157,6 +142,10 @@ def _gather(facts: _Facts, operations: list[Operation]) -> Violation | None:
             if operation.expected is not None and operation.expected > 0:
                 facts.seen.setdefault(operation.expected, None)
                 facts.witness.setdefault(operation.expected, operation)
+        elif version == UNTOLD:
+            facts.open = True
+        elif outcome == "ok" and not version:
+            facts.untold.append(operation)
         else:
             facts.taken.append(operation)
             violation = _observe(facts, operation)
@@ -168,9 +157,8 @@ def _gather(facts: _Facts, operations: list[Operation]) -> Violation | None:
 def _observe(facts: _Facts, operation: Operation) -> Violation | None:
     """Note what an answer that wrote nothing says about a version."""
     version, expected = operation.version, operation.expected
-    if operation.kind == "get":
-        assert (operation.outcome == "ok") == (version > 0), "a read that found something has a version"
-        assert (operation.outcome == "ok") == (operation.read is not None), "and a value"
+    if expected is None:
+        assert operation.outcome == "ok" or version == 0, "without a condition, a failure found nothing"
     elif (version or operation.kind == "cas") and (expected == version or (expected == PRESENT and version)):
         return facts.violation("the condition held and was refused", operation)
     if version:
@@ -193,18 +181,17 @@ def _resolve(facts: _Facts) -> Violation | None:
         elif write.value is None or (value is not None and write.value != value):
             found = "a deleted value is back" if write.value is None else "another value than was written"
             return facts.violation(f"{found} at version {version}", write, facts.witness[version])
-    if not unexplained:
-        return None
     sources: defaultdict[bytes, list[Operation]] = defaultdict(list)
-    for write in facts.loose:
-        if write.value is not None:
-            sources[write.value].append(write)
+    valued = [write for write in facts.loose if write.value is not None]
+    for write in valued:
+        assert write.value is not None, "it was chosen by that"
+        sources[write.value].append(write)
     wanted = Counter(facts.seen[version] for version in unexplained)
     for version in unexplained:
         value = facts.seen[version]
-        found_in = sources[value] if value is not None else [each for one in sources.values() for each in one]
+        found_in = sources[value] if value is not None else valued
         if len(found_in) < wanted[value]:
-            return _unwritten(facts, version, value)
+            return _unwritten(facts, f"version {version}", value, facts.witness[version])
         if value is not None and len(found_in) == 1:
             write = found_in[0]
             facts.learned[id(write)] = version
@@ -215,13 +202,34 @@ def _resolve(facts: _Facts) -> Violation | None:
             facts.open = True
     facts.loose = [write for write in facts.loose if id(write) not in facts.learned]
     facts.taken.sort(key=lambda operation: operation.start)
+    return _resolve_untold(facts) if facts.untold else None
+
+
+def _resolve_untold(facts: _Facts) -> Violation | None:
+    """Find the version of each value that was read without one, by the one write that can have written it."""
+    sources: defaultdict[bytes, list[Operation]] = defaultdict(list)
+    for write in (*facts.writes.values(), *facts.loose):
+        if write.value is not None:
+            sources[write.value].append(write)
+    for read in facts.untold:
+        assert read.read is not None, "it was ok"
+        found_in = sources.get(read.read, [])
+        if not found_in:
+            return _unwritten(facts, short(read.read), read.read, read)
+        version = facts.version(found_in[0])
+        if len(found_in) == 1 and version:
+            facts.learned[id(read)] = version
+            facts.taken.append(read)
+        else:
+            facts.open = True
+    facts.taken.sort(key=lambda operation: operation.start)
     return None
 
 
-def _unwritten(facts: _Facts, version: int, value: bytes | None) -> Violation:
+def _unwritten(facts: _Facts, seen: str, value: bytes | None, witness: Operation) -> Violation:
     refused = [each for each in facts.rejected if value is not None and each.value == value]
-    reason = "a rejected write was seen" if refused else "a version was seen that no write can have made"
-    return facts.violation(f"{reason}: {version}", facts.witness[version], *refused)
+    reason = "was read, and its write was rejected" if refused else "was seen, and no write can have made it"
+    return facts.violation(f"{seen} {reason}", witness, *refused)
 
 
 def _real_time(facts: _Facts) -> Violation | None:
@@ -284,7 +292,7 @@ def _conditions(facts: _Facts) -> Violation | None:
         if write.expected is None:
             held = there or write.value is not None
         elif write.expected <= 0:
-            held = there == (write.expected == PRESENT)
+            held = there == (write.expected == PRESENT) and (there or write.value is not None)
         else:
             held = there and before == write.expected
             if before > write.expected:
@@ -298,55 +306,3 @@ def _conditions(facts: _Facts) -> Violation | None:
             facts.open = True
         before, last = version, write
     return None
-
-
-def _search(facts: _Facts) -> Violation | None:
-    """Have an order looked for, and name what stands where there is none."""
-    must = [_step(facts, operation) for operation in facts.taken]
-    unknown = [operation for operation in facts.loose if operation.outcome == "unknown"]
-    read = frozenset(value for value in facts.seen.values() if value is not None)
-    try:
-        blocked = stuck(must, [_step(facts, operation) for operation in unknown], read)
-    except Undecided as given_up:
-        raise Undecided(f"key {_short(facts.key)}: {given_up}") from None
-    if blocked is None:
-        return None
-    near = [facts.taken[i] for i in blocked]
-    return facts.violation("no order explains these and what came before them", *near)
-
-
-def _step(facts: _Facts, operation: Operation) -> Step:
-    writes = operation.kind != "get" and operation.outcome != "failed"
-    return Step(
-        start=operation.start,
-        end=NEVER if operation.end is None or operation.outcome == "unknown" else operation.end,
-        writes=writes,
-        value=operation.value if writes else operation.read,
-        version=facts.version(operation),
-        expected=operation.expected if writes else None,
-    )
-
-
-# --- for people --------------------------------------------------------------------------------------
-
-
-def _short(value: bytes) -> str:
-    return repr(value) if len(value) <= 24 else f"{value[:20]!r}… ({len(value)} bytes)"
-
-
-def _timeline(operations: tuple[Operation, ...]) -> str:
-    """Draw one bar per operation on a common scale."""
-    shown = operations[:SHOWN]
-    begin = min((each.start for each in shown), default=0)
-    close = max((each.end or each.start for each in shown), default=0)
-    scale = BAR / max(close - begin, 1)
-    lines = []
-    for each in shown:
-        left = min(int((each.start - begin) * scale), BAR - 1)
-        right = BAR if each.end is None else max(int((each.end - begin) * scale), left + 1)
-        bar = " " * left + "|" + "-" * (right - left - 1) + (">" if each.end is None else "|")
-        end = "…" if each.end is None else each.end
-        lines.append(f"  {bar:<{BAR + 2}} [{each.start}, {end}] {each}")
-    if len(operations) > SHOWN:
-        lines.append(f"  and {len(operations) - SHOWN} more")
-    return "\n".join(lines)

@@ -126,7 +126,7 @@ class Clients:
         return True
 
     def _look(self, call: _Call, node: "SimNode", node_id: str, life: int, tries: int) -> None:
-        """A coordinator that dies answers nothing: the client goes on, and never learns unless it asks again."""
+        """A coordinator that dies answers nothing: the client goes on, and learns only if it asks again."""
         if call.asked != tries:
             return
         if node.alive and node.id == node_id and node.incarnation == life:

@@ -127,7 +127,8 @@ def _tables() -> tuple[dict[type, _Writer], list[_Reader]]:
     for number, made, write, read in by_hand:
         writers[made] = write
         readers[number] = read
-    assert get_origin(get_type_hints(SnapshotChunk)["rows"]) is list, "messages keep their types: see compile.py"
+    rows = get_type_hints(SnapshotChunk)["rows"]
+    assert get_origin(rows) is list, "messages keep their types: scripts/compile.py leaves them as they are"
     for number, made in _COLD:
         names = [field.name for field in fields(made)]
         hints = get_type_hints(made)
