@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from ringkeep.cli import options
+from ringkeep.cli.failure import FAILED, Failure
 
 if TYPE_CHECKING:
     from ringkeep.sim.main import Outcome
@@ -38,12 +40,18 @@ def simulate(
         typer.Option(metavar="N", min=1, help="End the faults of each world after so many steps."),
     ] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Print everything that happens.")] = False,
+    history: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what the clients of one seed saw, for `ringkeep check`."),
+    ] = None,
 ) -> None:
     """Run the real core in a simulated world full of faults; the same seed gives the same run.
 
     Exit code 1: an invariant broke or a history is not linearizable; the seed that shows it is printed, made
     short, and told as a story. Of 2,000 seeds and more also: some fault or rare path never happened.
     """
+    if history is not None:
+        _write_history(seed, steps, history)
     begin = time.monotonic()
     total: Counter[str] = Counter()
     done = operations = all_steps = failed = 0
@@ -73,6 +81,19 @@ def simulate(
         print(f"never happened, though it should have: {', '.join(missing)}")
     if failed or missing:
         raise typer.Exit(1)
+
+
+def _write_history(seed: int, steps: int | None, path: Path) -> None:
+    """Run a seed for its history only."""
+    from ringkeep.sim.history import Operation, write_history
+    from ringkeep.sim.main import NO_LIMIT, run_seed
+
+    seen: list[Operation] = []
+    run_seed(seed, steps or NO_LIMIT, history=seen)
+    try:
+        path.write_bytes(b"".join(write_history(seen)))
+    except OSError as error:
+        raise Failure(f"the history cannot be written: {error}", FAILED) from error
 
 
 def _tell(outcome: "Outcome") -> None:

@@ -284,7 +284,7 @@ class Report:
 
 @dataclass(slots=True)
 class Surplus:
-    """Holder to primary: the map of that config gives me no replica of it any more. Repeated until released."""
+    """Holder to primary: the map of that config gives me no replica of it. Repeated until released."""
 
     partition: PartitionId
     config: MapVersion

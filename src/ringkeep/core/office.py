@@ -112,7 +112,7 @@ class Office:
         primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
 
     def _better(self, primary: Primary) -> NodeId | None:
-        """Return the first voter that should rather lead. While joint it must be one of both sets of voters."""
+        """Return the first voter that should rather lead; while joint, one of both sets of voters."""
         me, now, place = self._context.me, self._context.now, primary.place
         wait = 0 if self._context.draining else limits.GIVE_BACK_AFTER_MS
         for voter in place.voters:

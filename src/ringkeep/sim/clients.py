@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.types import Millis
-from ringkeep.sim.checker import Operation
+from ringkeep.sim.history import Operation
 
 if TYPE_CHECKING:
     from ringkeep.sim.machine import SimNode
@@ -43,19 +43,21 @@ class _Call:
 
 
 class Clients:
-    """All clients of one world, and the history that they saw.
+    """All clients of one world, and the history that they saw, by start.
 
     Times in it are event numbers, all distinct.
     """
 
-    def __init__(self, world: "World", count: int, operations: int, keys: int) -> None:
+    def __init__(
+        self, world: "World", count: int, operations: int, keys: int, history: list[Operation]
+    ) -> None:
         self._world = world
         self._left = operations
         self._busy = 0
         self._value = 0
         self.keys = [f"k{number}".encode() for number in range(keys)]
         self._versions: dict[bytes, int] = {}
-        self.history: list[Operation] = []
+        self.history = history
         for client in range(count):
             world.events.after(world.draw(0, THINK_MS), partial(self._next, client))
 

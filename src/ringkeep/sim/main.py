@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ringkeep.sim.checker import check
 from ringkeep.sim.clients import Clients
 from ringkeep.sim.faults import Faults
+from ringkeep.sim.history import Operation
 from ringkeep.sim.world import World
 
 CLIENTS = 8
@@ -40,13 +41,21 @@ def size_of(seed: int) -> tuple[int, int]:
     return (3, 2) if seed % 4 else (5, 3)
 
 
-def run_seed(seed: int, steps: int = NO_LIMIT, trace: Callable[[str], None] | None = None) -> Outcome:
-    """Run one world. Deterministic: the same seed and code give the same outcome."""
+def run_seed(
+    seed: int,
+    steps: int = NO_LIMIT,
+    trace: Callable[[str], None] | None = None,
+    history: list[Operation] | None = None,
+) -> Outcome:
+    """Run one world. Deterministic: the same seed and code give the same outcome.
+
+    `trace`: told each line of what happens. `history`: what the clients saw is put there.
+    """
     nodes, partitions = size_of(seed)
     world = World(seed, nodes, partitions, trace=trace)
     outcome = Outcome(seed)
     try:
-        _run(world, outcome, steps)
+        _run(world, outcome, steps, [] if history is None else history)
     except AssertionError as error:
         outcome.failure = str(error) or f"an assertion of the code failed\n{traceback.format_exc()}"
     except Exception:
@@ -56,9 +65,9 @@ def run_seed(seed: int, steps: int = NO_LIMIT, trace: Callable[[str], None] | No
     return outcome
 
 
-def _run(world: World, outcome: Outcome, steps: int) -> None:
+def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -> None:
     world.start()
-    clients = Clients(world, CLIENTS, OPERATIONS, KEYS)
+    clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     faults = Faults(world, clients)
 
     def over() -> bool:
@@ -84,9 +93,9 @@ def _run(world: World, outcome: Outcome, steps: int) -> None:
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
     world.invariants.check_agreement()
-    violation = check(clients.history)
+    violation = check(history)
     assert violation is None, f"not linearizable\n{violation}"
-    outcome.operations = len(clients.history)
+    outcome.operations = len(history)
 
 
 def _note_counters(world: World, outcome: Outcome) -> None:

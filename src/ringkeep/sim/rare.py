@@ -51,7 +51,7 @@ PATHS: Final = (
 def never(total: Mapping[str, int]) -> list[str]:
     """Return what is not in these totals: kinds of fault, traps that did not spring, paths not taken."""
     world = World(0)
-    kinds = Faults(world, Clients(world, 0, 0, 1)).kinds
+    kinds = Faults(world, Clients(world, 0, 0, 1, [])).kinds
     wanted = {FAULT.rstrip("_") + kind.__name__ for _, kind in kinds}
     wanted.update(TRAP + kind for kind in KINDS)
     wanted.update(PATHS)

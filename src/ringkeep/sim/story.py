@@ -16,7 +16,7 @@ LINES: Final = 70
 """So many lines of a story are told: a person reads no more."""
 
 _PARTITION: Final = re.compile(r"partition (\d+)")
-_KEY: Final = re.compile(r"key b'([^']*)'")
+_KEY: Final = re.compile(r"key b?['\"]?([\w]+)")
 _CALL: Final = re.compile(r"client -?\d+: \w+.* on b'([^']*)'")
 
 

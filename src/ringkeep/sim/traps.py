@@ -112,7 +112,7 @@ class Traps:
                 self._say_again(node, message)
 
     def _soon(self, node: "SimNode", kind: str) -> None:
-        """End a node just after its turn, with what it sent under way and nothing of it known to be durable."""
+        """End a node just after its turn: what it sent is under way, and nothing is known to be durable."""
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
         self._world.events.at(self._world.events.now, partial(self._crash_alive, node))
 
