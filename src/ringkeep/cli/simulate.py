@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from ringkeep.cli import options
 from ringkeep.cli.failure import FAILED, Failure
@@ -98,6 +97,8 @@ def _write_history(seed: int, steps: int | None, path: Path) -> None:
 
 def _tell(outcome: "Outcome") -> None:
     """Print the shortest failing prefix of a seed as a story."""
+    from rich.console import Console
+
     from ringkeep.sim.story import shortest, tell
 
     console = Console(stderr=True)

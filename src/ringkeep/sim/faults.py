@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MEAN_PAUSES_MS = (100, 250, 250, 600, 1_200, 2_000)
 """How long it takes from one fault to the next: some worlds are rough, some have time to go on in between."""
-FEW = 4
+FEW = 3
 
 
 class Faults:
@@ -50,7 +50,7 @@ class Faults:
         style = random.random()
         if style < 0.25:
             return everything
-        if style < 0.5:
+        if style < 0.6:
             few = random.sample(range(len(everything)), FEW)
             return [int(number in few) for number in range(len(everything))]
         chosen = [weight * random.choice((0, 0, 1, 1, 4)) for weight in everything]

@@ -129,11 +129,12 @@ class NetworkFaults:
         world = self._world
         if world.map is None:
             return
-        number = world.random.randrange(world.partitions)
+        number, clients = world.random.randrange(world.partitions), self._faults.clients
         muted: list[NodeId] = []
         turns = world.random.randint(2, 4)
 
         def mute(node: NodeId) -> None:
+            speak()
             if self._faults.stopped or node not in world.nodes:
                 return
             for other in [other for other in world.nodes if other != node]:
@@ -141,9 +142,7 @@ class NetworkFaults:
             muted.append(node)
             world.log(world.nodes[node], f"is heard by nobody, as the primary of partition {number}")
             for _ in range(3):
-                self._faults.clients.ask(
-                    world.nodes[node], "put", world.random.choice(self._faults.clients.keys)
-                )
+                clients.ask(world.nodes[node], "put", world.random.choice(clients.keys))
 
         def speak() -> None:
             for node in muted:
@@ -152,17 +151,19 @@ class NetworkFaults:
             muted.clear()
 
         def on_primary(node: NodeId) -> bool:
-            speak()
+            if node in muted or len(turned) >= turns or self._faults.stopped:
+                speak()
             if len(turned) >= turns or self._faults.stopped:
                 return False
             turned.append(node)
-            world.events.after(world.random.randint(0, 12), partial(mute, node))
+            pieces = world.random.randint(1, 3)
+            world.traps.when_appended[node, number] = pieces, partial(mute, node)
             return True
 
         turned: list[NodeId] = []
         mute(world.map.partitions[number].primary)
         world.traps.when_led[number] = on_primary
-        self._faults.later(4_000, 8_000, speak)
+        self._faults.later(5_000, 8_000, speak)
 
     def _deaf_primary(self) -> None:
         """A primary hears nobody until it has been replaced, and then, all at once, what was said before:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Batch, Family
-from ringkeep.core.messages import Message, Promise, Release, Report, Said, SnapshotPull
+from ringkeep.core.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
 from ringkeep.core.types import NodeId
 from ringkeep.sim.machine import Died
 
@@ -33,6 +33,8 @@ class Traps:
         self._set: dict[str, int] = {}  # kind -> until when it lies in wait
         self.when_promised: dict[NodeId, Callable[[], None]] = {}
         """What is to happen when that node sends its next Promise."""
+        self.when_appended: dict[tuple[NodeId, int], tuple[int, Callable[[], None]]] = {}
+        """What is to happen when that node sends so many Appends with entries of that partition to a peer."""
         self.when_led: dict[int, Callable[[NodeId], bool]] = {}
         """What is to happen when that partition is given to another primary; asked again as long as it says
         so."""
@@ -48,6 +50,7 @@ class Traps:
         """Take all traps away."""
         self._set.clear()
         self.when_promised.clear()
+        self.when_appended.clear()
         self.when_led.clear()
 
     def _springs(self, kind: str) -> bool:
@@ -96,6 +99,8 @@ class Traps:
             promised = self.when_promised.pop(node.id, None)
             if promised is not None:
                 promised()
+        if self.when_appended:
+            self._count_appends(node, messages)
         if not self._set:
             return
         if self._world.random.random() < 0.2 and self._springs("half_of_the_frames"):
@@ -110,6 +115,20 @@ class Traps:
                 self._soon(node, "swap_done")
             elif kind is Report and self._changes(message) and self._springs("report_again"):
                 self._say_again(node, message)
+
+    def _count_appends(self, node: "SimNode", messages: list[Message]) -> None:
+        for message in messages:
+            if type(message) is not Append or not message.entries:
+                continue
+            name = node.id, int(message.partition)
+            left, call = self.when_appended.get(name, (0, None))
+            if call is None:
+                continue
+            if left > 1:
+                self.when_appended[name] = left - 1, call
+            else:
+                del self.when_appended[name]
+                call()
 
     def _soon(self, node: "SimNode", kind: str) -> None:
         """End a node just after its turn: what it sent is under way, and nothing is known to be durable."""

@@ -1,0 +1,101 @@
+"""What is on its way: frames and queues of them, each kept once and known by a number.
+
+A connection keeps order. What its receiver would drop without a trace, now and at any later time, is taken
+out at once: it would only multiply states.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from ringkeep.core import messages as m
+from ringkeep.sim.model.projection import walk
+
+_TO_PRIMARY: Final = (m.Acks, m.Promise, m.Refuse, m.Entries, m.Confirmed)
+_ANSWERED: Final = (m.Fetch, m.Confirm)
+_REFUSED: Final = (m.Prepare, m.Append)
+
+
+class Standing(NamedTuple):
+    """What decides whether a message is still heard.
+
+    The epoch that its receiver has promised, and of which each end is the primary in office (0: none).
+    """
+
+    promised: int
+    receiver: int
+    sender: int
+
+
+class Frames:
+    """Frames by number. Number 0 stands for none."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Any, int] = {}
+        self.messages: list[list[m.Message]] = [[]]
+        self._epochs: list[list[tuple[type, int]]] = [[]]
+
+    def of(self, frame: list[m.Message]) -> int:
+        """Return the number of a frame."""
+        key = walk(frame, {})
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self.messages)
+            self.messages.append(frame)
+            self._epochs.append(
+                [(type(message), epoch) for message in frame for epoch in _epochs_of(message)]
+            )
+        return number
+
+    def is_dead(self, frame: int, standing: Standing) -> bool:
+        """Tell whether a frame does nothing any more, whenever it arrives."""
+        return all(_is_dead(kind, epoch, standing) for kind, epoch in self._epochs[frame])
+
+
+def _epochs_of(message: m.Message) -> list[int]:
+    if isinstance(message, m.Acks | m.Commits):
+        return message.items[1::3]
+    if isinstance(message, m.Confirm | m.Confirmed):
+        return message.items[1::2]
+    return [getattr(message, "epoch", 0)]
+
+
+def _is_dead(kind: type, epoch: int, standing: Standing) -> bool:
+    """Tell whether a message is dropped for ever.
+
+    An epoch's primary is made once, before anything is said under its epoch, and never again: an answer to it
+    is heard while it is in office, or not at all. A promise never falls while a connection lasts.
+    """
+    if kind in _TO_PRIMARY:
+        return standing.receiver != epoch
+    if kind in _ANSWERED:  # changes nothing here, and the answer would be dead
+        return epoch < standing.promised or standing.sender != epoch
+    if kind in _REFUSED:  # the refusal would be dead
+        return epoch < standing.promised and standing.sender != epoch
+    return kind is m.Commits and epoch < standing.promised
+
+
+class Queues:
+    """Queues of frames by number. Number 0 is the empty one."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._numbers: dict[tuple[int, ...], int] = {(): 0}
+        self.content: list[tuple[int, ...]] = [()]
+        self._living: dict[tuple[int, int, int, int], int] = {}
+
+    def of(self, content: tuple[int, ...]) -> int:
+        """Return the number of a queue with these frames, the first to arrive first."""
+        number = self._numbers.get(content)
+        if number is None:
+            number = self._numbers[content] = len(self.content)
+            self.content.append(content)
+        return number
+
+    def living(self, queue: int, promised: int, receiver: int, sender: int) -> int:
+        """Return the queue without the frames that do nothing any more, as things stand."""
+        name = (queue, promised, receiver, sender)
+        found = self._living.get(name)
+        if found is None:
+            standing = Standing(promised, receiver, sender)
+            left = [frame for frame in self.content[queue] if not self._frames.is_dead(frame, standing)]
+            found = self._living[name] = self.of(tuple(left))
+        return found

@@ -1,0 +1,256 @@
+"""What of a node's state is told apart, and what is not: the abstraction of the model, in one place.
+
+Two nodes with one projection behave alike in all that can happen within the model, so they count as one
+state. Every field of the classes below is either in the projection or left out with the reason beside it;
+a test holds the table against the real objects. Nodes are named by numbers here, and under a permutation of
+them: states that differ only in which backup is which are one state too.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import partial
+from types import MethodType
+from typing import Any, Final
+
+from ringkeep.core import messages
+from ringkeep.core.clustermap import ClusterMap, Partition
+from ringkeep.core.context import Context, Durable
+from ringkeep.core.execute import Call, Pending
+from ringkeep.core.holdings import Holdings
+from ringkeep.core.log import Log
+from ringkeep.core.node import Node
+from ringkeep.core.parked import Parked
+from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.progress import Progress
+from ringkeep.core.reads import Reads, _Ballot, _Round
+from ringkeep.core.replica import Replica
+from ringkeep.core.takeover import Takeover
+from ringkeep.sim.model.machine import Image, Machine, number_of
+
+Names = Mapping[str, int]
+"""Node id -> the number that it has under the permutation in question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What is done with the fields of a class.
+
+    `whole`: part of the projection. `part`: what is derived from them is. `out`: left out, and why.
+    `unordered`: of the whole ones, sequences whose order means nothing.
+    """
+
+    whole: tuple[str, ...]
+    out: Mapping[str, str]
+    part: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    unordered: tuple[str, ...] = ()
+
+
+_TIME: Final = "time stands still"
+_LINK: Final = "points to another object of the same node"
+_CONSTANT: Final = "never changes within these bounds"
+_DERIVED: Final = "follows from other fields"
+_EMPTY: Final = "empty whenever it is looked at; asserted"
+_STEERING: Final = "steering and suspicion: maps come from the model's own moves"
+_LOGGED: Final = "follows from the log"
+_TURN: Final = "only compared with the turn of what waits for a sync"
+_SMALL: Final = "far below any bound"
+_STALE: Final = "for stale reads only, which are not modelled"
+
+
+def _looked_at(takeover: Takeover) -> list[Any]:
+    """Promises in the order in which they came; once the epoch has begun nobody looks at them."""
+    begun = takeover._primary.phase not in (Phase.PREPARING, Phase.FETCHING)
+    return [] if begun else list(takeover.promises.items())
+
+
+FIELDS: Final[dict[type, Fields]] = {
+    Node: Fields(
+        ("context", "holdings", "reads"),
+        {
+            "replicas": _LINK, "_codec": _CONSTANT, "_map_payload": _DERIVED, "_dispatch": _LINK,
+            "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "office": _STEERING,
+            "steward": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
+        },
+    ),
+    Context: Fields(
+        ("me", "incarnation", "recognised", "cluster_map"),
+        {
+            "reader": "the disk; see `machine.Image`", "now": _TIME, "names": _CONSTANT,
+            "links": "a broken link is made anew in the same move: everybody is always linked",
+            "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
+            "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
+            "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
+            "counters": "told to people only", "log_entries": _CONSTANT, "log_bytes": _CONSTANT,
+            "append_entries": _CONSTANT, "damaged": _CONSTANT, "draining": _CONSTANT,
+            "refuse_writes": _CONSTANT,
+        },
+    ),
+    Holdings: Fields(("replicas", "_deleted"), {"_context": _LINK, "_asked_at": _TIME}),
+    Replica: Fields(
+        ("promised", "log", "commit", "applied", "matched", "primary"),
+        {
+            "context": _LINK, "partition": _CONSTANT, "generation": _CONSTANT, "next_generation": _CONSTANT,
+            "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
+            "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
+            "deleted": "then nobody holds it any more",
+        },
+    ),
+    Log: Fields(
+        ("_entries",),
+        {
+            "floor_epoch": _CONSTANT, "floor_index": "no log is trimmed; asserted", "floor_time": _CONSTANT,
+            "entry_bytes": _DERIVED, "last_epoch": _DERIVED, "last_index": _DERIVED,
+        },
+    ),
+    Primary: Fields(
+        (
+            "epoch", "phase", "takeover", "progress", "started", "barrier", "pending", "parked",
+            "handing_over_until", "paused", "place",
+        ),
+        {
+            "context": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME, "confirmed_at": _STALE,
+            "confirmed_probes": _STALE, "reported": _STEERING, "peers": _DERIVED,
+        },
+        part={"told": lambda primary: primary.told < primary.replica.commit},
+    ),
+    Takeover: Fields(("holder",), {"_primary": _LINK}, part={"promises": _looked_at}),
+    Progress: Fields(("match", "next"), {"_context": _LINK, "heard": _TIME, "_in_flight": _SMALL}),
+    Pending: Fields(
+        ("calls",),
+        {
+            "versions": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
+        },
+    ),
+    Parked: Fields(("_calls",), {"_context": _LINK}),
+    Call: Fields(("caller", "message"), {"deadline": _TIME}),
+    Reads: Fields(("_arrived", "_rounds", "_number", "_unapplied"), {"_context": _LINK, "probes": _STALE}),
+    _Round: Fields(("ballots",), {"since": _TIME, "probes": _STALE}),
+    _Ballot: Fields(("primary", "reads", "index", "yes"), {}, unordered=("yes",)),
+    ClusterMap: Fields(
+        ("partitions",),
+        {
+            "cluster": _CONSTANT, "cluster_id": _CONSTANT, "replication": _CONSTANT,
+            "nodes": "of the lives in it only the own one is looked at: `Context.recognised`",
+            "settings": _CONSTANT, "format": _CONSTANT,
+        },
+        part={"version": number_of},
+    ),
+    Partition: Fields(
+        ("epoch", "primary", "incarnation", "voters", "config", "old_voters", "learner", "replaces"),
+        {},
+        unordered=("voters", "old_voters"),
+    ),
+}  # fmt: skip
+
+
+def project(machine: Machine, images: list[Image], names: Names) -> tuple[Any, ...]:
+    """Return all that two equal states of one node have in common, as nested tuples of plain values."""
+    _assert_empty(machine.node)
+    context = machine.node.context
+    waiting = [(ticket, *_durable(context, durable, names)) for ticket, durable in machine.waiting]
+    return _fields(machine.node, names), walk(images, names), tuple(waiting)
+
+
+def _assert_empty(node: Node) -> None:
+    """What the table says to be empty or unused is so."""
+    context = node.context
+    assert not context.effects.batch and not context.effects.sends and not context.durable
+    assert not context.stirred and not (context.damaged or context.draining or context.refuse_writes)
+    assert not node.coordinator.unfinished and not node.senders._open and not node.senders._wanted
+    assert not node.stale._waiting
+    for replica in node.replicas.values():
+        assert replica.generation == 1 and replica.staging is None and not replica.pins
+        assert replica.log.floor_index == 0 and not replica.deleted
+        assert replica in context.unapplied or replica.applied == replica.commit
+
+
+def _durable(context: Context, durable: Durable, names: Names) -> tuple[Any, ...]:
+    """What waits for a sync, without what does nothing any more.
+
+    That is the words of a deposed primary to itself, and what a replica wanted to say before it was deleted.
+    """
+    acks = {peer: context._still_held(items, durable.turn) for peer, items in durable.acks.items()}
+    own = {primary: index for primary, index in durable.own.items() if primary.in_office}
+    calls = [call for call in durable.calls if not _is_idle(call)]
+    return (
+        walk({peer: items for peer, items in acks.items() if items}, names),
+        walk(own, names),
+        walk(calls, names),
+    )
+
+
+def _is_idle(call: Any) -> bool:
+    owner = getattr(call.func if isinstance(call, partial) else call, "__self__", None)
+    return (isinstance(owner, Primary) and not owner.in_office) or (
+        isinstance(owner, Replica) and owner.deleted
+    )
+
+
+# --- values as plain tuples ----------------------------------------------------------------------------
+
+Walker = Callable[[Any, Names], Any]
+_walkers: dict[type, Walker] = {}
+
+
+def walk(value: Any, names: Names) -> Any:
+    """Return a value as nested tuples of numbers, bytes and names: equal for equal meaning."""
+    kind = type(value)
+    found = _walkers.get(kind)
+    if found is None:
+        found = _walkers[kind] = _choose(kind)
+    return found(value, names)
+
+
+def _choose(kind: type) -> Walker:
+    if issubclass(kind, int):
+        return lambda value, names: int(value)
+    if kind in (bytes, type(None)):
+        return lambda value, names: value
+    if issubclass(kind, str):
+        return lambda value, names: names.get(value, value)
+    if issubclass(kind, tuple | list):
+        return lambda value, names: tuple([walk(item, names) for item in value])
+    if issubclass(kind, dict):
+        return _dict
+    if kind is partial:
+        return lambda value, names: (*walk(value.func, names), walk(value.args, names))
+    if kind is MethodType:
+        return lambda value, names: (value.__name__, _refer(value.__self__))
+    if kind is Primary:
+        return lambda value, names: _refer(value)
+    if kind in FIELDS:
+        return _fields
+    if is_dataclass(kind) and kind.__module__ == messages.__name__:
+        chosen = [each.name for each in fields(kind)]
+        return lambda value, names: (kind.__name__, *[walk(getattr(value, name), names) for name in chosen])
+    raise AssertionError(f"the projection does not know {kind.__module__}.{kind.__name__}")
+
+
+def _refer(value: Any) -> Any:
+    """Say which object is meant; what is in it stands where it is at home."""
+    if isinstance(value, Primary):
+        return "primary", int(value.epoch), value.in_office
+    assert isinstance(value, Context | Replica), f"the projection does not know what {value} waits for"
+    return type(value).__name__
+
+
+def _dict(value: dict[Any, Any], names: Names) -> Any:
+    return tuple(sorted([(walk(key, names), walk(item, names)) for key, item in value.items()]))
+
+
+def _fields(value: Any, names: Names) -> Any:
+    table = FIELDS[type(value)]
+    found = [walk(part(value), names) for part in table.part.values()]
+    for name in table.whole:
+        item = getattr(value, name)
+        if (type(value), name) in _OWNED and item is not None:
+            found.append(_fields(item, names))
+        elif name in table.unordered:
+            found.append(tuple(sorted(walk(item, names))))
+        else:
+            found.append(walk(item, names))
+    return tuple(found)
+
+
+_OWNED: Final = {(Node, "context"), (Replica, "primary")}
+"""Where a context or a primary is at home; elsewhere it is only pointed to."""
