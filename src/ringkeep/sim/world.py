@@ -80,8 +80,6 @@ class World:
         """Whether messages pass through the codec on their way."""
         self.map: ClusterMap | None = None
         self.nodes: dict[NodeId, SimNode] = {}
-        self.gone: dict[NodeId, SimNode] = {}
-        """Machines by the ids that they had, and will never have again."""
         self.given_up: dict[NodeId, Millis] = {}
         """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon.
         """
@@ -155,7 +153,6 @@ class World:
         )
         node.leave()
         del self.nodes[node.id]
-        self.gone[node.id] = node
         node.wipe()
         self.nodes[node.id] = node
         self.events.after(self.random.randint(20, 1_000), node.start)
