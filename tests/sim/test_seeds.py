@@ -21,7 +21,7 @@ SELDOM = {
     "snapshot_kept_suffix",
     "takeover_looked_again",
 }
-"""Paths that so few seeds need not take: `make sim SEEDS=2000` and more ask for these too."""
+"""Paths that so few seeds need not take: `make sim SEEDS=10000` and more ask for these too."""
 
 TRACE = """
 import hashlib, sys

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringkeep.sim.main import Outcome
 
 CHUNK = 4  # seeds that one process takes at a time
-MANY = 2_000  # of so many seeds it is asked that everything rare happened in one of them
+MANY = 10_000  # of so many seeds it is asked that everything rare happened in one of them
 STORIES = 2  # failing seeds that are shortened and told; of more, only the seed is
 
 
@@ -47,7 +47,7 @@ def simulate(
     """Run the real core in a simulated world full of faults; the same seed gives the same run.
 
     Exit code 1: an invariant broke or a history is not linearizable; the seed that shows it is printed, made
-    short, and told as a story. Of 2,000 seeds and more also: some fault or rare path never happened.
+    short, and told as a story. Of 10,000 seeds and more also: some fault or rare path never happened.
     """
     if history is not None:
         _write_history(seed, steps, history)
