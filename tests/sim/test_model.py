@@ -143,6 +143,21 @@ BREAKS: dict[str, Break] = {
         "was told before it began",
     ),
     "learner counted": (OF_THE_MAP["learner counted"], Bounds(spare=1, steps=1, puts=1), "durable only on"),
+    "replica deleted early": (
+        OF_THE_MAP["replica deleted early"],
+        Bounds(spare=1, steps=2, puts=1),
+        "could begin an epoch without a committed entry",
+    ),
+    "promise deleted with the replica": (
+        OF_REPLICAS["promise deleted with the replica"],
+        Bounds(voters=2, spare=1, epochs=2, steps=3),
+        "a promise never decreases",
+    ),
+    "de-duplication not replayed at start": (
+        OF_REQUESTS["de-duplication not replayed at start"],
+        Bounds(epochs=2, puts=1, crashes=1),
+        "not what the log says",
+    ),
     "joint step forgotten": (joint_forgotten, Bounds(spare=1, steps=2, puts=1), "committed"),
     "barrier forgotten": (barrier_forgotten, Bounds(voters=2, spare=1, steps=3), "durable only on"),
 }
