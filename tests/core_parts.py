@@ -8,14 +8,30 @@ from typing import Any
 
 from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.controller import Seen, Statement, next_map
+from ringkeep.core.controller import form, next_map
+from ringkeep.core.detector import Detector
+from ringkeep.core.effects import MapWrite
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
-from ringkeep.core.messages import Acks, Forward, Heartbeat, MapPush, Message, Promise, Said
+from ringkeep.core.messages import (
+    Acks,
+    Forward,
+    Heartbeat,
+    MapPush,
+    Message,
+    Order,
+    Promise,
+    Said,
+    Sizes,
+)
 from ringkeep.core.node import Node
+from ringkeep.core.office import StatementRow
+from ringkeep.core.orders import Verb
 from ringkeep.core.primary import Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Kind
 from ringkeep.core.rows import NO_NODE
+from ringkeep.core.seen import Hearing, Seen, Statement
+from ringkeep.core.steward import Steward
 from ringkeep.core.transitions import illegal
 from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
 from ringkeep.storage.memory import MemoryEngine
@@ -42,8 +58,8 @@ class Notes:
         return lambda *arguments: self.told.append((name, arguments))
 
 
-def a_context(me: NodeId = A, incarnation: int = 1) -> Context:
-    context = Context(me, Incarnation(incarnation), MemoryEngine())
+def a_context(me: NodeId = A, incarnation: int = 1, engine: MemoryEngine | None = None) -> Context:
+    context = Context(me, Incarnation(incarnation), engine or MemoryEngine())
     context.parts = Notes()  # type: ignore[assignment]  # takes notes of every call
     return context
 
@@ -54,12 +70,12 @@ def sent(context: Context, kind: type[Message]) -> list[Any]:
     return [message for queue in effects.sends.values() for message in queue if isinstance(message, kind)]
 
 
-def a_member(node: NodeId, **changes: Any) -> Member:
-    name = NAMES[node]
+def a_member(node: NodeId, machine: str = "", **changes: Any) -> Member:
+    machine = machine or NAMES[node]
     fields: dict[str, Any] = {
-        "name": name, "http": f"{name}:1", "peer": f"{name}:2", "zone": name, "weight": 1, "expect": 3,
-        "replication": 3, "partitions": 1, "incarnation": Incarnation(1), "map_version": MapVersion(0),
-        "sequence": list(NAMES).index(node),
+        "name": machine, "http": f"{machine}:1", "peer": f"{machine}:2", "zone": machine, "weight": 1,
+        "expect": 3, "replication": 3, "partitions": 1, "incarnation": Incarnation(1),
+        "map_version": MapVersion(0), "sequence": int(node, 16) - 1,
     }  # fmt: skip
     return Member(node, **(fields | changes))
 
@@ -107,11 +123,30 @@ class Cluster:
         self.members = [a_member(node, cluster_id=MINE) for node in ids]
         self.suspects: dict[NodeId, tuple[NodeId, ...]] = {}
         self.said: list[Statement] = []
-        self.orders: list[tuple[NodeId, NodeState]] = []
+        self.orders: list[Order] = []
+        self.silent: set[NodeId] = set()
+        self.heard: set[tuple[NodeId, NodeId]] = set()
         self.damaged: set[NodeId] = set()
+        self.full: set[NodeId] = set()
         self.absent: set[NodeId] = set()
+        self.lost: set[NodeId] = set()
         self.unfit: set[NodeId] = set()
         self.serves = True
+
+    @classmethod
+    def formed(cls, count: int, partitions: int, replication: int = 3) -> "Cluster":
+        """A cluster as so many equal nodes form it; the first of them are a, b, c, d and e."""
+        cluster = cls()
+        ids = [NodeId(f"{number:032x}") for number in range(1, count + 1)]
+        cluster.members = [
+            a_member(
+                node, NAMES.get(node, f"n{number}"), cluster_id=MINE, replication=replication,
+                partitions=partitions, sequence=number,
+            )
+            for number, node in enumerate(ids)
+        ]  # fmt: skip
+        cluster.map = form(cluster.members, "test", MINE)
+        return cluster
 
     @property
     def part(self) -> Partition:
@@ -122,18 +157,47 @@ class Cluster:
         assert found is not None
         return found
 
+    def suspicions(self, node: NodeId) -> tuple[NodeId, ...] | None:
+        """A silent node has no word, and every other suspects it, but for who heard it: (who, whom)."""
+        if node in self.silent:
+            return None
+        said = self.suspects.get(node, ())
+        return (*said, *[n for n in sorted(self.silent) if n not in said and (node, n) not in self.heard])
+
+    @property
+    def hearing(self) -> Hearing:
+        return Hearing(self.suspicions, self.damaged.__contains__)
+
+    def die(self, *nodes: NodeId) -> None:
+        """Their processes end, and their registrations with them."""
+        self.silent.update(nodes)
+        self.members = [member for member in self.members if member.id not in nodes]
+
+    def order(self, verb: Verb, subject: str, number: int = 0) -> bool:
+        """An operator gives one order, and the controller writes the next map; False if nothing is due."""
+        self.orders = [(subject, verb, number)]
+        try:
+            return self.step()
+        finally:
+            self.orders = []
+
     def say(self, what: Said, node: NodeId = NO_NODE, number: int = 0, **other: int) -> None:
         """The primary's word for the (epoch, config) of the map, or for others. It is never forgotten."""
         part = self.map.partitions[number]
         epoch, config = other.get("epoch", part.epoch), other.get("config", part.config)
         self.said.append(Statement(number, Epoch(epoch), MapVersion(config), what, node))
 
+    @property
+    def seen(self) -> Seen:
+        return Seen(
+            self.members, self.suspicions, self.unfit.__contains__, self.said, (),
+            self.damaged.__contains__, self.full.__contains__, self.absent.__contains__,
+            self.lost.__contains__, lambda _: self.serves, self.orders,
+        )  # fmt: skip
+
     def step(self) -> bool:
         """Let the controller write the next map; False if nothing is due."""
-        found = next_map(self.map, Seen(
-            self.members, lambda node: self.suspects.get(node, ()), self.unfit.__contains__, self.said, (),
-            self.damaged.__contains__, self.absent.__contains__, lambda _: self.serves, self.orders,
-        ))  # fmt: skip
+        found = next_map(self.map, self.seen)
         if found is None:
             return False
         assert illegal(self.map, found) == ""
@@ -148,7 +212,7 @@ class Cluster:
                 self.say(Said.CAUGHT_UP, part.learner, number)
             elif part.old_voters:
                 self.say(Said.SETTLED, number=number)
-            elif part.voters[0] != part.primary:
+            if part.voters[0] != part.primary and not part.old_voters:
                 self.say(Said.HANDOVER, part.voters[0], number)
 
     def finish(self) -> None:
@@ -160,11 +224,49 @@ class Cluster:
                 return
 
 
+class StewardWorld:
+    """Node a, first in the line, with b and c."""
+
+    active = b""
+    """The partitions that a leads and serves, as bits."""
+
+    def __init__(self, cluster_map: ClusterMap | None) -> None:
+        self.context: Context = a_context(A)
+        self.context.cluster_map = cluster_map
+        self.detector = Detector(self.context)
+        self.detector.set_peers([B, C])
+        self.steward = Steward(self.context, self.detector, "test", "1" * 32)
+        self.steward.connected = True
+        self.steward.on_members([a_member(node) for node in (A, B, C)])
+
+    def hear(self, peer: NodeId, **beat: object) -> None:
+        self.detector.peers[peer].heard = self.detector.peers[peer].echoed = self.context.now
+        self.detector.peers[peer].beat = a_beat(**beat)
+
+    def refuse(self, peer: NodeId) -> None:
+        self.detector.on_down(peer, True)
+
+    def act(self) -> MapWrite | None:
+        """Look again, and return the write that this leads to."""
+        self.steward.look_again()
+        self.steward.on_tick(self.active)
+        effects, _ = self.context.end()
+        self.effects = effects
+        return effects.map_write
+
+
+def a_row(what: Said, node: NodeId = NO_NODE) -> StatementRow:
+    """What the primary of partition 0 says, under the epoch and config of `a_part`."""
+    return PartitionId(0), Epoch(3), MapVersion(1), int(what), node
+
+
 class Host:
     """One node's core over an engine in memory. Each call is a turn; its batch is written, not yet durable.
 
-    Calls return what left with the turn, heartbeats and maps left out.
+    Calls return what left with the turn, heartbeats, sizes and maps left out.
     """
+
+    unsaid: tuple[type[Message], ...] = (Heartbeat, MapPush, Sizes)
 
     def __init__(self, me: NodeId, engine: MemoryEngine | None = None, incarnation: int = 1) -> None:
         self.engine = engine or MemoryEngine()
@@ -196,7 +298,7 @@ class Host:
             (peer, message)
             for peer, queue in effects.sends.items()
             for message in queue
-            if not isinstance(message, Heartbeat | MapPush)
+            if not isinstance(message, self.unsaid)
         ]
 
     def takes(self, found: ClusterMap) -> Callable[[], object]:

@@ -198,7 +198,8 @@ class RocksMachine:
                 opened.write(bytes(length - at))
             elif harm == "garbage":
                 opened.seek(at)
-                opened.write(self._random.randbytes(length - at))
+                kinds = self._random.choice([12, 256])  # small numbers look like the types of records
+                opened.write(bytes(self._random.choices(range(kinds), k=length - at)))
             else:
                 opened.truncate(at)
         if harm == "old mark":  # it is not synced with every flush

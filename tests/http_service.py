@@ -1,12 +1,16 @@
 """A node in memory for the HTTP tests: one partition, true semantics, and faults on request.
 
+The cluster that it pretends to be in is `tests/http_cluster.py`.
+
 `tests/http/test_service.py` holds what it promises; the real node passes the same questions.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
+
+from tests.http_cluster import FakeCluster
 
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, WROTE, Kind, Request, Result, Status
 from ringkeep.http.service import Sample
@@ -22,7 +26,10 @@ class Record:
 
 
 class FakeService:
-    """One node that is its own cluster. `delay_s` holds every answer back; `forced` replaces results."""
+    """One node that holds and answers everything itself.
+
+    `delay_s` holds every answer back; `forced` replaces results.
+    """
 
     def __init__(self, name: str = "node-1") -> None:
         self.name = name
@@ -37,6 +44,9 @@ class FakeService:
         self.reason: str | None = None
         self.waits_for: list[str] = []
         self.raises: Exception | None = None
+        self.steered = FakeCluster(name)
+        self.orders: list[tuple[str, str, int]] = []
+        self.planned: list[tuple[str, str, str, int]] = []
 
     # --- data -----------------------------------------------------------------------------------------
 
@@ -104,29 +114,8 @@ class FakeService:
         return self.reason
 
     def cluster(self) -> dict[str, Any]:
-        """Return a cluster of one."""
-        member = {
-            "name": self.name,
-            "id": "0" * 32,
-            "http": "127.0.0.1:8000",
-            "peer": "127.0.0.1:8002",
-            "zone": self.name,
-            "weight": 1,
-            "state": "active",
-            "primaries": 1,
-            "replicas": 1,
-            "version": "0.1.0",
-        }
-        return {
-            "cluster": "test",
-            "cluster_id": "c" * 32,
-            "map_version": 1,
-            "controller": self.name,
-            "health": "healthy",
-            "zookeeper": "connected",
-            "settings": {},
-            "members": [member],
-        }
+        """Return a cluster of a few members, of which only this one is real."""
+        return self.steered.cluster()
 
     def partitions(self) -> dict[str, Any]:
         """Return one partition."""
@@ -134,7 +123,7 @@ class FakeService:
             "partition": 0,
             "epoch": 1,
             "primary": self.name,
-            "voters": [self.name],
+            "voters": self.steered.voters,
             "old_voters": [],
             "learners": [],
             "commit": self.index,
@@ -144,7 +133,37 @@ class FakeService:
 
     def where(self, key: bytes) -> dict[str, Any]:
         """Return where a key is: here."""
-        return {"slot": len(key), "partition": 0, "primary": self.name, "replicas": [self.name]}
+        return {"slot": len(key), "partition": 0, "primary": self.name, "replicas": self.steered.voters}
+
+    def moves(self) -> dict[str, Any]:
+        """Return what the test put there."""
+        return self.steered.moves()
+
+    def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
+        """Return a plan."""
+        self.planned.append((action, name, zone, weight))
+        return self.steered.plan(action, name)
+
+    def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
+        """Carry an order out."""
+        self.orders.append((verb, name, weight))
+        return self.steered.steer(verb, name, weight)
+
+    def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
+        """Hold moves."""
+        return self.steered.hold(verb)
+
+    def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
+        """Change settings."""
+        return self.steered.change(wanted)
+
+    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
+        """Recover what the test lost."""
+        return self.steered.recover(partitions)
+
+    def map_copy(self) -> dict[str, Any]:
+        """Return a copy."""
+        return self.steered.map_copy()
 
     def ready(self) -> tuple[bool, list[str]]:
         """Return what the test set."""

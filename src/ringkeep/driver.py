@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringkeep.core import limits
-from ringkeep.core.belonging import is_old_copy, odd_one_out, refusal
+from ringkeep.core import belonging, limits
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
@@ -30,11 +29,14 @@ class Driver:
     """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and
     carries out effects."""
 
-    def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int) -> None:
+    def __init__(
+        self, node: Node, ports: Ports, member: Member, disk_reserve: int, partitions: int | None = None
+    ) -> None:  # `partitions`: the number that this node was told to insist on
         self.node = node
         self.member = member
         self._ports = ports
         self._disk_reserve = disk_reserve
+        self._partitions = partitions
         self._in_turn = False
         self._ticket = 0
         self._synced = 0
@@ -47,6 +49,7 @@ class Driver:
         self._announced_at: Millis = 0
         self._disk_look_at: Millis = 0
         self._stopped = False
+        self._leaving = False
         self.turns = self.syncs = self.frames = 0  # carried out so far, for metrics
 
     # --- turns ----------------------------------------------------------------------------------------
@@ -192,7 +195,7 @@ class Driver:
             return self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
         if stalled:
             context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
-        elif now >= self._disk_look_at:
+        elif now >= self._disk_look_at or self.node.holdings.staging:
             self._disk_look_at = now + limits.SUSPECT_AFTER_MS
             free = self._ports.shell.disk_free()
             full = (
@@ -204,6 +207,7 @@ class Driver:
             context.refuse_writes = None
         self.node.on_tick()
         self._announce_map()
+        self._look_around()
 
     # --- NetworkEvents --------------------------------------------------------------------------------
 
@@ -232,7 +236,7 @@ class Driver:
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
         if self.node.context.cluster_map is None:
-            odd = odd_one_out(self.member, self.node.steward.members)
+            odd = belonging.odd_one_out(self.member, self.node.steward.members)
             if odd:
                 self._stop(odd, Ending.REFUSED)
                 return
@@ -246,7 +250,8 @@ class Driver:
         found = self.node.context.cluster_map
         peers: dict[NodeId, str] = {}
         if found is not None:
-            peers = {node.id: node.peer for node in found.nodes if node.state != NodeState.DEAD}
+            mine = self.member.peer  # a node at our own address is gone: its disk was wiped, or set aside
+            peers = {n.id: n.peer for n in found.nodes if n.state != NodeState.DEAD and n.peer != mine}
         for member in self.node.steward.members:
             if found is None or member.id in peers:
                 peers[member.id] = member.peer
@@ -291,10 +296,15 @@ class Driver:
             return
         self._znode = znode_version, found.version if found is not None else 0
         if not self._checked:
-            reason = refusal(self.member, self.node.context.cluster_map, found)
+            if found is not None and (lost := belonging.given_up(self.member, found)):
+                self._stop(lost, Ending.RETIRED)
+                return
+            reason = belonging.refusal(self.member, self.node.context.cluster_map, found, self._partitions)
             if reason:
-                if found is not None and is_old_copy(self.member, found):
+                if found is not None and belonging.is_old_copy(self.member, found):
                     self._ports.shell.superseded()
+                if found is not None and belonging.has_left(self.member, found):
+                    self._ports.shell.departed()
                 self._stop(reason, Ending.REFUSED)
                 return
             self._checked = True
@@ -334,10 +344,11 @@ class Driver:
         mine = found.node(self.member.id)
         if mine is None:
             if self.member.cluster_id:
+                self._ports.shell.departed()
                 self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
                 return
         elif mine.state == NodeState.DEAD:
-            self._stop(refusal(self.member, None, found), Ending.REFUSED)
+            self._stop(belonging.given_up(self.member, found), Ending.RETIRED)
             return
         elif self.member.cluster_id != found.cluster_id:
             self._ports.shell.joined(found.cluster_id)
@@ -355,6 +366,22 @@ class Driver:
             self._announced_at = now
             self.member = replace(self.member, map_version=MapVersion(found.version))
             self._ports.coordination.announce(self.member)
+
+    def _look_around(self) -> None:
+        """Stop, if the name here is taken after all, or once nothing keeps a node that was asked to leave.
+
+        What the leaver coordinates it finishes first: until the end it is a node like any other.
+        """
+        found = self.node.context.cluster_map
+        if found is None:
+            return
+        taken = belonging.name_taken(self.member, found, self.node.context.links)
+        if taken:
+            self._stop(taken, Ending.REFUSED)
+        elif not self._leaving and belonging.may_leave(self.member, found) and self.node.holdings.empty:
+            self._leaving = True
+            self._ports.shell.departed()
+            self._ports.shell.stop("this node leaves the cluster: nothing is held here any more", Ending.LEFT)
 
     def _write_map(self, write: MapWrite) -> None:
         """Compare-and-set, unless the register is known not to hold what the change is based on."""

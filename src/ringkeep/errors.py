@@ -28,6 +28,14 @@ class Unavailable(Rejected):
     """Nobody could serve it by the deadline; trying again is safe."""
 
 
+class Refusal(Rejected):
+    """An operator's order that the cluster does not carry out; the text says why, and what to do."""
+
+
+class NoSuchNode(Refusal):
+    """There is no node of that name in the cluster map."""
+
+
 class QuorumTimeout(Indeterminate):
     """The write was appended, and its fate was not known by the deadline."""
 

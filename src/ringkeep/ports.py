@@ -177,6 +177,7 @@ class Ending(Enum):
 
     FAILED = "failed"
     REFUSED = "refused"  # its configuration or directory does not fit the cluster
+    RETIRED = "retired"  # it was given up for dead: its directory is set aside, and begins as a new node
     LEFT = "left"  # it was asked to leave, and holds nothing any more
 
 
@@ -193,6 +194,9 @@ class Shell(Protocol):
 
     def superseded(self) -> None:
         """Record durably that this directory is an old copy, so that it is never taken for new."""
+
+    def departed(self) -> None:
+        """Record durably that this directory's node has left its cluster, and must not be started again."""
 
     def alarm(self, text: str) -> None: ...
 

@@ -43,7 +43,8 @@ class SettingsError(ConfigurationError):
 class NodeSettings:
     """Everything that `ringkeep node` can be told. Addresses are canonical "HOST:PORT" (see `host_port`).
 
-    `replication` and `partitions` count only while the cluster forms. `warnings` are lines for the log and
+    `replication` and `partitions` count only while the cluster forms; `partitions_given`: the number
+    was asked for, and a cluster with another one is refused. `warnings` are lines for the log and
     for the person who starts the node. `config` is the file that was read, or None.
     """
 
@@ -60,6 +61,7 @@ class NodeSettings:
     partitions: int
     zone: str
     weight: int
+    partitions_given: bool = False
     config: Path | None = None
     log_level: str = "info"
     value_bytes: int = limits.VALUE_BYTES
@@ -233,6 +235,7 @@ def load_node_settings(
     given.setdefault("zookeeper", DEFAULT_ZOOKEEPER)
     given.setdefault("cluster", DEFAULT_CLUSTER)
     given.setdefault("replication", limits.REPLICATION)
+    given["partitions_given"] = "partitions" in given
     given.setdefault("partitions", limits.PARTITIONS)
     given.setdefault("expect", given["replication"])
     given.setdefault("zone", name)

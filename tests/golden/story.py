@@ -2,7 +2,7 @@
 
 Each command prints what the nodes then say and write, one line each. Nothing happens that the text does not
 ask for: no clock runs, no message arrives, no write becomes durable. The commands are the `do_` methods.
-Heartbeats and pushed maps are left out: who leads is told by `map`.
+Heartbeats, sizes and pushed maps are left out: who leads is told by `map`.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ringkeep.core import messages as m
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
+from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import decode
@@ -25,7 +25,7 @@ ONLY = PartitionId(0)
 FIRST = ("n1", "n2", "n3")  # those of every story; `newcomer` brings n4
 IDS = {name: NodeId(f"{number:032x}") for number, name in enumerate((*FIRST, "n4"), 1)}
 NAMES = {node: name for name, node in IDS.items()}
-UNSAID = (m.Heartbeat, m.MapPush)
+UNSAID = (m.Heartbeat, m.MapPush, m.Sizes)
 
 
 class Machine:
@@ -141,12 +141,15 @@ class Story:
     def do_map(self, leader: str, epoch: str, *rest: str) -> None:
         """A new map, read by these nodes (all, if none is named): `map n2 epoch=2 n2 n3`.
 
-        `voters=n1,n2,n4 old=n1,n2,n3` or `learner=n4 replaces=n3` change the replicas, until the next change.
+        `voters=n1,n2,n4 old=n1,n2,n3` or `learner=n4 replaces=n3` change the replicas, until the next change;
+        `order=n2,n3,n1` only who is preferred.
         """
         said = dict(word.split("=") for word in rest if "=" in word)
         readers = [word for word in rest if "=" not in word]
         self.version += 1
-        if said:
+        if "order" in said:
+            self.replicas["voters"] = said["order"]
+        elif said:
             self.replicas, self.config = said, self.version
         nodes = tuple(
             NodeInfo(IDS[name], name, name, name, name, 1, machine.incarnation)
@@ -220,6 +223,26 @@ class Story:
         """Time passes, and only this node looks at its clock."""
         self.now += int(time_ms)
         self.turn(name, lambda node: node.on_tick())
+
+    def do_line(self, *names: str) -> None:
+        """The members' line, in this order: the first is the controller, to whom primaries report."""
+        line = [
+            Member(
+                IDS[name], name, name, name, name, 1, 3, 3, 1, machine.incarnation, MapVersion(0), sequence=at
+            )
+            for at, name in enumerate(names)
+            for machine in (self.machines[name],)
+        ]
+        for name in names:
+            self.turn(name, lambda node: node.on_members(line))
+
+    def do_answer(self, name: str) -> None:
+        """Heartbeats of all others arrive at this node: they answer, and have caught up."""
+        detector = self.machines[name].node.detector
+        for other in self.machines:
+            if other != name:
+                beat = m.Heartbeat(MapVersion(self.version), 0, 1, 1, detector._probe, [], ready=True)
+                self._inject(f"{other}->{name}", beat)
 
     def do_ack(self, path: str, epoch: str, index: str) -> None:
         """An Acks for a part of what was sent: `ack n3->n1 4 2`."""
@@ -300,7 +323,7 @@ def written(batch: Batch) -> str:
         held = decode_promised(promise)
         parts.append(f"promised {held.epoch} of {NAMES[held.node]}")
     if applied:
-        parts.append(f"applied {decode_applied(applied)}")
+        parts.append(f"applied {decode_applied(applied)[0]}")
     if batch.data and not applied:
         parts.append("rows of a snapshot")
     return ", ".join(parts) or ("the map" if MAP_KEY in batch.meta else "where its log begins")

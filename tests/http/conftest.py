@@ -53,14 +53,15 @@ def key() -> str:
 
 @pytest.fixture
 def host(shared_host: Host | None) -> Iterator[Host]:
-    """The fake node, put back as it was afterwards."""
+    """The fake node as if nobody had asked it for anything, put back as it was afterwards."""
     if shared_host is None:
         pytest.skip("needs the fake node")
     service = shared_host.service
-    service.submitted.clear()
+    for name in ("submitted", "orders", "planned"):
+        getattr(service, name).clear()
     yield shared_host
     fresh = FakeService()
-    for name in ("delay_s", "mute", "forced", "reason", "waits_for", "raises", "remember"):
+    for name in ("delay_s", "mute", "forced", "reason", "waits_for", "raises", "remember", "steered"):
         setattr(service, name, getattr(fresh, name))
 
 

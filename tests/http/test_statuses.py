@@ -150,6 +150,11 @@ def test_a_deadline_that_passes(host: Host, wire: Wire) -> None:
         ("/v1/kv/a", "GET, HEAD, PUT, DELETE"),
         ("/livez", "GET, HEAD"),
         ("/v1/cluster", "GET, HEAD"),
+        ("/v1/cluster/moves", "GET, HEAD"),
+        ("/v1/cluster/moves/pause", "POST"),
+        ("/v1/cluster/nodes/a/drain", "POST"),
+        ("/v1/cluster/recover", "POST"),
+        ("/v1/cluster/settings", "GET, HEAD, PATCH"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_ones(wire: Wire, target: str, allow: str) -> None:
@@ -167,6 +172,12 @@ def test_a_method_that_nobody_knows(base_url: str, method: str) -> None:
         check(answer, 405)
         assert answer.headers["allow"] == "POST" and answer.headers["connection"] == "close"
         assert wire.closed()
+    for target, allow in (
+        ("/v1/cluster/settings?x", "GET, HEAD, PATCH"),
+        ("/v1/cluster/nodes/a/weight", "POST"),
+    ):
+        with Wire(base_url) as wire:
+            assert wire.request(method, target).headers["allow"] == allow
 
 
 @pytest.mark.parametrize(
@@ -180,7 +191,10 @@ def test_a_method_that_nobody_knows(base_url: str, method: str) -> None:
         "/v1/kv",
         "/v1/kv?prefix=a",
         "/livez/",
-        "/v1/cluster/moves",
+        "/v1/cluster/moves/",
+        "/v1/cluster/nodes/a",
+        "/v1/cluster/nodes//drain",
+        "/v1/cluster/nodes/a/give-up",
     ],
 )
 def test_an_unknown_path(wire: Wire, target: str) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 from tests.sim.mutants import patched, together
 
 from ringkeep.core import controller, steward
-from ringkeep.core.controller import Statement
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.messages import Said
 from ringkeep.core.primary import Primary
 from ringkeep.core.rows import NO_NODE
+from ringkeep.core.seen import Statement
 from ringkeep.core.steward import Steward
 from ringkeep.sim import world
 
@@ -40,8 +40,8 @@ def single_step_replacement() -> Any:
     """A voter is replaced at once, without a joint step."""
 
     def make(step_on: Any) -> Any:
-        def mutant(part: Any, version: Any, progress: Any, hopeless: Any) -> Any:
-            after = step_on(part, version, progress, hopeless)
+        def mutant(*arguments: Any) -> Any:
+            after = step_on(*arguments)
             return replace(after, old_voters=()) if after is not None and after.old_voters else after
 
         return mutant

@@ -66,11 +66,9 @@ def joint_forgotten() -> Any:
     """The controller writes the new voters at once, without the joint step, and nobody minds."""
 
     def make(step_on: Any) -> Any:
-        def mutant(part: Any, version: Any, progress: Any, hopeless: Any) -> Any:
-            joint = step_on(part, version, progress, hopeless)
-            return (
-                joint if joint is None or not joint.old_voters else step_on(joint, version, SETTLED, hopeless)
-            )
+        def mutant(part: Any, version: Any, progress: Any, *rest: Any) -> Any:
+            joint = step_on(part, version, progress, *rest)
+            return joint if joint is None or not joint.old_voters else step_on(joint, version, SETTLED, *rest)
 
         return mutant
 

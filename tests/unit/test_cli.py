@@ -2,118 +2,18 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 import typer.testing
+from tests.cli_node import FakeNode, one_line, problem, ringkeep
 
 from ringkeep import __version__
 from ringkeep.cli import main
-
-PROBLEM = {"Content-Type": "application/problem+json"}
-
-
-@dataclass
-class Seen:
-    """One request as the scripted node got it."""
-
-    method: str
-    target: str
-    headers: dict[str, str]
-    body: bytes
-
-
-Reply = tuple[int, dict[str, str], bytes] | None
-"""Status, headers, body; None closes the connection without an answer."""
-
-
-@dataclass
-class FakeNode:
-    """A node that answers from a list; the last answer is repeated."""
-
-    replies: list[Reply]
-    seen: list[Seen] = field(default_factory=list)
-    server: ThreadingHTTPServer | None = None
-
-    @property
-    def url(self) -> str:
-        assert self.server is not None
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def start(self) -> None:
-        node = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def answer(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                node.seen.append(Seen(self.command, self.path, dict(self.headers), body))
-                reply = node.replies.pop(0) if len(node.replies) > 1 else node.replies[0]
-                if reply is None:
-                    return
-                self.send_response(reply[0])
-                for name, value in reply[1].items():
-                    self.send_header(name, value)
-                if reply[0] != 204:
-                    self.send_header("Content-Length", str(len(reply[2])))
-                self.end_headers()
-                self.wfile.write(reply[2])
-
-            do_GET = do_PUT = do_DELETE = answer
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-
-@pytest.fixture
-def fake() -> Iterator[Callable[..., FakeNode]]:
-    """Start scripted nodes that end with the test."""
-    nodes: list[FakeNode] = []
-
-    def make(*replies: Reply) -> FakeNode:
-        node = FakeNode(list(replies))
-        node.start()
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        assert node.server is not None
-        node.server.shutdown()
-        node.server.server_close()
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """The URL of a port that is bound, so that nobody else gets it, and refuses connections."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
-
-
-def problem(status: int, title: str, outcome: str = "not-applied", **headers: str) -> Reply:
-    body = json.dumps({"title": title, "status": status, "detail": "because", "outcome": outcome}).encode()
-    return status, PROBLEM | headers, body
-
-
-def ringkeep(*arguments: str, stdin: bytes = b"", **environ: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "ringkeep.cli.main", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, env=os.environ | environ, timeout=60)
-
-
-def one_line(text: str) -> bool:
-    return text.startswith("ringkeep: ") and text.count("\n") == 1 and text.endswith("\n")
-
 
 # --- put, get, delete ----------------------------------------------------------------------------------
 
@@ -306,6 +206,19 @@ def test_an_answer_that_is_not_ours(fake: Callable[..., FakeNode]) -> None:
         ["node", "--http", "nonsense"],
         ["zookeeper", "--port", "70000"],
         ["simulate", "--seed", "x"],
+        ["moves", "stop"],
+        ["moves", "pause", "--watch"],
+        ["plan"],
+        ["plan", "join"],
+        ["plan", "stay", "n1"],
+        ["weight", "n1", "0"],
+        ["weight", "n1", "101"],
+        ["settings", "moves_at_once"],
+        ["settings", "moves_at_once=many"],
+        ["settings", "a=1", "a=2"],
+        ["recover"],
+        ["recover", "partition", "some", "--accept-loss"],
+        ["recover", "partition", "17"],
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_one_line(
@@ -328,7 +241,8 @@ def test_help_and_version() -> None:
     overview = runner.invoke(main.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
-        "up", "node", "zookeeper", "put", "get", "delete", "status", "where", "simulate"
+        "up", "node", "zookeeper", "put", "get", "delete", "status", "where", "simulate", "moves", "plan",
+        "drain", "undrain", "decommission", "weight", "settings", "recover",
     ):  # fmt: skip
         shown = runner.invoke(main.app, [command, "--help"])
         assert shown.exit_code == 0

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.core_parts import A, B, C, D, a_map, a_member
+from tests.core_parts import A, B, C, D, a_map, a_member, a_part
 
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
@@ -25,7 +25,8 @@ class Core:
     def __init__(self, seen: list[str], cluster_map: ClusterMap | None) -> None:
         self.seen = seen
         self.effects, self.durable = Effects(), Durable()
-        self.context = SimpleNamespace(cluster_map=cluster_map, me=A, now=0)
+        self.context = SimpleNamespace(cluster_map=cluster_map, me=A, now=0, links={}, refuse_writes=None)
+        self.holdings = SimpleNamespace(staging=False, empty=False)
         self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
 
     def begin_turn(self, now: int) -> None:
@@ -44,6 +45,9 @@ class Core:
         self.effects, self.durable = Effects(), Durable()
         return ended
 
+    def on_tick(self) -> None:
+        pass
+
     def settle(self, durable: Durable) -> None:
         for call in durable.calls:
             call()
@@ -59,7 +63,12 @@ class Core:
 class World:
     """A driver between a core that stands in and ports that take notes in one list."""
 
-    def __init__(self, cluster_map: ClusterMap | None = None, member: Member | None = None) -> None:
+    def __init__(
+        self,
+        cluster_map: ClusterMap | None = None,
+        member: Member | None = None,
+        partitions: int | None = None,
+    ) -> None:
         self.seen: list[str] = []
         self.turn_ends: list[Callable[[], None]] = []
         self.timers: list[Callable[[], None]] = []
@@ -75,9 +84,11 @@ class World:
         self.core = Core(self.seen, cluster_map)
         note = self.seen.append
         shell = SimpleNamespace(
-            soon=self.turn_ends.append, later=lambda _, call: self.timers.append(call), alarm=note,
+            disk_free=lambda: 1 << 30, soon=self.turn_ends.append,
+            later=lambda _, call: self.timers.append(call), alarm=note,
             stop=lambda reason, ending: note(f"stop {ending.value}: {reason}"),
             joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
+            departed=lambda: note("departed"),
         )  # fmt: skip
         network = SimpleNamespace(send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=self.set_peers)
         coordination = SimpleNamespace(
@@ -88,7 +99,8 @@ class World:
             self.engine, SimpleNamespace(request=lambda ticket: note(f"sync {ticket}")), network,
             coordination, SimpleNamespace(now=lambda: 0), shell, mapcodec,
         )  # fmt: skip
-        self.driver = Driver(self.core, ports, member or a_member(A, incarnation=Incarnation(2)), 0)  # type: ignore[arg-type]  # a stand-in
+        mine = member or a_member(A, incarnation=Incarnation(2))
+        self.driver = Driver(self.core, ports, mine, 0, partitions)  # type: ignore[arg-type]  # a stand-in
 
     def set_peers(self, peers: dict[NodeId, str]) -> None:
         self.peers = peers
@@ -239,9 +251,31 @@ def test_a_newcomer_announces_itself_and_joins_once_the_map_names_it() -> None:
 def test_who_is_named_no_more_has_left() -> None:
     world = World(member=a_member(C, incarnation=Incarnation(2)))
     read(world, a_map())
-    (line,) = read(world, a_map(nodes=(A, B), version=8))
+    departed, line = read(world, a_map(nodes=(A, B), version=8))
+    assert departed == "departed"
     assert line.startswith("stop left: ")
     assert not world.driver.serving
+
+
+def test_who_was_asked_to_leave_stops_once_nothing_is_held_and_serves_until_then() -> None:
+    leaving = {C: NodeState.LEAVING}
+    world = World(member=a_member(C, incarnation=Incarnation(2)))
+    world.core.context.me = C
+    read(world, a_map(states=leaving))
+    world.core.holdings.empty = True
+    assert "departed" not in tick(world), "the map gives it a replica"
+    world.core.holdings.empty = False
+    read(world, a_map(a_part(A, (A, B)), states=leaving, version=8))
+    assert "departed" not in tick(world), "it is not deleted yet"
+    world.core.holdings.empty = True
+    assert [line[:10] for line in tick(world)] == ["departed", "stop left:"]
+    assert world.driver.serving, "what it coordinates it finishes"
+    assert tick(world) == [], "said once"
+
+
+def tick(world: World) -> list[str]:
+    world.driver.tick()
+    return [line for line in world.look() if line != "announce"]
 
 
 def test_who_was_given_up_for_dead_stops_and_is_nobodys_peer() -> None:
@@ -249,12 +283,49 @@ def test_who_was_given_up_for_dead_stops_and_is_nobodys_peer() -> None:
     world = World(member=a_member(C, incarnation=Incarnation(2)))
     read(world, a_map())
     (line,) = read(world, dead)
-    assert line.startswith("stop refused: the cluster gave c up for dead")
+    assert line.startswith("stop retired: the cluster test gave this node up for dead")
     other = World(member=a_member(A, incarnation=Incarnation(2)))
     read(other, a_map())
     assert sorted(other.peers) == [B, C]
     read(other, dead)
     assert sorted(other.peers) == [B]
+
+
+def test_who_was_given_up_while_it_was_away_retires_before_it_announces_itself() -> None:
+    dead = a_map(states={C: NodeState.DEAD})
+    for incarnation in (1, 2):  # an old copy of its directory is needed as little
+        world = World(member=a_member(C, incarnation=Incarnation(incarnation), cluster_id=dead.cluster_id))
+        (line,) = read(world, dead)
+        assert line.startswith("stop retired: the cluster test gave this node up for dead")
+        assert not world.driver.serving
+
+
+def test_a_newcomer_of_a_name_stops_only_if_the_node_that_has_it_answers() -> None:
+    world = World(member=a_member(D, name="a"))
+    world.core.context.me = D
+    assert read(world, a_map()) == ["announce"], "the other may be gone"
+    world.core.context.links = {B: Incarnation(1)}
+    assert tick(world) == [], "it waits to be given the name"
+    world.core.context.links[A] = Incarnation(1)
+    (line,) = tick(world)
+    assert line.startswith("stop refused: the name a belongs to another data directory, whose node answers")
+    assert "choose another --name" in line
+
+
+def test_a_newcomer_that_was_let_in_does_not_look_back() -> None:
+    world = World(member=a_member(D, name="a"))
+    world.core.context.me = D
+    read(world, a_map())
+    taken = a_map(nodes=(A, B, C, D), version=8, states={A: NodeState.DEAD})
+    assert read(world, taken)[0] == "joined"
+    world.core.context.links = {A: Incarnation(1)}
+    assert tick(world) == []
+
+
+def test_a_number_of_partitions_that_was_asked_for_must_be_the_clusters() -> None:
+    (line,) = read(World(partitions=4), a_map())
+    assert line.startswith("stop refused: --partitions is 4 here, and the cluster was formed with 1")
+    assert read(World(partitions=1), a_map()) == ["announce", "joined", "announce"]
 
 
 def test_the_damage_is_forgotten_only_after_everything_before_it_is_written() -> None:

@@ -6,6 +6,7 @@ from tests.core_parts import MINE, A, B, C, Cluster, D, E, a_member, a_part
 from ringkeep.core.changes import under_way
 from ringkeep.core.clustermap import NodeState
 from ringkeep.core.messages import Said
+from ringkeep.core.orders import Verb
 
 ACTIVE, JOINING, LEAVING, DEAD = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING, NodeState.DEAD
 
@@ -67,56 +68,63 @@ def test_who_has_left_is_no_newcomer() -> None:
 # --- who goes --------------------------------------------------------------------------------------------
 
 
-def test_who_leaves_is_named_until_it_holds_nothing() -> None:
+def test_who_leaves_is_named_until_it_holds_nothing_and_its_process_has_ended() -> None:
     cluster = Cluster(a_part(A))
-    cluster.orders = [(C, LEAVING)]
-    cluster.step()
+    cluster.order(Verb.DECOMMISSION, C)
     assert cluster.node(C).state == LEAVING
     while C in cluster.part.replicas:
         assert cluster.node(C).state == LEAVING
         cluster.say(Said.CAUGHT_UP, D)
         cluster.say(Said.SETTLED)
         assert cluster.step()
+    assert not cluster.step(), "clients may use it until it ends"
+    cluster.die(C)
     cluster.step()
     assert cluster.map.node(C) is None
-    assert not cluster.step(), "and it does not come back, though its process still runs"
 
 
-def test_who_leaves_is_named_until_its_registration_names_the_cluster() -> None:
-    cluster = Cluster(nodes="abcd", d=LEAVING)
-    cluster.members[-1] = a_member(D)
-    assert not cluster.step(), "it would be taken for a newcomer"
-    cluster.members[-1] = a_member(D, cluster_id=MINE)
+def test_who_leaves_is_named_while_it_holds_anything_though_its_process_has_ended() -> None:
+    cluster = Cluster(a_part(A, (A, B, D)), a_part(A), d=LEAVING)
+    cluster.die(D)
     cluster.step()
+    assert cluster.node(D).state == LEAVING
+    cluster.finish()
     assert cluster.map.node(D) is None
-    silent = Cluster(nodes="abcd", d=LEAVING)
-    del silent.members[-1]
-    silent.step()
-    assert silent.map.node(D) is None, "its process has ended"
+    assert all(D not in part.replicas for part in cluster.map.partitions)
 
 
-@pytest.mark.parametrize("state", [LEAVING, DEAD])
-def test_an_order_that_leaves_too_few_nodes_is_refused(state: NodeState) -> None:
+@pytest.mark.parametrize("cluster_id", ["", MINE])
+def test_who_leaves_is_never_taken_for_a_newcomer(cluster_id: str) -> None:
+    cluster = Cluster(nodes="abcd", d=LEAVING)
+    cluster.members[-1] = a_member(D, cluster_id=cluster_id, incarnation=2)
+    cluster.finish()
+    assert cluster.node(D).state == LEAVING, "it is registered, whatever it says"
+
+
+@pytest.mark.parametrize(("verb", "state"), [(Verb.DECOMMISSION, LEAVING), (Verb.GIVE_UP, DEAD)])
+def test_an_order_that_leaves_too_few_nodes_is_refused(verb: Verb, state: NodeState) -> None:
     cluster = Cluster(a_part(A), nodes="abc")
-    cluster.orders = [(C, state)]
-    assert not cluster.step()
+    cluster.silent = {C}
+    assert not cluster.order(verb, C)
     cluster = Cluster(a_part(A))
-    cluster.orders = [(C, state), (D, state)]
+    cluster.silent = {C, D}
+    cluster.orders = [(C, verb, 0), (D, verb, 0)]
     cluster.step()
     assert [node.state for node in cluster.map.nodes] == [ACTIVE, ACTIVE, state, ACTIVE], "one may go"
 
 
 def test_the_dead_stay_dead() -> None:
     cluster = Cluster(a_part(A, (A, B, D)), c=DEAD)
-    cluster.orders = [(C, LEAVING)]
     cluster.members[2] = a_member(C, incarnation=2)
-    assert not cluster.step(), "nor is a later life of theirs known"
+    for verb in (Verb.DECOMMISSION, Verb.DRAIN, Verb.UNDRAIN, Verb.GIVE_UP):
+        assert not cluster.order(verb, C), "nor is a later life of theirs known"
+    assert not cluster.order(Verb.WEIGHT, C, 2)
 
 
 def test_the_replicas_of_a_dead_node_are_made_anew() -> None:
     cluster = Cluster(a_part(A))
-    cluster.orders = [(C, DEAD)]
-    cluster.absent = {C}
+    cluster.die(C)
+    cluster.order(Verb.GIVE_UP, C)
     cluster.finish()
     assert sorted(cluster.part.voters) == [A, B, D]
     assert cluster.node(C).state == DEAD, "it is kept, so that it never comes back"

@@ -1,61 +1,22 @@
-"""When a node may steer the cluster, and how a primary gives its office up."""
+"""When a node may steer the cluster, and what it makes of orders and of silence."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
-from tests.core_parts import A, B, C, D, E, a_beat, a_context, a_map, a_member, a_part
+from tests.core_parts import A, B, C, D, E, StewardWorld, a_beat, a_map, a_member, a_part, a_row
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
-from ringkeep.core.context import Context
-from ringkeep.core.detector import Detector
-from ringkeep.core.effects import MapWrite
-from ringkeep.core.messages import Heartbeat, Report, Said
-from ringkeep.core.office import Office, StatementRow
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.replica import Replica
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.steward import Steward
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
+from ringkeep.core import limits, tunables
+from ringkeep.core.clustermap import NodeState, Partition
+from ringkeep.core.messages import Heartbeat, Order, Report, Said
+from ringkeep.core.orders import Verb
+from ringkeep.core.types import NodeId
 
 
-class World:
-    """Node a, first in the line, with b and c."""
-
-    active = b""
-    """The partitions that a leads and serves, as bits."""
-
-    def __init__(self, cluster_map: ClusterMap | None) -> None:
-        self.context: Context = a_context(A)
-        self.context.cluster_map = cluster_map
-        self.detector = Detector(self.context)
-        self.detector.set_peers([B, C])
-        self.steward = Steward(self.context, self.detector, "test", "1" * 32)
-        self.steward.connected = True
-        self.steward.on_members([a_member(node) for node in (A, B, C)])
-
-    def hear(self, peer: NodeId, **beat: object) -> None:
-        self.detector.peers[peer].heard = self.detector.peers[peer].echoed = self.context.now
-        self.detector.peers[peer].beat = a_beat(**beat)
-
-    def refuse(self, peer: NodeId) -> None:
-        self.detector.on_down(peer, True)
-
-    def act(self) -> MapWrite | None:
-        """Look again, and return the write that this leads to."""
-        self.steward.look_again()
-        self.steward.on_tick(self.active)
-        effects, _ = self.context.end()
-        self.effects = effects
-        return effects.map_write
-
-
-def a_row(what: Said, node: NodeId = NO_NODE) -> StatementRow:
-    """What the primary of partition 0 says, under the epoch and config of `a_part`."""
-    return PartitionId(0), Epoch(3), MapVersion(1), int(what), node
-
-
-def deposing() -> World:
+def deposing() -> StewardWorld:
     """c leads, refuses connections, and b says the same: a new primary is due."""
-    world = World(a_map(a_part(C)))
+    world = StewardWorld(a_map(a_part(C)))
     world.hear(B, suspects=[C])
     world.refuse(C)
     return world
@@ -117,7 +78,7 @@ def test_who_is_next_in_line_acts_for_one_that_refuses_connections() -> None:
 
 def test_a_statement_is_good_for_a_while_only() -> None:
     for waited, due in ((0, True), (limits.STATEMENT_MS + 1, False)):
-        world = World(a_map(a_part(C)))
+        world = StewardWorld(a_map(a_part(C)))
         world.steward.on_report(Report([a_row(Said.HANDOVER, A)]))
         world.context.now += limits.MAP_WRITE_INTERVAL_MS + waited
         for peer in (B, C):
@@ -126,7 +87,7 @@ def test_a_statement_is_good_for_a_while_only() -> None:
 
 
 def test_the_barrier_opens_when_everybody_who_is_expected_answers() -> None:
-    world = World(None)
+    world = StewardWorld(None)
     world.hear(B)
     world.hear(C)
     world.steward.on_members([a_member(A), a_member(B)])
@@ -146,7 +107,7 @@ def test_the_barrier_opens_when_everybody_who_is_expected_answers() -> None:
 
 
 def test_a_directory_of_another_cluster_keeps_the_barrier_closed() -> None:
-    world = World(None)
+    world = StewardWorld(None)
     world.hear(B)
     world.hear(C)
     world.steward.on_members([a_member(A), a_member(B), a_member(C, cluster_id="2" * 32)])
@@ -157,9 +118,14 @@ def test_a_directory_of_another_cluster_keeps_the_barrier_closed() -> None:
 # --- changes of replicas ---------------------------------------------------------------------------------
 
 
-def growing(part: Partition) -> World:
+def growing(
+    part: Partition,
+    states: Mapping[NodeId, NodeState] = MappingProxyType({C: NodeState.LEAVING}),
+    settings: Mapping[str, int] = MappingProxyType({}),
+) -> StewardWorld:
     """a steers, c leaves, and d is there to come: all of them answer."""
-    world = World(a_map(part, nodes=(A, B, C, D), states={C: NodeState.LEAVING}))
+    found = a_map(part, nodes=(A, B, C, D), states=states)
+    world = StewardWorld(replace(found, settings=dict(settings)))
     world.detector.set_peers([B, C, D])
     for peer in (B, C, D):
         world.hear(peer)
@@ -217,140 +183,137 @@ def test_a_damaged_newcomer_says_so_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "obeyed"), [("leaving", True), ("dead", True), ("draining", False), ("?", False)]
+    ("order", "state"),
+    [
+        ((C, Verb.DECOMMISSION, 0), "leaving"),
+        ((C, Verb.DRAIN, 0), "draining"),
+        ((C, Verb.GIVE_UP, 0), None),
+        ((C, "?", 0), None),
+        (("?", Verb.DRAIN, 0), None),
+    ],
+    ids=str,
 )
-def test_an_operators_order_comes_from_any_node(state: str, obeyed: bool) -> None:
-    world = growing(a_part(A))
-    world.context.cluster_map = a_map(a_part(A), nodes=(A, B, C, D))
-    world.steward.on_report(Report([], [(C, state)]))
+def test_an_operators_order_comes_from_any_node(order: Order, state: str | None) -> None:
+    world = growing(a_part(A), states={})
+    world.steward.on_report(Report([], [order]))
     write = world.act()
-    assert (write is not None) == obeyed
+    assert (write is not None) == (state is not None)
     if write is not None:
         assert [str(node.state) for node in write.next_map.nodes] == ["active", "active", state, "active"]
 
 
+def test_an_order_that_was_told_counts_for_a_while_only() -> None:
+    world = growing(a_part(A), states={})
+    world.steward.on_report(Report([], [(C, Verb.DRAIN, 0)]))
+    world.context.now += limits.STATEMENT_MS + 1
+    for peer in (B, C, D):
+        world.hear(peer)
+    assert world.act() is None
+
+
+def test_a_later_order_takes_the_place_of_one_about_the_same() -> None:
+    world = growing(a_part(A), states={})
+    for order in ((C, Verb.DRAIN, 0), (C, Verb.WEIGHT, 3), (C, Verb.UNDRAIN, 0), (C, Verb.WEIGHT, 2)):
+        world.steward.on_report(Report([], [order]))
+    write = world.act()
+    assert write is not None
+    assert [node.weight for node in write.next_map.nodes] == [1, 1, 2, 1]
+    assert NodeState.DRAINING not in [node.state for node in write.next_map.nodes]
+
+
 def test_an_order_is_repeated_until_the_map_shows_it() -> None:
-    world = World(a_map())
-    world.steward.order(C, NodeState.LEAVING)
-    assert world.steward.pending_orders() == world.steward.pending_orders() == [(C, "leaving")]
-    world.context.cluster_map = a_map(version=8, states={C: NodeState.LEAVING})
+    world = growing(a_part(A), states={})
+    order = (C, Verb.DECOMMISSION, 0)
+    world.steward.order(order)
+    assert world.steward.pending_orders() == world.steward.pending_orders() == [order]
+    world.context.cluster_map = a_map(nodes=(A, B, C, D), version=8, states={C: NodeState.LEAVING})
     assert world.steward.pending_orders() == []
-    world.context.cluster_map = a_map(version=9)
+    world.context.cluster_map = a_map(nodes=(A, B, C, D), version=9)
     assert world.steward.pending_orders() == [], "what was done once is not done again"
 
 
+def test_an_order_that_makes_no_sense_is_not_told() -> None:
+    world = growing(a_part(A), states={})
+    for order in ((E, Verb.DRAIN, 0), (C, Verb.GIVE_UP, 0), ("replication", Verb.SET, 5)):
+        assert world.steward.objection(order)
+        world.steward.order(order)
+    assert world.steward.pending_orders() == []
+    unformed = StewardWorld(None)
+    assert unformed.steward.objection((C, Verb.DRAIN, 0)) == "the cluster is not formed yet"
+    assert unformed.steward.pending_orders() == []
+
+
 def test_an_order_that_is_not_obeyed_is_given_up_in_the_end() -> None:
-    world = World(a_map())
-    world.steward.order(C, NodeState.LEAVING)
-    world.steward.order(E, NodeState.DEAD)
-    assert world.steward.pending_orders() == [(C, "leaving")], "e is no node of this cluster"
+    world = growing(a_part(A), states={})
+    world.steward.order((C, Verb.DRAIN, 0))
     world.context.now += limits.MAX_TIMEOUT_MS
     assert world.steward.pending_orders() == []
 
 
-# --- the office ------------------------------------------------------------------------------------------
+# --- what nodes say of themselves, and silence ----------------------------------------------------------
 
 
-class Leader(World):
-    """Node a leads, though b is preferred, and b has answered long enough."""
+def test_a_node_whose_disk_is_full_says_so_itself() -> None:
+    world = growing(a_part(A, learner=D, replaces=C))
+    world.hear(D, full=True)
+    write = world.act()
+    assert write is not None
+    assert write.next_map.partitions[0].learner is None
 
-    def __init__(self, voters: tuple[NodeId, ...] = (B, A, C), old_voters: tuple[NodeId, ...] = ()) -> None:
-        super().__init__(a_map(a_part(A, voters, old_voters=old_voters)))
-        context = self.context
-        replica = Replica(context, PartitionId(0))
-        assert context.cluster_map is not None
-        self.primary = replica.primary = Primary(context, replica, context.cluster_map.partitions[0])
-        replica.promise(Epoch(3), A, Incarnation(1))
-        self.primary.phase = Phase.ACTIVE
-        self.primary.progress.match = {B: Index(0), C: Index(0)}
-        self.office = Office(context, self.detector)
-        self.tick()
-        context.now += limits.GIVE_BACK_AFTER_MS
 
-    def tick(self, **beat: object) -> list[StatementRow]:
+@pytest.mark.parametrize("grace_ms", [limits.GRACE_MS, 5_000])
+def test_who_is_silent_for_the_grace_time_is_given_up_unless_it_is_registered(grace_ms: int) -> None:
+    world = growing(a_part(A), states={}, settings={tunables.GRACE_MS: grace_ms})
+    world.refuse(D)
+    assert world.act() is None, "the silence is counted from now on"
+    for waited, lost in ((grace_ms - 1, False), (1, True)):
+        world.context.now += waited
         for peer in (B, C):
-            if not self.detector.peers[peer].refused:
-                self.hear(peer, **beat)
-        return self.office.on_tick([self.primary])
+            world.hear(peer, suspects=[D])
+        world.steward.on_members([a_member(node) for node in (A, B, C, D)])
+        assert world.act() is None, "its registration stands: it may only be cut off"
+        world.steward.on_members([a_member(node) for node in (A, B, C)])
+        write = world.act()
+        assert (write is not None) == lost
+    assert write is not None
+    assert write.next_map.nodes[3].state == NodeState.DEAD
 
 
-def test_a_handover_drains_before_it_is_offered() -> None:
-    world = Leader()
-    log = world.primary.replica.log
-    log.last_index = world.primary.replica.commit = Index(5)
-    world.primary.progress.match[B] = Index(4)
-    assert world.tick() == [], "b lacks an entry"
-    assert not world.primary.may_execute, "and nothing is added to it"
-    world.primary.progress.match[B] = Index(5)
-    world.primary.replica.commit = Index(4)
-    assert world.tick() == [], "not everything is committed"
-    world.primary.replica.commit = Index(5)
-    assert world.tick() == [a_row(Said.HANDOVER, B)]
-    assert world.tick() == [], "said once"
+def test_silence_begins_anew_with_each_answer_and_with_each_controller() -> None:
+    world = growing(a_part(A), states={})
+    for _ in range(3):
+        world.refuse(D)
+        assert world.act() is None
+        world.context.now += limits.GRACE_MS - 1
+        for peer in (B, C):
+            world.hear(peer, suspects=[D])
+        assert world.act() is None
+        world.detector.on_up(D)
+        world.hear(D)
+        assert world.act() is None
 
 
-def test_a_handover_that_nobody_takes_up_ends() -> None:
-    world = Leader()
-    world.tick()
-    assert not world.primary.may_execute
-    world.context.now += limits.HANDOVER_WAIT_MS
-    world.primary.on_tick()
-    assert world.primary.may_execute
-    world.tick()
-    assert world.primary.may_execute, "and is not tried again at once"
-
-
-def test_the_preferred_primary_keeps_its_office() -> None:
-    world = Leader((A, B, C))
-    assert world.tick() == []
-    assert world.primary.may_execute
-
-
-def test_nothing_is_handed_to_who_has_not_said_where_it_stands() -> None:
-    world = Leader()
-    del world.primary.progress.match[B]
-    world.tick()
-    assert world.primary.may_execute
-
-
-def test_while_joint_nothing_is_handed_to_a_newcomer() -> None:
-    world = Leader((B, A, C), old_voters=(A, C, D))
-    world.tick()
-    assert world.primary.may_execute, "though b is preferred"
-
-
-@pytest.mark.parametrize("unfit", [{"draining": True}, {"damaged": True}, {"ready": False}])
-def test_nothing_is_handed_to_a_node_that_is_not_fit(unfit: dict[str, bool]) -> None:
-    world = Leader()
-    world.tick(**unfit)
-    assert world.primary.may_execute
-
-
-def test_a_draining_node_gives_to_anybody_who_is_caught_up() -> None:
-    world = Leader((A, B, C))
-    world.context.draining = True
-    world.tick()
-    assert not world.primary.may_execute
-
-
-def test_without_a_majority_a_primary_pauses_and_goes_on_when_one_answers() -> None:
-    world = Leader((A, B, C))
+def test_nodes_that_became_heavier_still_count_for_the_majority() -> None:
+    """c and d are filled up to a new weight; b leads and dies: three of four nodes answer."""
+    joining = {C: NodeState.JOINING, D: NodeState.JOINING}
+    world = growing(a_part(B, (B, A, C)), states=joining)
     world.refuse(B)
-    world.tick()
-    assert world.primary.may_execute
+    for peer in (C, D):
+        world.hear(peer, suspects=[B])
+    write = world.act()
+    assert write is not None
+    assert write.next_map.partitions[0].primary == A
+
+
+def test_a_partition_is_recovered_though_a_majority_of_all_nodes_is_gone() -> None:
+    """Of three nodes two are lost for good: this is what `recover` is for."""
+    world = StewardWorld(a_map(a_part(C)))
+    world.steward.on_members([a_member(A)])
+    world.refuse(B)
     world.refuse(C)
-    world.tick()
-    assert not world.primary.may_execute
-    assert world.context.counters["primary_paused"] == 1
-    world.detector.on_up(B)
-    world.tick()
-    assert world.primary.may_execute
-
-
-def test_a_primary_that_does_not_become_active_asks_for_another() -> None:
-    world = Leader((A, B, C))
-    world.primary.phase = Phase.PREPARING
-    assert world.tick() == []
-    world.context.now += limits.TAKE_OFFICE_MS
-    assert world.tick() == [a_row(Said.FAILED)]
-    assert world.tick() == [], "and waits again before it repeats that"
+    order = ("0", Verb.RECOVER, 3)
+    assert world.steward.objection(order) == ""
+    world.steward.on_report(Report([], [order]))
+    write = world.act()
+    assert write is not None
+    assert write.next_map.partitions[0].voters == (A,)

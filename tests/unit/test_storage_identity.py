@@ -1,16 +1,23 @@
 """A node's directory: whose it is, who holds it, and what is refused in words for the operator."""
 
+import contextlib
+import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ringkeep.core.effects import Batch, Family
 from ringkeep.errors import ConfigurationError
 from ringkeep.storage import files
+from ringkeep.storage.aside import Why, is_kept
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.rocks import open_engine
 
@@ -173,20 +180,98 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     assert opened(tmp_path).incarnation == 1
 
 
-def test_an_abandoned_identity_leaves_a_directory_for_a_new_node(tmp_path: Path) -> None:
-    held = open_identity(tmp_path, "a")
-    engine = open_engine(tmp_path)
+# --- a node that is set aside ------------------------------------------------------------------------
+
+PARTS = [files.DAMAGED, files.DATABASE, files.IDENTITY, files.SYNCED]
+
+
+def live(directory: Path, number: int) -> Identity:
+    """Make it a node's directory, with one durable row and a note of damage; return the identity."""
+    held = open_identity(directory, "a")
+    held.next_incarnation()
+    engine = open_engine(directory)
+    batch = Batch()
+    batch.meta[b"number"] = b"%d" % number
+    engine.write(batch)
     engine.flush()
     engine.close()
-    abandon_identity(held)
-    held.close()
-    kept = sorted(path.name for path in tmp_path.iterdir() if files.ASIDE in path.name)
-    assert kept == ["db.damaged-1", "identity.json.damaged-1", "synced.damaged-1"]
-    renewed = open_identity(tmp_path, "a")
-    assert renewed.node_id != held.node_id
-    engine = open_engine(tmp_path)
-    assert not engine.damaged
+    (directory / files.DAMAGED).write_text("lost\n")
+    return held
+
+
+def number_of(directory: Path) -> bytes | None:
+    engine = open_engine(directory)
+    found = engine.get(Family.META, b"number")
     engine.close()
-    abandon_identity(renewed)
-    renewed.close()
-    assert (tmp_path / "db.damaged-2").is_dir()
+    return found
+
+
+def test_what_is_set_aside_is_whole_and_leaves_a_directory_for_a_new_node(tmp_path: Path) -> None:
+    ids, ends = [], []
+    for number, why in enumerate([Why.DAMAGED, Why.RETIRED, Why.DAMAGED]):
+        held = live(tmp_path, number)
+        ends.append(abandon_identity(held, why))
+        held.close()
+        kept = sorted(path.name for path in tmp_path.glob(f"*{ends[-1]}"))
+        assert kept == [part + ends[-1] for part in PARTS]
+        ids.append(held.node_id)
+    assert ends == [".damaged-1", ".retired-2", ".damaged-3"]
+    assert len({opened(tmp_path).node_id, *ids}) == 4
+    assert number_of(tmp_path) is None
+    for part in PARTS:  # what is kept can be looked at: it is a node's directory but for the names
+        (tmp_path / "look").mkdir(exist_ok=True)
+        (tmp_path / (part + ".retired-2")).rename(tmp_path / "look" / part)
+    assert opened(tmp_path / "look").node_id == ids[1]
+    assert number_of(tmp_path / "look") == b"1"
+
+
+class PowerLoss(Exception):
+    """Stands for the end of the process."""
+
+
+def lose_power_after(renames: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Any]) -> None:
+    """Do the work, but end right after so many renames, if there are so many."""
+    real, left = Path.rename, [renames]
+
+    def rename(path: Path, target: Path) -> Path:
+        if not left[0]:
+            raise PowerLoss
+        left[0] -= 1
+        return real(path, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(PowerLoss):
+        patched.setattr(Path, "rename", rename)
+        work()
+
+
+def test_a_power_loss_while_a_node_is_set_aside_leaves_the_old_node_or_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old one with its votes; or a new one with none, and the old one kept whole."""
+    live(tmp_path / "before", 7).close()
+    for first, second in itertools.product(range(len(PARTS) + 1), range(len(PARTS) + 2)):
+        directory = tmp_path / f"{first}-{second}"
+        shutil.copytree(tmp_path / "before", directory)
+        held = open_identity(directory, "a")
+        lose_power_after(first, monkeypatch, partial(abandon_identity, held, Why.RETIRED))
+        held.close()
+        lose_power_after(second, monkeypatch, partial(opened, directory))  # and once more, in the next start
+        found = opened(directory)
+        if first == 0:
+            assert (found.node_id, number_of(directory)) == (held.node_id, b"7")
+        else:
+            assert found.node_id != held.node_id
+            assert number_of(directory) is None
+            kept = sorted(path.name for path in directory.iterdir() if is_kept(path.name))
+            assert kept == [f"{part}.retired-1" for part in PARTS]
+
+
+def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
+    held = live(tmp_path, 1)
+    abandon_identity(held, Why.RETIRED)
+    held.close()
+    live(tmp_path, 2).close()
+    (tmp_path / files.IDENTITY).unlink()
+    with pytest.raises(ConfigurationError, match=r"db\.retired-1 is there already"):
+        open_identity(tmp_path, "a")
+    assert number_of(tmp_path) == b"2"

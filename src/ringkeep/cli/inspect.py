@@ -7,9 +7,11 @@ from typing import Any
 import typer
 
 from ringkeep.cli import options, remote
+from ringkeep.cli.documents import cell, items, text
+from ringkeep.cli.failure import Failure
+from ringkeep.cli.moves import summary
 from ringkeep.cli.output import show_json, show_table
-
-CLUSTER = "/v1/cluster"
+from ringkeep.cli.watched import CLUSTER, MOVES
 
 
 def register(app: typer.Typer) -> None:
@@ -30,10 +32,15 @@ def status(
         show_json(cluster)
         return
     print(
-        f"cluster {_text(cluster, 'cluster')} ({_text(cluster, 'cluster_id')}): {_text(cluster, 'health')}\n"
-        f"map {_text(cluster, 'map_version')}, controller {_text(cluster, 'controller')}, "
-        f"ZooKeeper {_text(cluster, 'zookeeper')}"
+        f"cluster {text(cluster, 'cluster')} ({text(cluster, 'cluster_id')}): {text(cluster, 'health')}\n"
+        f"map {text(cluster, 'map_version')}, controller {text(cluster, 'controller')}, "
+        f"ZooKeeper {text(cluster, 'zookeeper')}"
     )
+    problems = cluster.get("problems")
+    for problem in problems if isinstance(problems, list) else ():
+        print(f"  {problem}")
+    if moves := _moves(endpoint, timeout):
+        print(moves)
     _show_members(cluster)
 
 
@@ -43,7 +50,7 @@ def members(
     """Show the members of the cluster."""
     cluster = remote.get_json(endpoint, CLUSTER, timeout)
     if as_json:
-        show_json(_items(cluster, "members"))
+        show_json(items(cluster, "members"))
     else:
         _show_members(cluster)
 
@@ -58,7 +65,7 @@ def partitions(
         return
     headers = ("PARTITION", "EPOCH", "PRIMARY", "VOTERS", "LEAVING", "LEARNERS", "COMMIT", "STATE")
     fields = ("partition", "epoch", "primary", "voters", "old_voters", "learners", "commit", "state")
-    show_table(headers, [[_cell(part.get(name)) for name in fields] for part in _items(answer, "partitions")])
+    show_table(headers, [[cell(part.get(name)) for name in fields] for part in items(answer, "partitions")])
 
 
 def ring(
@@ -68,7 +75,7 @@ def ring(
     answer = remote.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
     led: dict[str, list[int]] = {}
     held: dict[str, int] = {}
-    for part in _items(answer, "partitions"):
+    for part in items(answer, "partitions"):
         led.setdefault(part.get("primary") or "", []).append(int(part["partition"]))
         for voter in part.get("voters") or ():
             held[voter] = held.get(voter, 0) + 1
@@ -98,32 +105,29 @@ def where(
         show_json(answer)
     else:
         fields = ("slot", "partition", "primary", "replicas")
-        show_table(tuple(name.upper() for name in fields), [[_cell(answer.get(name)) for name in fields]])
+        show_table(tuple(name.upper() for name in fields), [[cell(answer.get(name)) for name in fields]])
+
+
+def _moves(endpoint: str | None, timeout: str) -> str:
+    """Return the moves in one line, "" if there are none, or if nobody can tell (an older node)."""
+    try:
+        document = remote.get_json(endpoint, MOVES, timeout)
+    except Failure:
+        return ""
+    return summary(document) if items(document, "running") or items(document, "planned") else ""
 
 
 def _show_members(cluster: Mapping[str, Any]) -> None:
     fields = ("name", "http", "peer", "zone", "weight", "state", "primaries", "replicas", "version")
-    rows = [[_cell(member.get(name)) for name in fields] for member in _items(cluster, "members")]
-    show_table(tuple(name.upper() for name in fields), rows)
+    rows = [
+        [*(cell(member.get(name)) for name in fields), cell(_trouble(member))]
+        for member in items(cluster, "members")
+    ]
+    show_table((*(name.upper() for name in fields), "TROUBLE"), rows)
 
 
-def _items(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    found = answer.get(name)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _text(answer: Mapping[str, Any], name: str) -> str:
-    return _cell(answer.get(name))
-
-
-def _cell(value: object) -> str:
-    if value is None or value == []:
-        return "–"
-    if isinstance(value, list):
-        return ", ".join(map(_cell, value))
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_cell(part)}" for name, part in value.items())
-    return str(value)
+def _trouble(member: Mapping[str, Any]) -> list[str]:
+    return [name.replace("_", " ") for name in ("damaged", "disk_full") if member.get(name)]
 
 
 def _ranges(numbers: list[int]) -> str:

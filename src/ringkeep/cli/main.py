@@ -13,7 +13,7 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
-from ringkeep.cli import check, data, inspect, node, simulate, up, zookeeper
+from ringkeep.cli import check, data, inspect, moves, node, recover, simulate, steer, up, zookeeper
 from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
 from ringkeep.errors import ConfigurationError, RingkeepError
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, data, inspect, simulate, check):
+for group in (up, node, zookeeper, data, inspect, moves, steer, recover, simulate, check):
     group.register(app)
 
 

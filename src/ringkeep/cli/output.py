@@ -3,6 +3,10 @@
 import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def show_json(value: object) -> None:
@@ -29,12 +33,18 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     ]
 
 
-def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
+def drawn_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """Return a table to be drawn on a terminal."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(*headers, header_style="bold", border_style="dim")
     for row in rows:
         table.add_row(*map(Text, row))  # as Text: brackets in an address are no markup
-    Console().print(table)
+    return table
+
+
+def _draw(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+
+    Console().print(drawn_table(headers, rows))

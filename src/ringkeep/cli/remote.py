@@ -30,11 +30,12 @@ UNKNOWN: Final = 504
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a node answered. `etag` is the version, None where there is none."""
+    """What the node at `endpoint` ("HOST:PORT") answered."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    endpoint: str = ""
 
     @property
     def version(self) -> int | None:
@@ -122,6 +123,7 @@ class _Attempts:
         self._request = request
         self._deadline = time.monotonic() + request.timeout_ms / 1_000
         self._last = "no answer in time"
+        self._said = False  # by a node: that counts more than where nobody listens
         self._maybe_applied = False
 
     def run(self) -> Answer | None:
@@ -169,15 +171,17 @@ class _Attempts:
             )
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            answer = Answer(response.status, headers, response.read())
+            answer = Answer(response.status, headers, response.read(), endpoint)
         except (OSError, HTTPException) as error:
-            self._last = f"http://{endpoint}: {_reason(error)}"
+            if not self._said:
+                self._last = f"http://{endpoint}: {_reason(error)}"
             self._maybe_applied = self._maybe_applied or (sent and self._request.is_write)
             return None
         finally:
             connection.close()
         if answer.status >= 400:
             self._last = f"http://{endpoint}: {problem_of(answer)}"
+            self._said = True
         return answer
 
 
@@ -222,9 +226,26 @@ def get_json(endpoint: str | None, path: str, timeout: str, **query: bytes) -> d
     """GET a JSON object from any endpoint. Raises Failure."""
     pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
     request = Request("GET", path + ("?" + pairs if pairs else ""), timeout_ms=timeout_ms_of(timeout))
-    answer = send(endpoints_of(endpoint), request)
-    if answer.status != 200:
-        raise refuse(answer, is_write=False)
+    return object_of(send(endpoints_of(endpoint), request))
+
+
+def order(
+    endpoints: list[str], path: str, timeout_ms: int, body: object = None, method: str = "POST"
+) -> dict[str, object]:
+    """Give an order, with `body` as its JSON, and return the answer. Raises Failure.
+
+    An order names what the cluster should become, so that sending it twice changes nothing more.
+    """
+    raw = b"" if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} if raw else {}
+    request = Request(method, path, raw, headers, timeout_ms, is_write=True)
+    return object_of(send(endpoints, request))
+
+
+def object_of(answer: Answer) -> dict[str, object]:
+    """Return the JSON object that a node answered. Raises Failure for an error, and for anything else."""
+    if not 200 <= answer.status < 300:
+        raise refuse(answer, is_write=False)  # of an order, the problem's own text says what became of it
     decoded = answer.json()
     if not isinstance(decoded, dict):
         raise Failure("the answer is not a JSON object: is this a Ringkeep node?")

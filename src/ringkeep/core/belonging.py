@@ -3,9 +3,10 @@
 A directory that belongs to a cluster never forms a new one, and never serves under an older map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from ringkeep.core.clustermap import ClusterMap, Member, NodeState
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState, partitions_of
+from ringkeep.core.types import NodeId
 
 
 def is_old_copy(member: Member, found: ClusterMap) -> bool:
@@ -18,10 +19,50 @@ def is_old_copy(member: Member, found: ClusterMap) -> bool:
     )
 
 
-def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None) -> str:
+def given_up(member: Member, found: ClusterMap) -> str:
+    """Say that the cluster gave this directory's node up for dead; "" if it did not."""
+    known = found.node(member.id)
+    if known is None or known.state != NodeState.DEAD or member.cluster_id not in ("", found.cluster_id):
+        return ""
+    return (
+        f"the cluster {found.cluster} gave this node up for dead, and makes its replicas anew elsewhere:"
+        " what is stored here is needed no more"
+    )
+
+
+def has_left(member: Member, found: ClusterMap) -> bool:
+    """Tell whether this directory's node was one of the cluster, which names it no more."""
+    return bool(member.cluster_id) and member.cluster_id == found.cluster_id and not found.node(member.id)
+
+
+def may_leave(member: Member, found: ClusterMap) -> bool:
+    """Tell whether a node was asked to leave, and the map gives it nothing any more."""
+    known = found.node(member.id)
+    return known is not None and known.state == NodeState.LEAVING and not partitions_of(found, member.id)
+
+
+def name_taken(member: Member, found: ClusterMap, links: Collection[NodeId]) -> str:
+    """Say that a newcomer's name belongs to a node that answers; "" if it does not, or is silent.
+
+    `links`: the nodes to which there is a link from here.
+    """
+    if found.node(member.id) is not None:
+        return ""
+    for node in found.nodes:
+        if node.name == member.name and node.state != NodeState.DEAD and node.id in links:
+            return (
+                f"the name {node.name} belongs to another data directory, whose node answers at {node.peer}:"
+                " choose another --name, or start with the directory of that node"
+            )
+    return ""
+
+
+def refusal(
+    member: Member, stored: ClusterMap | None, found: ClusterMap | None, partitions: int | None = None
+) -> str:
     """Say why this directory must not start against the map that was found; "" if it may.
 
-    `stored`: its own.
+    `stored`: its own. `partitions`: the number that was asked for, None if it was left open.
     """
     if found is None:
         if member.cluster_id or stored is not None:
@@ -41,19 +82,14 @@ def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None)
             f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
             " it was restored from a copy. Nothing was touched"
         )
-    if member.partitions != len(found.partitions):
+    if partitions is not None and partitions != len(found.partitions):
         return (
-            f"--partitions is {member.partitions} here, and the cluster was formed with"
+            f"--partitions is {partitions} here, and the cluster was formed with"
             f" {len(found.partitions)}, which never changes: leave the option out, or give that number"
         )
     known = found.node(member.id)
     if known is None:
         return _refused_newcomer(member, found)
-    if known.state == NodeState.DEAD:
-        return (
-            f"the cluster gave {known.name} up for dead, and made its replicas anew elsewhere. Nothing was"
-            " touched here. Start with an empty --data directory to join as a new node"
-        )
     if is_old_copy(member, found):
         return (
             f"this directory was started {member.incarnation} times, the cluster has seen"
@@ -63,20 +99,18 @@ def refusal(member: Member, stored: ClusterMap | None, found: ClusterMap | None)
 
 
 def _refused_newcomer(member: Member, found: ClusterMap) -> str:
-    """Say why a directory that the map does not name must not join; "" if it may."""
+    """Say why a directory that the map does not name must not join; "" if it may.
+
+    A name that is taken is no reason yet: the node that has it may be gone.
+    """
     if member.cluster_id:
         return (
             f"this directory's node has left the cluster {found.cluster}. Nothing was touched."
             " Start with an empty --data directory to join as a new node"
         )
     for node in found.nodes:
-        if node.state == NodeState.DEAD:
+        if node.state == NodeState.DEAD or node.name == member.name:
             continue
-        if node.name == member.name:
-            return (
-                f"the name {member.name} belongs to another data directory: a wiped disk is a new node."
-                " Bring the old directory back, or choose another --name"
-            )
         for field in ("http", "peer"):
             if getattr(node, field) == getattr(member, field):
                 return f"{node.name} has the same {field} address {getattr(node, field)}: choose another"

@@ -42,9 +42,12 @@ def targets(now: ClusterMap, damaged: Callable[[NodeId], bool]) -> tuple[Voters,
     Cost: that of `placement.replan`, once for each placement: the last ones are remembered.
     """
     ring = tuple(
-        RingNode(n.id, n.zone, n.weight) for n in now.nodes if holds_data(n.state) and not damaged(n.id)
+        RingNode(n.id, n.zone, n.weight, n.state != NodeState.DRAINING, n.state == NodeState.JOINING)
+        for n in now.nodes
+        if holds_data(n.state) and not damaged(n.id)
     )
-    return _planned(ring, now.replication, tuple(map(_intended, now.partitions)))
+    present = tuple(intended(part, now.replication) for part in now.partitions)
+    return _planned(ring, now.replication, present)
 
 
 @lru_cache(maxsize=16)
@@ -53,24 +56,31 @@ def _planned(ring: tuple[RingNode, ...], replication: int, present: tuple[Voters
     return tuple(tuple(map(NodeId, voters)) for voters in found)
 
 
-def _intended(part: Partition) -> Voters:
-    """Return the voters that a partition will have when the change under way is done."""
+def intended(part: Partition, replication: int) -> Voters:
+    """Return the voters that a partition will have when the change under way is done.
+
+    Who comes to voters that are enough already, a lone one, is to replace it, and comes first: a plan keeps
+    whom it finds first.
+    """
     if part.learner is None:
         return part.voters
     if part.replaces is None:
-        return (*part.voters, part.learner)
+        enough = len(part.voters) >= replication
+        return (part.learner, *part.voters) if enough else (*part.voters, part.learner)
     return tuple(part.learner if voter == part.replaces else voter for voter in part.voters)
 
 
-def in_order(part: Partition, target: Voters) -> Partition:
+def in_order(part: Partition, target: Voters, leads: Callable[[NodeId], bool]) -> Partition:
     """Put the voters in the order of the target; those that are to go come last, so that they hand over.
 
-    The first voter is the preferred primary, and takes the primaryship over by itself. The one that is being
-    replaced comes last of all: as the primary it could not be let go.
+    The first voter is the preferred primary, and takes the primaryship over by itself. Who does not lead
+    comes after those that do. The one that is being replaced comes last of all: as the primary it could not
+    be let go.
     """
     if part.old_voters:
         return part
     wanted = [node for node in target if node in part.voters and node != part.replaces]
+    wanted.sort(key=lambda node: not leads(node))
     going = [node for node in part.voters if node not in wanted and node != part.replaces]
     last = [node for node in part.voters if node == part.replaces]
     voters = (*wanted, *going, *last)
@@ -78,8 +88,9 @@ def in_order(part: Partition, target: Voters) -> Partition:
 
 
 def step_on(
-    part: Partition, version: MapVersion, progress: Progress, hopeless: Callable[[NodeId], bool]
-) -> Partition | None:
+    part: Partition, version: MapVersion, progress: Progress, hopeless: Callable[[NodeId], bool],
+    replication: int,
+) -> Partition | None:  # fmt: skip
     """Take the change under way one step on, or back; None while it waits.
 
     `hopeless`: a newcomer that no change should wait for. Going back is legal at any time and needs no word
@@ -97,8 +108,9 @@ def step_on(
     if not progress.caught_up or part.replaces == part.primary:
         return None
     return replace(
-        part, voters=_intended(part), old_voters=part.voters, learner=None, replaces=None, config=version
-    )
+        part, voters=intended(part, replication), old_voters=part.voters, learner=None, replaces=None,
+        config=version,
+    )  # fmt: skip
 
 
 def begin(
@@ -115,14 +127,15 @@ def begin(
         return None
     movable = [voter for voter in going if voter != part.primary]
     newcomer = next(filter(fit, coming), None)
-    if newcomer is not None:
+    surplus = len(part.voters) > len(target)  # let go before anything is replaced: plans are final only then
+    if movable and (surplus or not coming):
+        left = tuple(voter for voter in part.voters if voter != movable[-1])
+        return replace(part, voters=left, old_voters=part.voters, config=version)
+    if newcomer is not None and not surplus:
         grows = len(part.voters) < len(target) or len(part.voters) == 1
         if grows or movable:
             replaces = None if grows else movable[-1]
             return replace(part, learner=newcomer, replaces=replaces, config=version)
-    elif movable and not coming:
-        left = tuple(voter for voter in part.voters if voter != movable[-1])
-        return replace(part, voters=left, old_voters=part.voters, config=version)
     return None
 
 

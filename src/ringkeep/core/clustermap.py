@@ -14,11 +14,11 @@ from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, Partitio
 class NodeState(StrEnum):
     """What the map says of a node; whether it answers just now is the detector's matter."""
 
-    JOINING = "joining"
+    JOINING = "joining"  # is being given its share: it is new, or heavier than it was
     ACTIVE = "active"
-    DRAINING = "draining"
-    LEAVING = "leaving"
-    DEAD = "dead"
+    DRAINING = "draining"  # leads nothing
+    LEAVING = "leaving"  # is left by everything, and then leaves
+    DEAD = "dead"  # was given up for good
 
 
 @dataclass(frozen=True, slots=True)

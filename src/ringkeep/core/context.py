@@ -11,6 +11,7 @@ from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
+from ringkeep.core.requests import Status
 from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
 if TYPE_CHECKING:
@@ -114,6 +115,13 @@ class Context:
         self.damaged = False
         self.draining = False
         self.refuse_writes: tuple[int, str] | None = None
+        self.move_bytes_per_s = 0  # of snapshots that this node sends; 0: no limit
+        self.moves_paused = False
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether the disk has less room than its reserve."""
+        return self.refuse_writes is not None and self.refuse_writes[0] == Status.NO_SPACE
 
     def get(self, key: bytes) -> bytes | None:
         """Return the data row as it is after everything applied so far, this turn included."""

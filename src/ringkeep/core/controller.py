@@ -1,65 +1,25 @@
 """The controller's decisions: (map, members, what nodes report) -> the next map, or None.
 
-Pure: any controller computes the same. Who acts, and when, is `steward.py`; two at once are harmless, since
+Pure: any controller computes the same. Which nodes there are is `roster.py`'s matter, what operators want
+`orders.py`'s. Who acts, and when, is `steward.py`; two at once are harmless, since
 one compare-and-set decides.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import is_
 
-from ringkeep.core import limits, quorum
+from ringkeep.core import quorum
 from ringkeep.core.changes import Progress, arrived, begin, holds_data, in_order, step_on, targets, under_way
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState, Partition
 from ringkeep.core.messages import Said
+from ringkeep.core.orders import carry_out
 from ringkeep.core.placement import place
 from ringkeep.core.ring import RingNode
+from ringkeep.core.roster import info, next_nodes, with_the_dead
+from ringkeep.core.seen import Seen, Statement, Suspicions
+from ringkeep.core.tunables import CANCELLED, MOVES, MOVES_AT_ONCE, setting
 from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
-
-Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
-"""Whom a node suspects by its own word, or None if it does not answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still
-    has.
-
-    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind;
-    `rows.NO_NODE` otherwise.
-    """
-
-    partition: int
-    epoch: Epoch
-    config: MapVersion
-    what: int
-    node: NodeId
-
-
-def _never(*_: object) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a controller knows beside the map.
-
-    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given
-    anything. `damaged`: it lost something that it had acknowledged. `absent`: silent for so long that no
-    change waits for it. `active`: whether a partition's primary says that it serves. `tried`: (partition,
-    node) that failed to become ACTIVE lately, and are chosen last. `orders`: the states that operators want
-    nodes to have.
-    """
-
-    members: Sequence[Member]
-    suspicions: Suspicions
-    unfit: Callable[[NodeId], bool]
-    statements: Sequence[Statement] = ()
-    tried: Collection[tuple[int, NodeId]] = ()
-    damaged: Callable[[NodeId], bool] = _never
-    absent: Callable[[NodeId], bool] = _never
-    active: Callable[[int], bool] = _never
-    orders: Sequence[tuple[NodeId, NodeState]] = ()
 
 
 def form(members: Sequence[Member], cluster: str, cluster_id: str) -> ClusterMap:
@@ -74,7 +34,7 @@ def form(members: Sequence[Member], cluster: str, cluster_id: str) -> ClusterMap
         )
         for voters in place(ring, first.partitions, first.replication)
     )
-    nodes = tuple(_info(m, NodeState.ACTIVE) for m in sorted(members, key=lambda m: m.name))
+    nodes = tuple(info(m, NodeState.ACTIVE) for m in sorted(members, key=lambda m: m.name))
     return ClusterMap(version, cluster, cluster_id, first.replication, nodes, partitions)
 
 
@@ -111,8 +71,9 @@ def next_map(now: ClusterMap, seen: Seen) -> ClusterMap | None:
     In each partition the most urgent is done, and only that: another primary first, then a step of the change
     under way, then the beginning of the next one.
     """
-    nodes = _next_nodes(now, seen)
-    seen = replace(seen, suspicions=_with_the_dead(seen.suspicions, nodes))
+    before, now = now, carry_out(seen.orders, now, seen.hearing)
+    nodes = next_nodes(now, seen)
+    seen = replace(seen, suspicions=with_the_dead(seen.suspicions, nodes))
     incarnations = {node.id: node.incarnation for node in nodes}
     said: dict[tuple[int, int], Statement] = {}
     for statement in seen.statements:
@@ -121,8 +82,10 @@ def next_map(now: ClusterMap, seen: Seen) -> ClusterMap | None:
             if (statement.epoch, statement.config) == (part.epoch, part.config):
                 said[statement.partition, statement.what] = statement
     partitions = list(now.partitions)
-    led = set()
+    led = {number for number, part in enumerate(now.partitions) if part is not before.partitions[number]}
     for number, part in enumerate(now.partitions):
+        if number in led:
+            continue
         last = [node for node in part.voters if (number, node) in seen.tried or node == part.replaces]
         word = said.get((number, Said.FAILED)) or said.get((number, Said.HANDOVER))
         successor = _successor(part, incarnations, seen, word, last)
@@ -133,95 +96,14 @@ def next_map(now: ClusterMap, seen: Seen) -> ClusterMap | None:
             )
     after = now.next(nodes=nodes, partitions=tuple(partitions))
     after = _change_replicas(after, seen, said, led)
-    if after.nodes == now.nodes and all(map(is_, after.partitions, now.partitions)):
-        return None
-    return after
+    same = (after.nodes, after.replication, after.settings) == (
+        before.nodes, before.replication, before.settings,
+    )  # fmt: skip
+    return None if same and all(map(is_, after.partitions, before.partitions)) else after
 
 
-# --- nodes -------------------------------------------------------------------------------------------
-
-
-def _next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
-    """Take newer lives, what operators ordered, and newcomers; leave out who has left."""
-    lives = {member.id: member for member in seen.members}
-    held = {node for part in now.partitions for node in part.replicas}
-    nodes = [_refreshed(node, lives.get(node.id)) for node in now.nodes]
-    for ordered, state in seen.orders:
-        at = next((i for i, node in enumerate(nodes) if node.id == ordered), None)
-        if at is not None and nodes[at].state != state and _obeyed(nodes, nodes[at], state, now.replication):
-            nodes[at] = replace(nodes[at], state=state)
-    nodes = [node for node in nodes if not _has_left(node, held, lives)]
-    for member in seen.members:
-        if member.cluster_id or any(node.id == member.id for node in nodes):
-            continue  # who belonged to this cluster and is not in the map has left it for good
-        if _clash(nodes, member):
-            continue
-        nodes = [_renamed(node, member.name) for node in nodes]
-        nodes.append(_info(member, NodeState.JOINING))
-    return tuple(nodes)
-
-
-def _with_the_dead(suspicions: Suspicions, nodes: Sequence[NodeInfo]) -> Suspicions:
-    """Let everybody suspect the dead too, whom nobody watches any more; they have no word themselves."""
-    dead = [node.id for node in nodes if node.state == NodeState.DEAD]
-
-    def suspected(node: NodeId) -> Sequence[NodeId] | None:
-        found = suspicions(node)
-        return None if found is None or node in dead else [*found, *dead]
-
-    return suspected if dead else suspicions
-
-
-def _refreshed(node: NodeInfo, member: Member | None) -> NodeInfo:
-    """Take incarnation and addresses from a newer life of the node. The dead have none."""
-    if member is None or member.incarnation <= node.incarnation or node.state == NodeState.DEAD:
-        return node
-    return replace(node, incarnation=member.incarnation, http=member.http, peer=member.peer)
-
-
-def _obeyed(nodes: Sequence[NodeInfo], node: NodeInfo, state: NodeState, replication: int) -> bool:
-    """Tell whether an order may be carried out: enough nodes must remain, and the dead stay dead."""
-    if node.state == NodeState.DEAD:
-        return False
-    remain = sum(holds_data(other.state) for other in nodes if other is not node)
-    return holds_data(state) or remain >= replication
-
-
-def _has_left(node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member]) -> bool:
-    """Tell whether a leaving node has nothing any more.
-
-    As long as its registration does not say that it belongs to this cluster it could be taken for a newcomer.
-    """
-    member = lives.get(node.id)
-    known = member is None or bool(member.cluster_id)
-    return node.state == NodeState.LEAVING and node.id not in held and known
-
-
-def _clash(nodes: Sequence[NodeInfo], member: Member) -> bool:
-    """Tell whether somebody else has the newcomer's name or an address of its."""
-    return any(
-        node.state != NodeState.DEAD
-        and (node.name == member.name or node.http == member.http or node.peer == member.peer)
-        for node in nodes
-    )
-
-
-def _renamed(node: NodeInfo, taken: str) -> NodeInfo:
-    """Give a dead node whose name a newcomer has another one."""
-    return replace(node, name=f"{node.name}~{node.id[:8]}") if node.name == taken else node
-
-
-def _info(member: Member, state: NodeState) -> NodeInfo:
-    return NodeInfo(
-        member.id,
-        member.name,
-        member.http,
-        member.peer,
-        member.zone,
-        member.weight,
-        member.incarnation,
-        state,
-    )
+def _always(_: NodeId) -> bool:
+    return True
 
 
 # --- replicas ----------------------------------------------------------------------------------------
@@ -230,32 +112,41 @@ def _info(member: Member, state: NodeState) -> NodeInfo:
 def _change_replicas(
     after: ClusterMap, seen: Seen, said: Mapping[tuple[int, int], Statement], led: Collection[int]
 ) -> ClusterMap:
-    """Take changes of replicas a step on, and begin new ones as long as not too many are under way."""
+    """Take changes of replicas a step on, and begin new ones as long as not too many are under way.
+
+    Held moves stay where they are, but for a joint change, which ends; cancelled ones go back.
+    """
     target = targets(after, seen.damaged)
+    held = setting(after, MOVES)
     states = {node.id: node.state for node in after.nodes}
     partitions = list(after.partitions)
 
     def hopeless(node: NodeId) -> bool:
-        return not holds_data(states[node]) or seen.damaged(node) or seen.absent(node)
+        gone = not holds_data(states[node]) or seen.damaged(node) or seen.absent(node)
+        return gone or held == CANCELLED
 
     def fit(node: NodeId) -> bool:
-        return not seen.unfit(node)
+        return not seen.unfit(node) and not seen.full(node)
 
-    room = limits.MOVES_AT_ONCE - under_way(partitions)
+    def leads(node: NodeId) -> bool:
+        return states[node] != NodeState.DRAINING
+
+    room = 0 if held else setting(after, MOVES_AT_ONCE) - under_way(partitions)
     for number, part in enumerate(partitions):
         if number in led:
             continue  # its replicas change under the epoch that stands, not together with it
         learner = said.get((number, Said.CAUGHT_UP))
         progress = Progress(
-            learner is not None and learner.node == part.learner,
+            learner is not None and learner.node == part.learner and not held,
             (number, Said.SETTLED) in said,
             seen.active(number),
         )
-        moved = step_on(part, after.version, progress, hopeless)
+        stuck = part.learner is not None and seen.full(part.learner)
+        moved = step_on(part, after.version, progress, _always if stuck else hopeless, after.replication)
         if moved is None and part.learner is None and not part.old_voters and room > 0:
             moved = begin(part, target[number], after.version, progress, fit)
             room -= moved is not None
-        partitions[number] = moved if moved is not None else in_order(part, target[number])
+        partitions[number] = moved if moved is not None else in_order(part, target[number], leads)
     nodes = [
         replace(node, state=NodeState.ACTIVE)
         if node.state == NodeState.JOINING and arrived(node.id, partitions, target)

@@ -124,7 +124,7 @@ class Detector:
             if peer in self.context.links:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
-                    active, self.context.draining, ready, self.context.damaged,
+                    active, self.context.draining, ready, self.context.damaged, self.context.disk_full,
                 )  # fmt: skip
                 self.context.send(peer, beat)
         return True

@@ -39,6 +39,7 @@ class Dispatch:
             m.SnapshotChunk: self._chunk,
             m.Heartbeat: self._heartbeat,
             m.Report: self._report,
+            m.Sizes: self._sizes,
             m.Surplus: self._surplus,
             m.Release: self._release,
             m.MapPush: self._map,
@@ -107,6 +108,9 @@ class Dispatch:
 
     def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
         self._node.on_report(message)
+
+    def _sizes(self, _: NodeId, __: Incarnation, message: m.Sizes) -> None:
+        self._node.journal.on_sizes(message)
 
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)

@@ -38,6 +38,8 @@ class Entry:
     """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
 
     `tail` is content type and value as a record holds them: u8 length, content type, value.
+    `replaced_bytes`: of the row that a PUT or DELETE takes the place of, as `row_bytes` counts; 0 if there
+    was none. It stands where an OUTCOME has its `version`.
     `horizon` is the log time before which idempotency rows are forgotten (0 without an idempotency key).
     """
 
@@ -55,6 +57,7 @@ class Entry:
     fingerprint: bytes = b""
     horizon: Millis = 0
     tail: bytes = b"\0"
+    replaced_bytes: int = 0
 
 
 def encode(entry: Entry) -> bytes:
@@ -72,7 +75,8 @@ def encode(entry: Entry) -> bytes:
     )
     if entry.kind == EntryKind.NOOP:
         return header
-    body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, entry.version)
+    number = entry.version if entry.kind == EntryKind.OUTCOME else entry.replaced_bytes
+    body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, number)
     if not entry.idempotency:
         return b"".join((header, body, entry.key, entry.tail))
     extra = _IDEMPOTENCY.pack(entry.fingerprint, entry.horizon)
@@ -87,7 +91,8 @@ def decode(data: bytes) -> Entry:
             raise ValueError(f"log entry of format {form}: written by a newer version")
         if kind == EntryKind.NOOP:
             return Entry(kind, epoch, index, log_time, origin, counter, low)
-        key_bytes, idempotency_bytes, status, version = _BODY.unpack_from(data, HEADER_BYTES)
+        key_bytes, idempotency_bytes, status, number = _BODY.unpack_from(data, HEADER_BYTES)
+        version, replaced_bytes = (number, 0) if kind == EntryKind.OUTCOME else (0, number)
         at = HEADER_BYTES + _BODY.size
         key = data[at : at + key_bytes]
         at += key_bytes
@@ -108,6 +113,7 @@ def decode(data: bytes) -> Entry:
                 b"",
                 0,
                 data[at:],
+                replaced_bytes,
             )
         idempotency = data[at : at + idempotency_bytes]
         at += idempotency_bytes
@@ -132,6 +138,7 @@ def decode(data: bytes) -> Entry:
         fingerprint,
         horizon,
         tail,
+        replaced_bytes,
     )
 
 
@@ -159,6 +166,11 @@ def tail_of(content_type: bytes, value: bytes) -> bytes:
 def record_of(version: Index, tail: bytes) -> bytes:
     """Return the record that stands under a key: format, version, content type, value."""
     return _RECORD.pack(FORMAT, version, tail[0]) + tail[1:]
+
+
+def row_bytes(key: bytes, tail: bytes) -> int:
+    """Return the size of a record's row: the space's byte, key and record."""
+    return len(key) + len(tail) + _RECORD.size
 
 
 def version_of(record: bytes) -> int:

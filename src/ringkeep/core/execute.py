@@ -7,7 +7,7 @@ waits until what it looked at is committed, and for a confirmation.
 from typing import TYPE_CHECKING
 
 from ringkeep.core import limits
-from ringkeep.core.entry import Entry, EntryKind, tail_of, version_of
+from ringkeep.core.entry import Entry, EntryKind, row_bytes, tail_of, version_of
 from ringkeep.core.messages import RETRY, Forward
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Status
 from ringkeep.core.types import Index, Life, Millis
@@ -156,8 +156,10 @@ def _evaluate(primary: "Primary", call: Call) -> None:
     if newest is None:
         record = primary.replica.state.record(message.key)
         version, evidence = (version_of(record) if record is not None else 0), Index(0)
+        replaced = 1 + len(message.key) + len(record) if record is not None else 0
     else:
         version, evidence = max(newest, 0), Index(abs(newest))
+        replaced = row_bytes(message.key, primary.pending.entries[newest].tail) if newest > 0 else 0
     status = _outcome(message, version)
     if status in (Status.CONDITION_FAILED, Status.NOT_FOUND):
         if message.idempotency:
@@ -166,7 +168,7 @@ def _evaluate(primary: "Primary", call: Call) -> None:
             primary.context.parts.confirm_read(primary, call, (status, version), evidence)
     else:
         kind = EntryKind.PUT if message.kind == Kind.PUT else EntryKind.DELETE
-        _append(primary, call, kind, status, 0)
+        _append(primary, call, kind, status, 0, replaced)
 
 
 def _outcome(message: Forward, version: int) -> Status:
@@ -181,7 +183,9 @@ def _outcome(message: Forward, version: int) -> Status:
     return Status.DELETED if version else Status.NOT_FOUND
 
 
-def _append(primary: "Primary", call: Call, kind: EntryKind, status: Status, version: int) -> None:
+def _append(
+    primary: "Primary", call: Call, kind: EntryKind, status: Status, version: int, replaced_bytes: int = 0
+) -> None:
     message = call.message
     log_time = primary.log_time()
     horizon = max(log_time - limits.IDEMPOTENCY_WINDOW_MS, 0) if message.idempotency else 0
@@ -189,7 +193,7 @@ def _append(primary: "Primary", call: Call, kind: EntryKind, status: Status, ver
     entry = Entry(
         kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin,
         message.counter, message.low, message.key, status, version, message.idempotency,
-        message.fingerprint, horizon, tail,
+        message.fingerprint, horizon, tail, replaced_bytes,
     )  # fmt: skip
     primary.append(entry)
     primary.pending.add(entry, call)

@@ -66,6 +66,16 @@ class Holdings:
                     self._follow(partition, found.partitions[partition])
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing is held here, nor is being deleted."""
+        return not self.replicas and not self._deleted
+
+    @property
+    def staging(self) -> bool:
+        """Whether some replica here is being filled by a snapshot."""
+        return any(replica.staging is not None for replica in self.replicas.values())
+
+    @property
     def ready(self) -> bool:
         """Whether every replica that votes has caught up to the commit that it was first told."""
         found = self._context.cluster_map

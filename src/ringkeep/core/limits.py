@@ -25,6 +25,7 @@ MAP_WRITE_INTERVAL_MS: Final = 500
 HANDOVER_INTERVAL_MS: Final = 60  # requests are parked for these; there are only so many
 CONTROL_INTERVAL_MS: Final = 500
 TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for another to be tried
+ORDER_MS: Final = 10_000  # how long a node says an operator's order to the controller, if it is not done
 STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good
 CUT_OFF_MS: Final = 3_000  # a controller without a majority goes to the end of the line
 GIVE_BACK_AFTER_MS: Final = 2_000  # a preferred primary must have answered for so long
@@ -33,6 +34,8 @@ HANDOVER_WAIT_MS: Final = 1_000
 HANDOVERS_AT_ONCE: Final = 8
 MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
+GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
+SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
 SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
 
 # replication

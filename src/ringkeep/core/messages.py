@@ -245,7 +245,7 @@ class Heartbeat:
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
     have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
-    caught up, serving.
+    caught up, serving. `full`: its disk has less room than its reserve.
     """
 
     map_version: MapVersion
@@ -258,6 +258,7 @@ class Heartbeat:
     draining: bool = False
     ready: bool = False
     damaged: bool = False
+    full: bool = False
 
 
 class Said(IntEnum):
@@ -269,17 +270,32 @@ class Said(IntEnum):
     SETTLED = 4  # an entry of the joint voters is committed
 
 
+Order = tuple[str, str, int]
+"""What an operator wants: (subject, `orders.Verb`, number)."""
+
+
 @dataclass(slots=True)
 class Report:
     """To whoever is the controller: a primary's own statements, and orders of operators that came to this
     node.
 
-    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: (node, the state that
-    it is to have, as in `clustermap.NodeState`).
+    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: see `core.orders`.
     """
 
     statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
-    orders: list[tuple[NodeId, str]] = field(default_factory=list)
+    orders: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Sizes:
+    """Every node to every other, now and then: how large its partitions are, for people and for plans.
+
+    `sizes`: of partitions that it leads, flat triples partition, bytes of its rows, bytes that a newcomer
+    must be sent. `sent`: of those with a learner, flat pairs partition, bytes that the learner was sent.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -326,6 +342,7 @@ Message = (
     | SnapshotChunk
     | Heartbeat
     | Report
+    | Sizes
     | Surplus
     | Release
     | MapPush

@@ -7,7 +7,7 @@ random number is touched here; `now` comes in with each turn, applied state is r
 import zlib
 from typing import Protocol
 
-from ringkeep.core import limits
+from ringkeep.core import limits, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable, Reader
 from ringkeep.core.coordinator import Coordinator
@@ -16,6 +16,7 @@ from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.execute import Call, answer_appended, execute
 from ringkeep.core.holdings import Holdings
+from ringkeep.core.journal import Journal
 from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Reply, Report, StaleRead
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
@@ -49,13 +50,14 @@ class Node:
         context.now = now
         context.parts = self
         self._codec = codec
-        self._map_payload = b""
+        self.map_payload = b""
         self.holdings = Holdings(context)
         self.replicas = self.holdings.replicas
         self.detector = Detector(context)
         self.coordinator = Coordinator(context)
         self.reads = Reads(context)
         self.senders = Senders(context)
+        self.journal = Journal(context)
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.office = Office(context, self.detector)
         self.steward = Steward(context, self.detector, cluster, new_cluster_id)
@@ -105,6 +107,7 @@ class Node:
             report = Report(self.office.on_tick(primaries), self.steward.pending_orders())
             if report.statements or report.orders:
                 self._say(report)
+            self._tell_sizes(primaries)
             for primary in primaries:
                 primary.on_tick()
             unapplied, context.unapplied = context.unapplied, {}
@@ -185,12 +188,15 @@ class Node:
         mine = found.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
         context.names = {node.id: node.name for node in found.nodes}
-        self._map_payload = payload
+        self.map_payload = payload
         self.steward.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
             node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
         ])  # fmt: skip
+        context.move_bytes_per_s = tunables.setting(found, tunables.MOVE_BYTES_PER_S)
+        context.moves_paused = tunables.setting(found, tunables.MOVES) != tunables.RUNNING
         self.holdings.follow(found)
+        self.journal.follow(old, found)
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
@@ -254,10 +260,17 @@ class Node:
         elif controller is not None and controller in self.context.links:
             self.context.send(controller, report)
 
+    def _tell_sizes(self, primaries: list[Primary]) -> None:
+        sizes = self.journal.tell(primaries, self.senders)
+        if sizes is not None:
+            self.journal.on_sizes(sizes)
+            for peer in self.context.links:
+                self.context.send(peer, sizes)
+
     def _push_map(self, peer: NodeId) -> None:
         current = self.context.cluster_map
         if current is not None and peer in self.context.links:
-            self.context.send(peer, MapPush(current.version, self._map_payload))
+            self.context.send(peer, MapPush(current.version, self.map_payload))
 
     def push_map_if_older(self, peer: NodeId, version: MapVersion) -> None:
         """Pass the map on to a peer whose heartbeat shows an older one."""

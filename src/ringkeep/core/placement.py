@@ -46,10 +46,11 @@ def replan(
 
     `present[p]` is the ids of p's voters, the preferred primary first; it may be empty or name nodes that are
     gone. A replica moves only when its node is gone, when a zone or a bound demands it, or when it goes to a
-    node with less than half of its share (a new one): that is filled up to its share by the fullest nodes.
-    A present primary stays preferred by the same rules, though a node is given primaries below 0.9 of its
-    share; a change of order alone moves no data. The other voters follow in the order of the preference list:
-    so they succeed the primary. The result has the shape of `place`'s, and `replan` of it is itself.
+    node that joins, or has less than half of its share: that is filled up to its share by the fullest nodes.
+    A present primary stays preferred by the same rules, though a node is given
+    primaries below 0.9 of its share, and relieved of all if it does not lead; a change of order alone moves
+    no data. The other voters follow in the order of the preference list: so they succeed the primary. The
+    result has the shape of `place`'s, and `replan` of it is itself.
     Cost: O(partitions * voters); besides, for each replica moved to relieve a node, a search of O(nodes^2)
     steps on sets.
     """
@@ -185,7 +186,12 @@ class _Replicas(_Tally):
 
     def __init__(self, ring: Ring, partitions: int, replication: int) -> None:
         # A node somewhat below its share is no reason to move data: only new and newly heavy ones are filled.
+        # They say that they are, so that a plan goes on to its end when it is made anew halfway.
         super().__init__(ring, partitions, replica_shares(ring, partitions, replication), Fraction(1, 2))
+        self.low = [
+            fair if node.joins else low
+            for node, fair, low in zip(ring.nodes, self.fair, self.low, strict=True)
+        ]
         self.copies = min(replication, len(ring.nodes))
         self.voters: list[list[int]] = [[] for _ in range(partitions)]
         self.in_zone = [0] * ring.zone_count  # partitions with a voter there
@@ -305,8 +311,8 @@ class _Primaries(_Tally):
         outside is made a voter of one of them, until a node with room is reached; if none is, all is undone.
         """
         for node in range(len(self.sets)):
-            if self.load(node) <= self.full[node]:
-                continue
+            if self.load(node) <= self.full[node] or not self.full[node]:
+                continue  # to drain a node moves no data
             done: list[tuple[int, int, int]] = []
             for _ in self.sets:
                 path, seen = self.path_from(node, [-1] * len(self.sets))

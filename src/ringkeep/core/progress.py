@@ -16,16 +16,18 @@ class Progress:
     """One primary's view of its peers.
 
     `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
-    not known. `heard`: when the peer last moved on, for sending again.
+    not known. `heard`: when the peer last moved on, for sending again. `given`: bytes of entries that the
+    peer was sent, repetitions included.
     """
 
-    __slots__ = ("_context", "_in_flight", "heard", "match", "next")
+    __slots__ = ("_context", "_in_flight", "given", "heard", "match", "next")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.match: dict[NodeId, Index] = {}
         self.next: dict[NodeId, Index] = {}
         self.heard: dict[NodeId, Millis] = {}
+        self.given: dict[NodeId, int] = {}
         self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
 
     def ask_anew(self, peer: NodeId) -> None:
@@ -43,6 +45,7 @@ class Progress:
             self.landed(gone)
             self.match.pop(gone, None)
             self.next.pop(gone, None)
+            self.given.pop(gone, None)
             del self.heard[gone]
 
     def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
@@ -71,6 +74,7 @@ class Progress:
             self.heard[peer] = self._context.now  # nothing was due from it until now
         self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
         size = sum(map(len, message.entries))
+        self.given[peer] = self.given.get(peer, 0) + size
         self._in_flight[peer] = self._in_flight.get(peer, 0) + size
         self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
 

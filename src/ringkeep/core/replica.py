@@ -59,13 +59,13 @@ class Replica:
         promised = reader.get(Family.META, promised_key(partition))
         applied = reader.get(Family.META, applied_key(partition))
         self.promised = decode_promised(promised) if promised is not None else NOBODY
-        self.applied = decode_applied(applied) if applied is not None else Index(0)
+        self.applied, data_bytes = decode_applied(applied) if applied is not None else (Index(0), 0)
         self.commit = self.applied
         self.generation, self.next_generation = row.generation, row.next_generation
         entries = _load_entries(reader, partition, row.floor_index)
         self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
         assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
-        self.state = State(context, partition, row.generation, Sessions.decode(row.sessions))
+        self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
         self.caught_up = False
@@ -214,7 +214,7 @@ class Replica:
             else:
                 state.apply(decode(log[Index(number)]))
         self.applied = self.commit
-        self.context.effects.batch.meta[applied_key(self.partition)] = encode_applied(self.applied)
+        self.store_applied()
         kept = self.applied - log.floor_index
         if kept > 2 * self.context.log_entries or (log.entry_bytes > 2 * self.context.log_bytes and kept > 1):
             self._trim()
@@ -283,6 +283,11 @@ class Replica:
             del batch.data[key]
         batch.ranges.append((Family.DATA, begin, end))
         batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
+
+    def store_applied(self) -> None:
+        """Write down how far the log is applied."""
+        row = encode_applied(self.applied, self.state.data_bytes)
+        self.context.effects.batch.meta[applied_key(self.partition)] = row
 
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""

@@ -27,11 +27,15 @@ class RingNode:
 
     `zone` is its failure domain (a rack, a host): replicas of one partition are kept in different ones while
     there are enough. `weight` is its share of the load relative to the others; 0 means that it holds nothing.
+    `leads`: whether it should be the primary of anything; a node that is being drained should not. `joins`:
+    whether it is to be filled up to its whole share, being new, or heavier than it was.
     """
 
     id: str
     zone: str
     weight: int
+    leads: bool = True
+    joins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +180,13 @@ def full_load(share: Fraction) -> int:
 
 
 def primary_shares(ring: Ring, partitions: int) -> list[Fraction]:
-    """Return every node's share of the primaries: by weight. Any zones leave room for that."""
-    total = sum(node.weight for node in ring.nodes)
-    return [Fraction(partitions * node.weight, total) for node in ring.nodes]
+    """Return every node's share of the primaries: by weight, among those that lead (all, if none does).
+
+    Any zones leave room for that.
+    """
+    all_lead = not any(node.leads for node in ring.nodes)
+    weights = [node.weight if node.leads or all_lead else 0 for node in ring.nodes]
+    return [Fraction(partitions * weight, sum(weights)) for weight in weights]
 
 
 def replica_shares(ring: Ring, partitions: int, replication: int) -> list[Fraction]:
@@ -189,7 +197,8 @@ def replica_shares(ring: Ring, partitions: int, replication: int) -> list[Fracti
     """
     copies = min(replication, len(ring.nodes))
     fairest = _shares_within_zones(ring, partitions, copies)
-    by_weight = [share * copies for share in primary_shares(ring, partitions)]
+    total = sum(node.weight for node in ring.nodes)
+    by_weight = [Fraction(partitions * copies * node.weight, total) for node in ring.nodes]
     room = [0] * ring.zone_count
     for zone, share in zip(ring.zones, by_weight, strict=True):
         room[zone] += min(partitions, full_load(share))

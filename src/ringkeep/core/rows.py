@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 _PARTITION: Final = struct.Struct("!cH")
 _PROMISED: Final = struct.Struct("!BQ16sI")
-_APPLIED: Final = struct.Struct("!BQ")
+_APPLIED: Final = struct.Struct("!BQq")
 _REPLICA: Final = struct.Struct("!BIIQQQQ")
 
 MAP_KEY: Final = b"map"
@@ -83,16 +83,16 @@ def decode_promised(row: bytes) -> Promised:
     return Promised(Epoch(epoch), NodeId(node.hex()), Incarnation(incarnation))
 
 
-def encode_applied(applied: Index) -> bytes:
-    """Return the row of an applied index."""
-    return _APPLIED.pack(FORMAT, applied)
+def encode_applied(applied: Index, data_bytes: int) -> bytes:
+    """Return the row of an applied index, and of how many bytes the rows are that were applied."""
+    return _APPLIED.pack(FORMAT, applied, data_bytes)
 
 
-def decode_applied(row: bytes) -> Index:
-    """Return the applied index of a row."""
-    form, applied = _APPLIED.unpack(row)
+def decode_applied(row: bytes) -> tuple[Index, int]:
+    """Return the applied index of a row, and the bytes of what was applied."""
+    form, applied, data_bytes = _APPLIED.unpack(row)
     _check_format(form)
-    return Index(applied)
+    return Index(applied), data_bytes
 
 
 def encode_replica(row: ReplicaRow) -> bytes:
@@ -114,3 +114,9 @@ def partitions_stored(reader: "Reader") -> list[PartitionId]:
     """Return the partitions of which a replica is stored here, ascending."""
     rows = reader.scan(Family.META, b"R", b"S", 1 << 16)
     return [PartitionId(_PARTITION.unpack(key)[1]) for key, _ in rows]
+
+
+def promises_stored(reader: "Reader") -> list[tuple[PartitionId, Promised]]:
+    """Return every promise that is stored here, by partition, those of replicas long gone included."""
+    rows = reader.scan(Family.META, b"P", b"Q", 1 << 16)
+    return [(PartitionId(_PARTITION.unpack(key)[1]), decode_promised(row)) for key, row in rows]

@@ -13,7 +13,6 @@ from ringkeep.core.keys import PREFIX_BYTES, data_prefix
 from ringkeep.core.log import Log
 from ringkeep.core.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.replica import Replica
-from ringkeep.core.rows import applied_key, encode_applied
 from ringkeep.core.sessions import Sessions
 from ringkeep.core.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
 
@@ -56,6 +55,7 @@ class Senders:
         self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
         self._open: dict[int, _Sending] = {}
         self._number = first_name(context.incarnation)
+        self.moved: dict[tuple[PartitionId, NodeId], int] = {}
 
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         """Offer this replica's state to a peer, as soon as it may be read."""
@@ -164,6 +164,7 @@ class Staging:
         self.generation = replica.next_generation
         self.cursor = b""
         self.checksum = 0
+        self.row_bytes = 0  # received: of each row its key, but for (partition, generation), and its value
         self.complete = False
         self.asked: Millis = 0
         replica.next_generation += 1
@@ -197,6 +198,7 @@ class Staging:
         data = replica.context.effects.batch.data
         for key, value in message.rows:
             data[prefix + key] = value
+            self.row_bytes += len(key) + len(value)
         if message.final:
             self.complete = True
             replica.context.durable.calls.append(self.switch)
@@ -215,7 +217,7 @@ class Staging:
             replica.drop_staging()
             return
         replica.staging = None
-        batch, log = context.effects.batch, replica.log
+        log = replica.log
         replica.delete_generation(replica.generation)
         if index <= log.last_index and log.matches(offer.last_epoch, index):
             replica.delete_log(Index(log.floor_index + 1), index)
@@ -227,11 +229,12 @@ class Staging:
         replica.generation = self.generation
         replica.state.use_generation(self.generation)
         replica.state.sessions = self.sessions
+        replica.state.data_bytes = self.row_bytes
         replica.applied = index
         replica.commit = max(replica.commit, index)
         context.unapplied[replica] = None
         replica.matched = max(replica.matched, index)
-        batch.meta[applied_key(replica.partition)] = encode_applied(index)
+        replica.store_applied()
         replica.store_row()
         context.count("snapshot_installed")
         if replica.primary is not None:

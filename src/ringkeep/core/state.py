@@ -8,7 +8,7 @@ from typing import Final
 
 from ringkeep.core.context import Context
 from ringkeep.core.effects import Family
-from ringkeep.core.entry import Entry, EntryKind, record_of
+from ringkeep.core.entry import Entry, EntryKind, record_of, row_bytes
 from ringkeep.core.keys import IDEMPOTENCY, IDEMPOTENCY_BY_TIME, RECORDS, space_prefix
 from ringkeep.core.sessions import Sessions
 from ringkeep.core.types import Millis, PartitionId
@@ -28,15 +28,20 @@ class State:
         "_forgotten",
         "_prefix_keys",
         "_prefix_times",
+        "data_bytes",
         "partition",
         "records",
         "sessions",
     )
 
-    def __init__(self, context: Context, partition: PartitionId, generation: int, sessions: Sessions) -> None:
+    def __init__(
+        self, context: Context, partition: PartitionId, generation: int, sessions: Sessions,
+        data_bytes: int = 0,
+    ) -> None:  # fmt: skip
         self._context = context
         self.partition = partition
         self.sessions = sessions
+        self.data_bytes = data_bytes  # of all rows, each with its key but for (partition, generation)
         self.use_generation(generation)
 
     def use_generation(self, generation: int) -> None:
@@ -66,8 +71,10 @@ class State:
         data = self._context.effects.batch.data
         if entry.kind == EntryKind.PUT:
             data[self.records + entry.key] = record_of(entry.index, entry.tail)
+            self.data_bytes += row_bytes(entry.key, entry.tail) - entry.replaced_bytes
         elif entry.kind == EntryKind.DELETE:
             data[self.records + entry.key] = None
+            self.data_bytes -= entry.replaced_bytes
         if entry.idempotency:
             self._keep_result(entry, version)
         sessions.record(entry.origin, entry.counter, entry.low, entry.status, version)
@@ -99,9 +106,24 @@ class State:
                 held = self._context.get(self._prefix_keys + key)
                 if held is not None and _ROW.unpack(held)[3] < entry.horizon:  # not renewed since
                     data[self._prefix_keys + key] = None
+                    self.data_bytes -= _result_bytes(key)
+                self.data_bytes -= _time_bytes(key)
                 self._forgotten = time_key + b"\0"
+        if self._context.get(self._prefix_keys + suffix) is None:
+            self.data_bytes += _result_bytes(suffix)
         data[self._prefix_keys + suffix] = row
         data[self._prefix_times + _TIME_KEY.pack(entry.log_time, entry.index)] = suffix
+        self.data_bytes += _time_bytes(suffix)
+
+
+def _result_bytes(suffix: bytes) -> int:
+    """Return the size of the row that keeps a result."""
+    return 1 + len(suffix) + _ROW.size
+
+
+def _time_bytes(suffix: bytes) -> int:
+    """Return the size of the row that tells when it may be forgotten."""
+    return 1 + _TIME_KEY.size + len(suffix)
 
 
 def result_version(entry: Entry) -> int:

@@ -5,18 +5,15 @@ without contact to a majority of nodes, nor while any live node holds a newer ma
 number.
 """
 
-from typing import Final
-
-from ringkeep.core import limits, quorum
+from ringkeep.core import limits, orders, quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
-from ringkeep.core.controller import Seen, Statement, disagreement, form, newest_lives, next_map
+from ringkeep.core.controller import disagreement, form, newest_lives, next_map
 from ringkeep.core.detector import Detector
 from ringkeep.core.effects import MapWrite
-from ringkeep.core.messages import Report, Said
+from ringkeep.core.messages import Order, Report, Said
+from ringkeep.core.seen import Hearing, Seen, Statement
 from ringkeep.core.types import Millis, NodeId
-
-_ORDERABLE: Final = (NodeState.LEAVING, NodeState.DEAD)
 
 
 class Steward:
@@ -35,9 +32,9 @@ class Steward:
         self.map_digest = 0
         self._mine_active = b""
         self.statements: dict[tuple[int, int], tuple[Statement, Millis]] = {}
-        self._absent_since: dict[NodeId, Millis] = {}
-        self._ordered: dict[NodeId, tuple[NodeState, Millis]] = {}
-        self._orders: dict[NodeId, tuple[NodeState, Millis]] = {}
+        self._silent_since: dict[NodeId, Millis] = {}
+        self._ordered: dict[tuple[str, str], tuple[Order, Millis]] = {}
+        self._orders: dict[tuple[str, str], tuple[Order, Millis]] = {}
         self._tried: dict[tuple[int, NodeId], Millis] = {}
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
@@ -59,27 +56,37 @@ class Steward:
             self.statements[partition, what] = Statement(partition, epoch, config, what, node), now
             if what == Said.FAILED and partition < len(current.partitions):
                 self._tried[partition, current.partitions[partition].primary] = now
-        for node, state in report.orders:
-            if state in _ORDERABLE:
-                self._ordered[node] = NodeState(state), now
+        for order in report.orders:
+            self._ordered[orders.about(order)] = order, now
         self.look_again()
 
-    def order(self, node: NodeId, state: NodeState) -> None:
-        """An operator wants a node to have this state: say so to the controller until the map shows it."""
-        self._orders[node] = state, self._context.now + limits.MAX_TIMEOUT_MS
+    def order(self, order: Order) -> None:
+        """An operator wants something: say so to the controller until the map shows it."""
+        self._orders[orders.about(order)] = order, self._context.now + limits.ORDER_MS
 
-    def pending_orders(self) -> list[tuple[NodeId, str]]:
-        """Return what operators asked of this node and the map does not show yet."""
-        if not self._orders:
-            return []
+    @property
+    def hearing(self) -> Hearing:
+        """Who answers whom, as far as this node knows."""
+        return Hearing(self._detector.reported_by, self._damaged)
+
+    def objection(self, order: Order) -> str:
+        """Say why an order will not be carried out, as far as this node knows; "" if it may."""
+        current = self._context.cluster_map
+        if current is None:
+            return "the cluster is not formed yet"
+        return orders.objection(order, current, self.hearing)
+
+    def pending_orders(self) -> list[Order]:
+        """Return what operators asked of this node, and is neither done nor refused meanwhile."""
         current, now = self._context.cluster_map, self._context.now
-        states = {node.id: node.state for node in current.nodes} if current is not None else {}
+        if not self._orders or current is None:
+            return []
         self._orders = {
-            node: (state, until)
-            for node, (state, until) in self._orders.items()
-            if now < until and states.get(node, state) != state
+            about: (order, until)
+            for about, (order, until) in self._orders.items()
+            if now < until and not orders.is_done(order, current) and not self.objection(order)
         }
-        return [(node, str(state)) for node, (state, _) in self._orders.items()]
+        return [order for order, _ in self._orders.values()]
 
     def look_again(self) -> None:
         """Something changed: decide at the next tick, not at the next interval."""
@@ -144,11 +151,17 @@ class Steward:
         self._write(0, form(members, self._cluster, self._new_cluster_id))
 
     def _may_write(self, current: ClusterMap) -> bool:
-        """Hold back without a majority of nodes, or while somebody holds another map that is not older."""
+        """Hold back without a majority of the nodes that vote, or while somebody holds another map that is
+        not older.
+
+        If a majority of them is gone for good, only an operator can say so.
+        """
         now = self._context.now
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
-        settled = [node.id for node in current.nodes if node.state not in (NodeState.DEAD, NodeState.JOINING)]
-        if not quorum.won(settled, (), [node for node in settled if not self._detector.suspects(node)]):
+        voting = {voter for part in current.partitions for voter in salvage.voters_of(part)}
+        settled = [node for node in nodes if node in voting]
+        told = any(verb == orders.Verb.RECOVER for _, verb, _ in self._obeyed())
+        if not told and not quorum.won(settled, (), [n for n in settled if not self._detector.suspects(n)]):
             if self._cut_off_since is None:
                 self._cut_off_since = now
             elif now - self._cut_off_since > limits.CUT_OFF_MS:
@@ -177,18 +190,16 @@ class Steward:
         self.statements = {
             p: (said, at) for p, (said, at) in self.statements.items() if now - at <= limits.STATEMENT_MS
         }
-        self._ordered = {
-            node: (state, at)
-            for node, (state, at) in self._ordered.items()
-            if now - at <= limits.STATEMENT_MS
-        }
         self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
-        self._note_who_is_absent(current)
+        self._note_who_is_silent(current)
+        grace_ms = tunables.setting(current, tunables.GRACE_MS)
         due = next_map(current, Seen(
             self.members, self._detector.reported_by, self._unfit,
-            [said for said, _ in self.statements.values()], self._tried, self._damaged, self._absent,
-            lambda number: self._active(current, number),
-            [(node, state) for node, (state, _) in self._ordered.items()],
+            [said for said, _ in self.statements.values()], self._tried, self._damaged, self.is_full,
+            lambda node: self._silent_ms(node) >= limits.ABSENT_MS,
+            lambda node: self._silent_ms(node) >= grace_ms,
+            self.is_active,
+            self._obeyed(),
         ))  # fmt: skip
         if due is None:
             return
@@ -198,16 +209,30 @@ class Steward:
         if urgent or now - self._written_at >= interval:
             self._write(current.version, due)
 
-    def _note_who_is_absent(self, current: ClusterMap) -> None:
-        silent = {node.id: None for node in current.nodes if self._detector.suspects(node.id)}
-        self._absent_since = {node: self._absent_since.get(node, self._context.now) for node in silent}
+    def _obeyed(self) -> list[Order]:
+        """Return what operators want, as it is being said by the nodes that they have asked."""
+        now = self._context.now
+        self._ordered = {
+            about: (order, at)
+            for about, (order, at) in self._ordered.items()
+            if now - at <= limits.STATEMENT_MS
+        }
+        return [order for order, _ in self._ordered.values()]
 
-    def _absent(self, node: NodeId) -> bool:
-        since = self._absent_since.get(node)
-        return since is not None and self._context.now - since >= limits.ABSENT_MS
+    def _note_who_is_silent(self, current: ClusterMap) -> None:
+        silent = [node.id for node in current.nodes if self._detector.suspects(node.id)]
+        self._silent_since = {node: self._silent_since.get(node, self._context.now) for node in silent}
 
-    def _active(self, current: ClusterMap, number: int) -> bool:
+    def _silent_ms(self, node: NodeId) -> Millis:
+        """Return for how long a node has been silent, as long as this node has looked; -1 if it answers."""
+        since = self._silent_since.get(node)
+        return -1 if since is None else self._context.now - since
+
+    def is_active(self, number: int) -> bool:
         """Tell whether the primary of that partition says that it serves."""
+        current = self._context.cluster_map
+        if current is None:
+            return False
         primary = current.partitions[number].primary
         if primary == self._context.me:
             active = self._mine_active
@@ -221,6 +246,13 @@ class Steward:
             return self._context.damaged
         beat = self._detector.beat_of(node)
         return beat is not None and beat.damaged
+
+    def is_full(self, node: NodeId) -> bool:
+        """Tell whether a node says that its disk has less room than its reserve."""
+        if node == self._context.me:
+            return self._context.disk_full
+        beat = self._detector.beat_of(node)
+        return beat is not None and beat.full
 
     def _unfit(self, node: NodeId) -> bool:
         if node == self._context.me:

@@ -1,6 +1,7 @@
 """The admin app: everything but the data routes, as a Starlette application.
 
-Reads the service and answers; changes nothing. Host and Origin were checked before a request comes here.
+Here are the routes that look inside, and what becomes of errors; `steering` has those that change something.
+Host and Origin were checked before a request comes here.
 """
 
 from base64 import b64encode
@@ -8,20 +9,22 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
+from ringkeep.http.answers import json_answer, parameters_of, problem_answer
 from ringkeep.http.hub import Hub, log
 from ringkeep.http.metrics import exposition
 from ringkeep.http.openapi import document
 from ringkeep.http.pages import docs_page, status_page
-from ringkeep.http.problems import Problem, bad
-from ringkeep.http.target import check_key, parse_query
+from ringkeep.http.problems import UNKNOWN, Problem, bad
+from ringkeep.http.steering import Steering
+from ringkeep.http.target import check_key
 
 # Pages carry their own style and no script; nothing may frame them.
 _PAGE: Final = {
@@ -29,21 +32,7 @@ _PAGE: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_LATER: Final = ("/v1/kv", "/v1/cluster/moves", "/v1/cluster/nodes", "/v1/cluster/settings")
-_NOTHING: Final[frozenset[bytes]] = frozenset()
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(
-        msgspec.json.encode(content), status, {"Cache-Control": "no-store"}, media_type="application/json"
-    )
-
-
-def _refuse(problem: Problem) -> Response:
-    fields = [line.split(": ", 1) for line in problem.header_lines().decode("latin-1").split("\r\n") if line]
-    return Response(
-        problem.body(original=False), problem.kind.status, dict(fields), media_type="application/problem+json"
-    )
+_LATER: Final = frozenset({"/v1/kv"})  # listing; what follows `/v1/kv/` is a key
 
 
 class Admin:
@@ -55,7 +44,7 @@ class Admin:
 
     async def index(self, request: Request) -> Response:
         """`/`: a plain page about the cluster as this node sees it."""
-        _parameters(request)
+        parameters_of(request)
         service = self._service
         address = request.headers.get("host", "127.0.0.1:8000")
         page = status_page(service.name, address, service.cluster(), service.partitions(), service.ready())
@@ -63,22 +52,22 @@ class Admin:
 
     async def docs(self, request: Request) -> Response:
         """`/docs`: the OpenAPI document, to read."""
-        _parameters(request)
+        parameters_of(request)
         return HTMLResponse(docs_page(document(self._version())), headers=_PAGE)
 
     async def openapi(self, request: Request) -> Response:
         """`/openapi.json`: the same, for programs."""
-        _parameters(request)
-        return _json(document(self._version()))
+        parameters_of(request)
+        return json_answer(document(self._version()))
 
     async def livez(self, request: Request) -> Response:
         """`/livez`: the process runs its loop."""
-        _parameters(request, "verbose")
+        parameters_of(request, "verbose")
         return Response("ok\n", media_type="text/plain")
 
     async def readyz(self, request: Request) -> Response:
         """`/readyz`: 200 or 503; `?verbose` says what this node waits for."""
-        verbose = "verbose" in _parameters(request, "verbose")
+        verbose = "verbose" in parameters_of(request, "verbose")
         ready, waits_for = self._service.ready()
         lines = ["ready" if ready else "not ready"]
         if verbose:
@@ -92,7 +81,7 @@ class Admin:
 
     async def metrics(self, request: Request) -> Response:
         """`/metrics`: Prometheus text."""
-        _parameters(request)
+        parameters_of(request)
         return Response(
             exposition(self._hub, self._service),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
@@ -100,22 +89,22 @@ class Admin:
 
     async def version(self, request: Request) -> Response:
         """`/version`."""
-        _parameters(request)
-        return _json(self._service.version())
+        parameters_of(request)
+        return json_answer(self._service.version())
 
     async def cluster(self, request: Request) -> Response:
         """`/v1/cluster`."""
-        _parameters(request)
-        return _json(self._service.cluster())
+        parameters_of(request)
+        return json_answer(self._service.cluster())
 
     async def partitions(self, request: Request) -> Response:
         """`/v1/cluster/partitions`."""
-        _parameters(request)
-        return _json(self._service.partitions())
+        parameters_of(request)
+        return json_answer(self._service.partitions())
 
     async def where(self, request: Request) -> Response:
         """`/v1/cluster/where?key=K`."""
-        parameters = _parameters(request, "key")
+        parameters = parameters_of(request, "key")
         if "key" not in parameters:
             raise bad("The query parameter 'key' is missing.")
         key = check_key(parameters["key"])
@@ -123,56 +112,67 @@ class Admin:
             name: value for name, value in self._service.where(key).items() if not name.startswith("key")
         }
         try:
-            return _json({"key": key.decode()} | found)
+            return json_answer({"key": key.decode()} | found)
         except UnicodeDecodeError:
-            return _json({"key_base64": b64encode(key).decode()} | found)
+            return json_answer({"key_base64": b64encode(key).decode()} | found)
 
     def _version(self) -> str:
         return str(self._service.version().get("version", ""))
 
 
-def _parameters(request: Request, *allowed: str) -> dict[str, bytes]:
-    """Return the query's parameters. Raises Problem (400) for any other than `allowed`."""
-    raw: bytes = request.scope["query_string"]
-    names = frozenset(name.encode() for name in allowed) if allowed else _NOTHING
-    return {name.decode(): value for name, value in parse_query(raw, names).items()} if raw else {}
-
-
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return _refuse(error)
+    return problem_answer(error)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
     """404 and 405 of the router, in our form."""
     assert isinstance(error, HTTPException)
-    path = request.url.path
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
-        return _refuse(
+        return problem_answer(
             Problem(
                 problems.METHOD,
                 f"This route does not serve that method. Nothing was applied; it serves: {allow}.",
                 headers=f"Allow: {allow}\r\n".encode(),
             )
         )
-    if any(path == later or path.startswith(later + "/") for later in _LATER):
-        return _refuse(
+    if request.url.path in _LATER:
+        return problem_answer(
             Problem(
                 problems.NO_ROUTE,
                 "This route comes with a later version of Ringkeep. Nothing was applied; "
                 "/docs lists the routes of this one.",
             )
         )
-    return _refuse(
+    return problem_answer(
         Problem(problems.NO_ROUTE, "There is no such route. Nothing was applied; /docs lists them.")
     )
 
 
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    """An order that the cluster does not carry out, or an operation that nobody can serve just now."""
+    kind = problems.REFUSED
+    if isinstance(error, Unavailable):
+        kind = problems.UNAVAILABLE
+    elif isinstance(error, NoSuchNode):
+        kind = problems.NO_SUCH_NODE
+    return problem_answer(Problem(kind, f"{str(error).rstrip('.')}. Nothing was applied."))
+
+
 async def _on_defect(request: Request, error: Exception) -> Response:
     log.error("a defect in the admin app", exc_info=error)
-    return _refuse(
-        Problem(problems.DEFECT, "The node met an internal error. Nothing was changed. Please report it.")
+    if request.method in ("GET", "HEAD"):
+        return problem_answer(
+            Problem(problems.DEFECT, "The node met an internal error. Nothing was changed. Please report it.")
+        )
+    return problem_answer(
+        Problem(
+            problems.DEFECT,
+            "The node met an internal error. It is not known whether the order was taken; look at "
+            "/v1/cluster/moves before giving it again. Please report it.",
+            outcome=UNKNOWN,
+        )
     )
 
 
@@ -192,8 +192,17 @@ def make_app(hub: Hub) -> Starlette:
         "/v1/cluster/where": admin.where,
     }
     app = Starlette(
-        routes=[Route(path, handler, methods=["GET"]) for path, handler in routes.items()],
-        exception_handlers={Problem: _on_problem, HTTPException: _on_http, Exception: _on_defect},
+        routes=[
+            *(Route(path, handler, methods=["GET"]) for path, handler in routes.items()),
+            *Steering(hub.service).routes(),
+        ],
+        exception_handlers={
+            Problem: _on_problem,
+            Refusal: _on_refusal,
+            Unavailable: _on_refusal,
+            HTTPException: _on_http,
+            Exception: _on_defect,
+        },
     )
     app.router.redirect_slashes = False  # paths are never normalised
     return app

@@ -64,6 +64,7 @@ SCHEMAS: Final[Json] = {
         health={"type": "string", "enum": ["healthy", "degraded", "unavailable"]},
         zookeeper={},
         settings={"type": "object"},
+        problems=_NODES | {"description": "What keeps the cluster from being healthy, for people."},
         members={"type": "array", "items": {"$ref": "#/components/schemas/Member"}},
     ),
     "Member": _object(
@@ -81,6 +82,8 @@ SCHEMAS: Final[Json] = {
         primaries=_NUMBER,
         replicas=_NUMBER,
         version=_TEXT,
+        damaged={"type": "boolean", "description": "Its store lost something durable; it does not vote."},
+        disk_full={"type": "boolean", "description": "It has less free disk than the reserve."},
     ),
     "Partitions": _object(
         "partitions", partitions={"type": "array", "items": {"$ref": "#/components/schemas/Partition"}}

@@ -57,6 +57,7 @@ def status_page(
     total = sum(states.values())
     members = [[_text(member.get(name)) for name in _MEMBER] for member in cluster.get("members", [])]
     waits = "".join(f"<li>{escape(what)}</li>" for what in ready[1])
+    problems = "".join(f"<li>{escape(str(what))}</li>" for what in cluster.get("problems") or ())
     base = escape(f"http://{address}")
     body = (
         f"<h1>{_text(cluster.get('cluster'))}</h1>"
@@ -64,6 +65,7 @@ def status_page(
         f"<code>{escape(node)}</code>, which is {'ready' if ready[0] else 'not ready'}. "
         f"ZooKeeper: {_text(cluster.get('zookeeper'))}. "
         f"Controller: {_text(cluster.get('controller'))}. Map {_text(cluster.get('map_version'))}.</p>"
+        + (f"<ul>{problems}</ul>" if problems else "")
         + (f"<p>This node waits for:</p><ul>{waits}</ul>" if waits else "")
         + "<h2>Members</h2>"
         + _table(_MEMBER, members)
@@ -75,7 +77,8 @@ def status_page(
         + f"<pre>curl -X POST {base}/put -d '{{&quot;key&quot;:&quot;hello&quot;,"
         + f"&quot;value&quot;:&quot;world&quot;}}'\ncurl '{base}/get?key=hello'</pre>"
         + '<p><a href="/docs">API</a> · <a href="/openapi.json">OpenAPI</a> · <a href="/metrics">Metrics</a>'
-        + ' · <a href="/v1/cluster">Cluster as JSON</a> · <a href="/readyz?verbose">Readiness</a></p>'
+        + ' · <a href="/v1/cluster">Cluster as JSON</a> · <a href="/v1/cluster/moves">Moves as JSON</a>'
+        + ' · <a href="/readyz?verbose">Readiness</a></p>'
     )
     return _page(f"{cluster.get('cluster')} – Ringkeep", body)
 

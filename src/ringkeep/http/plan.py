@@ -22,6 +22,7 @@ from ringkeep.http.fields import (
     write_condition,
 )
 from ringkeep.http.hub import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, PUT3
+from ringkeep.http.orders import allow_of
 from ringkeep.http.problems import Problem, bad
 from ringkeep.http.putbody import parse_put
 from ringkeep.http.target import check_key, parse_at_least, parse_query, parse_stale, parse_timeout, unquote
@@ -279,7 +280,7 @@ def unknown_method(data: bytes) -> Problem:
     path = match[2].partition(b"?")[0]
     if path in _ORIGINAL:
         return wrong_method(b"Allow: " + _ORIGINAL[path][0] + b"\r\n")
-    return wrong_method(KV_ALLOW if path.startswith(_KV) else b"Allow: GET, HEAD\r\n")
+    return wrong_method(KV_ALLOW if path.startswith(_KV) else allow_of(path))
 
 
 def uri_too_long() -> Problem:

@@ -4,7 +4,7 @@ The node's assembly implements it; `tests/http_service.py` holds the verified fa
 from the loop's thread, and nothing here may block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -53,6 +53,52 @@ class Service(Protocol):
 
     def where(self, key: bytes) -> dict[str, Any]:
         """Return slot, partition, primary and replicas of a key; the interface adds the key itself."""
+        ...
+
+    def moves(self) -> dict[str, Any]:
+        """Return the answer of `GET /v1/cluster/moves`: planned, running and finished moves."""
+        ...
+
+    def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
+        """Return what the node of that name would move by joining or leaving. Raises NoSuchNode, Refusal.
+
+        `zone` ("": its name) and `weight` count for a join.
+        """
+        ...
+
+    def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
+        """Take an order about a node, and return the member as `cluster` shows it.
+
+        `verb`: decommission, give-up, drain, undrain or weight. The order is carried out later, by the
+        controller. Raises NoSuchNode, Refusal, and Unavailable while no order can be taken.
+        """
+        ...
+
+    def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
+        """Hold moves, let them go on, or undo what is under way; return `moves`. Raises Unavailable."""
+        ...
+
+    def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
+        """Change settings of the running cluster; return them as they will be.
+
+        Raises Refusal for one that does not exist or a value that does not do, and Unavailable.
+        """
+        ...
+
+    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
+        """Let partitions (none: all that need it) go on with what is left of them, though writes may be lost.
+
+        Returns `{"partitions": [{"partition", "gone": [names], "left": [names]}]}`. Raises Refusal for those
+        that do not need it, or if none does, and Unavailable.
+        """
+        ...
+
+    def map_copy(self) -> dict[str, Any]:
+        """Return this node's copy of the cluster map and its promises, for `ringkeep recover map`.
+
+        `{"name", "id", "cluster", "cluster_id", "map_version", "map": base64 or null,`
+        `"promised": [[partition, epoch], …]}`
+        """
         ...
 
     def ready(self) -> tuple[bool, list[str]]:

@@ -5,15 +5,16 @@ driver says so.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 import ringkeep
@@ -30,10 +31,12 @@ from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.samples import samples
+from ringkeep.server.steering import Steering
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
+from ringkeep.storage.aside import Why
 from ringkeep.storage.group import GroupCommit
-from ringkeep.storage.identity import Identity, open_identity
+from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.transport.links import PeerNetwork
 from ringkeep.wire import handshake, mapcodec
@@ -43,22 +46,26 @@ HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
 LOOK_S: Final = 0.2  # between two looks at what a starting node waits for
 OK, FAILURE, REFUSED = 0, 1, 78
+RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
 log = logging.getLogger("ringkeep.node")
 
 
 def run_node(settings: NodeSettings) -> int:
-    """Run one node until it is told to stop; return the exit code. One clear line on stderr when it fails."""
+    """Run one node until it is told to stop; return the exit code. One clear line on stderr when it fails.
+
+    A node that cannot go on, because its database is lost or because the cluster gave it up, is set aside; a
+    new one of the same name begins in its directory.
+    """
     try:
         with PidFile.take(settings.data):
             start_log(settings.data, settings.name, settings.log_level)
             for warning in settings.warnings:
                 log.warning(warning)
-            identity = open_identity(settings.data, settings.name)
-            try:
-                return _run(settings, identity)
-            finally:
-                identity.close()
+            while (code := _run(settings)) == RENEWED:
+                log.info("%s begins as a new node", settings.name)
+                gc.unfreeze()  # what was the old node may be collected
+            return code
     except (ConfigurationError, StorageDamaged) as error:
         return _fail(settings, str(error), REFUSED)
     except RingkeepError as error:
@@ -70,19 +77,50 @@ def _fail(settings: NodeSettings, reason: str, code: int) -> int:
     return code
 
 
-def _run(settings: NodeSettings, identity: Identity) -> int:
-    identity.next_incarnation()
+def _run(settings: NodeSettings) -> int:
+    """Run the node that the directory belongs to; return the exit code, RENEWED once it was set aside."""
+    identity = open_identity(settings.data, settings.name)
+    try:
+        identity.next_incarnation()
+        try:
+            code, why = _serve(settings, identity), Why.RETIRED
+        except StorageDamaged as error:
+            if identity.incarnation == 1:
+                raise  # a disk that loses what was written just now would lose the next node's as well
+            log.critical(error)
+            code, why = RENEWED, Why.DAMAGED
+        if code == RENEWED:
+            kept = abandon_identity(identity, why)
+            log.warning(
+                "the node %s is no more, and will not come back. What it had is kept as %s/*%s: it is neither"
+                " merged nor deleted; remove it by hand when nobody needs it",
+                identity.node_id, settings.data, kept,
+            )  # fmt: skip
+        return code
+    finally:
+        identity.close()
+
+
+def _serve(settings: NodeSettings, identity: Identity) -> int:
+    """Open the store and serve; return the exit code, or RENEWED. Raises StorageDamaged if it is lost."""
     engine = open_engine(settings.data)
     if engine.damaged:
         log.error("the store has lost something that was durable: its replicas do not vote")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     run_in_batches()
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):  # asyncio's own loop will do
+        from uvloop import new_event_loop as new_loop
+    server = Server(settings, identity, engine)
     try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(Server(settings, identity, engine).run())
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(Server(settings, identity, engine).run())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            code = runner.run(server.run())
+    except StorageDamaged:
+        engine.close()  # it could not even begin to serve, and the files are set aside next
+        raise
+    if code == RENEWED and server._stopping:
+        return OK  # told to stop meanwhile: the next start will hear again that this node was given up
+    return code
 
 
 class Server:
@@ -167,8 +205,12 @@ class Server:
             lambda e: self._driver.sync_failed(e),
         )
         ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
-        self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes)
+        self._driver = events.sink = Driver(
+            node, ports, member, settings.disk_reserve_bytes,
+            settings.partitions if settings.partitions_given else None,
+        )  # fmt: skip
         self._views = Views(node, ringkeep.__version__)
+        self._steering = Steering(node, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:
         host, port = self._settings.peer_listener
@@ -247,12 +289,17 @@ class Server:
     def superseded(self) -> None:
         self._identity.supersede()
 
+    def departed(self) -> None:
+        self._identity.leave()
+
     def alarm(self, text: str) -> None:
         log.error(text)
 
     def stop(self, reason: str, ending: Ending) -> None:
         log.log(logging.INFO if ending is Ending.LEFT else logging.CRITICAL, reason)
-        self._code = {Ending.LEFT: 0, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE}[ending]
+        self._code = {
+            Ending.LEFT: OK, Ending.RETIRED: RENEWED, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE,
+        }[ending]  # fmt: skip
         self._over.set()
 
     def disk_free(self) -> int:
@@ -277,6 +324,27 @@ class Server:
 
     def where(self, key: bytes) -> dict[str, Any]:
         return self._views.where(key)
+
+    def moves(self) -> dict[str, Any]:
+        return self._steering.moves()
+
+    def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
+        return self._steering.plan(action, name, zone, weight)
+
+    def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
+        return self._steering.steer(verb, name, weight)
+
+    def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
+        return self._steering.hold_moves(verb)
+
+    def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
+        return self._steering.change_settings(wanted)
+
+    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
+        return self._steering.recover_partitions(partitions)
+
+    def map_copy(self) -> dict[str, Any]:
+        return self._steering.map_copy()
 
     def ready(self) -> tuple[bool, list[str]]:
         if self._stopping:

@@ -36,6 +36,9 @@ def samples(driver: Driver) -> list[Sample]:
         ),
         ("zookeeper_connected", "1 while ZooKeeper answers.", node.steward.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
+        ("disk_full", "1 while the disk has less room than its reserve.", node.context.disk_full),
+        ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
+        ("moves_running", "Partitions of the cluster that change their replicas.", len(node.journal.running)),
         (
             "log_entries",
             "Log entries kept, over all replicas.",
@@ -46,6 +49,7 @@ def samples(driver: Driver) -> list[Sample]:
         ("turns", "Turns of the loop in which the core did something.", driver.turns),
         ("syncs", "Group commits completed.", driver.syncs),
         ("frames_sent", "Frames sent to peers.", driver.frames),
+        ("moved_bytes", "Bytes sent to newcomers, anywhere, since this start.", node.journal.sent_bytes),
     ]
     return [
         Sample("events", "counter", "What the replication core did, by name.", events),

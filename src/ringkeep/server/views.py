@@ -5,10 +5,9 @@ Reads the core, changes nothing.
 
 from typing import Any
 
-from ringkeep.core import quorum
+from ringkeep.core import quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.node import Node
-from ringkeep.core.primary import Phase
 from ringkeep.core.slots import partition_of, slot_of
 from ringkeep.core.types import NodeId, PartitionId
 
@@ -27,7 +26,7 @@ class Views:
         found = self._node.context.cluster_map
         if found is not self._named and found is not None:
             self._named = found
-            self._names = {each.id: each.name for each in found.nodes}
+            self._names |= {each.id: each.name for each in found.nodes}  # those of departed nodes stay
         return self._names.get(NodeId(node), node)
 
     def cluster(self) -> dict[str, Any]:
@@ -36,25 +35,22 @@ class Views:
         found, steward = node.context.cluster_map, node.steward
         controller = steward.controller()
         names = {m.id: m.name for m in steward.members}
-        members = [self._member(each) for each in found.nodes] if found is not None else self._forming()
+        members = [self.member(each) for each in found.nodes] if found is not None else self._forming()
         return {
             "cluster": found.cluster if found is not None else None,
             "cluster_id": found.cluster_id if found is not None else None,
             "map_version": found.version if found is not None else 0,
             "controller": names.get(controller) if controller is not None else None,
             "health": self._health(),
+            "problems": self._problems(),
             "zookeeper": "connected" if steward.connected else "disconnected",
-            "settings": self._settings(found),
+            "settings": settings(found),
             "alarm": steward.frozen or None,
             "members": members,
         }
 
-    def _settings(self, found: ClusterMap | None) -> dict[str, int]:
-        if found is None:
-            return {}
-        return {"replication": found.replication, "partitions": len(found.partitions), **found.settings}
-
-    def _member(self, each: NodeInfo) -> dict[str, Any]:
+    def member(self, each: NodeInfo) -> dict[str, Any]:
+        """Return a node of the map as `cluster` shows it."""
         found = self._node.context.cluster_map
         assert found is not None
         return {
@@ -65,7 +61,8 @@ class Views:
             "zone": each.zone,
             "weight": each.weight,
             "state": self._state_of(each),
-            "damaged": self._damaged(each.id),
+            "damaged": self._node.steward.hearing.damaged(each.id),
+            "disk_full": self._node.steward.is_full(each.id),
             "primaries": sum(part.primary == each.id for part in found.partitions),
             "replicas": sum(each.id in part.replicas for part in found.partitions),
             "version": self._version_of(each.id),
@@ -75,17 +72,12 @@ class Views:
         return [
             {
                 "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone,
-                "weight": m.weight, "state": "joining", "damaged": False, "primaries": 0, "replicas": 0,
+                "weight": m.weight, "state": "joining", "damaged": False, "disk_full": False,
+                "primaries": 0, "replicas": 0,
                 "version": m.software,
             }
             for m in self._node.steward.members
         ]  # fmt: skip
-
-    def _damaged(self, node: NodeId) -> bool:
-        if node == self._node.context.me:
-            return self._node.context.damaged
-        beat = self._node.detector.beat_of(node)
-        return beat is not None and beat.damaged
 
     def _state_of(self, each: NodeInfo) -> str:
         if each.state != NodeState.ACTIVE:
@@ -117,23 +109,46 @@ class Views:
         )
         return "healthy" if whole and not self._node.context.damaged else "degraded"
 
+    def _problems(self) -> list[str]:
+        """Say what is not as it should be, and what to do about it, for people."""
+        found, steward = self._node.context.cluster_map, self._node.steward
+        if found is None:
+            return []
+        problems = [steward.frozen] if steward.frozen else []
+        if not steward.connected:
+            problems.append("ZooKeeper cannot be reached from here: data is served, changes wait for it")
+        for node in found.nodes:
+            if node.state == NodeState.DEAD:
+                continue
+            if not steward.hearing.answers(node.id):
+                problems.append(f"{node.name} does not answer")
+            elif steward.hearing.damaged(node.id):
+                problems.append(f"{node.name} has lost data and has no vote: it is filled anew")
+            if steward.is_full(node.id):
+                problems.append(f"{node.name} has less free disk than its reserve: it takes no writes")
+        lost = [
+            number for number, part in enumerate(found.partitions) if salvage.is_lost(part, steward.hearing)
+        ]
+        if lost:
+            problems.append(
+                f"{len(lost)} partitions (among them {lost[0]}) have no majority of their replicas: bring"
+                " silent nodes back; if they are gone for good: ringkeep recover partition all --accept-loss"
+            )
+        idle = sum(not steward.is_active(number) for number in range(len(found.partitions))) - len(lost)
+        if idle > 0:
+            problems.append(f"{idle} partitions have no active primary just now")
+        held = tunables.setting(found, tunables.MOVES)
+        if held:
+            problems.append("moves are held: ringkeep moves resume lets them go on")
+        return problems
+
     def _state(self, number: int, part: Partition) -> str:
         """Return a partition's state: by its primary's own word, else by who answers."""
-        if self._active(number, part):
+        if self._node.steward.is_active(number):
             return "active"
         suspected = self._node.detector.suspected()
         alive = [node for node in part.replicas if node not in suspected]
         return "preparing" if quorum.won(part.voters, part.old_voters, alive) else "no-quorum"
-
-    def _active(self, number: int, part: Partition) -> bool:
-        if part.primary == self._node.context.me:
-            replica = self._node.replicas.get(PartitionId(number))
-            primary = replica.primary if replica is not None else None
-            return primary is not None and primary.phase == Phase.ACTIVE and not primary.paused
-        beat = self._node.detector.beat_of(part.primary)
-        if beat is None or number // 8 >= len(beat.active):
-            return False
-        return bool(beat.active[number // 8] >> (number % 8) & 1)
 
     def partitions(self) -> dict[str, Any]:
         """Return `GET /v1/cluster/partitions`.
@@ -181,3 +196,8 @@ class Views:
         if behind:
             return [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
         return []
+
+
+def settings(found: ClusterMap | None) -> dict[str, int]:
+    """Return the settings of the cluster, the number of partitions among them, which never changes."""
+    return {} if found is None else {"partitions": len(found.partitions)} | tunables.all_settings(found)

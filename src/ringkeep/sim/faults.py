@@ -30,11 +30,12 @@ class Faults:
         self.stopped = False
         self.struck: set[str] = set()
         self.machines = MachineFaults(world, self)
+        self.membership = Membership(world, self)
         self.kinds: list[tuple[int, Callable[[], None]]] = [
             *self.machines.kinds,
             *NetworkFaults(world, self).kinds,
             *ServiceFaults(world, self).kinds,
-            *Membership(world, self).kinds,
+            *self.membership.kinds,
         ]
         self._weights = self._swarm()
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
@@ -67,6 +68,7 @@ class Faults:
         world = self._world
         world.traps.clear()
         world.heal()
+        self.membership.settle()
         world.reasons.everywhere()
         world.slowest_ms = 4
         for node in list(world.nodes.values()):

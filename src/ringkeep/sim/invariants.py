@@ -275,13 +275,16 @@ class Invariants:
         self._world.log(node, f"leads partition {replica.partition} under epoch {primary.epoch}")
 
     def check_agreement(self) -> None:
-        """9. At rest, all replicas of a partition hold the same state, de-duplication included."""
+        """9. At rest, all replicas of a partition hold the same state, de-duplication included, and know how
+        large it is."""
         states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
                 prefix = data_prefix(replica.partition, replica.generation)
                 rows = node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30)
                 bare = [(key[len(prefix) :], value) for key, value in rows]
+                size, counted = sum(len(key) + len(value) for key, value in bare), replica.state.data_bytes
+                self._require(counted == size, node, replica, f"{size} bytes of rows, counted {counted}")
                 state = replica.applied, replica.state.sessions.encode(), bare
                 name, *other = states.setdefault(replica.partition, (node.name, *state))
                 what = f"applied up to {replica.applied}, {name} up to {other[0]}"

@@ -40,6 +40,7 @@ class SimNode:
         self.world = world
         self.name = name
         self.alive = False
+        self.births = 0  # processes so far, over all disks: what one of them had begun must not reach another
         self.paused_until: Millis = 0
         self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
         self._rate = 1.0
@@ -67,6 +68,7 @@ class SimNode:
             return
         world = self.world
         self.incarnation = Incarnation(self.incarnation + 1)
+        self.births += 1
         self.alive = True
         world.reasons.of_node(self.id)
         self.life = SimShell(self)
@@ -86,7 +88,7 @@ class SimNode:
         self.driver = late.sink = Driver(node, ports, member, 1)
         self._watch()
         self.coordination.start()
-        self._tick(self.incarnation)
+        self._tick(self.births)
 
     def _watch(self) -> None:
         """Let the invariants and the traps see what this process writes."""
@@ -132,10 +134,10 @@ class SimNode:
 
     def deliver(self, call: Call) -> None:
         """Run an event of this process, unless it is gone by then; a paused one runs it later."""
-        self._run(self.incarnation, call)
+        self._run(self.births, call)
 
     def _run(self, life: int, call: Call) -> None:
-        if not self.alive or self.incarnation != life:
+        if not self.alive or self.births != life:
             return
         if self._held or self.world.events.now < self.paused_until:
             self._held.append((life, call))
@@ -158,7 +160,7 @@ class SimNode:
             return
         held, self._held = self._held, []
         for life, call in held:
-            if self.alive and self.incarnation == life:
+            if self.alive and self.births == life:
                 self._guarded(call)
 
     def _coordinate(self, call: Call) -> None:
@@ -169,7 +171,7 @@ class SimNode:
         world.events.at(when, call)
 
     def _tick(self, life: int) -> None:
-        if self.alive and self.incarnation == life:
+        if self.alive and self.births == life:
             self.world.events.after(SIM_TICK_MS, lambda: self._tick(life))
             if self.world.events.now >= self.paused_until:
                 self._guarded(self.driver.tick)
@@ -209,7 +211,7 @@ class SimShell:
 
     def __init__(self, node: SimNode) -> None:
         self._node = node
-        self._life = node.incarnation
+        self._life = node.births
         self.coordinated: Millis = 0
         self.stopped = ""
 
@@ -219,7 +221,7 @@ class SimShell:
 
     def _finish(self, call: Call) -> None:
         node = self._node
-        if node.alive and node.incarnation == self._life:
+        if node.alive and node.births == self._life:
             node.end_turn(call)
 
     def later(self, delay_ms: Millis, call: Call) -> None:
@@ -231,6 +233,9 @@ class SimShell:
 
     def superseded(self) -> None:
         raise AssertionError(f"{self._node.name} is no old copy")
+
+    def departed(self) -> None:
+        """Its machine gets another disk."""
 
     def alarm(self, text: str) -> None:
         self._node.world.log(self._node, f"alarm: {text}")
@@ -252,7 +257,7 @@ class SimSyncer:
     def __init__(self, node: SimNode, engine: MemoryEngine) -> None:
         self._node = node
         self._engine = engine
-        self._life = node.incarnation
+        self._life = node.births
         self._asked = 0
         self._busy = False
 
@@ -269,7 +274,7 @@ class SimSyncer:
 
     def _done(self, covered: int) -> None:
         node = self._node
-        if not node.alive or node.incarnation != self._life:
+        if not node.alive or node.births != self._life:
             return
         try:
             self._engine.make_durable(covered)

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core import limits
 from ringkeep.core.changes import holds_data
-from ringkeep.core.clustermap import NodeState
+from ringkeep.core.orders import Verb, is_done
+from ringkeep.core.tunables import CANCELLED, GRACE_MS, MOVES, PAUSED, REPLICATION, RUNNING
+from ringkeep.core.types import Millis
 
 if TYPE_CHECKING:
     from ringkeep.sim.faults import Faults
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ringkeep.sim.world import World
 
 MOST_NODES = 6
+SAY_AGAIN_MS = 500
 
 
 class Membership:
@@ -25,7 +28,24 @@ class Membership:
             (3, self._join),
             (3, self._leave),
             (2, self._give_up),
+            (2, self._swap_disk),
+            (2, self._drain),
+            (1, self._weigh),
+            (1, self._replicate),
+            (1, self._hold),
+            (1, self._shorten_grace),
         ]
+
+    def settle(self, until: Millis = 0) -> None:
+        """End what was begun for a while, again and again: orders get lost, and older ones come late."""
+        until = until or self._world.events.now + limits.ORDER_MS + SAY_AGAIN_MS
+        found = self._world.map
+        wanted = ((MOVES, Verb.SET, RUNNING), (REPLICATION, Verb.SET, self._world.replication))
+        undone = [order for order in wanted if found is not None and not is_done(order, found)]
+        for name, _, value in undone:
+            self._set(name, value)
+        if self._world.events.now < until:
+            self._world.events.after(SAY_AGAIN_MS, lambda: self.settle(until))
 
     def _join(self) -> None:
         """A new machine is put up, and its process asks to join."""
@@ -39,15 +59,59 @@ class Membership:
         """A node is to be moved away from, and then to stop; its machine comes back as another node."""
         node = self._candidate()
         if node is not None:
-            self._order(node, NodeState.LEAVING)
+            self._order(node, Verb.DECOMMISSION)
 
     def _give_up(self) -> None:
         """A node is lost, and an operator says so; when its machine is back it is told, and begins anew."""
         node = self._candidate()
         if node is not None:
             self._faults.machines.crash_node(node)
-            self._world.given_up[node.id] = self._world.events.now + limits.MAX_TIMEOUT_MS + 1_000
-            self._order(node, NodeState.DEAD)
+            self._world.given_up[node.id] = self._world.events.now + limits.ORDER_MS + 1_000
+            self._order(node, Verb.GIVE_UP)
+
+    def _swap_disk(self) -> None:
+        """A machine fails and comes back under its name with an empty disk: another node."""
+        node = self._candidate()
+        if node is not None:
+            self._faults.machines.crash_node(node)
+            self._world.log(node, "has its disk swapped")
+            self._world.swap_disk(node)
+
+    def _drain(self) -> None:
+        """A node is to lead nothing for a while."""
+        world = self._world
+        if world.map is not None:
+            node = world.nodes.get(world.random.choice(world.map.nodes).id)
+            if node is not None:
+                self._order(node, Verb.DRAIN)
+                world.events.after(world.random.randint(500, 8_000), lambda: self._order(node, Verb.UNDRAIN))
+
+    def _weigh(self) -> None:
+        """A node is to hold more, or less."""
+        world = self._world
+        if world.map is not None:
+            node = world.nodes.get(world.random.choice(world.map.nodes).id)
+            if node is not None:
+                self._order(node, Verb.WEIGHT, world.random.randint(1, 3))
+
+    def _replicate(self) -> None:
+        """Each key is to have more copies for a while, if there are nodes for them."""
+        world = self._world
+        if world.map is not None and world.map.replication == world.replication:
+            self._set(REPLICATION, world.replication + 2)
+            world.events.after(
+                world.random.randint(2_000, 10_000), lambda: self._set(REPLICATION, world.replication)
+            )
+
+    def _hold(self) -> None:
+        """Moves are paused or cancelled for a while."""
+        world = self._world
+        self._set(MOVES, world.random.choice((PAUSED, CANCELLED)))
+        world.events.after(world.random.randint(200, 4_000), lambda: self._set(MOVES, RUNNING))
+
+    def _shorten_grace(self) -> None:
+        """Silence is taken for loss soon, from now on."""
+        self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
 
     def _candidate(self) -> "SimNode | None":
         """Return a node that the cluster can do without, or None."""
@@ -61,9 +125,14 @@ class Membership:
         node = world.nodes[world.random.choice(staying)]
         return node if world.survives_without(node) else None
 
-    def _order(self, node: "SimNode", state: NodeState) -> None:
-        world = self._world
-        others = [other for other in world.nodes.values() if other is not node and other.alive]
+    def _order(self, node: "SimNode", verb: Verb, number: int = 0) -> None:
+        others = [other for other in self._world.nodes.values() if other is not node and other.alive]
         if others:
-            world.log(node, f"is ordered to be {state}")
-            world.random.choice(others).driver.node.steward.order(node.id, state)
+            self._world.log(node, f"is ordered: {verb} {number or ''}".rstrip())
+            self._world.random.choice(others).driver.node.steward.order((node.id, verb, number))
+
+    def _set(self, name: str, value: int) -> None:
+        alive = [node for node in self._world.nodes.values() if node.alive]
+        if alive:
+            self._world.log(None, f"{name} is set to {value}")
+            self._world.random.choice(alive).driver.node.steward.order((name, Verb.SET, value))

@@ -20,6 +20,7 @@ PATHS: Final = (
     "damage_repaired",
     "deposed",
     "deposed_by_refusal",
+    "disk_swapped",
     "duplicate_answered",
     "duplicate_waits",
     "handover_begun",

@@ -14,6 +14,7 @@ from ringkeep.core.changes import targets, under_way
 from ringkeep.core.clustermap import ClusterMap, NodeState
 from ringkeep.core.requests import Request
 from ringkeep.core.transitions import illegal
+from ringkeep.core.tunables import GRACE_MS
 from ringkeep.core.types import Millis, NodeId
 from ringkeep.ports import Ending
 from ringkeep.sim.events import Events
@@ -137,9 +138,10 @@ class World:
         if ending is Ending.FAILED:
             self.events.at(self.events.now, lambda: self.traps.on_failed(node))
             return
-        known = self.map.node(node.id) if self.map is not None else None
-        if ending is Ending.REFUSED and known is not None and known.state != NodeState.DEAD:
+        has_left = self.map is not None and self.map.node(node.id) is None
+        if ending is Ending.REFUSED and not has_left:
             raise Violated(f"{self.events.now} {node.name} was refused: {node.life.stopped}")
+        self.count("node_left" if ending is Ending.LEFT else "node_given_up")
         self.events.at(self.events.now, lambda: self._replace(node))
 
     def _replace(self, node: SimNode) -> None:
@@ -148,13 +150,19 @@ class World:
             return
         for name, count in node.driver.node.context.counters.items():
             self.count(name, count)
-        self.count(
-            "node_left" if self.map is not None and self.map.node(node.id) is None else "node_given_up"
-        )
         node.leave()
         del self.nodes[node.id]
         node.wipe()
         self.nodes[node.id] = node
+        self.events.after(self.random.randint(20, 1_000), node.start)
+
+    def swap_disk(self, node: SimNode) -> None:
+        """A dead machine gets an empty disk, and starts as another node of its name."""
+        assert not node.alive, "a disk is swapped while nothing runs"
+        del self.nodes[node.id]
+        node.wipe()
+        self.nodes[node.id] = node
+        self.count("disk_swapped")
         self.events.after(self.random.randint(20, 1_000), node.start)
 
     def on_proposal(self, node: SimNode) -> None:
@@ -272,6 +280,9 @@ class World:
         if self.map is None:
             return False
         lost = {each.id for each in self.map.nodes if each.state == NodeState.DEAD}
+        lost.update(each.id for each in self.map.nodes if each.id not in self.nodes)
+        if GRACE_MS in self.map.settings:  # who is down may be given up any moment
+            lost.update(each.id for each in self.nodes.values() if not each.alive)
         lost.update(each for each, until in self.given_up.items() if self.events.now < until)
         lost.update(each.id for each in self.nodes.values() if each.engine.damaged or each is node)
         return all(

@@ -17,9 +17,6 @@ DAMAGED: Final = "damaged"
 TEMPORARY: Final = ".new"
 """End of the name under which a file is written before it takes its place."""
 
-ASIDE: Final = ".damaged-"
-"""Between the name of what was set aside and its number."""
-
 
 def sync_directory(path: Path) -> None:
     """Make the names in this directory durable. Raises OSError."""
@@ -57,13 +54,3 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(handle)
     temporary.rename(path)
     sync_directory(path.parent)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename to `<name>.damaged-<n>`, n the first free number from 1, durably; return the new path."""
-    number = 1
-    while (target := path.with_name(f"{path.name}{ASIDE}{number}")).exists():
-        number += 1
-    path.rename(target)
-    sync_directory(path.parent)
-    return target

@@ -14,12 +14,13 @@ from typing import Final
 
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.errors import ConfigurationError
-from ringkeep.storage import files
+from ringkeep.storage import aside, files
 
 FORMAT: Final = 1
 NODE_ID_BYTES: Final = 16
 
-_NOT_CONTENT: Final = frozenset({files.LOCK, files.IDENTITY + files.TEMPORARY, "pid", "lost+found"})
+_UNFINISHED: Final = {name + files.TEMPORARY for name in (files.IDENTITY, files.SYNCED, files.DAMAGED)}
+_NOT_CONTENT: Final = frozenset({files.LOCK, "pid", "lost+found", *_UNFINISHED})
 
 
 class Identity:
@@ -36,6 +37,8 @@ class Identity:
         """Of the latest start; 0 before the first."""
         self.superseded = False
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
+        self.left = False
+        """Whether the node has left its cluster: then it is never opened again either."""
         self._lock = lock
 
     def next_incarnation(self) -> Incarnation:
@@ -61,6 +64,11 @@ class Identity:
         self.superseded = True
         self._save()
 
+    def leave(self) -> None:
+        """Record, durably, that the node has left its cluster: nothing here is needed any more."""
+        self.left = True
+        self._save()
+
     def close(self) -> None:
         """Give up the lock. Calling it again does nothing."""
         if self._lock >= 0:
@@ -76,6 +84,7 @@ class Identity:
             "cluster_id": self.cluster_id,
             "incarnation": self.incarnation,
             "superseded": self.superseded,
+            "left": self.left,
         }
         content = json.dumps(fields, indent=2).encode() + b"\n"
         try:
@@ -101,6 +110,7 @@ class Identity:
             )
             self.incarnation = Incarnation(int(fields["incarnation"]))
             self.superseded = bool(fields.get("superseded", False))
+            self.left = bool(fields.get("left", False))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"{path} has a wrong or missing field ({error}); was it changed by hand?"
@@ -110,6 +120,7 @@ class Identity:
 def open_identity(directory: Path, name: str) -> Identity:
     """Lock the directory and read whose it is; on the first use, make it the directory of a new node.
 
+    So also on the first use after `abandon_identity`, even if that was interrupted.
     Raises ConfigurationError, in words for the operator: it cannot be written, another process holds it, it
     holds something else, it is another node's, or its format is unknown.
     """
@@ -127,16 +138,15 @@ def open_identity(directory: Path, name: str) -> Identity:
     return identity
 
 
-def abandon_identity(identity: Identity) -> None:
-    """Set aside who this node was, its database and its marks, durably; nothing is deleted.
+def abandon_identity(identity: Identity, why: aside.Why) -> str:
+    """Set aside who this node was, its database and its marks; return what their new names end with.
 
-    The next `open_identity` makes a new node here, which is filled from the others. For a directory whose
-    database is lost or damaged. The lock stays with this process. Raises ConfigurationError.
+    Nothing is deleted, and a power loss leaves the old state or the new one for the next start. That start
+    makes a new node here, which the others fill. The database must be closed; the lock stays with this
+    process. Raises ConfigurationError.
     """
     try:
-        for name in (files.DATABASE, files.SYNCED, files.DAMAGED, files.IDENTITY):
-            if (identity.directory / name).exists():
-                files.set_aside(identity.directory / name)
+        return aside.set_aside(identity.directory, why)
     except OSError as error:
         raise _unwritable(identity.directory, error) from error
 
@@ -144,6 +154,7 @@ def abandon_identity(identity: Identity) -> None:
 def _fill(identity: Identity, name: str) -> None:
     path = identity.directory / files.IDENTITY
     try:
+        aside.finish(identity.directory)
         content = path.read_bytes() if path.exists() else None
         others = sorted(entry.name for entry in identity.directory.iterdir() if _is_content(entry.name))
     except OSError as error:
@@ -158,6 +169,12 @@ def _fill(identity: Identity, name: str) -> None:
             raise ConfigurationError(
                 f"{identity.directory} was refused before: it is an old copy of a directory that the cluster "
                 "knows in a newer state. Use the newest directory"
+            )
+        if identity.left:
+            raise ConfigurationError(
+                f"{identity.directory} is the directory of a node that has left the cluster"
+                f" {identity.cluster}: the others have all that it held. Choose an empty one to join as a new"
+                " node"
             )
         if not os.access(identity.directory, os.W_OK):
             raise _unwritable(identity.directory, PermissionError(errno.EACCES, "Permission denied"))
@@ -192,7 +209,7 @@ def _lock(directory: Path) -> int:
 
 
 def _is_content(name: str) -> bool:
-    return not (name in _NOT_CONTENT or name.startswith("log") or files.ASIDE in name)
+    return not (name in _NOT_CONTENT or name.startswith("log") or aside.is_kept(name))
 
 
 def _checked_id(text: object) -> NodeId:

@@ -6,6 +6,7 @@ durable is still there is checked at every opening against the synced mark besid
 Knows nothing of what the rows mean. Why each choice was made: docs/adr/0003-storage.md.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from ringkeep.core.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
 from ringkeep.storage import files
 from ringkeep.storage.mark import SyncedMark
+from ringkeep.storage.records import mend_records
 from ringkeep.storage.tuning import database_options, family_options
 
 Row = tuple[bytes, bytes]
@@ -31,6 +33,8 @@ _REFUSED: Final = "Result incomplete"
 
 _ROTTEN: Final = "Corruption"
 _GONE: Final = "No such file or directory"
+
+_log = logging.getLogger("ringkeep.storage")
 
 
 class RocksSnapshot:
@@ -207,9 +211,9 @@ def open_engine(directory: Path) -> RocksEngine:
     """Open the store in a node's directory, or create it on the first use.
 
     `damaged` is set on the result if less was found than the synced mark says, now or at an earlier opening.
-    Raises StorageDamaged if the database is gone or does not open because it is corrupt; it is then renamed
-    to `db.damaged-<n>`, and every later opening is refused too: a new identity is needed (see the text of the
-    error). Raises StorageError for anything else; nothing is changed then.
+    Raises StorageDamaged if the database is gone or does not open because it is corrupt: this node's votes
+    are lost with it, and `abandon_identity` is what is left to do. Raises StorageError for anything else;
+    nothing is changed then.
     """
     path = directory / files.DATABASE
     try:
@@ -223,8 +227,10 @@ def open_engine(directory: Path) -> RocksEngine:
     held_rows = mark.sequence or (directory / files.DAMAGED).exists()
     if held_rows and not (path / "CURRENT").exists():
         mark.close()
-        raise StorageDamaged(_lost(directory, "it held rows before, and is not there"))
+        raise StorageDamaged(f"the database in {directory} is lost: it held rows before, and is not there")
     try:
+        for where in mend_records(path):
+            _log.warning("bytes that RocksDB cannot get past were made unreadable: %s", where)
         database = _open_database(path)
         files.sync_directory(directory)
     except Exception as error:
@@ -261,24 +267,15 @@ def _open_database(path: Path) -> Database:
 
 
 def _unopened(directory: Path, error: Exception) -> StorageError:
-    """Return what to raise for a database that did not open; set it aside if its files are at fault."""
+    """Return what to raise for a database that did not open; recorded as damage if its files are at fault."""
     text = str(error)
     if not (text.startswith(_ROTTEN) or _GONE in text):
         return StorageError(f"{directory / files.DATABASE} does not open: {text}")
     try:
         _record_damage(directory, text)
-        aside = files.set_aside(directory / files.DATABASE)
-    except (OSError, StorageError) as failure:
+    except StorageError as failure:
         return StorageError(f"{directory / files.DATABASE} does not open: {text}; {failure}")
-    return StorageDamaged(_lost(directory, f"it does not open ({text}), and was kept as {aside.name}"))
-
-
-def _lost(directory: Path, what: str) -> str:
-    return (
-        f"the database in {directory} is lost: {what}. This node's votes are lost with it, so it must not "
-        f"come back under its old id: set {files.IDENTITY}, {files.SYNCED} and {files.DAMAGED} aside and "
-        "start it again. It is then a new node, and the others fill it"
-    )
+    return StorageDamaged(f"the database in {directory} is lost: it does not open ({text})")
 
 
 def _record_damage(directory: Path, what: str) -> None:

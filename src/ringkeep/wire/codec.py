@@ -31,6 +31,7 @@ from ringkeep.core.messages import (
     Release,
     Reply,
     Report,
+    Sizes,
     SnapshotChunk,
     SnapshotOffer,
     SnapshotPull,
@@ -66,6 +67,7 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (32, Heartbeat),
     (33, Report),
     (34, MapPush),
+    (35, Sizes),
 )
 
 _LISTED: Final = msgspec.Meta(max_length=65_536)  # checked before the list is made
@@ -133,6 +135,7 @@ def _tables() -> tuple[dict[type, _Writer], list[_Reader]]:
         names = [field.name for field in fields(made)]
         hints = get_type_hints(made)
         assert len(names) >= 2, "attrgetter of one name would not give a tuple"
+        assert readers[number] is _unknown, f"two messages have the type {number}"
         layout: Any = tuple.__class_getitem__(tuple(_checked(hints[name]) for name in names))
         writers[made] = _cold_writer(number, attrgetter(*names))
         readers[number] = _cold_reader(made, msgspec.msgpack.Decoder(layout).decode)

@@ -13,7 +13,7 @@ from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Family
 from ringkeep.core.keys import log_key
-from ringkeep.core.messages import Heartbeat, MapPush, Message, Reply, Report
+from ringkeep.core.messages import Heartbeat, MapPush, Message, Reply, Report, Sizes
 from ringkeep.core.node import Node
 from ringkeep.core.office import StatementRow
 from ringkeep.core.primary import Phase, Primary
@@ -42,7 +42,7 @@ CLIENT: Final = NodeId("f" * 32)
 """A coordinator that is no replica: its requests come out of nothing, and what it is told is looked at."""
 CLIENT_LIFE: Final = Incarnation(1)
 
-UNSAID: Final = (Heartbeat, MapPush, Report)
+UNSAID: Final = (Heartbeat, MapPush, Report, Sizes)
 """What is left out of the mail: who knows which map, and what the controller does, are moves of their own."""
 
 _LIVES: Final = 64  # more than there are starts of one node
@@ -101,7 +101,7 @@ def _image_of(tables: list[Rows]) -> Image:
     return Image(
         replica_key(ONLY) in meta,
         decode_promised(promised) if promised is not None else NOBODY,
-        decode_applied(applied) if applied is not None else Index(0),
+        decode_applied(applied)[0] if applied is not None else Index(0),
         tuple(log[log_key(ONLY, Index(number))] for number in range(1, len(log) + 1)),
     )
 

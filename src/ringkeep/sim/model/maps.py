@@ -61,8 +61,8 @@ def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]
     )
     found: list[Change] = []
     if part.old_voters or part.learner is not None:
-        on = step_on(part, version, progress, lambda _: False)
-        back = step_on(part, version, Progress(), lambda _: True)
+        on = step_on(part, version, progress, lambda _: False, len(part.voters))
+        back = step_on(part, version, Progress(), lambda _: True, len(part.voters))
         found += [("the change goes on", on)] if on is not None else []
         found += [("the change is taken back", back)] if back is not None else []
         return found

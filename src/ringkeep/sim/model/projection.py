@@ -54,6 +54,7 @@ _STEERING: Final = "steering and suspicion: maps come from the model's own moves
 _LOGGED: Final = "follows from the log"
 _TURN: Final = "only compared with the turn of what waits for a sync"
 _SMALL: Final = "far below any bound"
+_TOLD: Final = "told to people only"
 _STALE: Final = "for stale reads only, which are not modelled"
 
 
@@ -67,9 +68,10 @@ FIELDS: Final[dict[type, Fields]] = {
     Node: Fields(
         ("context", "holdings", "reads"),
         {
-            "replicas": _LINK, "_codec": _CONSTANT, "_map_payload": _DERIVED, "_dispatch": _LINK,
+            "replicas": _LINK, "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "office": _STEERING,
             "steward": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
+            "journal": _TOLD,
         },
     ),
     Context: Fields(
@@ -80,9 +82,9 @@ FIELDS: Final[dict[type, Fields]] = {
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
             "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
-            "counters": "told to people only", "log_entries": _CONSTANT, "log_bytes": _CONSTANT,
+            "counters": _TOLD, "log_entries": _CONSTANT, "log_bytes": _CONSTANT,
             "append_entries": _CONSTANT, "damaged": _CONSTANT, "draining": _CONSTANT,
-            "refuse_writes": _CONSTANT,
+            "refuse_writes": _CONSTANT, "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
         },
     ),
     Holdings: Fields(("replicas", "_deleted"), {"_context": _LINK, "_asked_at": _TIME}),
@@ -114,7 +116,9 @@ FIELDS: Final[dict[type, Fields]] = {
         part={"told": lambda primary: primary.told < primary.replica.commit},
     ),
     Takeover: Fields(("holder",), {"_primary": _LINK}, part={"promises": _looked_at}),
-    Progress: Fields(("match", "next"), {"_context": _LINK, "heard": _TIME, "_in_flight": _SMALL}),
+    Progress: Fields(
+        ("match", "next"), {"_context": _LINK, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD}
+    ),
     Pending: Fields(
         ("calls",),
         {

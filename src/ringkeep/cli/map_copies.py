@@ -1,0 +1,111 @@
+"""Every copy of the cluster map that can be had: from nodes that run, and from directories of stopped ones.
+
+Only reads; a directory is locked meanwhile, so that no node starts on it, and a running node's is refused.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from ringkeep.cli import remote
+from ringkeep.cli.documents import Json
+from ringkeep.cli.failure import REFUSED, Failure
+from ringkeep.core.effects import Family
+from ringkeep.core.rows import MAP_KEY, promises_stored
+from ringkeep.core.types import Epoch, NodeId, PartitionId
+from ringkeep.errors import StorageError
+from ringkeep.recovery import CannotRecover, Copy, decode_map, newest_of, unread_of
+from ringkeep.storage import files
+from ringkeep.storage.identity import Identity, open_identity
+from ringkeep.storage.rocks import open_engine
+
+COPY: Final = "/v1/cluster/copy"
+
+
+def gather(
+    endpoints: Iterable[str], directories: Iterable[Path], timeout_ms: int
+) -> tuple[list[Copy], list[str]]:
+    """Return all copies, and why nodes that were asked did not give one.
+
+    Asks the endpoints ("HOST:PORT"), and then every node that the newest copy names and that was not read.
+    Raises CannotRecover for contradicting copies, ConfigurationError and Failure for a directory.
+    """
+    copies = [from_directory(directory) for directory in directories]
+    silent: list[str] = []
+    asked: set[str] = set()
+    waiting = list(endpoints) or _addresses(copies)
+    while waiting:
+        for endpoint in waiting:
+            asked.add(endpoint)
+            try:
+                copies.append(from_node(endpoint, timeout_ms))
+            except Failure as failure:
+                silent.append(str(failure))
+        waiting = [each for each in _addresses(copies) if each not in asked]  # a newer map may name others
+    return copies, silent
+
+
+def _addresses(copies: list[Copy]) -> list[str]:
+    """Return where the nodes are that the newest map names, and of which there is no copy."""
+    if not any(copy.held is not None for copy in copies):
+        return []
+    held = newest_of(copies).held
+    assert held is not None, "the newest copy has a map"
+    return [node.http for node in unread_of(held, copies)]
+
+
+def from_node(endpoint: str, timeout_ms: int) -> Copy:
+    """Return the copy of a running node. Raises Failure if it does not answer, or with something else."""
+    answer = remote.send([endpoint], remote.Request("GET", COPY, timeout_ms=timeout_ms))
+    document: Json = remote.object_of(answer)
+    source = f"{document.get('name')} (http://{endpoint})"
+    try:
+        payload = document["map"]
+        held = decode_map(base64.b64decode(payload, validate=True), source) if payload is not None else None
+        promised = {PartitionId(int(p)): Epoch(int(epoch)) for p, epoch in document["promised"]}
+        return Copy(NodeId(str(document["id"])), str(document["name"]), source, held, promised)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise Failure(f"http://{endpoint}: this is no copy of a cluster map ({error!r})") from None
+
+
+def from_directory(directory: Path) -> Copy:
+    """Return the copy in the directory of a node that is stopped.
+
+    Raises ConfigurationError if a process uses it, CannotRecover or Failure (78) if it holds no node's data.
+    """
+    identity = _locked(directory)
+    try:
+        source = f"{identity.name} ({directory})"
+        if not (directory / files.DATABASE).exists():
+            return Copy(identity.node_id, identity.name, source, None, {}, whole=False)
+        try:
+            engine = open_engine(directory)
+        except StorageError as error:
+            raise CannotRecover(
+                f"{source} cannot be read: {error}. Leave it out, and see what the others hold"
+            ) from error
+        try:
+            payload = engine.get(Family.META, MAP_KEY)
+            held = decode_map(payload, source) if payload is not None else None
+            promised = {partition: said.epoch for partition, said in promises_stored(engine)}
+            return Copy(identity.node_id, identity.name, source, held, promised, whole=not engine.damaged)
+        finally:
+            engine.close()
+    finally:
+        identity.close()
+
+
+def _locked(directory: Path) -> Identity:
+    """Lock a node's directory. Opening it as a node does would make one of any empty directory."""
+    try:
+        name = json.loads((directory / files.IDENTITY).read_bytes())["name"]
+    except FileNotFoundError:
+        raise Failure(
+            f"{directory} is not a node's directory: there is no {files.IDENTITY}", REFUSED
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        name = ""  # open_identity says what is wrong with it
+    return open_identity(directory, str(name))

@@ -1,0 +1,94 @@
+"""The znode in which ZooKeeper keeps one cluster's map, read and written by hand: for `recover map` alone.
+
+A node's way to it is `coordination.zookeeper`, which never writes a map that does not follow the one found.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
+from kazoo.handlers.threading import KazooTimeoutError
+
+from ringkeep.cli.failure import UNAVAILABLE, Failure
+from ringkeep.coordination.link import end, new_client
+from ringkeep.coordination.view import NO_MAP
+from ringkeep.core.clustermap import ClusterMap
+from ringkeep.recovery import decode_map
+from ringkeep.wire import mapcodec
+
+CONNECT_S: Final = 10.0
+SESSION_MS: Final = 6_000
+
+
+@contextmanager
+def opened(hosts: str, cluster: str) -> Iterator["MapRegister"]:
+    """Connect to ZooKeeper for a while. Raises Failure (4) if it does not answer, ConfigurationError."""
+    client = new_client(hosts, SESSION_MS)
+    try:
+        try:
+            client.start(CONNECT_S)
+        except KazooTimeoutError:
+            raise Failure(f"ZooKeeper at {hosts} does not answer; check --zookeeper", UNAVAILABLE) from None
+        yield MapRegister(client, hosts, cluster)
+    finally:
+        end(client)
+
+
+class MapRegister:
+    """The map's znode of one cluster, and the barrier beside it."""
+
+    def __init__(self, client: Any, hosts: str, cluster: str) -> None:
+        self._client = client
+        self._hosts = hosts
+        self._base = f"/ringkeep/{cluster}"
+        self._map = f"{self._base}/map"
+        self._barrier = f"{self._base}/barrier"
+
+    def read(self) -> tuple[ClusterMap | None, int]:
+        """Return the map that is there (None: none), and the znode's version.
+
+        Raises Failure (4), and CannotRecover for something that is no map.
+        """
+        try:
+            self._client.sync(self._base)
+            content, stat = self._client.get(self._map)
+        except NoNodeError:
+            return None, NO_MAP
+        except KazooException as error:
+            raise self._lost(error, "nothing was written") from error
+        return decode_map(content, f"ZooKeeper at {self._hosts}"), stat.version
+
+    def write(self, cluster_map: ClusterMap, expected: int) -> None:
+        """Put this map in the place of the znode version `expected`; a new one takes the barrier away.
+
+        Raises Failure: 1 if somebody was faster, and 4 if ZooKeeper went away meanwhile.
+        """
+        payload = mapcodec.encode(cluster_map)
+        try:
+            written = self._create(payload) if expected == NO_MAP else self._replace(payload, expected)
+        except KazooException as error:
+            again = "whether the map was written is not known; repeat the command: it says so if it was"
+            raise self._lost(error, again) from error
+        if not written:
+            raise Failure(
+                "ZooKeeper was changed meanwhile, and nothing was written; look, and repeat the command"
+            )
+
+    def _create(self, payload: bytes) -> bool:
+        self._client.ensure_path(self._base)
+        change = self._client.transaction()
+        change.create(self._map, payload)
+        if self._client.exists(self._barrier) is not None:
+            change.delete(self._barrier)
+        return not any(isinstance(result, Exception) for result in change.commit())
+
+    def _replace(self, payload: bytes, expected: int) -> bool:
+        try:
+            self._client.set(self._map, payload, expected)
+        except (BadVersionError, NoNodeError):
+            return False
+        return True
+
+    def _lost(self, error: KazooException, what: str) -> Failure:
+        return Failure(f"ZooKeeper at {self._hosts} went away ({type(error).__name__}); {what}", UNAVAILABLE)

@@ -1,0 +1,116 @@
+"""`ringkeep recover`: for the two losses that a cluster does not get over by itself.
+
+`partition`: a majority of a partition's replicas is gone for good. `map`: ZooKeeper was wiped, or restored
+from an older copy. Both need somebody who decides, because the cluster alone cannot know what is lost.
+"""
+
+from typing import Annotated
+
+import typer
+
+from ringkeep.cli import options, remote
+from ringkeep.cli.documents import cell, items
+from ringkeep.cli.failure import USAGE, Failure
+from ringkeep.cli.output import show_json, show_table
+
+RECOVER = "/v1/cluster/recover"
+
+recover_commands = typer.Typer(
+    help="Get over losses that need a decision: a majority of replicas, or ZooKeeper's data.",
+    epilog=options.examples(
+        "ringkeep recover partition 17 --accept-loss",
+        "ringkeep recover map --zookeeper zk1:2181 --cluster shop --endpoint http://10.0.0.1:8000",
+    ),
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(recover_commands, name="recover")
+
+
+@recover_commands.command(
+    epilog=options.examples(
+        "ringkeep partitions        # which have no quorum",
+        "ringkeep recover partition 17 --accept-loss",
+        "ringkeep recover partition all --accept-loss",
+    )
+)
+def partition(
+    which: Annotated[
+        list[str], typer.Argument(metavar="P|all", help="Numbers of partitions; all: those that need it.")
+    ],
+    accept_loss: Annotated[
+        bool,
+        typer.Option(
+            "--accept-loss", help="Writes that only the lost replicas had are lost for good; I accept that."
+        ),
+    ] = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Let partitions go on with what is left of them, after a majority of their replicas was lost for good.
+
+    Acknowledged writes may be lost. If any of the lost nodes can come back, start it instead: then nothing
+    is lost, and the partition serves by itself.
+    """
+    partitions = _partitions(which)
+    if not accept_loss:
+        raise Failure(
+            "writes that only the lost replicas had would be lost for good, and those replicas never come "
+            "back; start their nodes if you can, else repeat this with --accept-loss",
+            USAGE,
+        )
+    body = {"partitions": partitions, "accept_loss": True}
+    endpoints, timeout_ms = remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout)
+    answer = remote.order(endpoints, RECOVER, timeout_ms, body)
+    if as_json:
+        show_json(answer)
+        return
+    fields = ("partition", "gone", "left")
+    rows = [[cell(row.get(field)) for field in fields] for row in items(answer, "partitions")]
+    show_table(("PARTITION", "GONE", "GOES ON WITH"), rows)
+    print("look: ringkeep partitions")
+
+
+@recover_commands.command(
+    name="map",
+    epilog=options.examples(
+        "ringkeep recover map --zookeeper zk1:2181 --cluster shop --endpoint http://10.0.0.1:8000",
+        "ringkeep recover map --zookeeper zk1:2181 --cluster shop --data /var/lib/a --data /var/lib/b",
+    ),
+)
+def recover_map(
+    zookeeper: Annotated[
+        str | None, typer.Option(metavar="HOSTS", help="The ZooKeeper to write to, as the nodes name it.")
+    ] = None,
+    cluster: Annotated[str | None, typer.Option(metavar="NAME", help="The cluster's name.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(metavar="DIR", help="The directory of a node that is stopped.")
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A node that is gone for good: do without what it may hold."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+) -> None:
+    """Write the cluster map anew after ZooKeeper was wiped, or restored from an older copy.
+
+    Takes the newest copy that any node holds, and gives it numbers above all that were ever used. Reads every
+    node: those that run at the endpoints and at the addresses that the map names, those that are stopped from
+    their directories. Nothing is written without a question.
+    """
+    from ringkeep.cli.recover_map import run
+
+    run({"zookeeper": zookeeper, "cluster": cluster}, endpoint, data or (), without or (), timeout, yes)
+
+
+def _partitions(which: list[str]) -> list[int] | str:
+    if which == ["all"]:
+        return "all"
+    if not all(each.isascii() and each.isdecimal() for each in which):
+        raise Failure("give numbers of partitions, or all; ringkeep partitions lists them", USAGE)
+    return sorted({int(each) for each in which})

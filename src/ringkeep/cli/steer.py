@@ -1,0 +1,189 @@
+"""`ringkeep drain`, `undrain`, `decommission`, `weight` and `settings`: what an operator orders.
+
+An order is taken by any node and carried out by the controller. `drain` and `decommission` wait for it.
+"""
+
+import time
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import typer
+
+from ringkeep.cli import options, remote, waiting
+from ringkeep.cli.documents import Json, cell
+from ringkeep.cli.failure import USAGE, Failure
+from ringkeep.cli.goals import Drained, GivenUp, Left
+from ringkeep.cli.output import show_json, show_table
+from ringkeep.cli.units import duration
+from ringkeep.cli.watched import CLUSTER, Watched
+
+SETTINGS: Final = "/v1/cluster/settings"
+WATCH: Final = "watch it: ringkeep moves --watch"
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The node's name.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Give the order, and do not wait until it is done.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command(epilog=options.examples("ringkeep drain node-3", "ringkeep drain node-3 --no-wait"))(drain)
+    app.command(epilog=options.examples("ringkeep undrain node-3"))(undrain)
+    app.command(
+        epilog=options.examples(
+            "ringkeep plan leave node-3        # what it would move",
+            "ringkeep decommission node-3",
+            "ringkeep decommission node-3 --dead",
+        )
+    )(decommission)
+    app.command(epilog=options.examples("ringkeep weight node-3 2"))(weight)
+    app.command(
+        epilog=options.examples(
+            "ringkeep settings", "ringkeep settings moves_at_once=4 move_bytes_per_s=20000000"
+        )
+    )(settings)
+
+
+def drain(
+    name: Name,
+    no_wait: NoWait = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Take a node's primaries away from it, and wait until it leads nothing; it keeps its replicas.
+
+    For work on a machine: requests go on without a break when the node is stopped afterwards.
+    """
+    watched = _watched(endpoint, timeout)
+    watched.cluster()
+    member = _order(watched, name, "drain")
+    if not no_wait:
+        go_on = f"the order stands; look: ringkeep status, take it back: ringkeep undrain {name}"
+        _wait(watched, Drained(watched, member), name, go_on, as_json)
+    elif as_json:
+        show_json({"node": member})
+    else:
+        print(f"{name} is being drained; look: ringkeep status")
+
+
+def undrain(
+    name: Name,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Let a drained node lead again, or a leaving one stay."""
+    member = _order(_watched(endpoint, timeout), name, "undrain")
+    if as_json:
+        show_json({"node": member})
+    else:
+        print(f"{name} stays, and gets its primaries back by and by")
+
+
+def decommission(
+    name: Name,
+    dead: Annotated[
+        bool,
+        typer.Option(
+            "--dead", help="It is gone for good: make its replicas anew elsewhere, from the others'."
+        ),
+    ] = False,
+    no_wait: NoWait = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Move everything off a node, let it go, and wait until it has left.
+
+    The node itself stops when it has nothing any more. Requests go on meanwhile.
+    """
+    watched = _watched(endpoint, timeout)
+    watched.cluster()
+    member = _order(watched, name, "decommission", {"dead": True} if dead else None)
+    if not no_wait:
+        goal = GivenUp if dead else Left
+        go_on = f"the order stands; {WATCH}" + ("" if dead else f", take it back: ringkeep undrain {name}")
+        _wait(watched, goal(watched, member), name, go_on, as_json)
+    elif as_json:
+        show_json({"node": member})
+    else:
+        print(f"{name} {'is given up for dead' if dead else 'is leaving'}; {WATCH}")
+
+
+def weight(
+    name: Name,
+    share: Annotated[
+        int,
+        typer.Argument(metavar="W", min=1, max=100, help="Its share of the data, relative to the others'."),
+    ],
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Change a node's share of the data."""
+    member = _order(_watched(endpoint, timeout), name, "weight", {"weight": share})
+    if as_json:
+        show_json({"node": member})
+    else:
+        print(f"{name} gets the weight {share}; {WATCH}")
+
+
+def settings(
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings to change.")
+    ] = None,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Show the cluster's settings, after changing those that are given.
+
+    moves_at_once: how many partitions change their replicas at a time. move_bytes_per_s: how fast one node
+    sends for moves, 0 without a limit. grace_ms: how long a node may be silent before it counts as lost.
+    replication: copies of each key, 1, 3 or 5.
+    """
+    wanted = dict(_setting(change) for change in changes or ())
+    if len(wanted) < len(changes or ()):
+        raise Failure("a setting is given twice; give each once", USAGE)
+    if wanted:
+        answer = _watched(endpoint, timeout).order(SETTINGS, wanted, method="PATCH")
+    else:
+        answer = remote.get_json(endpoint, SETTINGS, timeout)
+    found = answer.get("settings")
+    if as_json:
+        show_json(found)
+    else:
+        show_table(
+            ("NAME", "VALUE"),
+            [[name, cell(value)] for name, value in (found if isinstance(found, dict) else {}).items()],
+        )
+
+
+def _setting(change: str) -> tuple[str, int]:
+    name, separator, value = change.partition("=")
+    if not (name and separator and value.isascii() and value.isdecimal()):
+        raise Failure(
+            f"'{change}' is not NAME=VALUE with a whole number; write it like moves_at_once=4", USAGE
+        )
+    return name.replace("-", "_"), int(value)
+
+
+def _watched(endpoint: str | None, timeout: str) -> Watched:
+    return Watched(remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout))
+
+
+def _order(watched: Watched, name: str, verb: str, body: object = None) -> Json:
+    """Give an order about a node, and return the node as a member. Raises Failure."""
+    found = watched.order(f"{CLUSTER}/nodes/{quote(name, safe='')}/{verb}", body).get("node")
+    return found if isinstance(found, dict) else {"name": name}
+
+
+def _wait(watched: Watched, goal: waiting.Goal, name: str, go_on: str, as_json: bool) -> None:
+    """Wait for the goal, and say what was done."""
+    began = time.monotonic()
+    said = waiting.wait(watched, goal, go_on)
+    spent = time.monotonic() - began
+    if as_json:
+        show_json({"name": name, "done": said, "seconds": round(spent, 3)})
+    else:
+        print(f"{said}, {duration(spent)}")

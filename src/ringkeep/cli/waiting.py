@@ -1,0 +1,130 @@
+"""Waiting until the cluster has done what it was told: how far it is, what holds it up, and when it is over.
+
+What "done" means is the goal's matter. Interrupting the wait stops nothing but the wait.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from ringkeep.cli.documents import Json, items, number
+from ringkeep.cli.failure import INTERRUPTED, Failure
+from ringkeep.cli.progress import Progress
+from ringkeep.cli.units import duration, size
+from ringkeep.cli.watched import Watched
+
+POLL_S: Final = 0.5
+STUCK_S: Final = 5.0
+"""What holds the work up is said, once, when nothing has changed for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How far it is at one moment. `done` is None until it is over, then what was done, for people.
+
+    `left` is what remains, to be counted down ("12 replicas"); `transfer` the bytes that remain, and how many
+    go each second; `reasons` say what may hold it up.
+    """
+
+    done: str | None
+    left: str = ""
+    transfer: tuple[float, float] = (0, 0)
+    reasons: tuple[str, ...] = ()
+
+
+Goal = Callable[[Json], Look]
+"""Judges `/v1/cluster`. Raises Failure if it will never be reached."""
+
+
+def wait(watched: Watched, goal: Goal, how_to_go_on: str) -> str:
+    """Return what was done, once it is.
+
+    Raises Failure: the goal's own, 4 if nobody answers any more, 130 with `how_to_go_on` after Ctrl-C.
+    """
+    stuck = Stuck()
+    with Progress() as progress:
+        try:
+            while True:
+                cluster = watched.look()
+                if cluster is None:
+                    progress.show("waiting for a node that answers and is up to date")
+                else:
+                    look = goal(cluster)
+                    if look.done is not None:
+                        return look.done
+                    progress.show(_line(look))
+                    if news := stuck.news((look.left, look.transfer[0]), look.reasons):
+                        progress.say(news)
+                time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            raise Failure(f"not waiting any more; {how_to_go_on}", INTERRUPTED) from None
+
+
+def frozen(cluster: Json) -> list[str]:
+    """Return why the controller changes nothing at all just now, [] if it may."""
+    if cluster.get("zookeeper") not in (None, "connected"):
+        return ["ZooKeeper is away, and nothing is changed until it is back"]
+    alarm = cluster.get("alarm")
+    return [str(alarm)] if alarm else []
+
+
+def held_up(cluster: Json, moves: Json, about: str = "") -> tuple[str, ...]:
+    """Return why the moves of a node (of any, for "") may not go on, each reason once."""
+    found = frozen(cluster)
+    state = moves.get("state")
+    if state in ("paused", "cancelled"):
+        found.append(f"moves are {state} (ringkeep moves resume)")
+    # What is only planned waits for its turn as a rule; that is worth a word when nothing else goes on.
+    for move in _moves_of(moves, "running", about) or _moves_of(moves, "planned", about):
+        found += reasons_of(move)
+    return tuple(dict.fromkeys(found))
+
+
+def reasons_of(move: Json) -> list[str]:
+    """Return what one move waits for."""
+    waits = move.get("waits_for")
+    return [str(each) for each in (waits if isinstance(waits, list) else [waits]) if each]
+
+
+def transfer(moves: Json, about: str) -> tuple[float, float]:
+    """Return how many bytes of a node are still to be moved, and how many go each second."""
+    mine = [each for name in ("running", "planned") for each in _moves_of(moves, name, about)]
+    left = sum(max(number(each, "bytes") - number(each, "bytes_done"), 0) for each in mine)
+    return left, sum(number(each, "rate") for each in mine)
+
+
+def _moves_of(moves: Json, name: str, about: str) -> list[Json]:
+    found = items(moves, name)
+    return [each for each in found if not about or about in (each.get("from"), each.get("to"))]
+
+
+def _line(look: Look) -> str:
+    """Return how far it is, and what to expect or, where nothing moves, why not."""
+    remaining, rate = look.transfer
+    parts = [f"{look.left} left"] if look.left else []
+    if remaining:
+        parts.append(size(remaining))
+    if rate:
+        parts += [f"{size(rate)}/s", f"about {duration(remaining / rate)}"]
+    return ", ".join(parts) + (f" – {'; '.join(look.reasons)}" if look.reasons else "")
+
+
+class Stuck:
+    """Notices that nothing has changed for a while, and says why, once for each reason."""
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+        self._measure: object = None
+        self._said: set[str] = set()
+
+    def news(self, measure: object, reasons: Iterable[str]) -> str:
+        """Return what to say, "" for nothing. `measure`: what changes as long as the work goes on."""
+        now = time.monotonic()
+        if measure != self._measure:
+            self._measure, self._since = measure, now
+        fresh = [reason for reason in reasons if reason not in self._said]
+        if not fresh or now - self._since < STUCK_S:
+            return ""
+        self._said.update(fresh)
+        return f"it does not go on: {'; '.join(fresh)}"

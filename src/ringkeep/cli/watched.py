@@ -1,0 +1,97 @@
+"""A running cluster as it shows itself over time, through whichever of its nodes answers.
+
+The node that a command was told to ask may be the very one that goes away. So the others are learned from
+the members' addresses, and an answer that is older than one seen before does not count.
+"""
+
+import time
+from typing import Final
+
+from ringkeep.cli import remote
+from ringkeep.cli.documents import Json, items
+from ringkeep.cli.failure import UNAVAILABLE, Failure
+from ringkeep.parsing import address
+
+CLUSTER: Final = "/v1/cluster"
+MOVES: Final = "/v1/cluster/moves"
+PARTITIONS: Final = "/v1/cluster/partitions"
+
+LOST_S: Final = 30.0
+"""After so long without an answer from any node, a command that waits gives up; the work itself may go on."""
+
+
+class Watched:
+    """The cluster behind some endpoints ("HOST:PORT")."""
+
+    def __init__(self, endpoints: list[str], timeout_ms: int) -> None:
+        self.endpoints = list(endpoints)
+        self.timeout_ms = timeout_ms
+        self._cluster_id: object = None
+        self._map_version = 0
+        self._answered_at = time.monotonic()
+
+    def cluster(self) -> Json:
+        """Return `/v1/cluster`, and learn the addresses of its members. Raises Failure."""
+        found = self._get(CLUSTER)
+        for member in items(found, "members"):
+            self._learn(member.get("http"))
+        self._cluster_id = self._cluster_id or found.get("cluster_id")
+        self._map_version = max(self._map_version, _version(found))
+        return found
+
+    def look(self) -> Json | None:
+        """Return `/v1/cluster`; None if nobody answers just now, or one who knows less than is known.
+
+        Raises Failure (4) once nobody has answered for LOST_S.
+        """
+        try:
+            found = self.cluster()
+        except Failure as failure:
+            if failure.exit_code != UNAVAILABLE:
+                raise
+            if time.monotonic() - self._answered_at >= LOST_S:
+                raise Failure(f"no node has answered for {LOST_S:.0f} s: {failure}", UNAVAILABLE) from None
+            return None
+        self._answered_at = time.monotonic()
+        if found.get("cluster_id") == self._cluster_id and _version(found) >= self._map_version:
+            return found
+        answered = self.endpoints[0]
+        self.endpoints.sort(key=lambda endpoint: endpoint == answered)  # it is asked last from now on
+        return None
+
+    def moves(self) -> Json:
+        """Return `/v1/cluster/moves`, {} if nobody can tell."""
+        return self._get_or_nothing(MOVES)
+
+    def partitions(self) -> list[Json]:
+        """Return the rows of `/v1/cluster/partitions`, [] if nobody can tell."""
+        return items(self._get_or_nothing(PARTITIONS), "partitions")
+
+    def order(self, path: str, body: object = None, method: str = "POST") -> Json:
+        """Give an order. Raises Failure."""
+        return remote.order(self.endpoints, path, self.timeout_ms, body, method)
+
+    def _get_or_nothing(self, path: str) -> Json:
+        try:
+            return self._get(path)
+        except Failure:
+            return {}
+
+    def _get(self, path: str) -> Json:
+        answer = remote.send(self.endpoints, remote.Request("GET", path, timeout_ms=self.timeout_ms))
+        # Who answered is asked first the next time: whoever is gone costs nothing then.
+        self.endpoints.sort(key=lambda endpoint: endpoint != answer.endpoint)
+        return remote.object_of(answer)
+
+    def _learn(self, advertised: object) -> None:
+        try:
+            found = address(str(advertised))
+        except ValueError:
+            return
+        if found not in self.endpoints:
+            self.endpoints.append(found)
+
+
+def _version(cluster: Json) -> int:
+    found = cluster.get("map_version")
+    return found if isinstance(found, int) else 0

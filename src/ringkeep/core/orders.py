@@ -1,0 +1,171 @@
+"""What operators order: whether it may be done, and the map in which it is.
+
+Pure, and used twice: by the node that is asked, to refuse at once with a reason, and by the controller, whose
+word counts. An order names a state that the cluster should have, so that to say it twice changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from ringkeep.core import quorum, salvage, tunables
+from ringkeep.core.changes import holds_data
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.messages import Order
+from ringkeep.core.seen import Hearing
+from ringkeep.core.types import NodeId
+
+WEIGHTS: Final = range(1, 101)
+
+
+class Verb(StrEnum):
+    """What may be ordered; the subject of each, and its number."""
+
+    DECOMMISSION = "decommission"  # a node id: move everything off, then let it stop
+    GIVE_UP = "give-up"  # a node id: it is lost, make its replicas anew elsewhere
+    DRAIN = "drain"  # a node id: lead nothing
+    UNDRAIN = "undrain"  # a node id: lead, and stay, as before
+    WEIGHT = "weight"  # a node id: its share, the number
+    SET = "set"  # the name of a setting: its value, the number
+    RECOVER = "recover"  # a partition: go on with what is left of it; its epoch now, 0 if that is not known
+
+
+_STATES: Final[Mapping[str, NodeState]] = {
+    Verb.DECOMMISSION: NodeState.LEAVING,
+    Verb.GIVE_UP: NodeState.DEAD,
+    Verb.DRAIN: NodeState.DRAINING,
+    Verb.UNDRAIN: NodeState.ACTIVE,
+}
+
+
+def about(order: Order) -> tuple[str, str]:
+    """Return what an order decides: a later one of the same takes its place."""
+    subject, verb, _ = order
+    return ("state" if verb in _STATES else verb), subject
+
+
+def objection(order: Order, now: ClusterMap, hearing: Hearing) -> str:
+    """Say why an order must not be carried out, and what to do instead; "" if it may."""
+    subject, verb, number = order
+    if verb == Verb.SET:
+        return _setting_objection(subject, number, now)
+    if verb == Verb.RECOVER:
+        return salvage.objection(now, subject, hearing)
+    node = now.node(NodeId(subject))
+    if node is None:
+        return "there is no such node in the cluster map"
+    if node.state == NodeState.DEAD:
+        return f"{node.name} was given up for dead before, and has no part in the cluster"
+    if verb == Verb.WEIGHT:
+        return "" if number in WEIGHTS else f"a weight is 1 to {WEIGHTS[-1]}, not {number}"
+    if verb == Verb.DRAIN and node.state == NodeState.LEAVING:
+        return f"{node.name} is leaving, which drains it too"
+    if verb == Verb.DECOMMISSION:
+        return too_few(now.nodes, node, now.replication)
+    return loss_objection(now, node, hearing) if verb == Verb.GIVE_UP else ""
+
+
+def is_done(order: Order, now: ClusterMap) -> bool:
+    """Tell whether the map shows an order carried out.
+
+    Of a recovery it shows a later epoch: else, with the last replica silent just after it, it was done again.
+    """
+    subject, verb, number = order
+    if verb == Verb.SET:
+        if subject == tunables.MOVES:
+            return tunables.setting(now, subject) == number
+        return tunables.all_settings(now).get(subject) == number
+    if verb == Verb.RECOVER:
+        part = salvage.partition_of(now, subject)
+        return part is not None and 0 < number < part.epoch
+    node = now.node(NodeId(subject))
+    if node is None:
+        return True
+    return node.weight == number if verb == Verb.WEIGHT else node.state == _STATES[verb]
+
+
+def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:
+    """Return the map in which the orders that may be carried out are; its number is the same."""
+    for order in orders:
+        if order[1] in list(Verb) and not is_done(order, now) and not objection(order, now, hearing):
+            now = _carried_out(order, now, hearing)
+    return now
+
+
+def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
+    subject, verb, number = order
+    if verb == Verb.SET:
+        if subject == tunables.REPLICATION:
+            return replace(now, replication=number)
+        if subject == tunables.MOVES and number == tunables.CANCELLED:
+            now = _with_nodes(now, lambda node: node.state == NodeState.LEAVING, state=NodeState.ACTIVE)
+        return replace(now, settings=now.settings | {subject: number})
+    if verb == Verb.RECOVER:
+        return salvage.salvaged(now, int(subject), hearing)
+    node = now.node(NodeId(subject))
+    assert node is not None, "who is not there was objected to"
+    changed: dict[str, object] = {"state": _STATES.get(verb, node.state)}
+    if verb == Verb.WEIGHT:
+        grows = node.state == NodeState.ACTIVE and number > node.weight
+        changed = {"weight": number, "state": NodeState.JOINING if grows else node.state}
+    if verb == Verb.UNDRAIN and node.state == NodeState.JOINING:
+        return now
+    return _with_nodes(now, lambda node: node.id == subject, **changed)
+
+
+def _with_nodes(now: ClusterMap, which: Callable[[NodeInfo], bool], **changed: object) -> ClusterMap:
+    def new(node: NodeInfo) -> NodeInfo:
+        return replace(node, **changed)  # type: ignore[arg-type]  # replace is untyped
+
+    return replace(now, nodes=tuple(new(node) if which(node) else node for node in now.nodes))
+
+
+# --- reasons to refuse -------------------------------------------------------------------------------
+
+
+def _setting_objection(name: str, value: int, now: ClusterMap) -> str:
+    if name == tunables.MOVES:
+        return "" if value in tunables.HOLDS else f"moves are not held by {value}"
+    problem = tunables.objection(name, value)
+    staying = sum(holds_data(node.state) for node in now.nodes)
+    if not problem and name == tunables.REPLICATION and value > staying:
+        return f"{value} copies of each key need {value} nodes, and there are {staying}: add nodes first"
+    return problem
+
+
+def too_few(nodes: Iterable[NodeInfo], node: NodeInfo, replication: int) -> str:
+    """Say that too few nodes would remain without this one; "" if enough do."""
+    remain = sum(holds_data(other.state) for other in nodes if other is not node)
+    if remain >= replication:
+        return ""
+    return (
+        f"without {node.name} {remain} nodes would remain, and each key has {replication} copies:"
+        " add a node first, or lower the replication"
+    )
+
+
+def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+    """Say why a node must not be given up for lost; "" if it may: nobody hears it, and nobody needs it."""
+    listener = next((other.name for other in now.nodes if hearing.hears(other.id, node.id)), None)
+    if hearing.answers(node.id) or listener is not None:
+        who = f" to {listener}" if listener is not None else ""
+        return f"{node.name} still answers{who}: stop it first, or decommission it as a living node"
+    needing = needed_by(now, node.id, hearing)
+    if needing:
+        return (
+            f"{node.name} is needed: without it partition {needing[0]} (one of {len(needing)}) has no"
+            " majority of its replicas. Bring it or another silent node back; if they are gone for good:"
+            " ringkeep recover partition all --accept-loss"
+        )
+    return too_few(now.nodes, node, now.replication)
+
+
+def needed_by(now: ClusterMap, node: NodeId, hearing: Hearing) -> list[int]:
+    """Return the partitions in which a node votes that have no majority of other voters that answer."""
+    voting = [n.id for n in now.nodes if n.id != node and hearing.votes(n.id)]
+    return [
+        number
+        for number, part in enumerate(now.partitions)
+        if node in (*part.voters, *part.old_voters) and not quorum.won(part.voters, part.old_voters, voting)
+    ]

@@ -1,0 +1,84 @@
+"""What a controller knows beside the map: who is there, who answers whom, and what primaries say.
+
+Values and questions only; what follows from them is decided elsewhere.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from ringkeep.core.clustermap import Member
+from ringkeep.core.messages import Order
+from ringkeep.core.types import Epoch, MapVersion, NodeId
+
+Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
+"""Whom a node suspects by its own word, or None if it does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Who answers, by everybody's own word. `damaged`: it answers, and has no vote."""
+
+    suspicions: Suspicions
+    damaged: Callable[[NodeId], bool]
+
+    def answers(self, node: NodeId) -> bool:
+        """Tell whether a node answers here."""
+        return self.suspicions(node) is not None
+
+    def votes(self, node: NodeId) -> bool:
+        """Tell whether a node answers here, and may be counted on."""
+        return self.answers(node) and not self.damaged(node)
+
+    def hears(self, reporter: NodeId, node: NodeId) -> bool:
+        """Tell whether one node says that it hears another."""
+        suspected = self.suspicions(reporter) if reporter != node else None
+        return suspected is not None and node not in suspected
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still
+    has.
+
+    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind;
+    `rows.NO_NODE` otherwise.
+    """
+
+    partition: int
+    epoch: Epoch
+    config: MapVersion
+    what: int
+    node: NodeId
+
+
+def _never(_: object) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a controller knows beside the map.
+
+    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given
+    anything. `damaged`: it lost something that it had acknowledged. `full`: its disk has no room for a
+    replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as long as the grace
+    time. `active`: whether a partition's primary says that it serves. `tried`: (partition, node) that failed
+    to become ACTIVE lately, and are chosen last. `orders`: what operators want.
+    """
+
+    members: Sequence[Member]
+    suspicions: Suspicions
+    unfit: Callable[[NodeId], bool]
+    statements: Sequence[Statement] = ()
+    tried: Collection[tuple[int, NodeId]] = ()
+    damaged: Callable[[NodeId], bool] = _never
+    full: Callable[[NodeId], bool] = _never
+    absent: Callable[[NodeId], bool] = _never
+    lost: Callable[[NodeId], bool] = _never
+    active: Callable[[int], bool] = _never
+    orders: Sequence[Order] = ()
+
+    @property
+    def hearing(self) -> Hearing:
+        """Who answers whom."""
+        return Hearing(self.suspicions, self.damaged)

@@ -1,0 +1,105 @@
+"""The routes by which an operator steers the cluster, and watches what it does: moves, nodes, settings.
+
+Each reads the request, gives the order to the service, and answers; an order is only taken here (202), and
+carried out by the controller. What the service refuses becomes a problem in `admin`.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, Literal
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ringkeep.http import orders
+from ringkeep.http.answers import json_answer, parameters_of
+from ringkeep.http.fields import check_charset, check_encoding
+from ringkeep.http.service import Service
+
+WATCH: Final = "/v1/cluster/moves"
+ACCEPTED: Final = 202
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Steering:
+    """The handlers, over one service."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def routes(self) -> list[Route]:
+        """Return the routes with their methods; HEAD goes with GET by itself."""
+        gets: dict[str, Handler] = {
+            WATCH: self.moves,
+            "/v1/cluster/plan": self.plan,
+            "/v1/cluster/copy": self.copy,
+        }
+        posts: dict[str, Handler] = {"/v1/cluster/recover": self.recover}
+        for verb in orders.HOLDS:
+            posts[f"{WATCH}/{verb}"] = partial(self.hold, verb=verb)
+        for verb in orders.NODE_ORDERS:
+            posts[f"/v1/cluster/nodes/{{name}}/{verb}"] = partial(self.order, verb=verb)
+        return [
+            *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
+            *(Route(path, handler, methods=["POST"]) for path, handler in posts.items()),
+            Route("/v1/cluster/settings", self.settings, methods=["GET", "PATCH"]),
+        ]
+
+    async def moves(self, request: Request) -> Response:
+        """`GET /v1/cluster/moves`: what is planned, under way and finished."""
+        parameters_of(request)
+        return json_answer(self._service.moves())
+
+    async def hold(self, request: Request, verb: Literal["pause", "resume", "cancel"]) -> Response:
+        """`POST /v1/cluster/moves/pause`, `resume`, `cancel`."""
+        parameters_of(request)
+        orders.parse_nothing(await _body(request))
+        return json_answer(self._service.hold_moves(verb), ACCEPTED)
+
+    async def order(self, request: Request, verb: str) -> Response:
+        """`POST /v1/cluster/nodes/{name}/drain`, `undrain`, `decommission`, `weight`."""
+        parameters = parameters_of(request, *(("dead",) if verb == "decommission" else ()))
+        body = await _body(request)
+        name = orders.node_name(request.scope["raw_path"])
+        weight = 0
+        if verb == "weight":
+            weight = orders.parse_weight(body)
+        elif verb == "decommission":
+            verb = "give-up" if orders.parse_dead(body, parameters) else verb
+        else:
+            orders.parse_nothing(body)
+        return json_answer({"node": self._service.steer(verb, name, weight), "watch": WATCH}, ACCEPTED)
+
+    async def settings(self, request: Request) -> Response:
+        """`GET` and `PATCH /v1/cluster/settings`."""
+        parameters_of(request)
+        if request.method != "PATCH":
+            return json_answer({"settings": self._service.cluster()["settings"]})
+        wanted = orders.parse_settings(await _body(request))
+        return json_answer({"settings": self._service.change_settings(wanted), "watch": WATCH}, ACCEPTED)
+
+    async def plan(self, request: Request) -> Response:
+        """`GET /v1/cluster/plan`: what a join or a leave would move, without moving it."""
+        wanted = orders.parse_plan(parameters_of(request, "join", "leave", "zone", "weight"))
+        return json_answer(self._service.plan(*wanted))
+
+    async def recover(self, request: Request) -> Response:
+        """`POST /v1/cluster/recover`: let partitions go on with what is left of them."""
+        parameters_of(request)
+        partitions = orders.parse_recover(await _body(request))
+        return json_answer(self._service.recover_partitions(partitions), ACCEPTED)
+
+    async def copy(self, request: Request) -> Response:
+        """`GET /v1/cluster/copy`: this node's copy of the map, and its promises, for `recover map`."""
+        parameters_of(request)
+        return json_answer(self._service.map_copy())
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body. Raises Problem (415) for one that is encoded, or no UTF-8 by its own word."""
+    headers = request.headers
+    check_encoding(headers.get("content-encoding", "").encode("latin-1"))
+    check_charset(headers.get("content-type", "").encode("latin-1"))
+    return await request.body()

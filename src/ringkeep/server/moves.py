@@ -1,0 +1,151 @@
+"""The moves of replicas as people want to see them: planned, running, finished; bytes, rate, time left."""
+
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any, Final
+
+from ringkeep.core import tunables
+from ringkeep.core.changes import intended, targets, under_way
+from ringkeep.core.clustermap import ClusterMap, Partition
+from ringkeep.core.journal import Move, Volume
+from ringkeep.core.node import Node
+from ringkeep.core.types import NodeId, PartitionId
+
+_STATES: Final = ("running", "paused", "cancelled")
+_UNKNOWN: Final = Volume(0, 0)
+
+Name = Callable[[str], str]
+
+
+def moves(node: Node, name_of: Name) -> dict[str, Any]:
+    """Return `GET /v1/cluster/moves`, as this node knows it; it knows of no move from before its start."""
+    found = node.context.cluster_map
+    if found is None:
+        return _document("running", {}, [], [], [], 0.0)
+    view = _Moves(node, found, name_of)
+    bounds = (tunables.MOVES_AT_ONCE, tunables.MOVE_BYTES_PER_S)
+    return _document(
+        _STATES[tunables.setting(found, tunables.MOVES)],
+        {name: tunables.setting(found, name) for name in bounds},
+        view.planned(),
+        [view.running(move) for _, move in sorted(node.journal.running.items())],
+        [view.finished(move) for move in reversed(node.journal.finished)],
+        node.journal.rate,
+    )
+
+
+def _document(
+    state: str, limits: dict[str, int], planned: list[dict[str, Any]], running: list[dict[str, Any]],
+    finished: list[dict[str, Any]], rate: float,
+) -> dict[str, Any]:  # fmt: skip
+    left = sum(move["bytes"] for move in planned)
+    left += sum(max(0, move["bytes"] - move["bytes_done"]) for move in running)
+    return {
+        "state": state,
+        "limits": limits,
+        "planned": planned,
+        "running": running,
+        "finished": finished,
+        "bytes_left": left,
+        "rate": int(rate),
+        "seconds_left": _seconds(left, rate) if planned or running else 0.0,
+    }
+
+
+def _seconds(left: int, rate: float) -> float | None:
+    return round(left / rate, 1) if rate > 0 else None
+
+
+class _Moves:
+    """One look at the moves."""
+
+    def __init__(self, node: Node, found: ClusterMap, name_of: Name) -> None:
+        self._node = node
+        self._found = found
+        self._name_of = name_of
+
+    def planned(self) -> list[dict[str, Any]]:
+        """Return the moves that are due and have not begun."""
+        rows = []
+        found, damaged = self._found, self._node.steward.hearing.damaged
+        full = under_way(found.partitions) >= tunables.setting(found, tunables.MOVES_AT_ONCE)
+        for number, (part, target) in enumerate(zip(found.partitions, targets(found, damaged), strict=True)):
+            will_be = intended(part, found.replication)
+            coming = [node for node in target if node not in will_be]
+            going = [node for node in will_be if node not in target]
+            for newcomer, gone in zip_longest(coming, going):
+                rows.append({
+                    "partition": number,
+                    "from": self._name(gone),
+                    "to": self._name(newcomer),
+                    "bytes": self._bytes(number) if newcomer is not None else 0,
+                    "waits_for": self._waits_for(number, part, gone, newcomer, full),
+                })  # fmt: skip
+        return rows
+
+    def _waits_for(
+        self, number: int, part: Partition, gone: NodeId | None, newcomer: NodeId | None, full: bool
+    ) -> str | None:
+        steward = self._node.steward
+        if tunables.setting(self._found, tunables.MOVES):
+            return "moves are held: ringkeep moves resume"
+        if not steward.connected:
+            return "ZooKeeper cannot be reached"
+        if newcomer is not None and not steward.hearing.answers(newcomer):
+            return f"{self._name(newcomer)} does not answer"
+        if newcomer is not None and steward.is_full(newcomer):
+            return f"{self._name(newcomer)} has less free disk than its reserve"
+        if not steward.is_active(number):
+            return "the partition has no active primary"
+        if gone == part.primary:
+            return f"{self._name(gone)} to hand its primaryship over"
+        return "other moves to end" if full else None
+
+    def running(self, move: Move) -> dict[str, Any]:
+        """Return one move that is under way."""
+        part = self._found.partitions[move.partition]
+        elapsed_s = max(1, self._node.context.now - move.since) / 1000
+        total = max(self._bytes(move.partition), move.bytes) if move.newcomer is not None else 0
+        rate = move.bytes / elapsed_s
+        copying = part.learner is not None
+        return {
+            "partition": move.partition,
+            "from": self._name(move.gone),
+            "to": self._name(move.newcomer),
+            "stage": "copying" if copying else "joint" if move.newcomer is not None else "leaving",
+            "bytes": total,
+            "bytes_done": move.bytes,
+            "rate": int(rate),
+            "seconds_left": _seconds(total - move.bytes, rate) if copying else 0.0,
+            "waits_for": self._held_up(move, part),
+        }
+
+    def _held_up(self, move: Move, part: Partition) -> str | None:
+        steward = self._node.steward
+        if part.learner is not None and tunables.setting(self._found, tunables.MOVES):
+            return "moves are held: ringkeep moves resume"
+        if move.newcomer is not None and not steward.hearing.answers(move.newcomer):
+            return f"{self._name(move.newcomer)} does not answer"
+        if not steward.is_active(move.partition):
+            return "the partition has no active primary"
+        if part.learner is not None and move.gone == part.primary:
+            return f"{self._name(move.gone)} to hand its primaryship over"
+        return None if steward.connected else "ZooKeeper cannot be reached"
+
+    def finished(self, move: Move) -> dict[str, Any]:
+        """Return one move that is over."""
+        return {
+            "partition": move.partition,
+            "from": self._name(move.gone),
+            "to": self._name(move.newcomer),
+            "bytes": move.bytes,
+            "seconds": round((move.ended - move.since) / 1000, 3),
+            "age": round((self._node.context.now - move.ended) / 1000, 3),
+            "outcome": "done" if move.done else "undone",
+        }
+
+    def _bytes(self, number: int) -> int:
+        return self._node.journal.volumes.get(PartitionId(number), _UNKNOWN).to_send
+
+    def _name(self, node: NodeId | None) -> str | None:
+        return None if node is None else self._name_of(node)

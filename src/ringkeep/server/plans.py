@@ -1,0 +1,71 @@
+"""Dry runs: what a node would move by joining or leaving. Computed as the controller would, and changed by
+nothing but the map."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
+
+from ringkeep.core.changes import Voters, intended, targets
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.journal import Volume
+from ringkeep.core.node import Node
+from ringkeep.core.types import Incarnation, NodeId, PartitionId
+
+_UNKNOWN = Volume(0, 0)
+
+
+def join(now: ClusterMap, name: str, zone: str, weight: int, node: Node) -> dict[str, Any]:
+    """Return what a new node would be given.
+
+    Its place on the ring depends on the id that it will have: which partitions is not known, but how many.
+    """
+    made_up = NodeId(blake2b(name.encode(), digest_size=16).hexdigest())
+    newcomer = NodeInfo(made_up, name, "", "", zone, weight, Incarnation(0), NodeState.JOINING)
+    return _plan("join", name, now, replace(now, nodes=(*now.nodes, newcomer)), node)
+
+
+def leave(now: ClusterMap, leaver: NodeInfo, node: Node) -> dict[str, Any]:
+    """Return what would be moved off a node."""
+    gone = replace(leaver, state=NodeState.LEAVING)
+    after = replace(now, nodes=tuple(gone if each is leaver else each for each in now.nodes))
+    return _plan("leave", leaver.name, now, after, node)
+
+
+def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node) -> dict[str, Any]:
+    damaged = node.steward.hearing.damaged
+    before = [intended(part, now.replication) for part in now.partitions]
+    after = targets(then, damaged)
+    moved = [
+        (PartitionId(number), newcomer)
+        for number, (old, new) in enumerate(zip(before, after, strict=True))
+        for newcomer in new
+        if newcomer not in old
+    ]
+    subject = next(each.id for each in then.nodes if each.name == name)
+    theirs = sum(subject in voters for voters in (before if action == "leave" else after))
+    held, holds, led, leads = _held(before), _held(after), _led(before), _led(after)
+    return {
+        "action": action,
+        "node": name,
+        "replicas": len(moved),
+        "bytes": sum(node.journal.volumes.get(number, _UNKNOWN).to_send for number, _ in moved),
+        "minimum": theirs,
+        "members": [
+            {
+                "name": each.name, "replicas": held[each.id], "after": holds[each.id],
+                "primaries": led[each.id], "primaries_after": leads[each.id],
+            }
+            for each in then.nodes
+            if each.state != NodeState.DEAD
+        ],
+    }  # fmt: skip
+
+
+def _held(placement: Sequence[Voters]) -> Counter[NodeId]:
+    return Counter(node for voters in placement for node in voters)
+
+
+def _led(placement: Sequence[Voters]) -> Counter[NodeId]:
+    return Counter(voters[0] for voters in placement if voters)

@@ -1,0 +1,142 @@
+"""What operators ask of a node: the moves, plans of them, and orders. As `http.service` describes it.
+
+An order is checked here, against what this node knows, so that a refusal comes at once and with its reason;
+the controller checks it again, and its word counts.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+from ringkeep.core import salvage, tunables
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.node import Node
+from ringkeep.core.orders import Verb
+from ringkeep.core.rows import promises_stored
+from ringkeep.errors import NoSuchNode, Refusal, Unavailable
+from ringkeep.server import plans
+from ringkeep.server.moves import moves
+from ringkeep.server.views import Views, settings
+
+_HOLDS: Final = {
+    "pause": tunables.PAUSED,
+    "resume": tunables.RUNNING,
+    "cancel": tunables.CANCELLED,
+}
+
+
+class Steering:
+    """The operators' side of one node."""
+
+    def __init__(self, node: Node, views: Views, name: str) -> None:
+        self._node = node
+        self._views = views
+        self._name = name
+
+    def moves(self) -> dict[str, Any]:
+        """Return `GET /v1/cluster/moves`."""
+        return moves(self._node, self._views.name_of)
+
+    def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
+        """Return what a join or a leave would move. Raises NoSuchNode, Refusal, Unavailable."""
+        found = self._map()
+        if action == "leave":
+            leaver = self._named(found, name)
+            self._check((leaver.id, Verb.DECOMMISSION, 0))
+            return plans.leave(found, leaver, self._node)
+        if any(node.name == name and node.state != NodeState.DEAD for node in found.nodes):
+            raise Refusal(f"there is a node {name} already; a newcomer needs a name of its own")
+        return plans.join(found, name, zone or name, weight, self._node)
+
+    def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
+        """Take an order about a node; return the member. Raises NoSuchNode, Refusal, Unavailable."""
+        found = self._map(to_change=True)
+        node = self._named(found, name)
+        self._order((node.id, verb, weight))
+        return self._views.member(node)
+
+    def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
+        """Take an order about all moves. Raises Unavailable."""
+        self._map(to_change=True)
+        self._order((tunables.MOVES, Verb.SET, _HOLDS[verb]))
+        return self.moves()
+
+    def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
+        """Change settings, all or none of these. Raises Refusal, Unavailable."""
+        found = self._map(to_change=True)
+        for name, value in wanted.items():
+            if name not in tunables.all_settings(found):
+                raise Refusal(tunables.objection(name, value))
+            self._check((name, Verb.SET, value))
+        for name, value in wanted.items():
+            self._order((name, Verb.SET, value))
+        return settings(found) | dict(wanted)
+
+    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
+        """Order that partitions go on with what is left of them. Raises Refusal, Unavailable."""
+        found, hearing = self._map(to_change=True), self._node.steward.hearing
+        numbers = list(partitions) or [
+            number for number, part in enumerate(found.partitions) if salvage.is_lost(part, hearing)
+        ]
+        if not numbers:
+            raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
+        for number in numbers:
+            self._check((str(number), Verb.RECOVER, 0))
+        rows = []
+        for number in numbers:
+            part = found.partitions[number]
+            left = salvage.left_of(part, hearing)
+            gone = [node for node in salvage.voters_of(part) if node not in left]
+            rows.append({
+                "partition": number,
+                "gone": [self._views.name_of(node) for node in gone],
+                "left": [self._views.name_of(node) for node in left],
+            })  # fmt: skip
+            self._order((str(number), Verb.RECOVER, 0))
+        return {"partitions": rows}
+
+    def map_copy(self) -> dict[str, Any]:
+        """Return this node's copy of the map, and its promises."""
+        context = self._node.context
+        found, payload = context.cluster_map, self._node.map_payload
+        return {
+            "name": self._name,
+            "id": context.me,
+            "cluster": found.cluster if found is not None else None,
+            "cluster_id": found.cluster_id if found is not None else None,
+            "map_version": found.version if found is not None else 0,
+            "map": b64encode(payload).decode() if payload else None,
+            "promised": [[partition, said.epoch] for partition, said in promises_stored(context.reader)],
+        }
+
+    # --- checks ---------------------------------------------------------------------------------------
+
+    def _map(self, to_change: bool = False) -> ClusterMap:
+        """Return the map. Raises Unavailable if there is none, or if it cannot be changed just now."""
+        found, steward = self._node.context.cluster_map, self._node.steward
+        if found is None:
+            raise Unavailable("the cluster is not formed yet; nothing was changed")
+        if to_change and steward.frozen:
+            raise Unavailable(f"{steward.frozen}. Nothing was changed; see: ringkeep recover map --help")
+        if to_change and not steward.connected:
+            raise Unavailable(
+                "ZooKeeper cannot be reached from this node, and changes of the cluster need it. Data is"
+                " served meanwhile; nothing was changed: try again when it is back, or through another node"
+            )
+        return found
+
+    def _named(self, found: ClusterMap, name: str) -> NodeInfo:
+        node = next((node for node in found.nodes if node.name == name), None)
+        if node is None:
+            names = ", ".join(sorted(node.name for node in found.nodes))
+            raise NoSuchNode(f"there is no node {name} in the cluster; there are: {names}")
+        return node
+
+    def _check(self, order: tuple[str, str, int]) -> None:
+        reason = self._node.steward.objection(order)
+        if reason:
+            raise Refusal(reason)
+
+    def _order(self, order: tuple[str, str, int]) -> None:
+        self._check(order)
+        self._node.steward.order(order)

@@ -1,0 +1,394 @@
+"""Steering from the command line, against the fake node behind the real HTTP interface."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from typing import Any
+
+import pytest
+from tests.cli_node import one_line
+from tests.http_host import Host, until
+
+from ringkeep.cli import goals, main, waiting
+from ringkeep.cli.units import duration, size
+from ringkeep.cli.watched import Watched
+
+OTHER = "node-1-other-3"
+PATIENCE_S = 20.0
+MOVE = {"partition": 3, "from": OTHER, "to": "node-1", "bytes": 3 << 20, "bytes_done": 1 << 20}
+MOVE |= {"rate": 1_048_576.0, "stage": "copying", "seconds_left": 2.0, "waits_for": None}
+
+
+@pytest.fixture
+def hosts() -> Iterator[Callable[[], Host]]:
+    """Make nodes of one cluster; each is a member at the address where it really listens."""
+    made: list[Host] = []
+
+    def make() -> Host:
+        host = Host()
+        if made:
+            host.service.steered = made[0].service.steered
+        member = list(host.service.steered.members.values())[len(made)]
+        member["http"] = host.url.removeprefix("http://")
+        made.append(host)
+        return host
+
+    yield make
+    for host in made:
+        host.close()
+
+
+@pytest.fixture
+def host(hosts: Callable[[], Host]) -> Host:
+    return hosts()
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(host: Host, *arguments: str) -> Done:
+    """Run a command within this process, which is quicker by half a second."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        code = main.run([*arguments, "--endpoint", host.url])
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def begin(host: Host, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "ringkeep.cli.main", *arguments, "--endpoint", host.url]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    return subprocess.Popen(command, **pipes)
+
+
+def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
+    """Return the exit code of a command, and what it said."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out.decode(), err.decode()
+
+
+def ordered(host: Host, verb: str, name: str = OTHER) -> None:
+    """Wait until an order was given."""
+    until(lambda: any(each[:2] == (verb, name) for each in host.service.orders), f"{verb} {name}", PATIENCE_S)
+
+
+# --- moves and plans -----------------------------------------------------------------------------------
+
+
+def test_moves(host: Host) -> None:
+    assert run(host, "moves").out == "no moves are planned or under way\n"
+    host.service.steered.running = [MOVE | {"waits_for": "disk full"}]
+    shown = run(host, "moves").out
+    assert "moves are running: 1 under way, 0 planned, 2.0 MiB left, 1.0 MiB/s, about 2.0 s" in shown
+    assert f"3          {OTHER}  node-1  copying  3.0 MiB  1.0 MiB  1.0 MiB/s  2.0 s  disk full" in shown
+    assert json.loads(run(host, "moves", "--json").out)["running"][0]["partition"] == 3
+
+
+def test_many_moves_are_cut_in_a_table_and_finished_ones_shown(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = [{"partition": p, "from": None, "to": "a", "bytes": 9, "waits_for": None} for p in range(25)]
+    finished = [{"partition": 99, "from": "a", "to": None, "bytes": 9, "seconds": 3, "age": 61.0}]
+    document = host.service.moves() | {"planned": planned, "finished": [finished[0] | {"outcome": "undone"}]}
+    monkeypatch.setattr(host.service, "moves", lambda: document)
+    shown = run(host, "moves").out
+    assert "5 more planned" in shown and "undone 1 min 1 s ago" in shown
+    assert "0 under way, 25 planned, 0 B left\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("verb", "state"), [("pause", "paused"), ("cancel", "cancelled"), ("resume", "running")]
+)
+def test_holding_moves(host: Host, verb: str, state: str) -> None:
+    done = run(host, "moves", verb)
+    assert (done.code, host.service.steered.state) == (0, state)
+    assert done.out.startswith("moves ")
+    assert json.loads(run(host, "moves", verb, "--json").out)["state"] == state
+
+
+def test_moves_are_watched_until_none_is_left(host: Host) -> None:
+    steered = host.service.steered
+    steered.running = [MOVE]
+    quiet, lines = begin(host, "moves", "--watch"), begin(host, "moves", "--watch", "--json")
+    assert lines.stdout is not None
+    first = json.loads(lines.stdout.readline())
+    assert first["running"][0]["bytes_done"] == 1 << 20
+    steered.running = [MOVE | {"bytes_done": 2 << 20}]
+    assert json.loads(lines.stdout.readline())["bytes_left"] == 1 << 20
+    steered.running = []
+    code, out, _ = ended(lines)
+    assert code == 0 and json.loads(out)["running"] == []
+    code, out, err = ended(quiet)
+    assert (code, err) == (0, "") and out.startswith("no moves are planned or under way any more, ")
+
+
+def test_plans(host: Host) -> None:
+    shown = run(host, "plan", "join", "new", "--zone", "z", "--weight", "2").out
+    assert shown.startswith("if new joins, 1 replica will move (10 B); the least possible is 1\n")
+    assert "node-1          1         1      1          1" in shown
+    assert json.loads(run(host, "plan", "leave", OTHER, "--json").out)["action"] == "leave"
+    assert host.service.planned == [("join", "new", "z", 2), ("leave", OTHER, "", 1)]
+    assert run(host, "plan", "leave", "nobody").code == 3
+    assert run(host, "plan", "join", OTHER).code == 1
+
+
+# --- orders that are not waited for ----------------------------------------------------------------------
+
+
+def test_orders(host: Host) -> None:
+    for arguments in (["undrain", OTHER], ["weight", OTHER, "7"], ["drain", OTHER, "--no-wait"],
+                      ["decommission", OTHER, "--no-wait"]):  # fmt: skip
+        done = run(host, *arguments)
+        assert (done.code, done.err) == (0, "") and done.out.startswith(f"{OTHER} ")
+        assert json.loads(run(host, *arguments, "--json").out)["node"]["name"] == OTHER
+    verbs = [verb for verb, _, _ in host.service.orders]
+    assert verbs == ["undrain"] * 2 + ["weight"] * 2 + ["drain"] * 2 + ["decommission"] * 2
+    assert host.service.steered.members[OTHER]["weight"] == 7
+
+
+@pytest.mark.parametrize("command", [["drain"], ["undrain"], ["decommission"], ["decommission", "--dead"]])
+def test_a_node_that_is_not_there(host: Host, command: list[str]) -> None:
+    done = run(host, *command, "no/body")
+    assert done.code == 3
+    assert (one_line(done.err) and "No such node" in done.err) or "No such route" in done.err
+
+
+def test_refusals_and_absence(host: Host) -> None:
+    done = run(host, "decommission", OTHER, "--dead")
+    assert done.code == 1 and one_line(done.err)
+    assert f"{OTHER} answers; let it leave in peace" in done.err
+    host.service.steered.away = "ZooKeeper is away"
+    done = run(host, "drain", OTHER, "--timeout", "300ms")
+    assert done.code == 4 and "ZooKeeper is away" in done.err
+
+
+def test_settings(host: Host) -> None:
+    assert "moves_at_once     8\n" in run(host, "settings").out
+    done = run(host, "settings", "moves-at-once=3", "grace_ms=20000")
+    assert done.code == 0 and "moves_at_once     3\n" in done.out
+    assert host.service.steered.settings["grace_ms"] == 20_000
+    assert json.loads(run(host, "settings", "--json").out)["moves_at_once"] == 3
+    done = run(host, "settings", "moves_at_once=0")
+    assert done.code == 1 and "from 1 to 64" in done.err
+    assert run(host, "settings", "replication=5").code == 1
+
+
+def test_partitions_are_recovered(host: Host) -> None:
+    host.service.steered.lost = {7: (["b", "c"], ["a"]), 9: (["c"], ["a"])}
+    done = run(host, "recover", "partition", "7", "7", "--accept-loss")
+    assert done.code == 0 and "7          b, c  a\n" in done.out
+    done = run(host, "recover", "partition", "all", "--accept-loss", "--json")
+    assert json.loads(done.out)["partitions"][0]["partition"] == 9
+    assert run(host, "recover", "partition", "all", "--accept-loss").code == 1
+
+
+def test_the_status_shows_what_is_wrong_and_what_moves(host: Host) -> None:
+    steered = host.service.steered
+    plain = run(host, "status").out
+    assert "moves" not in plain and "damaged" not in plain
+    steered.problems = ["node-9 does not answer", "partition 7 has no quorum"]
+    steered.members[OTHER] |= {"damaged": True, "disk_full": True}
+    steered.running = [MOVE]
+    shown = run(host, "status").out
+    assert "\n  node-9 does not answer\n  partition 7 has no quorum\nmoves are running: 1 under way" in shown
+    assert "0.1.0    damaged, disk full\n" in shown
+
+
+# --- waiting ---------------------------------------------------------------------------------------------
+
+
+def test_a_drain_waits_until_the_node_leads_nothing(host: Host) -> None:
+    member = host.service.steered.members[OTHER]
+    member["primaries"] = 12
+    process = begin(host, "drain", OTHER)
+    ordered(host, "drain")
+    member["primaries"] = 0
+    code, out, err = ended(process)
+    assert (code, err) == (0, "") and out.startswith(
+        f"{OTHER} leads nothing any more (12 primaries handed over), "
+    )
+
+
+def test_a_drain_ends_where_nobody_else_could_lead(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = host.service.partitions()["partitions"][0] | {"voters": ["node-1"]}
+    monkeypatch.setattr(host.service, "partitions", lambda: {"partitions": [row]})
+    done = run(host, "drain", "node-1")
+    assert done.code == 0
+    assert "node-1 leads only 1 partition of which no other node has a replica that votes" in done.out
+
+
+def test_a_drain_that_is_taken_back(host: Host) -> None:
+    member = host.service.steered.members[OTHER]
+    member["primaries"] = 1
+    process = begin(host, "drain", OTHER)
+    ordered(host, "drain")
+    asked = host.call(lambda: host.server.hub.counts[-1].statuses.get(200, 0))
+    until(lambda: host.server.hub.counts[-1].statuses[200] > asked + 2, "it is seen draining", PATIENCE_S)
+    member["state"] = "active"
+    code, out, err = ended(process)
+    assert (code, out) == (1, "") and one_line(err) and "taken back" in err
+
+
+def test_a_decommission_ends_when_the_node_has_left_and_took_our_endpoint_along(
+    hosts: Callable[[], Host],
+) -> None:
+    going, staying = hosts(), hosts()
+    steered = staying.service.steered
+    process = begin(going, "decommission", "node-1")
+    ordered(going, "decommission", "node-1")
+    asked = going.server.hub.counts[-1].statuses.get(200, 0)
+    until(lambda: going.server.hub.counts[-1].statuses[200] > asked + 1, "it is asked", PATIENCE_S)
+    going.close()
+    seen = staying.server.hub.counts[-1].statuses
+    until(lambda: seen.get(200, 0) > 1, "another node is asked", PATIENCE_S)
+    assert process.poll() is None
+    del steered.members["node-1"]
+    code, out, err = ended(process)
+    assert (code, err) == (0, "") and out.startswith("node-1 has left (1 replica moved to the others), ")
+
+
+def test_a_dead_node_is_given_up_when_nothing_counts_on_it(host: Host) -> None:
+    member = host.service.steered.members["node-1-other-1"]
+    member["state"] = "suspect"
+    process = begin(host, "decommission", "node-1-other-1", "--dead", "--json")
+    ordered(host, "give-up", "node-1-other-1")
+    assert process.poll() is None
+    member["replicas"] = 0
+    code, out, _ = ended(process)
+    said = json.loads(out)
+    assert code == 0 and said["done"] == "node-1-other-1 is given up (1 replica made anew elsewhere)"
+
+
+def test_an_interrupted_wait_says_that_the_work_goes_on(host: Host) -> None:
+    process = begin(host, "decommission", OTHER)
+    ordered(host, "decommission")
+    process.send_signal(signal.SIGINT)
+    code, out, err = ended(process)
+    assert (code, out) == (130, "") and one_line(err)
+    assert "the order stands; watch it: ringkeep moves --watch" in err and f"ringkeep undrain {OTHER}" in err
+
+
+def test_progress_is_drawn_on_a_terminal(host: Host) -> None:
+    steered = host.service.steered
+    steered.running = [MOVE]
+    steered.members[OTHER]["replicas"] = 5
+    ours, theirs = pty.openpty()
+    process = begin(host, "decommission", OTHER, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = _read_until(ours, "5 replicas left, 2.0 MiB, 1.0 MiB/s, about 2.0 s")
+    assert "\r\x1b[K" in shown
+    steered.state, steered.running = "paused", [MOVE | {"rate": 0}]
+    _read_until(ours, "5 replicas left, 2.0 MiB – moves are paused (ringkeep moves resume)")
+    del steered.members[OTHER]
+    assert "\r\x1b[K" + f"{OTHER} has left" in _read_until(ours, "moved to the others")
+    assert process.wait(PATIENCE_S) == 0
+    os.close(ours)
+
+
+def _read_until(handle: int, wanted: str) -> str:
+    """Read from a terminal until this was shown."""
+    shown, deadline = "", time.monotonic() + PATIENCE_S
+    while wanted not in shown:
+        assert time.monotonic() < deadline, f"waited in vain for {wanted!r} in {shown!r}"
+        shown += os.read(handle, 4_096).decode()
+    return shown
+
+
+# --- the parts of waiting --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    now = {"s": 100.0}
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now["s"])
+    return now
+
+
+def test_what_holds_it_up_is_said_once_when_nothing_changes(clock: dict[str, float]) -> None:
+    stuck = waiting.Stuck()
+    assert stuck.news(5, ["disk full"]) == ""
+    clock["s"] += waiting.STUCK_S - 0.1
+    assert stuck.news(5, ["disk full"]) == ""
+    clock["s"] += 0.2
+    assert stuck.news(5, ["disk full"]) == "it does not go on: disk full"
+    assert stuck.news(5, ["disk full"]) == ""
+    assert stuck.news(5, ["disk full", "moves are paused"]) == "it does not go on: moves are paused"
+    assert stuck.news(4, ["n2 is away"]) == "", "it went on"
+
+
+CONNECTED = {"zookeeper": "connected"}
+PLANNED = {"from": "a", "to": "b", "waits_for": "its turn"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "moves", "reasons"),
+    [
+        (CONNECTED, {"state": "running", "running": [], "planned": []}, ()),
+        (CONNECTED, {}, ()),
+        ({"zookeeper": "disconnected"}, {}, ("ZooKeeper is away, and nothing is changed until it is back",)),
+        (CONNECTED | {"alarm": "two maps"}, {}, ("two maps",)),
+        (CONNECTED, {"state": "cancelled"}, ("moves are cancelled (ringkeep moves resume)",)),
+        (CONNECTED, {"running": [PLANNED | {"waits_for": None}], "planned": [PLANNED]}, ()),
+        (CONNECTED, {"running": [{"from": "d", "to": "c"}], "planned": [PLANNED, PLANNED]}, ("its turn",)),
+        (CONNECTED, {"running": [PLANNED | {"waits_for": ["x", "y"]}]}, ("x", "y")),
+    ],
+)  # fmt: skip
+def test_why_moves_of_a_node_do_not_go_on(cluster: Any, moves: Any, reasons: tuple[str, ...]) -> None:
+    assert waiting.held_up(cluster, moves, "a") == reasons
+
+
+def test_an_answer_that_is_older_than_one_seen_does_not_count(hosts: Callable[[], Host]) -> None:
+    stale, fresh = hosts(), hosts()
+    watched = Watched([stale.url.removeprefix("http://")], 1_000)
+    newest = stale.service.cluster() | {"map_version": 2}
+    fresh.service.cluster = lambda: newest  # type: ignore[method-assign]
+    assert watched.look() is not None
+    forming = {"cluster_id": None, "map_version": 0, "members": []}
+    stale.service.cluster = lambda: forming  # type: ignore[method-assign]
+    assert watched.look() is None, "a node that forms knows nothing of who has left"
+    found = watched.look()
+    assert found is not None and found["map_version"] == 2, "the other one is asked next"
+
+
+def test_a_member_that_others_do_not_answer_for_is_named() -> None:
+    members = [{"name": "a", "id": "1", "state": "draining", "primaries": 2, "replicas": 2},
+               {"name": "b", "id": "2", "state": "suspect", "primaries": 0, "replicas": 1}]  # fmt: skip
+    cluster = CONNECTED | {"members": members}
+    look = goals.Drained(Watched([], 1), members[0])(cluster)
+    assert (look.done, look.left, look.reasons) == (None, "2 primaries", ("no answer from b",))
+
+
+def test_nobody_answers_any_more(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
+    from ringkeep.cli import watched as module
+    from ringkeep.cli.failure import Failure
+
+    watched = Watched([nowhere.removeprefix("http://")], 200)
+    assert watched.look() is None
+    monkeypatch.setattr(module, "LOST_S", 0.0)
+    with pytest.raises(Failure, match="no node has answered") as failure:
+        watched.look()
+    assert failure.value.exit_code == 4
+
+
+def test_units() -> None:
+    sizes = {0: "0 B", 1_023: "1023 B", 1_024: "1.0 KiB", 10_239: "10 KiB", 1_048_000: "1023 KiB"}
+    sizes |= {1_048_576: "1.0 MiB", 5 << 40: "5.0 TiB", 5 << 60: "5120 PiB"}
+    for count, text in sizes.items():
+        assert size(count) == text
+    times = {0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.6: "1 min", 61: "1 min 1 s", 7_800: "2 h 10 min"}
+    times |= {86_400: "1 d", 100_000: "1 d 3 h"}
+    for seconds, text in times.items():
+        assert duration(seconds) == text
+    assert duration(None) == "–"

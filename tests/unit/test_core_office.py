@@ -1,0 +1,116 @@
+"""How a primary gives its office up, or keeps it."""
+
+import pytest
+from tests.core_parts import A, B, C, D, StewardWorld, a_map, a_part, a_row
+
+from ringkeep.core import limits
+from ringkeep.core.messages import Said
+from ringkeep.core.office import Office, StatementRow
+from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.replica import Replica
+from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
+
+
+class Leader(StewardWorld):
+    """Node a leads, though b is preferred, and b has answered long enough."""
+
+    def __init__(self, voters: tuple[NodeId, ...] = (B, A, C), old_voters: tuple[NodeId, ...] = ()) -> None:
+        super().__init__(a_map(a_part(A, voters, old_voters=old_voters)))
+        context = self.context
+        replica = Replica(context, PartitionId(0))
+        assert context.cluster_map is not None
+        self.primary = replica.primary = Primary(context, replica, context.cluster_map.partitions[0])
+        replica.promise(Epoch(3), A, Incarnation(1))
+        self.primary.phase = Phase.ACTIVE
+        self.primary.progress.match = {B: Index(0), C: Index(0)}
+        self.office = Office(context, self.detector)
+        self.tick()
+        context.now += limits.GIVE_BACK_AFTER_MS
+
+    def tick(self, **beat: object) -> list[StatementRow]:
+        for peer in (B, C):
+            if not self.detector.peers[peer].refused:
+                self.hear(peer, **beat)
+        return self.office.on_tick([self.primary])
+
+
+def test_a_handover_drains_before_it_is_offered() -> None:
+    world = Leader()
+    log = world.primary.replica.log
+    log.last_index = world.primary.replica.commit = Index(5)
+    world.primary.progress.match[B] = Index(4)
+    assert world.tick() == [], "b lacks an entry"
+    assert not world.primary.may_execute, "and nothing is added to it"
+    world.primary.progress.match[B] = Index(5)
+    world.primary.replica.commit = Index(4)
+    assert world.tick() == [], "not everything is committed"
+    world.primary.replica.commit = Index(5)
+    assert world.tick() == [a_row(Said.HANDOVER, B)]
+    assert world.tick() == [], "said once"
+
+
+def test_a_handover_that_nobody_takes_up_ends() -> None:
+    world = Leader()
+    world.tick()
+    assert not world.primary.may_execute
+    world.context.now += limits.HANDOVER_WAIT_MS
+    world.primary.on_tick()
+    assert world.primary.may_execute
+    world.tick()
+    assert world.primary.may_execute, "and is not tried again at once"
+
+
+def test_the_preferred_primary_keeps_its_office() -> None:
+    world = Leader((A, B, C))
+    assert world.tick() == []
+    assert world.primary.may_execute
+
+
+def test_nothing_is_handed_to_who_has_not_said_where_it_stands() -> None:
+    world = Leader()
+    del world.primary.progress.match[B]
+    world.tick()
+    assert world.primary.may_execute
+
+
+def test_while_joint_nothing_is_handed_to_a_newcomer() -> None:
+    world = Leader((B, A, C), old_voters=(A, C, D))
+    world.tick()
+    assert world.primary.may_execute, "though b is preferred"
+
+
+@pytest.mark.parametrize("unfit", [{"draining": True}, {"damaged": True}, {"ready": False}])
+def test_nothing_is_handed_to_a_node_that_is_not_fit(unfit: dict[str, bool]) -> None:
+    world = Leader()
+    world.tick(**unfit)
+    assert world.primary.may_execute
+
+
+def test_a_draining_node_gives_to_anybody_who_is_caught_up() -> None:
+    world = Leader((A, B, C))
+    world.context.draining = True
+    world.tick()
+    assert not world.primary.may_execute
+
+
+def test_without_a_majority_a_primary_pauses_and_goes_on_when_one_answers() -> None:
+    world = Leader((A, B, C))
+    world.refuse(B)
+    world.tick()
+    assert world.primary.may_execute
+    world.refuse(C)
+    world.tick()
+    assert not world.primary.may_execute
+    assert world.context.counters["primary_paused"] == 1
+    world.detector.on_up(B)
+    world.tick()
+    assert world.primary.may_execute
+
+
+def test_a_primary_that_does_not_become_active_asks_for_another() -> None:
+    world = Leader((A, B, C))
+    world.primary.phase = Phase.PREPARING
+    assert world.tick() == []
+    world.context.now += limits.TAKE_OFFICE_MS
+    assert world.tick() == [a_row(Said.FAILED)]
+    assert world.tick() == [], "and waits again before it repeats that"
