@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test check lint sim mutants model demo bench-quick fmt clean
+.PHONY: help setup run compiled test check lint sim mutants model demo demo-elastic bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ model: setup ## explore the heart of the protocol exhaustively, within small bou
 
 demo: setup ## a short tour: write, kill a node, read, watch it heal
 	@exec $(BIN)/python scripts/foreground.py $(BIN)/python bench/demo.py $(ARGS)
+
+demo-elastic: setup ## grow and shrink a cluster under load, lose a node, and count what moves (ARGS="--small")
+	@exec $(BIN)/python scripts/foreground.py $(BIN)/python bench/demo_elastic.py $(ARGS)
 
 bench-quick: ## measure against etcd on this machine in under two minutes (ARGS: of bench/quick.py)
 	@scripts/setup.sh --bench

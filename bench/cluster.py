@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -25,6 +26,9 @@ PORT_STEP: Final = 10  # from one node to the next
 READY_S: Final = 60.0
 STOP_S: Final = 30.0
 POLL_S: Final = 0.02
+LOWEST_PORT: Final = 12_000
+HIGHEST_PORT: Final = 32_000
+ALL_READY: Final = "Ctrl-C stops everything"  # what `ringkeep up` says when all of its nodes are ready
 
 
 class Trouble(Exception):
@@ -70,9 +74,16 @@ def fetch_raw(endpoint: Endpoint, request: bytes) -> bytes:
     return answer
 
 
-def free_base(count: int, first: int = 18000) -> int:
-    """Return a base port from which `count` nodes find their ports (HTTP, and HTTP + 2) free."""
-    for base in range(first, 60000, count * PORT_STEP):
+def free_base(count: int, first: int | None = None) -> int:
+    """Return a base port from which `count` nodes find their ports (HTTP, and HTTP + 2) free.
+
+    Anywhere below the ports that systems hand out by themselves, so that two that look at the same time do
+    not find the same; from `first` on if that is given.
+    """
+    bases = list(range(first or LOWEST_PORT, HIGHEST_PORT - count * PORT_STEP, count * PORT_STEP))
+    if first is None:
+        random.shuffle(bases)
+    for base in bases:
         wanted = [base + i * PORT_STEP + offset for i in range(count) for offset in (0, 2)]
         if all(_free(port) for port in wanted):
             return base
@@ -116,6 +127,7 @@ class Cluster:
     def __init__(self, data: Path, nodes: int, base_port: int | None = None) -> None:
         base = base_port or free_base(nodes)
         self.data = data
+        self._said = data / "up.out"
         self.names = [f"node-{i + 1}" for i in range(nodes)]
         self.endpoints = [Endpoint(HOST, base + i * PORT_STEP) for i in range(nodes)]
         self._up: subprocess.Popen[bytes] | None = None
@@ -137,21 +149,26 @@ class Cluster:
     def start(self) -> None:
         """Start it and wait until every node is ready. Raises Trouble with the end of its output."""
         self.data.mkdir(parents=True, exist_ok=True)
-        with (self.data / "up.out").open("ab") as output:
+        before = self._said.stat().st_size if self._said.exists() else 0
+        with self._said.open("ab") as output:
             self._up = subprocess.Popen(
                 self._command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=self._environment
             )
         try:
-            wait_for(self._started, "all nodes to be ready")
+            wait_for(lambda: self._started(before), "all nodes to be ready")
         except Trouble as trouble:
-            said = (self.data / "up.out").read_text(errors="replace")[-2_000:]
-            raise Trouble(f"{trouble}\n`ringkeep up` said:\n{said}") from None
+            raise Trouble(f"{trouble}\n`ringkeep up` said:\n{self.said()[-2_000:]}") from None
 
-    def _started(self) -> bool:
+    def said(self, since: int = 0) -> str:
+        """Return what `ringkeep up` has printed, from this byte on."""
+        return self._said.read_bytes()[since:].decode(errors="replace")
+
+    def _started(self, said_before: int) -> bool:
+        """By the word of `up` too: on a port that was taken meanwhile, somebody else's node answers."""
         assert self._up is not None
         if self._up.poll() is not None:
             raise Trouble(f"`ringkeep up` ended with {self._up.returncode}")
-        return all(answers(endpoint) for endpoint in self.endpoints)
+        return ALL_READY in self.said(said_before) and all(map(answers, self.endpoints))
 
     def pid(self, name: str) -> int:
         """Raises Trouble when there is none."""

@@ -7,80 +7,26 @@ killed at once, started again, and read; stopped in order, started again, and re
 failed and every byte is there.
 """
 
-import argparse
 import asyncio
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cluster import Cluster, Trouble, alive, wait_for
-from load import Job, Pace, Tally, drive, get_job, percentile, put_job, run
+from cluster import Cluster, alive, wait_for
+from load import Job, Pace, Tally, drive, put_job, run
+from tour import CONNECTIONS, Progress, Records, compare, report, run_demo, say
 
 NODES: Final = 5
-CONNECTIONS: Final = 64
-SMALL: Final = 2_000
 SMALL_IMPORT_S: Final = 10.0  # slow on purpose: two nodes have to fall and come back during it
 FIRST_KILL: Final = 0.2  # shares of the import
 SECOND_KILL: Final = 0.6
 DOWN_S: Final = 1.5
-DPKG_STATUS: Final = Path("/var/lib/dpkg/status")
 
 
-class Failed(Exception):
-    """The store did not keep a promise."""
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
-
-
-def packages() -> tuple[dict[bytes, bytes], str]:
-    """Return name → record, and where they come from. Of several records of one name the last counts."""
-    text, source = b"", "apt-cache dumpavail"
-    if shutil.which("apt-cache"):
-        text = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, check=False).stdout
-    if not text.strip():
-        if not DPKG_STATUS.exists():
-            raise Trouble("no package descriptions here: neither from apt-cache nor in " + str(DPKG_STATUS))
-        say(f"apt-cache has no package lists (`apt-get update` fetches them); taking {DPKG_STATUS} instead")
-        text, source = DPKG_STATUS.read_bytes(), str(DPKG_STATUS)
-    records = {}
-    for record in text.split(b"\n\n"):
-        record = record.strip(b"\n")
-        if record.startswith(b"Package: "):
-            records[record[9:].split(b"\n", 1)[0].strip()] = record + b"\n"
-    return records, source
-
-
-class Progress:
-    """One line on a terminal, nothing in a pipe."""
-
-    def __init__(self, what: str, tally: Tally, total: int) -> None:
-        self._what, self._tally, self._total = what, tally, total
-        self._shown = sys.stderr.isatty()
-        self.note = ""
-
-    async def show(self) -> None:
-        while self._shown:
-            share = self._tally.done / max(self._total, 1)
-            line = f"{self._what} {self._tally.done:,}/{self._total:,} {share:4.0%} {self.note}"
-            print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-            await asyncio.sleep(0.2)
-
-    def clear(self) -> None:
-        if self._shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-async def import_all(
-    cluster: Cluster, records: dict[bytes, bytes], rate: float | None, victims: list[str]
-) -> Tally:
+async def import_all(cluster: Cluster, records: Records, rate: float | None, victims: list[str]) -> Tally:
     """Write everything through all nodes; meanwhile two of them are killed and come back."""
     tally, pace = Tally(), Pace(rate)
     progress = Progress("importing", tally, len(records))
@@ -102,16 +48,14 @@ async def import_all(
     async def kill_and_restart(name: str) -> None:
         command = await asyncio.to_thread(cluster.kill, name)
         progress.note = f"(killed {name})"
-        say_above(progress, f"  {tally.done:6,} written: kill -9 {name}")
+        progress.say(f"  {tally.done:6,} written: kill -9 {name}")
         await asyncio.sleep(DOWN_S)
         cluster.restart(name, command)
         started = time.monotonic()
         await asyncio.to_thread(wait_for, lambda: cluster.ready(name), f"{name} to be ready again")
         progress.note = ""
         took = time.monotonic() - started
-        say_above(
-            progress, f"  {tally.done:6,} written: {name} is ready again, {took:.1f} s after its restart"
-        )
+        progress.say(f"  {tally.done:6,} written: {name} is ready again, {took:.1f} s after its restart")
 
     async def trouble() -> None:
         await until(FIRST_KILL)
@@ -124,51 +68,11 @@ async def import_all(
         await kill_and_restart(victims[1])
 
     first_is_back = asyncio.Event()
-    shown = asyncio.create_task(progress.show())
-    await asyncio.gather(trouble(), run(cluster.endpoints, jobs(), tally, connections=CONNECTIONS, pace=pace))
-    shown.cancel()
-    progress.clear()
+    async with progress:
+        await asyncio.gather(
+            trouble(), run(cluster.endpoints, jobs(), tally, connections=CONNECTIONS, pace=pace)
+        )
     return tally
-
-
-def say_above(progress: Progress, text: str) -> None:
-    progress.clear()
-    say(text)
-
-
-async def compare(cluster: Cluster, records: dict[bytes, bytes], everywhere: bool) -> Tally:
-    """Read everything back: every record through every node, or each through one of them in turn."""
-    tally = Tally()
-    nodes = range(len(cluster.endpoints))
-    progress = Progress("comparing", tally, len(records) * (len(nodes) if everywhere else 1))
-
-    async def through(node: int, keys: list[bytes]) -> None:
-        # One node's share has connections of its own, so none of them moves between nodes.
-        jobs = (get_job(key, records[key], via=node) for key in keys)
-        await run(cluster.endpoints, jobs, tally, connections=max(CONNECTIONS // len(nodes), 1))
-
-    keys = list(records)
-    shown = asyncio.create_task(progress.show())
-    await asyncio.gather(*(through(node, keys if everywhere else keys[node :: len(nodes)]) for node in nodes))
-    shown.cancel()
-    progress.clear()
-    return tally
-
-
-def report(what: str, tally: Tally) -> None:
-    """Print the figures of one phase. Raises Failed when a request failed or bytes differ."""
-    milliseconds = [1_000 * percentile(tally.latencies, share) for share in (0.5, 0.99)]
-    say(
-        f"{what}: {tally.done:,} requests, {tally.rate:,.0f}/s, "
-        f"median {milliseconds[0]:.1f} ms, 99 % within {milliseconds[1]:.1f} ms"
-    )
-    retries = ", ".join(f"{name} {count}" for name, count in tally.retries.most_common()) or "none"
-    say(
-        f"  longest pause {tally.longest_pause:.2f} s, slowest request {tally.slowest:.2f} s, "
-        f"failed {tally.failed}, tried again: {retries}"
-    )
-    if tally.failed:
-        raise Failed(f"{what}: {tally.failed} failed\n  " + "\n  ".join(tally.failures))
 
 
 def choose_victims(cluster: Cluster) -> list[str]:
@@ -187,7 +91,11 @@ def kill_all(cluster: Cluster) -> None:
     cluster.stop()
 
 
-def show(cluster: Cluster, records: dict[bytes, bytes], small: bool) -> None:
+def prepare(data: Path, base_port: int | None, _small: bool) -> Cluster:
+    return Cluster(data, NODES, base_port)
+
+
+def show(cluster: Cluster, records: Records, small: bool) -> None:
     """The whole tour. Raises Failed, Trouble."""
     cluster.start()
     first = cluster.endpoints[0]
@@ -206,40 +114,5 @@ def show(cluster: Cluster, records: dict[bytes, bytes], small: bool) -> None:
     cluster.stop()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--small", action="store_true", help=f"{SMALL:,} records only")
-    parser.add_argument("--data", type=Path, help="an empty directory to keep (default: a temporary one)")
-    parser.add_argument("--base-port", type=int, help="the first node's HTTP port (default: free ones)")
-    arguments = parser.parse_args()
-    if arguments.data and arguments.data.exists() and any(arguments.data.iterdir()):
-        parser.error(f"{arguments.data} is not empty")
-    data = arguments.data or Path(tempfile.mkdtemp(prefix="ringkeep-demo-"))
-    keep = arguments.data is not None
-    cluster = None
-    began = time.monotonic()
-    try:
-        records, source = packages()
-        if arguments.small:
-            records = dict(list(records.items())[:SMALL])
-        size = sum(map(len, records.values()))
-        say(f"{len(records):,} package descriptions from {source}, {size / 1e6:.1f} MB")
-        cluster = Cluster(data, NODES, arguments.base_port)
-        show(cluster, records, arguments.small)
-    except (Failed, Trouble) as failure:
-        keep = True
-        say(f"FAILED: {failure}\nthe nodes' logs are in {data}")
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if cluster is not None:
-            cluster.end()
-        if not keep:
-            shutil.rmtree(data, ignore_errors=True)
-    say(f"every byte is there, no request failed ({time.monotonic() - began:.0f} s in all)")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_demo(__doc__ or "", prepare, show))

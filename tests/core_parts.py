@@ -192,7 +192,9 @@ class Cluster:
         return Seen(
             self.members, self.suspicions, self.unfit.__contains__, self.said, (),
             self.damaged.__contains__, self.full.__contains__, self.absent.__contains__,
-            self.lost.__contains__, lambda _: self.serves, self.orders,
+            self.lost.__contains__,
+            lambda number: self.serves and self.map.partitions[number].primary not in self.silent,
+            self.orders,
         )  # fmt: skip
 
     def step(self) -> bool:

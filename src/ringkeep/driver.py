@@ -16,7 +16,7 @@ from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
 from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
-from ringkeep.core.requests import Request, Status
+from ringkeep.core.requests import Request
 from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.errors import ProtocolError, StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
@@ -50,6 +50,7 @@ class Driver:
         self._disk_look_at: Millis = 0
         self._stopped = False
         self._leaving = False
+        self._doubted = 0  # the map of ours beside which an older one was read
         self.turns = self.syncs = self.frames = 0  # carried out so far, for metrics
 
     # --- turns ----------------------------------------------------------------------------------------
@@ -193,18 +194,10 @@ class Driver:
             stalled = self._ports.engine.stalled()
         except StorageError as error:
             return self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
-        if stalled:
-            context.refuse_writes = (Status.BUSY, "the disk cannot keep up with the writes just now")
-        elif now >= self._disk_look_at or self.node.holdings.staging:
+        look = not stalled and (now >= self._disk_look_at or self.node.holdings.staging)
+        if look:
             self._disk_look_at = now + limits.SUSPECT_AFTER_MS
-            free = self._ports.shell.disk_free()
-            full = (
-                Status.NO_SPACE,
-                f"{free >> 20} MiB are free where the primary keeps its data, less than the reserve",
-            )
-            context.refuse_writes = full if free < self._disk_reserve else None
-        elif context.refuse_writes is not None and context.refuse_writes[0] == Status.BUSY:
-            context.refuse_writes = None
+        context.note_disk(stalled, self._ports.shell.disk_free() if look else None, self._disk_reserve)
         self.node.on_tick()
         self._announce_map()
         self._look_around()
@@ -315,20 +308,25 @@ class Driver:
         self._note_if_older(found)
 
     def _note_if_older(self, found: ClusterMap | None) -> None:
-        """A running node serves on under its own map when ZooKeeper was wiped or restored, and
-        changes nothing."""
+        """With ZooKeeper wiped or restored a running node serves on under its own map, and changes nothing.
+
+        A read that began before that map came from a peer shows an older one too: only the next one counts.
+        """
         steward, current = self.node.steward, self.node.context.cluster_map
         older = current is not None and (
             found is None or found.cluster_id != current.cluster_id or found.version < current.version
         )
-        if current is not None and older and not steward.frozen:
+        if current is None or not older:
+            steward.frozen, self._doubted = "", 0
+        elif self._doubted != current.version:
+            self._doubted = current.version
+            self._ports.coordination.refresh()
+        elif not steward.frozen:
             held = f"map {found.version}" if found is not None else "no map"
             steward.frozen = (
                 f"ZooKeeper holds {held}, this node {current.version}: serving on, refusing changes"
             )
             self._ports.shell.alarm(steward.frozen)
-        elif not older:
-            steward.frozen = ""
 
     def _take_map(self, payload: bytes) -> None:
         if self.node.take_map(payload):

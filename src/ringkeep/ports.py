@@ -33,6 +33,8 @@ class Engine(Protocol):
     def write(self, batch: Batch) -> int:
         """Apply the batch atomically, visible at once, not yet durable; return its ticket (1, 2, 3 …).
 
+        Staged rows (see `Batch`) are the exception: what is taken may be durable at once, and by itself.
+
         Raises StorageStalled (nothing was written; write the same batch again later, nothing else before it)
         and StorageError (final).
         """
@@ -40,7 +42,8 @@ class Engine(Protocol):
 
     def flush(self) -> int:
         """Make durable every batch whose `write` had returned when this was called; return the highest such
-        ticket. Blocks without the interpreter lock: call it in the storage thread only. Raises
+        ticket. What was staged by them has then been written out, too, as far as the disk is concerned.
+        Blocks without the interpreter lock: call it in the storage thread only. Raises
         StorageError."""
         ...
 

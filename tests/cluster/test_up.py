@@ -58,6 +58,18 @@ def is_ready(port: int) -> bool:
         return False
 
 
+def order(port: int, path: str) -> None:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/cluster/{path}", b"", method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 202
+
+
+def members(port: int) -> dict[str, str]:
+    """Return the state of each member, by name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/cluster", timeout=10) as answer:
+        return {each["name"]: each["state"] for each in json.load(answer)["members"]}
+
+
 def ringkeep(up: Up, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     endpoints = ",".join(f"http://127.0.0.1:{up.base + 10 * i}" for i in range(3))
     command = [*RINGKEEP, *arguments, "--endpoint", endpoints]
@@ -167,6 +179,37 @@ def test_zookeeper_ends_and_is_started_again_by_hand(start: Start) -> None:
     finally:
         by_hand.kill()
     assert up.remains() == []
+
+
+def test_a_node_that_has_left_is_missed_by_nobody(start: Start) -> None:
+    up = start("--partitions", "16", nodes=4).ready()
+    put(up.base, "kept", "yes")
+    first = up.pid_of("node-1")
+    order(up.base + 10, "nodes/node-1/decommission")
+    up.says(f"node-1 has left the cluster (process {first} ended with exit code 0)", 60)
+    assert "to start it again" not in up.output
+    assert up.process.poll() is None, "up goes on"
+    wait_for("the others to name it no more", lambda: "node-1" not in members(up.base + 20))
+    assert up.stop() == 0
+
+    rest = start(nodes=4).ready()
+    assert rest.output.startswith("node-1 has left the cluster, and is not started\n")
+    assert get(rest.base + 10, "kept") == "yes"
+    assert f"http://127.0.0.1:{rest.base}/" not in rest.output, "only URLs of nodes that run"
+    assert f"http://127.0.0.1:{rest.base + 10}/put" in rest.output
+    assert rest.stop() == 0
+
+    more = start(nodes=5).ready()
+    assert "node-1 has left the cluster, and is not started" in more.output
+    active = {f"node-{number}": "active" for number in (2, 3, 4, 5)}
+    wait_for("node-5 to have its share", lambda: members(more.base + 40) == active, 60)
+    assert get(more.base + 40, "kept") == "yes"
+    assert more.stop() == 0
+
+    alone = start(nodes=1)
+    assert (alone.ends(), alone.output.count("\n")) == (1, 1)
+    assert "node-1 has left the cluster, and no other is asked for; give more --nodes" in alone.output
+    assert more.remains() == []
 
 
 def test_zookeeper_in_the_foreground(tmp_path: Path) -> None:

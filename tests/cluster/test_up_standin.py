@@ -32,6 +32,10 @@ behaviour = behaviour.read_text() if behaviour.exists() else ""
 if behaviour == "refuse":
     sys.exit(print("ringkeep: refused for a test", file=sys.stderr) or 78)
 held = process.PidFile.take(settings.data)
+if behaviour.startswith("leave"):
+    (settings.data / "identity.json").write_text('{"cluster_id": "formed", "left": true}')
+    held.release()
+    sys.exit(int(behaviour.split()[1]))
 if behaviour != "wait":
     (settings.data / "identity.json").write_text('{"cluster_id": "formed"}')
 process.start_log(settings.data, settings.name)
@@ -191,3 +195,68 @@ def test_zookeeper_that_is_not_there_is_exit_code_4(start: Start) -> None:
         up = start("--zookeeper", f"127.0.0.1:{bound.getsockname()[1]}")
         assert up.ends() == 4
     assert "ZooKeeper does not answer" in up.output
+
+
+@pytest.mark.parametrize("code", [0, 78])
+def test_a_node_that_has_left_is_no_crash_and_is_not_started_again(
+    start: Start, tmp_path: Path, code: int
+) -> None:
+    behaviour = tmp_path / "data" / "node-1.behaviour"
+    behaviour.write_text(f"leave {code}")
+    up = start().ready()
+    assert "node-1 has left the cluster (process" in up.output
+    assert f"ended with exit code {code})" in up.output
+    assert "to start it again" not in up.output
+    assert f"node-1  http://127.0.0.1:{up.base}" not in up.output
+    assert f"curl -X POST http://127.0.0.1:{up.base + 10}/put" in up.output, "the first that runs"
+    assert up.stop() == 0
+
+    behaviour.unlink()
+    again = start().ready()
+    assert again.output.startswith("node-1 has left the cluster, and is not started\n")
+    words = process.command_line(again.pid_of("node-2"))
+    assert words[words.index("--expect") + 1] == "2", "it is not counted"
+    assert not (again.data / "node-1" / "pid").exists()
+    assert again.stop() == 0
+
+
+def test_nobody_who_is_asked_for_is_a_member_any_more(start: Start, tmp_path: Path) -> None:
+    for name in ("node-1", "node-2"):
+        (tmp_path / "data" / f"{name}.behaviour").write_text("leave 0")
+    up = start(nodes=3).ready()
+    assert up.stop() == 0
+    refused = start(nodes=2)
+    assert refused.ends() == 1
+    assert refused.output.count("\n") == 1
+    assert "node-1, node-2 have left the cluster, and no other is asked for; give more --nodes" in (
+        refused.output
+    )
+    more = start(nodes=4).ready()
+    assert "node-1, node-2 have left the cluster, and are not started" in more.output
+    assert "node-4  http" in more.output
+    assert more.stop() == 0
+
+
+def test_all_leave_while_they_are_waited_for(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "data" / "node-1.behaviour").write_text("leave 78")
+    up = start(nodes=1)
+    assert up.ends() == 1
+    assert "node-1 has left the cluster, and no other is asked for" in up.output
+    assert up.remains() == []
+
+
+def test_a_new_node_may_begin_in_the_directory_of_one_that_left(start: Start, tmp_path: Path) -> None:
+    behaviour = tmp_path / "data" / "node-3.behaviour"
+    behaviour.write_text("leave 0")
+    up = start().ready()
+    words = process.command_line(up.pid_of("node-2"))
+    command = [word.replace("node-2", "node-3") for word in words]
+    for flag, port in (("--http", 20), ("--peer", 22), ("--advertise-http", 20), ("--advertise-peer", 22)):
+        command[command.index(flag) + 1] = f"127.0.0.1:{up.base + port}"
+    behaviour.unlink()
+    (up.data / "node-3" / "identity.json").unlink()
+    with subprocess.Popen(command) as by_hand:
+        up.says(f"node-3 runs again (process {by_hand.pid})")
+        by_hand.kill()
+    up.says(f"node-3 (process {by_hand.pid}) ended; to start it again:")
+    assert up.stop() == 0

@@ -324,8 +324,8 @@ def written(batch: Batch) -> str:
         parts.append(f"promised {held.epoch} of {NAMES[held.node]}")
     if applied:
         parts.append(f"applied {decode_applied(applied)[0]}")
-    if batch.data and not applied:
-        parts.append("rows of a snapshot")
+    if batch.staged:
+        parts.append("rows of a snapshot, aside")
     return ", ".join(parts) or ("the map" if MAP_KEY in batch.meta else "where its log begins")
 
 

@@ -20,7 +20,7 @@ from ringkeep.core.messages import Acks, Promise
 from ringkeep.core.primary import Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import Promised, promised_key
-from ringkeep.core.snapshots import Staging
+from ringkeep.core.staging import Staging
 from ringkeep.core.types import Incarnation, Index
 
 
@@ -276,6 +276,31 @@ def deduplication_lost_in_a_snapshot() -> Any:
     return _swapping(after)
 
 
+def snapshot_taken_too_soon() -> Any:
+    """Staged rows are taken before it is durable that their generation is used: after a power loss the next
+    snapshot is laid over them."""
+
+    def impatient(on_tick: Any) -> Any:
+        def mutant(self: Staging) -> None:
+            if self.complete:
+                self.switch()
+            else:
+                on_tick(self)
+
+        return mutant
+
+    def unsynced(on_chunk: Any) -> Any:
+        def mutant(self: Staging, message: Any) -> None:
+            calls = self.replica.context.durable.calls
+            on_chunk(self, message)
+            if self.switch in calls:
+                calls.remove(self.switch)
+
+        return mutant
+
+    return together(patched(Staging, "on_tick", impatient), patched(Staging, "on_chunk", unsynced))
+
+
 OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "ack before fsync": ack_before_fsync,
     "own copy counted unsynced": own_copy_counted_unsynced,
@@ -289,5 +314,6 @@ OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "epoch resumed after a restart": epoch_resumed_after_restart,
     "snapshot erases an acknowledged suffix": snapshot_erases_the_suffix,
     "snapshot merged": snapshot_merged,
+    "snapshot taken too soon": snapshot_taken_too_soon,
     "de-duplication lost in a snapshot": deduplication_lost_in_a_snapshot,
 }

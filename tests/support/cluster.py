@@ -83,6 +83,7 @@ class Place:
     peer: int
     data: Path
     zookeeper: str
+    options: tuple[str, ...] = ()  # beside those of all nodes
     process: "subprocess.Popen[bytes] | None" = None
 
 
@@ -104,13 +105,12 @@ class Cluster:
         self.id = f"test-{os.getpid()}-{time.monotonic_ns()}"
         self.program = tuple(program)
         self._options = ("--expect", str(nodes), "--partitions", str(partitions), *options)
-        ports = free_ports(2 * nodes)
-        self.names = [f"n{i + 1}" for i in range(nodes)]
-        self.places = {
-            name: Place(ports[2 * i], ports[2 * i + 1], directory / name, zookeeper)
-            for i, name in enumerate(self.names)
-        }
+        self._zookeeper = zookeeper
+        self.names: list[str] = []
+        self.places: dict[str, Place] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
+        for number in range(nodes):
+            self.add(f"n{number + 1}")
         LIVE.add(self)
 
     def __enter__(self) -> "Cluster":
@@ -118,6 +118,19 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.end()
+
+    def add(self, name: str, /, **options: object) -> Place:
+        """Give one more node a place, without starting it. Options are flags: `weight=2`, `zone="west"`."""
+        flags = [word for flag, value in options.items() for word in (f"--{flag}", str(value))]
+        taken = {port for place in self.places.values() for port in (place.http, place.peer)}
+        http, peer = [port for port in free_ports(2 + len(taken)) if port not in taken][:2]
+        self.places[name] = Place(http, peer, self.directory / name, self._zookeeper, tuple(flags))
+        self.names.append(name)
+        return self.places[name]
+
+    def forget(self, name: str) -> None:
+        """Expect nothing of this node any more: it has left, or is lost."""
+        self.names.remove(name)
 
     # --- processes -----------------------------------------------------------------------------------------
 
@@ -129,7 +142,7 @@ class Cluster:
             command = [
                 *self.program, "node", "--name", name, "--data", str(place.data), "--cluster", self.id,
                 "--http", f"{HOST}:{place.http}", "--peer", f"{HOST}:{place.peer}",
-                "--zookeeper", place.zookeeper, *self._options,
+                "--zookeeper", place.zookeeper, *self._options, *place.options,
             ]  # fmt: skip
             self.directory.mkdir(parents=True, exist_ok=True)
             environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGKEEP_")}

@@ -5,18 +5,17 @@ Writes carry an Idempotency-Key, so one that is sent again is applied once. Ever
 of its own, so it knows what it must read.
 """
 
-import http.client
 import itertools
 import threading
 import time
 from collections import Counter
 from types import TracebackType
 
-from tests.support.cluster import HOST, Cluster, kv
+from tests.support.caller import Caller, Reply, Stopwatch, Unanswered, Waited
+from tests.support.cluster import Cluster, kv, until
 
 KEYS = 24  # of each client, over all partitions
 PAUSE_S = 0.004  # between two requests of one client: light
-ATTEMPTS = 200
 UNREACHABLE = "no node can be reached"
 
 
@@ -58,7 +57,7 @@ class Load:
     @property
     def broken(self) -> set[str]:
         """The nodes to which a connection broke or was refused."""
-        return {name for client in self._clients for name in client.broken}
+        return {name for client in self._clients for name in client.caller.broken}
 
     @property
     def done(self) -> int:
@@ -67,10 +66,20 @@ class Load:
     @property
     def pause_s(self) -> float:
         """The longest that any client waited for one request, all of its attempts included."""
-        return max(client.longest_s for client in self._clients)
+        return max(client.watch.longest_s for client in self._clients)
+
+    def slowest(self, most: int = 5) -> list[Waited]:
+        """The requests that were waited for longest, longest first."""
+        return sorted((each for client in self._clients for each in client.watch.slow), reverse=True)[:most]
+
+    def go_on(self, more: int = 30) -> None:
+        """Wait until every client was answered so many times more."""
+        wanted = self.done + more
+        until(lambda: self.done >= wanted or self.failures, "clients to be answered")
+        assert not self.failures, self.failures
 
     def report(self) -> str:
-        broken = sum((client.broken for client in self._clients), Counter[str]())
+        broken = sum((client.caller.broken for client in self._clients), Counter[str]())
         total = sum(client.done for client in self._clients)
         return f"{total} requests, longest {1000 * self.pause_s:.0f} ms, sent again after {dict(broken)}"
 
@@ -89,17 +98,14 @@ class _Client(threading.Thread):
     def __init__(self, cluster: Cluster, number: int, over: threading.Event) -> None:
         super().__init__(daemon=True)
         self.failures: list[str] = []
-        self.broken: Counter[str] = Counter()
+        self.caller = Caller(cluster)
+        self.watch = Stopwatch()
         self.acknowledged: dict[bytes, bytes] = {}
         self.unknown: dict[bytes, bytes] = {}
         self.done = 0
-        self.longest_s = 0.0
-        self._names = cluster.names
-        self._ports = [cluster.places[name].http for name in cluster.names]
         self._id = f"load-{time.monotonic_ns()}-{number}"
-        self._at = number
+        self._names = [*cluster.names[number:], *cluster.names[:number]]
         self._over = over
-        self._connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
         for step in itertools.count():
@@ -109,47 +115,35 @@ class _Client(threading.Thread):
             if not self.failures:
                 self._get(f"{self._id}-{step * 7 % KEYS}".encode())
             time.sleep(PAUSE_S)
-        self._drop()
+        self.caller.close()
 
     def _put(self, key: bytes, value: bytes) -> None:
-        status, body = self._ask("PUT", key, value, {"Idempotency-Key": value.decode()})
-        if status in (200, 201):
+        reply = self._ask("PUT", key, value, {"Idempotency-Key": value.decode()})
+        if reply is not None and reply.status in (200, 201):
             self.acknowledged[key] = value
-        else:
-            self.unknown[key] = value
-            self.failures.append(f"PUT {key!r}: {status} {body!r}")
+            return
+        self.unknown[key] = value
+        if reply is not None:
+            self.failures.append(f"PUT {key!r}: {reply.status} {reply.body!r}")
 
     def _get(self, key: bytes) -> None:
         wanted = self.acknowledged.get(key)
-        status, body = self._ask("GET", key, None, {})
-        if (status, body) != (200, wanted) and not (status == 404 and wanted is None):
-            self.failures.append(f"GET {key!r}: {status} {body!r}, wanted {wanted!r}")
+        reply = self._ask("GET", key, None, {})
+        if reply is None or (reply.status, reply.body) == (200, wanted):
+            return
+        if reply.status != 404 or wanted is not None:
+            self.failures.append(f"GET {key!r}: {reply.status} {reply.body!r}, wanted {wanted!r}")
 
-    def _ask(self, method: str, key: bytes, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+    def _ask(self, method: str, key: bytes, body: bytes | None, headers: dict[str, str]) -> Reply | None:
+        """Ask the node that answered last, or those after it; None if nobody answers, which is a failure."""
         began = time.monotonic()
-        for _ in range(ATTEMPTS):
-            at = self._at % len(self._ports)
-            try:
-                if self._connection is None:
-                    self._connection = http.client.HTTPConnection(HOST, self._ports[at], timeout=20)
-                self._connection.request(method, kv(key), body, headers)
-                reply = self._connection.getresponse()
-                content = reply.read()
-            except (ConnectionError, http.client.HTTPException):
-                self.broken[self._names[at]] += 1
-                self._drop()
-                self._at += 1
-                continue
-            except TimeoutError:
-                return 0, b"no answer within 20 s"
-            if reply.will_close:
-                self._drop()
-            self.done += 1
-            self.longest_s = max(self.longest_s, time.monotonic() - began)
-            return reply.status, content
-        return 0, UNREACHABLE.encode()
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        try:
+            reply = self.caller.ask(self._names, method, kv(key), body, headers)
+        except Unanswered as error:
+            self.failures.append(f"{method} {key!r}: {error}")
+            return None
+        at = self._names.index(reply.tried[-1])
+        self._names = [*self._names[at:], *self._names[:at]]
+        self.done += 1
+        self.watch.note(began, f"{method} {key.decode()} through {', '.join(reply.tried)}")
+        return reply

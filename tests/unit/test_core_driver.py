@@ -8,7 +8,7 @@ import pytest
 from tests.core_parts import A, B, C, D, a_map, a_member, a_part
 
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
-from ringkeep.core.context import Durable
+from ringkeep.core.context import Context, Durable
 from ringkeep.core.effects import Batch, Effects, Family, MapWrite
 from ringkeep.core.requests import Kind, Request, Result, Status
 from ringkeep.core.types import Incarnation, NodeId
@@ -25,7 +25,8 @@ class Core:
     def __init__(self, seen: list[str], cluster_map: ClusterMap | None) -> None:
         self.seen = seen
         self.effects, self.durable = Effects(), Durable()
-        self.context = SimpleNamespace(cluster_map=cluster_map, me=A, now=0, links={}, refuse_writes=None)
+        self.context = Context(A, Incarnation(1), MemoryEngine())
+        self.context.cluster_map = cluster_map
         self.holdings = SimpleNamespace(staging=False, empty=False)
         self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
 
@@ -357,6 +358,7 @@ def test_one_that_does_not_fit_stops_before_it_announces_itself() -> None:
 def test_a_running_node_serves_on_under_its_own_map_and_changes_nothing(found: ClusterMap | None) -> None:
     world = World()
     read(world, a_map(version=7))
+    assert read(world, found) == ["refresh"], "what was read may be from before map 7 came from a peer"
     (alarm,) = read(world, found)
     assert "serving on, refusing changes" in alarm
     assert world.driver.serving

@@ -249,7 +249,6 @@ def test_everybody_knows_how_much_a_learner_was_sent() -> None:
         assert (move.newcomer, move.bytes, move.done) == (D, sent, True)
 
 
-@pytest.mark.xfail(strict=True, reason="snapshots.Senders.moved is not filled yet")
 def test_what_a_snapshot_brought_counts_too() -> None:
     group = Group(A, B, C)
     group.ask(*[a_put(b"key %d" % number, b"value" * 20) for number in range(30)])

@@ -62,7 +62,8 @@ def test_while_joint_either_majority_that_is_gone_is_a_loss() -> None:
 
 def test_damaged_voters_answer_and_count_for_nothing() -> None:
     cluster = Cluster(a_part(A), nodes="abcde")
-    cluster.damaged, cluster.silent = {B}, {C}
+    cluster.damaged = {B}
+    cluster.die(C)
     assert why_not(cluster) == ""
     assert recover(cluster)
     assert (cluster.part.voters, states(cluster)) == ((A,), "bc")
@@ -185,13 +186,22 @@ def test_a_recovery_is_not_repeated_when_its_survivor_falls_silent_too() -> None
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.die(B, C)
     assert recover(cluster)
-    cluster.silent.add(A)
+    cluster.die(A)
     assert salvage.is_lost(cluster.part, cluster.hearing)
     assert orders.is_done(("0", Verb.RECOVER, 3), cluster.map)
     assert not recover(cluster)
     assert cluster.part.voters == (A,)
     assert recover(cluster, epoch=4)
     assert (cluster.part.voters, cluster.part.epoch) == ((D,), 5), "but another order may"
+
+
+def test_nothing_is_recovered_while_a_silent_voter_is_registered() -> None:
+    """It may be on the other side of a split network, with the majority."""
+    cluster = Cluster(a_part(A), nodes="abcde")
+    cluster.silent = {B, C}
+    registered = replace(cluster.hearing, registered=[B])
+    assert "b is still registered in ZooKeeper" in salvage.objection(cluster.map, "0", registered)
+    assert not recover(cluster)
 
 
 def test_a_recovered_partition_has_its_majority() -> None:

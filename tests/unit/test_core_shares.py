@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core_parts import MINE, NODES, A, B, C, Cluster, D, E, a_member, a_part
 
+from ringkeep.core import quorum
 from ringkeep.core.changes import targets
 from ringkeep.core.clustermap import ClusterMap, NodeState
 from ringkeep.core.messages import Said
@@ -253,3 +254,51 @@ def test_the_only_copies_of_some_partitions_find_their_places() -> None:
     cluster = Cluster(a_part(A, (A,)), a_part(A, (A,)), nodes="abcde", replication=1)
     cluster.finish()
     assert is_final(cluster)
+
+
+# --- fewer copies while nodes are silent -----------------------------------------------------------------
+
+
+def serves_on(cluster: Cluster) -> bool:
+    """Every partition has the majorities that a commit needs, of nodes that answer."""
+    answering = [node.id for node in cluster.map.nodes if cluster.hearing.votes(node.id)]
+    return all(quorum.won(part.voters, part.old_voters, answering) for part in cluster.map.partitions)
+
+
+@pytest.mark.parametrize("silent", [B, C])
+def test_of_two_voters_that_are_to_go_the_silent_one_goes_first(silent: NodeId) -> None:
+    """Else the two that are left would both be needed, and one of them is silent."""
+    cluster = Cluster(a_part(A), nodes="abc", replication=1)
+    cluster.die(silent)
+    cluster.step()
+    assert set(cluster.part.old_voters) - set(cluster.part.voters) == {silent}
+    assert serves_on(cluster)
+
+
+@pytest.mark.parametrize("silent", [(D, E), (A, B), (C, E), (B, D)], ids=str)
+def test_copies_are_let_go_only_where_a_majority_of_the_others_answers(silent: tuple[NodeId, ...]) -> None:
+    cluster = Cluster.formed(5, 16, 5)
+    cluster.die(*silent)
+    cluster.finish()
+    cluster.order(Verb.SET, REPLICATION, 3)
+    for _ in range(60):
+        assert serves_on(cluster)
+        cluster.say_all()
+        cluster.step()
+    cluster.silent = set()
+    cluster.finish()
+    assert {len(part.voters) for part in cluster.map.partitions} == {3}
+    assert is_final(cluster)
+
+
+def test_a_voter_that_was_being_let_go_stays_when_the_others_are_not_enough_any_more() -> None:
+    """a and b alone are no majority of themselves while b is silent; with c they were one of the old ones."""
+    cluster = Cluster(a_part(A, (A, B), old_voters=(A, B, C)), nodes="abc", replication=1)
+    cluster.die(B)
+    assert not cluster.step(), "it may be back in a moment"
+    cluster.absent = {B}
+    cluster.step()
+    assert (cluster.part.voters, cluster.part.old_voters) == ((A, B, C), ())
+    cluster.absent, cluster.silent = set(), set()
+    cluster.finish()
+    assert len(cluster.part.voters) == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from tests.core_parts import A, B, C, D, E, StewardWorld, a_beat, a_map, a_member, a_part, a_row
+from tests.core_parts import A, B, C, D, StewardWorld, a_beat, a_map, a_member, a_part, a_row
 
 from ringkeep.core import limits, tunables
 from ringkeep.core.clustermap import NodeState, Partition
@@ -232,11 +232,14 @@ def test_an_order_is_repeated_until_the_map_shows_it() -> None:
     assert world.steward.pending_orders() == [], "what was done once is not done again"
 
 
-def test_an_order_that_makes_no_sense_is_not_told() -> None:
+def test_an_order_is_told_on_through_a_passing_objection() -> None:
+    """It was taken, and whoever gave it was told so: only its end, or its time, ends it."""
     world = growing(a_part(A), states={})
-    for order in ((E, Verb.DRAIN, 0), (C, Verb.GIVE_UP, 0), ("replication", Verb.SET, 5)):
-        assert world.steward.objection(order)
-        world.steward.order(order)
+    order = (C, Verb.GIVE_UP, 0)
+    assert world.steward.objection(order)
+    world.steward.order(order)
+    assert world.steward.pending_orders() == [order]
+    world.context.now += limits.ORDER_MS
     assert world.steward.pending_orders() == []
     unformed = StewardWorld(None)
     assert unformed.steward.objection((C, Verb.DRAIN, 0)) == "the cluster is not formed yet"

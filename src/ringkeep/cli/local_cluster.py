@@ -18,6 +18,7 @@ from ringkeep import process
 from ringkeep.cli.failure import FAILED, OK, UNAVAILABLE, Failure
 from ringkeep.cli.local_node import LocalNode, leftover_nodes, stop_nodes
 from ringkeep.cli.local_zookeeper import LocalZooKeeper
+from ringkeep.cli.node_directory import has_left
 from ringkeep.cli.output import show_table
 from ringkeep.cli.readiness import Readiness
 from ringkeep.cli.stop import StopRequests
@@ -71,6 +72,7 @@ class _Cluster:
     def run(self) -> int:
         """Start everything, wait until it is ready, watch it until asked to stop."""
         self._clear_leftovers()
+        self._choose_nodes()
         self._check_ports()
         hosts = self._settings.zookeeper or self._start_zookeeper()
         if self._settings.zookeeper:
@@ -125,7 +127,7 @@ class _Cluster:
             "--data": str(node.directory),
             "--zookeeper": zookeeper,
             "--cluster": settings.cluster,
-            "--expect": str(settings.nodes),
+            "--expect": str(len(self._nodes)),
             "--replication": str(settings.replication),
             "--partitions": str(settings.partitions),
             "--zone": node.name,
@@ -138,10 +140,23 @@ class _Cluster:
         for name, pid in leftover_nodes(self._settings.data):
             say(f"{name} still runs from before (process {pid}): stopping it")
         stop_nodes([], self._settings.data, self._stop)
+
+    def _choose_nodes(self) -> None:
+        """Leave out the nodes that have left the cluster; say who is not started though its data is here.
+
+        Comes after the leftovers, as one of them may have been leaving. Raises Failure if nobody remains.
+        """
+        left = [node for node in self._nodes if has_left(node.directory)]
+        if len(left) == len(self._nodes):
+            raise _nobody_to_start(left)
+        if left:
+            say(f"{_have_left(left)}, and {'is' if len(left) == 1 else 'are'} not started")
+        asked_for = {node.name for node in self._nodes}
+        self._nodes = [node for node in self._nodes if node not in left]
         missing = [
             path.name
             for path in sorted(self._settings.data.glob("node-*"))
-            if path.name not in {node.name for node in self._nodes}
+            if path.name not in asked_for and not has_left(path)
         ]
         if missing:
             say(f"not started, though their data is here: {', '.join(missing)} (see --nodes)")
@@ -172,6 +187,8 @@ class _Cluster:
                         readiness.close()
                         return self._give_up(node)
                 if readiness.poll():
+                    if all(node.left for node in self._nodes):
+                        raise _nobody_to_start(self._nodes)
                     return None
                 self._stop.wait(lambda: False, WATCH_S)
         return OK
@@ -187,15 +204,15 @@ class _Cluster:
 
     def _show(self) -> None:
         zookeeper = self._zookeeper
+        nodes = [node for node in self._nodes if node.is_running()]
         rows: list[list[object]] = [
-            [node.name, f"http://{node.http}", node.peer, node.pid(), node.name, "ready"]
-            for node in self._nodes
+            [node.name, f"http://{node.http}", node.peer, node.pid(), node.name, "ready"] for node in nodes
         ]
         if zookeeper is not None:
             rows.append(["zookeeper", None, zookeeper.hosts, zookeeper.pid(), None, "ready"])
         with contextlib.suppress(OSError):
             show_table(("NAME", "HTTP", "PEER", "PID", "ZONE", "STATE"), rows)
-        first, second = self._nodes[0].http, self._nodes[1 % len(self._nodes)].http
+        first, second = nodes[0].http, nodes[1 % len(nodes)].http
         say(
             f"\nData and logs are in {self._settings.data}. Try:\n"
             f"""  curl -X POST http://{first}/put -d '{{"key": "hello", "value": "world"}}'\n"""
@@ -216,6 +233,17 @@ class _Cluster:
         for one in watched:
             for news in one.news():
                 say(news)
+
+
+def _have_left(nodes: Sequence[LocalNode]) -> str:
+    names = ", ".join(node.name for node in nodes)
+    return f"{names} {'has' if len(nodes) == 1 else 'have'} left the cluster"
+
+
+def _nobody_to_start(nodes: Sequence[LocalNode]) -> Failure:
+    return Failure(
+        f"{_have_left(nodes)}, and no other is asked for; give more --nodes, or another --data directory"
+    )
 
 
 def _check_zookeeper(hosts: str) -> None:

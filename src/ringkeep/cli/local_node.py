@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Final
 
 from ringkeep import process
+from ringkeep.cli.node_directory import has_left
 from ringkeep.cli.stop import StopRequests
 
 GRACE_S: Final = 15.0
@@ -26,7 +27,11 @@ OWNER_POLL_S: Final = 1.0
 
 
 class LocalNode:
-    """A node that `up` has started. `exit_code` is that of our child once it ended, negative for a signal."""
+    """A node that `up` has started.
+
+    `exit_code` is that of our child once it ended, negative for a signal. `left`: it ended as a node that has
+    left its cluster, however that was; to start it again would be refused.
+    """
 
     def __init__(self, name: str, http: str, peer: str, directory: Path) -> None:
         self.name = name
@@ -34,6 +39,7 @@ class LocalNode:
         self.peer = peer
         self.directory = directory
         self.exit_code: int | None = None
+        self.left = False
         self._argv: list[str] = []
         self._child: subprocess.Popen[bytes] | None = None
         self._output: deque[str] = deque(maxlen=50)
@@ -75,8 +81,12 @@ class LocalNode:
         return self.exit_code is None or self._by_hand is not None
 
     def failed(self) -> bool:
-        """Whether our child ended by itself, not by a signal, and nobody has started it again."""
-        return self.exit_code is not None and self.exit_code >= 0 and self._by_hand is None
+        """Whether our child ended by itself, not by a signal, and nobody has started it again.
+
+        Not so of a node that left.
+        """
+        ended = self.exit_code is not None and self.exit_code >= 0
+        return ended and not self.left and self._by_hand is None
 
     def last_words(self) -> list[str]:
         """Return what the process printed last, else the end of its log."""
@@ -100,9 +110,13 @@ class LocalNode:
             if before is not None and self._by_hand != before:
                 yield self._ended(before, "ended")
             if self._by_hand is not None and self._by_hand != before:
+                self.left = False  # its directory was emptied, and a new node of its name begins there
                 yield f"{self.name} runs again (process {self._by_hand})"
 
     def _ended(self, pid: int, how: str) -> str:
+        self.left = has_left(self.directory)
+        if self.left:
+            return f"{self.name} has left the cluster (process {pid} {how})"
         return f"{self.name} (process {pid}) {how}; to start it again:\n  {shlex.join(self._argv)}"
 
 

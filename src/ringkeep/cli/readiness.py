@@ -17,6 +17,7 @@ ANSWER_S: Final = 1.0
 REMIND_S: Final = 5.0
 READY: Final = "ready"
 STARTING: Final = "starting"
+LEFT: Final = "gone: it has left the cluster"
 REASON_LENGTH: Final = 100
 
 
@@ -50,16 +51,20 @@ class Readiness:
             self._live = None
 
     def poll(self) -> bool:
-        """Ask every node that was not ready yet; return whether all are."""
+        """Ask every node that was not ready yet; return whether all are that have not left meanwhile."""
         for node in self._nodes:
             if self._states[node.name] == READY and node.is_running():
                 continue
-            state = ask(node.http) if node.is_running() else "ended"
+            state = ask(node.http) if node.is_running() else LEFT if node.left else "ended"
             if state == READY and self._states[node.name] != READY and self._live is None:
                 self._say(f"{node.name} is ready")
             self._states[node.name] = state
         self._show()
-        return all(state == READY for state in self._states.values())
+        return not self._waited_for()
+
+    def _waited_for(self) -> dict[str, str]:
+        """Return who is not ready and has not left, each with its state."""
+        return {name: state for name, state in self._states.items() if state not in (READY, LEFT)}
 
     def _show(self) -> None:
         if self._live is not None:
@@ -72,9 +77,9 @@ class Readiness:
             self._live.update(table)
         elif time.monotonic() - self._reminded_at >= REMIND_S:
             self._reminded_at = time.monotonic()
-            waiting = [f"{name}: {state}" for name, state in self._states.items() if state != READY]
+            waiting = self._waited_for().items()
             if waiting:
-                self._say("waiting for " + "; ".join(waiting))
+                self._say("waiting for " + "; ".join(f"{name}: {state}" for name, state in waiting))
 
 
 def ask(address: str) -> str:

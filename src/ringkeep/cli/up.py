@@ -15,6 +15,7 @@ import typer
 from ringkeep import parsing
 from ringkeep.cli import options
 from ringkeep.cli.failure import REFUSED, Failure
+from ringkeep.cli.node_directory import belongs_to_a_cluster
 from ringkeep.core import limits
 from ringkeep.settings import (
     DEFAULT_CLUSTER,
@@ -25,7 +26,6 @@ from ringkeep.settings import (
     Setting,
     SettingsError,
 )
-from ringkeep.storage import files
 
 PORTS_APART: Final = 10
 MAX_NODES: Final = 100
@@ -112,7 +112,8 @@ def up(
     """Run a cluster on this machine in the foreground: ZooKeeper and every node as a process of its own.
 
     Waits until all nodes are ready. Ctrl-C or SIGTERM stops everything, a second one at once. The data stays,
-    and the next `ringkeep up` on the same directory goes on with it.
+    and the next `ringkeep up` on the same directory goes on with it. Nodes that have left the cluster are not
+    started any more.
     """
     settings = load_up_settings(locals(), os.environ)
     from ringkeep.cli.local_cluster import run_up
@@ -147,7 +148,7 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
 
 def _recorded(data: Path) -> dict[str, Any]:
     """Return what an earlier `up` wrote down, {} if there was none, or if it never came to a cluster."""
-    if not any(map(_belongs_to_a_cluster, data.glob(f"node-*/{files.IDENTITY}"))):
+    if not any(map(belongs_to_a_cluster, data.glob("node-*"))):
         return {}
     try:
         content = json.loads((data / RECORD).read_text(encoding="utf-8"))
@@ -158,10 +159,3 @@ def _recorded(data: Path) -> dict[str, Any]:
         raise SettingsError(f"{data / RECORD}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{data / RECORD} was changed or damaged ({error}); remove it") from None
-
-
-def _belongs_to_a_cluster(identity: Path) -> bool:
-    try:
-        return bool(json.loads(identity.read_bytes())["cluster_id"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # the node itself will say what is wrong with its directory

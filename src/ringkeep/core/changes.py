@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ringkeep.core import quorum
 from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
 from ringkeep.core.placement import replan
 from ringkeep.core.ring import RingNode
@@ -89,16 +90,18 @@ def in_order(part: Partition, target: Voters, leads: Callable[[NodeId], bool]) -
 
 def step_on(
     part: Partition, version: MapVersion, progress: Progress, hopeless: Callable[[NodeId], bool],
-    replication: int,
+    gone: Callable[[NodeId], bool], replication: int,
 ) -> Partition | None:  # fmt: skip
     """Take the change under way one step on, or back; None while it waits.
 
-    `hopeless`: a newcomer that no change should wait for. Going back is legal at any time and needs no word
-    of the primary.
+    `hopeless`: a newcomer that no change should wait for. `gone`: a voter that no majority should wait for.
+    Going back is legal at any time and needs no word of the primary.
     """
     if part.old_voters:
         newcomers = [node for node in part.voters if node not in part.old_voters]
-        if any(map(hopeless, newcomers)):
+        there = [node for node in (*part.voters, *part.old_voters) if not gone(node)]
+        stuck = not quorum.won(part.voters, (), there) and quorum.won(part.old_voters, (), there)
+        if any(map(hopeless, newcomers)) or stuck:
             return replace(part, voters=part.old_voters, old_voters=(), config=version)
         return replace(part, old_voters=(), config=version) if progress.settled else None
     if part.learner is None:
@@ -114,22 +117,26 @@ def step_on(
 
 
 def begin(
-    part: Partition, target: Voters, version: MapVersion, progress: Progress, fit: Callable[[NodeId], bool]
-) -> Partition | None:
+    part: Partition, target: Voters, version: MapVersion, progress: Progress,
+    fit: Callable[[NodeId], bool], votes: Callable[[NodeId], bool],
+) -> Partition | None:  # fmt: skip
     """Begin the next change of a stable partition; None when it is where it should be, or must wait.
 
     The primary is never the one to go: it is moved first. Only a lone voter is joined before it is let go.
+    Those that have no vote just now (`votes`) go first, and nobody goes whose vote is needed for a majority.
     """
     assert not part.old_voters and part.learner is None, "one change at a time"
     going = [voter for voter in part.voters if voter not in target]
     coming = [node for node in target if node not in part.voters]
     if not progress.active or not (going or coming):
         return None
-    movable = [voter for voter in going if voter != part.primary]
+    movable = sorted((voter for voter in going if voter != part.primary), key=votes, reverse=True)
     newcomer = next(filter(fit, coming), None)
     surplus = len(part.voters) > len(target)  # let go before anything is replaced: plans are final only then
     if movable and (surplus or not coming):
         left = tuple(voter for voter in part.voters if voter != movable[-1])
+        if not quorum.won(left, (), [voter for voter in left if votes(voter)]):
+            return None
         return replace(part, voters=left, old_voters=part.voters, config=version)
     if newcomer is not None and not surplus:
         grows = len(part.voters) < len(target) or len(part.voters) == 1

@@ -11,6 +11,7 @@ from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
+from ringkeep.core.pace import Intake
 from ringkeep.core.requests import Status
 from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
@@ -112,11 +113,26 @@ class Context:
         self.log_entries = limits.LOG_ENTRIES
         self.log_bytes = limits.LOG_BYTES
         self.append_entries = limits.APPEND_ENTRIES
+        self.chunk_rows = limits.SNAPSHOT_CHUNK_ROWS
+        self.intake = Intake()
         self.damaged = False
         self.draining = False
         self.refuse_writes: tuple[int, str] | None = None
         self.move_bytes_per_s = 0  # of snapshots that this node sends; 0: no limit
         self.moves_paused = False
+
+    def note_disk(self, stalled: bool, free: int | None, reserve: int) -> None:
+        """Decide whether writes are taken: not while the store stalls, nor with less room than the reserve.
+
+        `free`, `reserve`: bytes; `free` is None where it was not looked at.
+        """
+        if stalled:
+            self.refuse_writes = Status.BUSY, "the disk cannot keep up with the writes just now"
+        elif free is not None and free < reserve:
+            detail = f"{free >> 20} MiB are free where the primary keeps its data, less than the reserve"
+            self.refuse_writes = Status.NO_SPACE, detail
+        elif free is not None or not self.disk_full:
+            self.refuse_writes = None
 
     @property
     def disk_full(self) -> bool:

@@ -121,9 +121,11 @@ def _change_replicas(
     states = {node.id: node.state for node in after.nodes}
     partitions = list(after.partitions)
 
+    def gone(node: NodeId) -> bool:
+        return seen.damaged(node) or seen.absent(node)
+
     def hopeless(node: NodeId) -> bool:
-        gone = not holds_data(states[node]) or seen.damaged(node) or seen.absent(node)
-        return gone or held == CANCELLED
+        return not holds_data(states[node]) or gone(node) or held == CANCELLED
 
     def fit(node: NodeId) -> bool:
         return not seen.unfit(node) and not seen.full(node)
@@ -131,6 +133,7 @@ def _change_replicas(
     def leads(node: NodeId) -> bool:
         return states[node] != NodeState.DRAINING
 
+    votes = seen.hearing.votes
     room = 0 if held else setting(after, MOVES_AT_ONCE) - under_way(partitions)
     for number, part in enumerate(partitions):
         if number in led:
@@ -142,9 +145,10 @@ def _change_replicas(
             seen.active(number),
         )
         stuck = part.learner is not None and seen.full(part.learner)
-        moved = step_on(part, after.version, progress, _always if stuck else hopeless, after.replication)
+        wont_come = _always if stuck else hopeless
+        moved = step_on(part, after.version, progress, wont_come, gone, after.replication)
         if moved is None and part.learner is None and not part.old_voters and room > 0:
-            moved = begin(part, target[number], after.version, progress, fit)
+            moved = begin(part, target[number], after.version, progress, fit, votes)
             room -= moved is not None
         partitions[number] = moved if moved is not None else in_order(part, target[number], leads)
     nodes = [

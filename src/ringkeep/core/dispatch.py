@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ringkeep.core import messages as m
-from ringkeep.core.snapshots import on_offer
+from ringkeep.core.staging import on_offer
 from ringkeep.core.types import Incarnation, NodeId
 
 if TYPE_CHECKING:

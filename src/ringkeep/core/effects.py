@@ -29,18 +29,35 @@ class Batch:
 
     `ranges` (family, begin, end: half open) are deleted first; then every put or delete (None) is carried
     out. Within one batch a key has one final value, so the order among puts does not matter.
+
+    `staged`: rows of the data family that are put aside, by a prefix that their keys are given without. Those
+    of one prefix come in the order of their keys, over all batches. They are not visible; the process takes
+    them with it when it ends, and a deleted range those whose prefix it covers. `taken`: prefixes whose rows
+    become visible with this batch. They may be durable before the rest of it is, and without it: whoever
+    stages makes sure, and durably, that a prefix is not used twice and that its rows are found and deleted.
     """
 
-    __slots__ = ("data", "log", "meta", "ranges")
+    __slots__ = ("data", "log", "meta", "ranges", "staged", "taken")
 
     def __init__(self) -> None:
         self.data: dict[bytes, bytes | None] = {}
         self.log: dict[bytes, bytes | None] = {}
         self.meta: dict[bytes, bytes | None] = {}
         self.ranges: list[tuple[Family, bytes, bytes]] = []
+        self.staged: dict[bytes, list[list[tuple[bytes, bytes]]]] = {}
+        self.taken: list[bytes] = []
 
     def __bool__(self) -> bool:
-        return bool(self.data or self.log or self.meta or self.ranges)
+        return bool(self.data or self.log or self.meta or self.ranges or self.staged or self.taken)
+
+    def delete_data(self, begin: bytes, end: bytes) -> None:
+        """Delete a range of the data family, with what this batch itself has put, staged or taken there."""
+        for key in [key for key in self.data if begin <= key < end]:
+            del self.data[key]
+        for prefix in [prefix for prefix in self.staged if begin <= prefix < end]:
+            del self.staged[prefix]
+        self.taken = [prefix for prefix in self.taken if not begin <= prefix < end]
+        self.ranges.append((Family.DATA, begin, end))
 
 
 @dataclass(slots=True)

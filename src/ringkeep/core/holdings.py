@@ -94,7 +94,8 @@ class Holdings:
         """Go on with snapshots; ask for leave to delete what the map gives to others."""
         context, found = self._context, self._context.cluster_map
         for replica in self.replicas.values():
-            replica.pull_on()
+            if replica.staging is not None:
+                replica.staging.on_tick()
         if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now

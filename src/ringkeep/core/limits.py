@@ -35,6 +35,7 @@ HANDOVERS_AT_ONCE: Final = 8
 MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
 GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
+FULL_MS: Final = 60_000  # a node whose disk was full is given nothing for so long after
 SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
 SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
 
@@ -53,7 +54,13 @@ LOG_BYTES: Final = 1 * MIB
 SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB
 SNAPSHOT_CHUNK_ROWS: Final = 1_024
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
-SNAPSHOT_IDLE_MS: Final = 10_000  # not pulled for so long: the receiver is gone
+SNAPSHOT_IDLE_MS: Final = 10_000  # nothing was heard for so long: the other side is gone
+SNAPSHOT_WINDOW_BYTES: Final = 1 * MIB  # of one snapshot, on their way
+SNAPSHOT_AHEAD_BYTES: Final = 4 * MIB  # of all snapshots that one node sends, on their way; and one chunk
+SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
+STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be offered, and wait
+STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for
+STAGING_UNSYNCED_BYTES: Final = 16 * MIB  # staged and not synced: nothing more is asked for
 LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
 
 # frames
@@ -75,6 +82,10 @@ assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
     "one chunk and one largest row fit a frame"
 )
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
+assert 2 * FRAME_BYTES + INFLIGHT_BYTES + SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor does a snapshot"
+assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES
+assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while the other is synced"
+assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"
 assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES
 assert 2 * INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "entries alone never fill a link's buffer"
 assert MAX_TIMEOUT_MS < IDEMPOTENCY_WINDOW_MS, "a retry within its deadline finds its first result"

@@ -207,12 +207,17 @@ class SnapshotOffer:
 
 @dataclass(slots=True)
 class SnapshotPull:
-    """Receiver to holder: rows after `cursor` (b"" for the start); `done` frees the snapshot."""
+    """Receiver to holder: all rows up to `cursor` (b"": none) are here; send what follows.
+
+    `room`: how many bytes of rows may be on their way beyond the cursor; 0: wait, this node is still there.
+    `done` frees the snapshot.
+    """
 
     partition: PartitionId
     epoch: Epoch
     snapshot: int
     cursor: bytes
+    room: int = 0
     done: bool = False
 
 
@@ -220,7 +225,7 @@ class SnapshotPull:
 class SnapshotChunk:
     """Holder to receiver: rows that follow `cursor`; keys without their (partition, generation) prefix.
 
-    `checksum` is the running CRC-32 of all rows so far; `final`: these were the last. `gone`: start over.
+    `checksum` is the running CRC-32C of all rows so far; `final`: these were the last. `gone`: start over.
     """
 
     partition: PartitionId

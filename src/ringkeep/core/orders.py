@@ -4,14 +4,14 @@ Pure, and used twice: by the node that is asked, to refuse at once with a reason
 word counts. An order names a state that the cluster should have, so that to say it twice changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
 from ringkeep.core import quorum, salvage, tunables
 from ringkeep.core.changes import holds_data
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, partitions_of
 from ringkeep.core.messages import Order
 from ringkeep.core.seen import Hearing
 from ringkeep.core.types import NodeId
@@ -58,9 +58,11 @@ def objection(order: Order, now: ClusterMap, hearing: Hearing) -> str:
     if node.state == NodeState.DEAD:
         return f"{node.name} was given up for dead before, and has no part in the cluster"
     if verb == Verb.WEIGHT:
+        if node.state == NodeState.DRAINING:
+            return f"{node.name} is being drained: undrain it first, then change its weight"
         return "" if number in WEIGHTS else f"a weight is 1 to {WEIGHTS[-1]}, not {number}"
-    if verb == Verb.DRAIN and node.state == NodeState.LEAVING:
-        return f"{node.name} is leaving, which drains it too"
+    if verb == Verb.DRAIN and node.state in (NodeState.LEAVING, NodeState.JOINING):
+        return f"{node.name} is {node.state}: wait until that is over, then drain it"
     if verb == Verb.DECOMMISSION:
         return too_few(now.nodes, node, now.replication)
     return loss_objection(now, node, hearing) if verb == Verb.GIVE_UP else ""
@@ -82,7 +84,10 @@ def is_done(order: Order, now: ClusterMap) -> bool:
     node = now.node(NodeId(subject))
     if node is None:
         return True
-    return node.weight == number if verb == Verb.WEIGHT else node.state == _STATES[verb]
+    if verb == Verb.WEIGHT:
+        return node.weight == number
+    stays = (NodeState.ACTIVE, NodeState.JOINING)
+    return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES[verb]
 
 
 def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:
@@ -99,7 +104,7 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
         if subject == tunables.REPLICATION:
             return replace(now, replication=number)
         if subject == tunables.MOVES and number == tunables.CANCELLED:
-            now = _with_nodes(now, lambda node: node.state == NodeState.LEAVING, state=NodeState.ACTIVE)
+            now = replace(now, nodes=tuple(_staying(now, node) for node in now.nodes))
         return replace(now, settings=now.settings | {subject: number})
     if verb == Verb.RECOVER:
         return salvage.salvaged(now, int(subject), hearing)
@@ -109,16 +114,22 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
     if verb == Verb.WEIGHT:
         grows = node.state == NodeState.ACTIVE and number > node.weight
         changed = {"weight": number, "state": NodeState.JOINING if grows else node.state}
+    if verb == Verb.UNDRAIN and node.state == NodeState.LEAVING:
+        changed = {"state": _staying(now, node).state}
     if verb == Verb.UNDRAIN and node.state == NodeState.JOINING:
         return now
-    return _with_nodes(now, lambda node: node.id == subject, **changed)
+    new = replace(node, **changed)  # type: ignore[arg-type]  # replace is untyped
+    return replace(now, nodes=tuple(new if each is node else each for each in now.nodes))
 
 
-def _with_nodes(now: ClusterMap, which: Callable[[NodeInfo], bool], **changed: object) -> ClusterMap:
-    def new(node: NodeInfo) -> NodeInfo:
-        return replace(node, **changed)  # type: ignore[arg-type]  # replace is untyped
-
-    return replace(now, nodes=tuple(new(node) if which(node) else node for node in now.nodes))
+def _staying(now: ClusterMap, node: NodeInfo) -> NodeInfo:
+    """Return a node that was leaving as one that stays; a quarter of its share lost, it is given it anew."""
+    if node.state != NodeState.LEAVING:
+        return node
+    total = sum(len(part.voters) for part in now.partitions)
+    weights = sum(other.weight for other in now.nodes if holds_data(other.state)) + node.weight
+    emptied = 4 * len(partitions_of(now, node.id)) * weights < 3 * total * node.weight
+    return replace(node, state=NodeState.JOINING if emptied else NodeState.ACTIVE)
 
 
 # --- reasons to refuse -------------------------------------------------------------------------------
@@ -167,5 +178,5 @@ def needed_by(now: ClusterMap, node: NodeId, hearing: Hearing) -> list[int]:
     return [
         number
         for number, part in enumerate(now.partitions)
-        if node in (*part.voters, *part.old_voters) and not quorum.won(part.voters, part.old_voters, voting)
+        if node in salvage.voters_of(part) and not quorum.won(part.voters, part.old_voters, voting)
     ]

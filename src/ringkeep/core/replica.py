@@ -35,7 +35,7 @@ from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId, Parti
 
 if TYPE_CHECKING:
     from ringkeep.core.primary import Primary
-    from ringkeep.core.snapshots import Staging
+    from ringkeep.core.staging import Staging
 
 
 class Replica:
@@ -82,11 +82,10 @@ class Replica:
     def _drop_other_generations(self) -> None:
         """Delete what an earlier life staged and never switched to, or had not finished deleting."""
         live = data_prefix(self.partition, self.generation)
-        begin, end = data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2))
-        self.context.effects.batch.ranges += [
-            (Family.DATA, begin, live),
-            (Family.DATA, after(live), end),
-        ]
+        batch = self.context.effects.batch
+        batch.delete_data(data_prefix(self.partition, 0), live)
+        # Not beyond: where a range was deleted lately, the next snapshot could not be taken in so cheaply.
+        batch.delete_data(after(live), data_prefix(self.partition, self.next_generation))
 
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
@@ -248,25 +247,14 @@ class Replica:
         if self.staging is None:
             return
         self.delete_generation(self.staging.generation)
+        self.context.intake.leave(self.staging)
         self.staging = None
         self.context.count("staging_dropped")
 
     def delete_generation(self, generation: int) -> None:
         """Delete the rows of one generation, those that this turn has put included."""
-        prefix, batch = data_prefix(self.partition, generation), self.context.effects.batch
-        for key in [key for key in batch.data if key.startswith(prefix)]:
-            del batch.data[key]
-        batch.ranges.append((Family.DATA, prefix, after(prefix)))
-
-    def pull_on(self) -> None:
-        """Ask again for a snapshot's rows if its holder has been silent; give it up if the link is gone."""
-        staging = self.staging
-        if staging is None or staging.complete or self.context.now - staging.asked <= limits.RESEND_MS:
-            return
-        if staging.peer in self.context.links:
-            staging.pull()
-        else:
-            self.drop_staging()
+        prefix = data_prefix(self.partition, generation)
+        self.context.effects.batch.delete_data(prefix, after(prefix))
 
     def delete(self) -> None:
         """Delete everything but `promised`, which outlives the replica."""
@@ -278,10 +266,7 @@ class Replica:
         self.context.unapplied.pop(self, None)
         batch = self.context.effects.batch
         self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)
-        begin, end = data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2))
-        for key in [key for key in batch.data if begin <= key < end]:
-            del batch.data[key]
-        batch.ranges.append((Family.DATA, begin, end))
+        batch.delete_data(data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2)))
         batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
 
     def store_applied(self) -> None:

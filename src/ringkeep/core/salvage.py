@@ -51,6 +51,11 @@ def objection(now: ClusterMap, subject: str, hearing: Hearing) -> str:
                 f"{silent.name} still answers to {listener}, and may have all of partition {subject}:"
                 " mend the network, or stop it first"
             )
+        if silent.id in hearing.registered:
+            return (
+                f"{silent.name} is still registered in ZooKeeper: it lives and cannot be reached, or it died"
+                " just now. Mend the network, or try again in some seconds"
+            )
     return ""
 
 

@@ -16,10 +16,12 @@ Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Who answers, by everybody's own word. `damaged`: it answers, and has no vote."""
+    """Who answers, by everybody's own word. `damaged`: it answers, and has no vote. `registered`: the
+    processes that the coordination service knows."""
 
     suspicions: Suspicions
     damaged: Callable[[NodeId], bool]
+    registered: Collection[NodeId] = ()
 
     def answers(self, node: NodeId) -> bool:
         """Tell whether a node answers here."""
@@ -81,4 +83,4 @@ class Seen:
     @property
     def hearing(self) -> Hearing:
         """Who answers whom."""
-        return Hearing(self.suspicions, self.damaged)
+        return Hearing(self.suspicions, self.damaged, [member.id for member in self.members])

@@ -1,32 +1,53 @@
-"""Catching up a replica that the log no longer reaches: the whole applied state of a partition, pulled.
+"""Catching up a replica that the log no longer reaches: the whole applied state of a partition, sent.
 
-The holder reads under one frozen view; the receiver stages the rows under a new generation, verifies and
-syncs them, and switches with one batch. It replaces, never merges: until the switch nothing of it is seen.
+The holder reads under one frozen view, and sends as much ahead as the receiver has room for, a short chunk of
+each transfer in turn. How the rows are taken in is in `staging.py`.
 """
 
-import zlib
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final, NamedTuple
+
+from google_crc32c import extend as crc32c_extend
 
 from ringkeep.core import limits
+from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.context import Context, Frozen
-from ringkeep.core.keys import PREFIX_BYTES, data_prefix
-from ringkeep.core.log import Log
-from ringkeep.core.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.keys import PREFIX_BYTES
+from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.pace import Allowance
 from ringkeep.core.replica import Replica
-from ringkeep.core.sessions import Sessions
-from ringkeep.core.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.types import Epoch, Millis, NodeId, PartitionId, first_name
 
 
-def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> int:
-    """Return the CRC-32 of all rows so far."""
-    for key, value in rows:
-        checksum = zlib.crc32(value, zlib.crc32(key, checksum))
-    return checksum
+def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
+    """Return the CRC-32C of all rows so far, and the size of these.
+
+    Over one piece: call by call it would cost more than the rest of what is done with a row.
+    """
+    packed = b"".join(chain.from_iterable(rows))
+    return crc32c_extend(checksum, packed), len(packed)
+
+
+class _Place(NamedTuple):
+    """A place between two rows: the key before it, and the checksum and the size of all rows up to it."""
+
+    cursor: bytes = b""
+    checksum: int = 0
+    row_bytes: int = 0
+
+
+_START: Final = _Place()
 
 
 @dataclass(slots=True)
 class _Sending:
-    """One open snapshot on the holder's side, read in order."""
+    """One open snapshot on the holder's side, read in order.
+
+    `ahead`: where each chunk begins that was sent and is not known to be staged, oldest first. `moved_at`:
+    when one was sent, or was heard to be staged, the last time.
+    """
 
     replica: Replica
     offer: SnapshotOffer
@@ -34,10 +55,12 @@ class _Sending:
     frozen: Frozen
     begin: bytes
     end: bytes
-    last_pull: Millis
-    cursor: bytes = b""
-    checksum: int = 0
-    answered: SnapshotChunk | None = None
+    heard: Millis
+    moved_at: Millis
+    read: _Place = _START
+    ahead: deque[_Place] = field(default_factory=deque)
+    room: int = 0
+    ended: bool = False
     installed: bool = False
 
     def serves(self, replica: Replica, peer: NodeId, epoch: Epoch) -> bool:
@@ -46,15 +69,70 @@ class _Sending:
             not self.installed and self.replica is replica and self.peer == peer and self.offer.epoch == epoch
         )
 
+    @property
+    def on_its_way(self) -> int:
+        """Bytes of rows that were sent and are not known to be staged."""
+        return self.read.row_bytes - self.ahead[0].row_bytes if self.ahead else 0
+
+    def on_staged(self, cursor: bytes, now: Millis) -> bool:
+        """Note how far the receiver is; False if it cannot be there."""
+        begins = [place.cursor for place in self.ahead]
+        if cursor in begins:
+            staged = begins.index(cursor)
+        elif cursor == self.read.cursor:
+            staged = len(begins)
+        elif not cursor:
+            self._go_back_to(_START)  # it has lost what it had, and begins anew
+            return True
+        else:
+            return False
+        if staged:
+            self.moved_at = now
+        elif self.ahead and now - self.moved_at >= limits.SUSPECT_AFTER_MS:
+            self._go_back_to(self.ahead[0])  # what was sent is lost, with a link
+        for _ in range(min(staged, len(self.ahead))):
+            self.ahead.popleft()
+        return True
+
+    def _go_back_to(self, place: _Place) -> None:
+        self.read = place
+        self.ahead.clear()
+        self.ended = False
+
+    def next_chunk(self, now: Millis, limit: int) -> SnapshotChunk:
+        """Read on: at most `limit` rows, and no more than a short turn can bear."""
+        offer, place = self.offer, self.read
+        start = self.begin + place.cursor + b"\0" if place.cursor else self.begin
+        rows = [
+            (key[PREFIX_BYTES:], value)
+            for key, value in self.frozen.scan(start, self.end, limit, limits.SNAPSHOT_CHUNK_BYTES)
+        ]
+        checksum, size = running_checksum(rows, place.checksum)
+        self.ahead.append(place)
+        self.moved_at = now
+        self.ended = not rows
+        if rows:
+            self.read = _Place(rows[-1][0], checksum, place.row_bytes + size)
+        return SnapshotChunk(
+            offer.partition, offer.epoch, offer.snapshot, place.cursor, rows, checksum, self.ended
+        )
+
 
 class Senders:
-    """The snapshots that this node hands out."""
+    """The snapshots that this node hands out.
+
+    `moved`: by partition and peer, how many bytes of rows (keys without their prefix, and values) were sent
+    of the newest snapshot; kept when it is over, for as long as the peer is a replica.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
-        self._open: dict[int, _Sending] = {}
+        self._open: dict[int, _Sending] = {}  # the next one to be served comes first
         self._number = first_name(context.incarnation)
+        self._allowance = Allowance()
+        self._turn_bytes = 0
+        self._looked_at: ClusterMap | None = None
         self.moved: dict[tuple[PartitionId, NodeId], int] = {}
 
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
@@ -66,79 +144,127 @@ class Senders:
         self._wanted[replica.partition, peer] = replica, epoch
 
     def begin_turn(self) -> None:
-        """Open what is wanted. Between turns only: then the store holds exactly what was applied."""
-        for key, (replica, epoch) in list(self._wanted.items()):
-            if sum(not sending.installed for sending in self._open.values()) >= limits.SNAPSHOTS_AT_ONCE:
-                return
-            del self._wanted[key]
-            peer = key[1]
+        """Open what is wanted, and send on.
+
+        Opened between turns only: then the store holds exactly what was applied.
+        """
+        for (partition, peer), (replica, epoch) in list(self._wanted.items()):
             if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
-                continue
-            self._number += 1
-            applied = replica.applied
-            offer = SnapshotOffer(
-                replica.partition, epoch, self._number, replica.log.epoch_at(applied), applied,
-                replica.log.time_at(applied), replica.state.sessions.encode(),
-            )  # fmt: skip
-            begin, end = replica.live_range()
-            frozen = self._context.reader.snapshot()
-            self._open[self._number] = _Sending(replica, offer, peer, frozen, begin, end, self._context.now)
-            replica.pins[self._number] = applied
-            self._context.count("snapshot_opened")
-            self._context.send(peer, offer)
+                del self._wanted[partition, peer]
+            elif not self._is_held(partition, peer) and self._has_place():
+                del self._wanted[partition, peer]
+                self._begin(replica, peer, epoch)
+        self._turn_bytes = limits.SNAPSHOT_TURN_BYTES
+        if self._open:
+            self._send_on()
+
+    def _has_place(self) -> bool:
+        """Tell whether one more may be opened. Those that are held up take no place of those that go on."""
+        going = [each for each in self._open.values() if not each.installed]
+        held = sum(self._is_held(each.offer.partition, each.peer) for each in going)
+        return len(going) - held < limits.SNAPSHOTS_AT_ONCE
+
+    def _begin(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
+        context = self._context
+        self._number += 1
+        applied = replica.applied
+        offer = SnapshotOffer(
+            replica.partition, epoch, self._number, replica.log.epoch_at(applied), applied,
+            replica.log.time_at(applied), replica.state.sessions.encode(),
+        )  # fmt: skip
+        begin, end = replica.live_range()
+        frozen = context.reader.snapshot()
+        self._open[self._number] = _Sending(
+            replica, offer, peer, frozen, begin, end, heard=context.now, moved_at=context.now
+        )
+        replica.pins[self._number] = applied
+        self.moved[replica.partition, peer] = 0
+        context.count("snapshot_opened")
+        context.send(peer, offer)
 
     def on_pull(self, peer: NodeId, message: SnapshotPull) -> bool:
-        """Send the rows after the cursor; True when the receiver has installed the snapshot."""
+        """Send on after the cursor; True when the receiver has installed the snapshot."""
         sending = self._open.get(message.snapshot)
         if sending is None or sending.peer != peer or sending.offer.partition != message.partition:
             if not message.done:
                 self._context.send(peer, _gone(message))
             return message.done
-        sending.last_pull = self._context.now
+        sending.heard = self._context.now
         if message.done:
             sending.frozen.close()
             sending.installed = True
             return True
-        if message.cursor == sending.cursor:
-            self._read_on(sending)
-        assert sending.answered is not None
-        if sending.answered.cursor == message.cursor:  # the next rows, or the same again after a lost answer
-            self._context.send(peer, sending.answered)
+        before = sending.read.row_bytes
+        if not sending.installed and sending.on_staged(message.cursor, self._context.now):
+            if sending.read.row_bytes < before:
+                self._context.count("snapshot_sent_again")
+            sending.room = message.room
+            self._send_on()
         else:
             self._close(message.snapshot)
             self._context.send(peer, _gone(message))
         return False
 
-    def _read_on(self, sending: _Sending) -> None:
-        start = sending.begin + sending.cursor + b"\0" if sending.cursor else sending.begin
-        rows = sending.frozen.scan(
-            start, sending.end, limits.SNAPSHOT_CHUNK_ROWS, limits.SNAPSHOT_CHUNK_BYTES
+    def _send_on(self) -> None:
+        """Send what may be sent just now, a chunk of each snapshot in turn."""
+        context = self._context
+        while self._turn_bytes > 0 and self._allowance.allows(context.now, context.move_bytes_per_s):
+            number = self._next()
+            if number is None:
+                return
+            sending = self._open[number] = self._open.pop(number)  # to the end of the line
+            before = sending.read.row_bytes
+            context.send(sending.peer, sending.next_chunk(context.now, context.chunk_rows))
+            size = sending.read.row_bytes - before
+            self._turn_bytes -= size
+            self._allowance.spend(size, context.move_bytes_per_s)
+            self.moved[sending.offer.partition, sending.peer] = sending.read.row_bytes
+
+    def _next(self) -> int | None:
+        """Return the number of the snapshot that is to be served next, or None."""
+        if sum(each.on_its_way for each in self._open.values()) >= limits.SNAPSHOT_AHEAD_BYTES:
+            return None
+        for number, each in self._open.items():
+            over = each.ended or each.installed
+            if (
+                not over
+                and each.on_its_way < each.room
+                and not self._is_held(each.offer.partition, each.peer)
+            ):
+                return number
+        return None
+
+    def _is_held(self, partition: PartitionId, peer: NodeId) -> bool:
+        """Tell whether nothing is to be sent to this peer: it learns, and moves are paused."""
+        found = self._context.cluster_map
+        return (
+            self._context.moves_paused and found is not None and found.partitions[partition].learner == peer
         )
-        bare = [(key[PREFIX_BYTES:], value) for key, value in rows]
-        sending.checksum = running_checksum(bare, sending.checksum)
-        offer = sending.offer
-        sending.answered = SnapshotChunk(
-            offer.partition,
-            offer.epoch,
-            offer.snapshot,
-            sending.cursor,
-            bare,
-            sending.checksum,
-            final=not bare,
-        )
-        if bare:
-            sending.cursor = bare[-1][0]
 
     def on_tick(self) -> None:
-        """Close what nobody pulls any more.
+        """Close what nobody pulls any more, and what waits at the cost of clients.
 
-        After an installation the log stays pinned for a while, for the first Append.
+        After an installation the log stays pinned for a while, for the first Append. The log of a partition
+        is pinned up to a bound, beyond which no writes are taken: for one that goes on, not for one that
+        waits.
         """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
-            idle = self._context.now - sending.last_pull > wait
-            if idle or sending.peer not in self._context.links:
+            waits = not sending.room or self._is_held(sending.offer.partition, sending.peer)
+            if self._context.now - sending.heard > wait:
                 self._close(number)
+            elif waits and sending.replica.log.entry_bytes > limits.PINNED_LOG_BYTES // 2:
+                self._context.count("snapshot_given_up")
+                self._close(number)
+        self._forget_moved()
+
+    def _forget_moved(self) -> None:
+        found = self._context.cluster_map
+        if found is not None and found is not self._looked_at:
+            self._looked_at = found
+            gone = [name for name in self.moved if name[1] not in found.partitions[name[0]].replicas]
+            for name in gone:
+                del self.moved[name]
 
     def _close(self, number: int) -> None:
         sending = self._open.pop(number)
@@ -151,116 +277,3 @@ def _gone(message: SnapshotPull) -> SnapshotChunk:
     return SnapshotChunk(
         message.partition, message.epoch, message.snapshot, b"", [], 0, final=False, gone=True
     )
-
-
-class Staging:
-    """One snapshot on the receiver's side, until it is switched to or given up."""
-
-    def __init__(self, replica: Replica, peer: NodeId, offer: SnapshotOffer, sessions: Sessions) -> None:
-        self.replica = replica
-        self.peer = peer
-        self.offer = offer
-        self.sessions = sessions
-        self.generation = replica.next_generation
-        self.cursor = b""
-        self.checksum = 0
-        self.row_bytes = 0  # received: of each row its key, but for (partition, generation), and its value
-        self.complete = False
-        self.asked: Millis = 0
-        replica.next_generation += 1
-        replica.store_row()
-
-    def pull(self) -> None:
-        """Ask for the rows after the cursor."""
-        context, offer = self.replica.context, self.offer
-        self.asked = context.now
-        context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, self.cursor))
-
-    def on_chunk(self, message: SnapshotChunk) -> None:
-        """Stage rows; when all are here and durable, switch."""
-        replica = self.replica
-        if message.snapshot != self.offer.snapshot or self.complete:
-            return
-        if message.gone:
-            replica.context.count("snapshot_gone")
-            replica.drop_staging()
-            return
-        if message.cursor != self.cursor:
-            return  # rows that were asked for twice
-        self.checksum = running_checksum(message.rows, self.checksum)
-        if self.checksum != message.checksum:
-            replica.context.alarm(
-                f"partition {replica.partition}: a snapshot from {self.peer} fails its checksum"
-            )
-            replica.drop_staging()
-            return
-        prefix = data_prefix(replica.partition, self.generation)
-        data = replica.context.effects.batch.data
-        for key, value in message.rows:
-            data[prefix + key] = value
-            self.row_bytes += len(key) + len(value)
-        if message.final:
-            self.complete = True
-            replica.context.durable.calls.append(self.switch)
-        else:
-            self.cursor = message.rows[-1][0]
-            self.pull()
-
-    def switch(self) -> None:
-        """Make the staged rows the replica's, in one batch, unless it has moved on meanwhile."""
-        replica, offer, context = self.replica, self.offer, self.replica.context
-        if replica.staging is not self:
-            return
-        index = offer.last_index
-        context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, b"", done=True))
-        if index <= replica.applied:
-            replica.drop_staging()
-            return
-        replica.staging = None
-        log = replica.log
-        replica.delete_generation(replica.generation)
-        if index <= log.last_index and log.matches(offer.last_epoch, index):
-            replica.delete_log(Index(log.floor_index + 1), index)
-            log.raise_floor(index)
-            context.count("snapshot_kept_suffix")
-        else:
-            replica.delete_log(Index(log.floor_index + 1), log.last_index)
-            replica.log = Log(offer.last_epoch, index, offer.log_time, [])
-        replica.generation = self.generation
-        replica.state.use_generation(self.generation)
-        replica.state.sessions = self.sessions
-        replica.state.data_bytes = self.row_bytes
-        replica.applied = index
-        replica.commit = max(replica.commit, index)
-        context.unapplied[replica] = None
-        replica.matched = max(replica.matched, index)
-        replica.store_applied()
-        replica.store_row()
-        context.count("snapshot_installed")
-        if replica.primary is not None:
-            replica.primary.on_snapshot()
-
-
-def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
-    """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
-    promised."""
-    if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
-        return
-    if offer.format != SNAPSHOT_FORMAT:
-        replica.context.alarm(
-            f"a snapshot of format {offer.format} is offered: this version is too old for it"
-        )
-        return
-    staging = replica.staging
-    if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
-        if not staging.complete:
-            staging.pull()
-        return
-    try:
-        sessions = Sessions.decode(offer.state)
-    except ValueError as error:
-        replica.context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
-        return
-    replica.drop_staging()
-    replica.staging = Staging(replica, peer, offer, sessions)
-    replica.staging.pull()

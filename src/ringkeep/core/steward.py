@@ -32,6 +32,7 @@ class Steward:
         self.map_digest = 0
         self._mine_active = b""
         self.statements: dict[tuple[int, int], tuple[Statement, Millis]] = {}
+        self._full_at: dict[NodeId, Millis] = {}
         self._silent_since: dict[NodeId, Millis] = {}
         self._ordered: dict[tuple[str, str], tuple[Order, Millis]] = {}
         self._orders: dict[tuple[str, str], tuple[Order, Millis]] = {}
@@ -67,7 +68,8 @@ class Steward:
     @property
     def hearing(self) -> Hearing:
         """Who answers whom, as far as this node knows."""
-        return Hearing(self._detector.reported_by, self._damaged)
+        registered = [member.id for member in self.members]
+        return Hearing(self._detector.reported_by, self._damaged, registered)
 
     def objection(self, order: Order) -> str:
         """Say why an order will not be carried out, as far as this node knows; "" if it may."""
@@ -77,14 +79,14 @@ class Steward:
         return orders.objection(order, current, self.hearing)
 
     def pending_orders(self) -> list[Order]:
-        """Return what operators asked of this node, and is neither done nor refused meanwhile."""
+        """Return what operators asked of this node, and is not done yet; a passing objection ends nothing."""
         current, now = self._context.cluster_map, self._context.now
         if not self._orders or current is None:
             return []
         self._orders = {
             about: (order, until)
             for about, (order, until) in self._orders.items()
-            if now < until and not orders.is_done(order, current) and not self.objection(order)
+            if now < until and not orders.is_done(order, current)
         }
         return [order for order, _ in self._orders.values()]
 
@@ -160,7 +162,12 @@ class Steward:
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
         voting = {voter for part in current.partitions for voter in salvage.voters_of(part)}
         settled = [node for node in nodes if node in voting]
-        told = any(verb == orders.Verb.RECOVER for _, verb, _ in self._obeyed())
+        told = any(
+            order[1] == orders.Verb.RECOVER
+            and not orders.is_done(order, current)
+            and not self.objection(order)
+            for order in self._obeyed()
+        )
         if not told and not quorum.won(settled, (), [n for n in settled if not self._detector.suspects(n)]):
             if self._cut_off_since is None:
                 self._cut_off_since = now
@@ -248,11 +255,14 @@ class Steward:
         return beat is not None and beat.damaged
 
     def is_full(self, node: NodeId) -> bool:
-        """Tell whether a node says that its disk has less room than its reserve."""
-        if node == self._context.me:
-            return self._context.disk_full
+        """Tell whether a node says, or has said lately, that its disk has less room than its reserve.
+
+        A move that went back has made room, and would fill it again.
+        """
         beat = self._detector.beat_of(node)
-        return beat is not None and beat.full
+        if self._context.disk_full if node == self._context.me else beat is not None and beat.full:
+            self._full_at[node] = self._context.now
+        return self._context.now - self._full_at.get(node, -limits.FULL_MS) < limits.FULL_MS
 
     def _unfit(self, node: NodeId) -> bool:
         if node == self._context.me:

@@ -81,7 +81,7 @@ class Steering:
         if not numbers:
             raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
         for number in numbers:
-            self._check((str(number), Verb.RECOVER, 0))
+            self._check((str(number), Verb.RECOVER, found.partitions[number].epoch))
         rows = []
         for number in numbers:
             part = found.partitions[number]
@@ -92,7 +92,7 @@ class Steering:
                 "gone": [self._views.name_of(node) for node in gone],
                 "left": [self._views.name_of(node) for node in left],
             })  # fmt: skip
-            self._order((str(number), Verb.RECOVER, 0))
+            self._order((str(number), Verb.RECOVER, part.epoch))
         return {"partitions": rows}
 
     def map_copy(self) -> dict[str, Any]:

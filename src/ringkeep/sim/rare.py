@@ -42,6 +42,7 @@ PATHS: Final = (
     "snapshot_installed",
     "snapshot_kept_suffix",
     "snapshot_needed",
+    "snapshot_sent_again",
     "staging_dropped",
     "suffix_cut",
     "tail_fetched",

@@ -13,6 +13,7 @@ LOCK: Final = "lock"
 DATABASE: Final = "db"
 SYNCED: Final = "synced"
 DAMAGED: Final = "damaged"
+STAGED: Final = "staged"
 
 TEMPORARY: Final = ".new"
 """End of the name under which a file is written before it takes its place."""

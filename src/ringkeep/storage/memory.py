@@ -22,6 +22,9 @@ LOSABLE_BATCHES: Final = 64
 _FEW: Final = 16
 """New keys up to this many are inserted one by one; more are appended and sorted together."""
 
+_FEW_STAGED: Final = 2
+"""Staged rows up to this many become durable with their batch; more are so at once."""
+
 Row = tuple[bytes, bytes]
 
 
@@ -128,6 +131,7 @@ class MemoryEngine:
         self._flush_fails = False
         self._failed = ""
         self._open = True
+        self._staged: dict[bytes, list[Row]] = {}
         self.damaged = False
         """Whether something durable was lost before this was opened. Stays so until `clear_damaged`."""
 
@@ -158,6 +162,13 @@ class MemoryEngine:
         for family, begin, end in batch.ranges:
             table = self._tables[family]
             undo.extend((table, key, value) for key, value in table.cut(begin, end))
+            if family is Family.DATA:
+                for prefix in [prefix for prefix in self._staged if begin <= prefix < end]:
+                    del self._staged[prefix]
+        for prefix in batch.taken:
+            undo += self._take(prefix)
+        for prefix, chunks in batch.staged.items():
+            self._staged.setdefault(prefix, []).extend(row for rows in chunks for row in rows)
         for table, rows in zip(self._tables, (batch.meta, batch.log, batch.data), strict=True):
             put = table.put
             for key, value in rows.items():
@@ -165,6 +176,16 @@ class MemoryEngine:
         self._undo.append(undo)
         self._ticket += 1
         return self._ticket
+
+    def _take(self, prefix: bytes) -> Undo:
+        """Make staged rows visible; return what a crash takes back: nothing of more than a few rows.
+
+        The database takes over whole files, which stay, also when the batch that wanted them is lost.
+        """
+        data = self._tables[Family.DATA]
+        rows = self._staged.pop(prefix, [])
+        taken = [(data, prefix + key, data.put(prefix + key, value)) for key, value in rows]
+        return taken if len(taken) <= _FEW_STAGED else []
 
     def flush(self) -> int:
         """See `ringkeep.ports.Engine`."""

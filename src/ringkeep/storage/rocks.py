@@ -24,6 +24,7 @@ from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
 from ringkeep.storage import files
 from ringkeep.storage.mark import SyncedMark
 from ringkeep.storage.records import mend_records
+from ringkeep.storage.staged import StagedTables
 from ringkeep.storage.tuning import database_options, family_options
 
 Row = tuple[bytes, bytes]
@@ -74,7 +75,9 @@ class RocksEngine:
     disk, and a second try could succeed without it.
     """
 
-    def __init__(self, database: Database, directory: Path, mark: SyncedMark, damaged: bool) -> None:
+    def __init__(
+        self, database: Database, directory: Path, mark: SyncedMark, staged: StagedTables, damaged: bool
+    ) -> None:
         self.damaged = damaged
         """Whether something durable was lost before this was opened. Stays so until `clear_damaged`."""
         self._directory = directory
@@ -88,9 +91,10 @@ class RocksEngine:
         self._failed = ""
         self._open = True
         self._snapshots: set[RocksSnapshot] = set()
+        self._staged = staged
 
     def write(self, batch: Batch) -> int:
-        """See `ringkeep.ports.Engine`. Cost: about 3 µs, and 1 µs per row."""
+        """See `ringkeep.ports.Engine`. Cost: about 3 µs, and 1 µs per row; for staged rows see `staged`."""
         assert self._open, "a closed engine is not written"
         if self._failed:
             raise StorageError(self._failed)
@@ -106,13 +110,28 @@ class RocksEngine:
                 else:
                     rows.put(key, value, handle)
         try:
+            for prefix in batch.taken:
+                for key, value in self._staged.take(prefix, self._tables[Family.DATA]):
+                    rows.put(prefix + key, value, data)
             self._database.write(rows, self._write_options)
+            self._stage(batch)
         except Exception as error:
             if str(error).startswith(_REFUSED):
                 raise StorageStalled(str(error)) from error
             raise self.failure(error) from error
         self._ticket += 1
         return self._ticket
+
+    def _stage(self, batch: Batch) -> None:
+        """Forget what is staged no more, and put aside what is new: after the batch, which may be refused."""
+        for prefix in batch.taken:
+            self._staged.forget(prefix, prefix + b"\0")
+        for family, begin, end in batch.ranges:
+            if family is Family.DATA:
+                self._staged.forget(begin, end)
+        for prefix, chunks in batch.staged.items():
+            for rows in chunks:
+                self._staged.add(prefix, rows)
 
     def flush(self) -> int:
         """See `ringkeep.ports.Engine`. Cost: one fsync, and a second one each FSYNC_EVERY_S for the mark."""
@@ -123,6 +142,7 @@ class RocksEngine:
         try:
             self._database.flush_wal(True)
             self._mark.advance(sequence)
+            self._staged.sync()
         except Exception as error:
             raise self.failure(error) from error
         return ticket
@@ -174,6 +194,7 @@ class RocksEngine:
         self._open = False
         for snapshot in list(self._snapshots):
             snapshot.close()
+        self._staged.forget(b"", b"\xff" * 8)
         self._handles.clear()
         for table in self._tables:
             table.close()
@@ -245,10 +266,11 @@ def open_engine(directory: Path) -> RocksEngine:
             mark.close()
             mark = SyncedMark.create(directory / files.SYNCED, found)
         damaged = (directory / files.DAMAGED).exists()
+        staged = StagedTables(directory / files.STAGED)
     except (OSError, StorageError) as error:
         database.close()
         raise StorageError(f"{directory}: {error}") from error
-    return RocksEngine(database, directory, mark, damaged)
+    return RocksEngine(database, directory, mark, staged, damaged)
 
 
 def _open_mark(directory: Path) -> tuple[SyncedMark, str]:

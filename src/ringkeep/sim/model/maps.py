@@ -13,7 +13,7 @@ from ringkeep.core.changes import Progress, begin, step_on
 from ringkeep.core.clustermap import Partition
 from ringkeep.core.messages import Said
 from ringkeep.core.transitions import illegal
-from ringkeep.core.types import Epoch, Incarnation
+from ringkeep.core.types import Epoch, Incarnation, NodeId
 from ringkeep.sim.model.local import Local
 from ringkeep.sim.model.machine import IDS, map_of, version_of
 
@@ -49,6 +49,10 @@ def _leaders(part: Partition, nodes: Sequence[Local]) -> list[Change]:
     return found
 
 
+def _never(_: NodeId) -> bool:
+    return False
+
+
 def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]:
     """The change of replicas goes one step on, or back, or a new one begins."""
     version = version_of(number + 1)
@@ -61,15 +65,15 @@ def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]
     )
     found: list[Change] = []
     if part.old_voters or part.learner is not None:
-        on = step_on(part, version, progress, lambda _: False, len(part.voters))
-        back = step_on(part, version, Progress(), lambda _: True, len(part.voters))
+        on = step_on(part, version, progress, _never, _never, len(part.voters))
+        back = step_on(part, version, Progress(), lambda _: True, _never, len(part.voters))
         found += [("the change goes on", on)] if on is not None else []
         found += [("the change is taken back", back)] if back is not None else []
         return found
     for newcomer in [node for node in IDS[: len(nodes)] if node not in part.voters]:
         for leaver in [voter for voter in part.voters if voter != part.primary]:
             target = tuple(newcomer if voter == leaver else voter for voter in part.voters)
-            place = begin(part, target, version, progress, lambda _: True)
+            place = begin(part, target, version, progress, lambda _: True, lambda _: True)
             if place is not None:
                 found.append(
                     (f"n{IDS.index(newcomer) + 1} learns, to replace n{IDS.index(leaver) + 1}", place)

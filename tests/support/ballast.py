@@ -1,0 +1,35 @@
+"""Data that lies there while replicas move: it must all be where it was, and what it was."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.support.cluster import Cluster
+
+CALLERS = 4
+
+
+class Ballast:
+    """Some values in every partition, stored by several clients at once. `each_bytes`: of one partition."""
+
+    def __init__(
+        self, cluster: Cluster, *, each: int = 4, value_bytes: int = 512, stem: str = "ballast"
+    ) -> None:
+        self._cluster = cluster
+        keys = [
+            cluster.key_in(number, f"{stem}-{i}")
+            for number in range(cluster.partition_count)
+            for i in range(each)
+        ]
+        self._values = {key: hashlib.sha256(key).digest() * (value_bytes // 32) for key in keys}
+        self.each_bytes = each * value_bytes
+        with ThreadPoolExecutor(CALLERS) as callers:
+            list(callers.map(self._store, self._values))
+
+    def _store(self, key: bytes) -> None:
+        names = self._cluster.running()
+        self._cluster.stored(names[len(key) % len(names)], key, self._values[key])
+
+    def verify(self, via: str) -> None:
+        """Read all of it through one node."""
+        with ThreadPoolExecutor(CALLERS) as callers:
+            list(callers.map(lambda key: self._cluster.holds(via, key, self._values[key]), self._values))

@@ -1,0 +1,189 @@
+"""A snapshot as its holder sends it: in short turns, no faster than allowed, and again where it was lost."""
+
+import pytest
+from tests.core_parts import A, B, C, D, a_part, map_of, to
+from tests.core_transfer import KIB, Transfer, last_pull, rows_in, size_of, some_rows
+
+from ringkeep.core import limits
+from ringkeep.core.messages import SnapshotChunk, SnapshotOffer
+
+# --- a window, short turns -------------------------------------------------------------------------------
+
+
+def test_no_more_is_on_its_way_than_there_is_room_for() -> None:
+    transfer = Transfer(some_rows(1_000, 10 * KIB))
+    (pull,) = transfer.begin()
+    chunk = limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
+    sent = transfer.give([pull])
+    assert limits.SNAPSHOT_TURN_BYTES <= size_of(rows_in(sent)) < limits.SNAPSHOT_TURN_BYTES + chunk
+    for _ in range(5):
+        sent += to(C, SnapshotChunk, transfer.holder.turn())
+    assert limits.SNAPSHOT_WINDOW_BYTES <= size_of(rows_in(sent)) < limits.SNAPSHOT_WINDOW_BYTES + chunk
+    asked = transfer.bring(sent[:1])
+    assert len(transfer.give(asked)) == 1, "one was staged, one more may come"
+
+
+def test_a_large_row_goes_alone_and_small_ones_in_numbers() -> None:
+    transfer = Transfer(some_rows(3, limits.VALUE_BYTES))
+    assert [len(rows_in([chunk])) for chunk in transfer.give(transfer.begin())] == [1]
+    transfer = Transfer(some_rows(3_000, 0))
+    chunks = transfer.give(transfer.begin())
+    assert [len(rows_in([chunk])) for chunk in chunks] == [1_024, 1_024, 952, 0]
+
+
+def test_a_bound_for_all_that_is_under_way() -> None:
+    transfer = Transfer(some_rows(3_000, 10 * KIB))
+    pull = last_pull(transfer.begin())
+    pull.room = 1 << 40
+    sent = transfer.give([pull])
+    for _ in range(50):
+        sent += to(C, SnapshotChunk, transfer.holder.turn())
+    most = limits.SNAPSHOT_AHEAD_BYTES + limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
+    assert size_of(rows_in(sent)) <= most, "whatever a receiver asks for"
+
+
+# --- lost, repeated, out of order ------------------------------------------------------------------------
+
+
+def test_what_was_lost_is_sent_again_but_not_what_is_only_late() -> None:
+    transfer = Transfer(some_rows(100, 10 * KIB))
+    lost = transfer.give(transfer.begin())
+    _, asked = transfer.tick(limits.RESEND_MS + 1)
+    assert asked, "c pulls again"
+    assert transfer.give(asked) == []
+    _, asked = transfer.tick(limits.SUSPECT_AFTER_MS)
+    assert transfer.give(asked) == lost
+    assert transfer.holder.node.context.counters["snapshot_sent_again"] == 1
+    transfer.finish(transfer.bring(lost))
+    assert transfer.taken() == transfer.rows
+    assert transfer.moved == size_of(transfer.rows)
+
+
+def test_a_chunk_behind_a_lost_one_is_not_taken() -> None:
+    transfer = Transfer(some_rows(100, 10 * KIB))
+    first, second = transfer.give(transfer.begin())
+    assert transfer.bring([second]) == []
+    assert transfer.newcomer.replica.staging is not None
+    assert transfer.newcomer.replica.staging.row_bytes == 0
+    transfer.finish(transfer.bring([first, first, second, second]))
+    assert transfer.taken() == transfer.rows
+
+
+def test_rows_that_differ_from_what_was_read_are_thrown_away() -> None:
+    transfer = Transfer(some_rows(100, 10 * KIB))
+    (first, *_) = transfer.give(transfer.begin())
+    assert isinstance(first, SnapshotChunk)
+    first.rows[3] = first.rows[3][0], first.rows[3][1][:-1] + b"?"
+    transfer.bring([first])
+    assert transfer.newcomer.replica.staging is None
+    assert transfer.newcomer.node.context.counters["staging_dropped"] == 1
+
+
+def test_who_pulls_from_where_it_cannot_be_begins_anew() -> None:
+    transfer = Transfer(some_rows(10))
+    pull = last_pull(transfer.begin())
+    pull.cursor = b"\0no such key"
+    (answer,) = transfer.give([pull])
+    assert isinstance(answer, SnapshotChunk)
+    assert answer.gone
+    transfer.bring([answer])
+    assert transfer.newcomer.replica.staging is None
+    transfer.finish(transfer.begin())
+    assert transfer.taken() == transfer.rows
+
+
+def test_a_receiver_that_lost_what_it_had_is_sent_all_of_it_again() -> None:
+    transfer = Transfer(some_rows(300, 10 * KIB))
+    asked = transfer.begin()
+    for _ in range(6):
+        asked = transfer.bring(transfer.give(asked))
+    transfer.newcomer.turn(transfer.newcomer.replica.drop_staging)
+    transfer.finish(transfer.begin_again())
+    assert transfer.taken() == transfer.rows
+    assert transfer.holder.node.context.counters["snapshot_opened"] == 1
+
+
+# --- a limit, and a pause --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [100 * KIB, 5_000 * KIB])
+def test_a_limit_holds_on_average_and_can_be_changed_meanwhile(rate: int) -> None:
+    transfer = Transfer(some_rows(3_000, 10 * KIB))
+    transfer.holder.node.context.move_bytes_per_s = rate
+    asked = transfer.begin()
+    for _ in range(4_000 // limits.LOOK_AFTER_MS):
+        transfer.newcomer.sync()
+        chunks, more = transfer.tick()
+        asked = transfer.bring(chunks + transfer.give(asked)) + more
+    chunk = limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
+    assert 4 * rate * 0.9 - chunk <= transfer.moved <= 4 * rate * 1.1 + chunk
+    transfer.holder.node.context.move_bytes_per_s = 0
+    transfer.finish(asked)
+    assert transfer.taken() == transfer.rows
+    assert transfer.holder.node.context.counters["snapshot_opened"] == 1
+
+
+def test_moves_that_are_paused_go_on_from_where_they_stood() -> None:
+    transfer = Transfer(some_rows(500, 10 * KIB))
+    asked = transfer.bring(transfer.give(transfer.begin()))
+    transfer.holder.node.context.moves_paused = True
+    stood = transfer.moved
+    for _ in range(2 * limits.SNAPSHOT_IDLE_MS // limits.RESEND_MS):
+        assert transfer.give(asked) == []
+        chunks, asked = transfer.tick(limits.RESEND_MS + 1)
+        assert chunks == []
+    assert (transfer.moved, transfer.newcomer.replica.staging is not None) == (stood, True)
+    transfer.holder.node.context.moves_paused = False
+    chunks, asked = transfer.tick()
+    assert rows_in(chunks)
+    transfer.finish(transfer.bring(chunks) + asked)
+    assert transfer.taken() == transfer.rows
+    assert transfer.holder.node.context.counters["snapshot_opened"] == 1
+
+
+def test_a_voter_that_lags_behind_is_sent_its_snapshot_during_a_pause() -> None:
+    transfer = Transfer(some_rows(300, 10 * KIB), learns=False)
+    transfer.holder.node.context.moves_paused = True
+    transfer.finish(transfer.begin())
+    assert transfer.taken() == transfer.rows
+
+
+def test_nothing_is_opened_for_a_learner_during_a_pause() -> None:
+    transfer = Transfer(some_rows(10))
+    transfer.holder.node.context.moves_paused = True
+    transfer.want()
+    assert to(C, SnapshotOffer, transfer.holder.turn()) == []
+    transfer.holder.node.context.moves_paused = False
+    assert len(to(C, SnapshotOffer, transfer.holder.turn())) == 1
+
+
+@pytest.mark.parametrize("why", ["paused", "no room"])
+def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transfer = Transfer(some_rows(500, 10 * KIB))
+    pull = last_pull(transfer.begin())
+    transfer.holder.node.context.moves_paused = why == "paused"
+    pull.room = 0 if why == "no room" else pull.room
+    transfer.give([pull])
+    transfer.holder.tick(limits.RESEND_MS)
+    assert transfer.holder.replica.pins
+    monkeypatch.setattr(limits, "PINNED_LOG_BYTES", 2)
+    transfer.holder.tick(limits.RESEND_MS)
+    assert not transfer.holder.replica.pins
+    assert all(isinstance(each, SnapshotChunk) and each.gone for each in transfer.give([pull]))
+
+
+# --- what is told of it ----------------------------------------------------------------------------------
+
+
+def test_how_much_was_sent_is_kept_until_the_peer_is_no_replica() -> None:
+    transfer = Transfer(some_rows(300, 10 * KIB))
+    transfer.give(transfer.begin())
+    assert limits.SNAPSHOT_TURN_BYTES <= transfer.moved < size_of(transfer.rows)
+    transfer.finish(transfer.tick(limits.SUSPECT_AFTER_MS + 1)[1])
+    transfer.holder.tick(2 * limits.SUSPECT_AFTER_MS)
+    assert transfer.moved == size_of(transfer.rows)
+    transfer.holder.take(map_of(a_part(A, (A, B, D)), 9))
+    transfer.holder.tick()
+    assert transfer.holder.node.senders.moved == {}
