@@ -33,6 +33,7 @@ class Detector:
     _sent: dict[int, Millis] = field(default_factory=dict)
     _next_beat: Millis = 0
     _said: tuple[NodeId, ...] = ()
+    _said_draining: bool = False
     changed: bool = False
     """Whether the last heartbeats told of another suspicion than those before."""
 
@@ -111,8 +112,10 @@ class Detector:
         """Send heartbeats when they are due, or a suspicion has changed; tell whether they were sent."""
         now = self.context.now
         suspects = self.suspected()
-        if now < self._next_beat and tuple(suspects) == self._said:
+        stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
+        if now < self._next_beat and tuple(suspects) == self._said and not stops:
             return False
+        self._said_draining = self.context.draining
         self._next_beat = now + limits.HEARTBEAT_MS
         self.changed = tuple(suspects) != self._said
         self._said = tuple(suspects)

@@ -24,7 +24,6 @@ class Office:
         self._context = context
         self._detector = detector
         self._targets: dict[Primary, NodeId] = {}
-        self._not_before: dict[int, Millis] = {}
         self._seen_since: dict[NodeId, Millis] = {}
 
     @property
@@ -50,6 +49,7 @@ class Office:
                 said.append(_statement(primary, Said.CAUGHT_UP, learner))
             if primary.phase == Phase.ACTIVE and primary.settled:
                 said.append(_statement(primary, Said.SETTLED))
+        self._call_off()
         for primary in primaries:
             self._begin_handover(primary)
         for primary, to in self._targets.items():
@@ -59,6 +59,16 @@ class Office:
                 primary.reported = True
                 said.append(_statement(primary, Said.HANDOVER, to))
         return said
+
+    def _call_off(self) -> None:
+        """Go on as before where the successor is not fit any more, being stopped itself."""
+        for primary, to in list(self._targets.items()):
+            if to not in self._seen_since:
+                self._context.count("handover_called_off")
+                del self._targets[primary]
+                primary.handing_over_until = primary.kept_until = 0
+                if primary.may_execute:
+                    primary.unpark()
 
     def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
         """Tell whether some primaryship of this node could go to another just now."""
@@ -97,17 +107,16 @@ class Office:
         leaving."""
         if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
             return
-        partition, now = primary.replica.partition, self._context.now
-        if now < self._not_before.get(partition, 0):
+        now = self._context.now
+        if now < primary.kept_until:
             return
         to = self._better(primary)
         if to is None or (len(self._targets) >= limits.HANDOVERS_AT_ONCE and not self._context.draining):
             return
         self._context.count("handover_begun")
         self._targets[primary] = to
-        self._not_before[partition] = now + (
-            limits.HANDOVER_WAIT_MS if self._context.draining else limits.GIVE_BACK_PAUSE_MS
-        )
+        pause = limits.HANDOVER_WAIT_MS if self._context.draining else limits.GIVE_BACK_PAUSE_MS
+        primary.kept_until = now + pause
         primary.reported = False
         primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
 

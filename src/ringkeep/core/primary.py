@@ -54,6 +54,7 @@ class Primary:
         self.pending = Pending()
         self.parked = Parked(context)
         self.handing_over_until: Millis = 0
+        self.kept_until: Millis = 0  # it was offered, and is not offered again before
         self.reported = False
         self.paused = False
         self.place = partition
