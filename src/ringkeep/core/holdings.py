@@ -78,11 +78,17 @@ class Holdings:
     @property
     def ready(self) -> bool:
         """Whether every replica that votes has caught up to the commit that it was first told."""
-        found = self._context.cluster_map
-        return found is not None and all(
-            replica.caught_up or self._context.me not in found.partitions[partition].voters
+        return self._context.cluster_map is not None and not self.behind
+
+    @property
+    def behind(self) -> list[PartitionId]:
+        """The replicas that vote, and have not caught up yet. Learners may take their time."""
+        found, me = self._context.cluster_map, self._context.me
+        return [
+            partition
             for partition, replica in self.replicas.items()
-        )
+            if found is not None and not replica.caught_up and me in found.partitions[partition].voters
+        ]
 
     # --- giving up ------------------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ class Views:
             return [node.steward.waiting_for(expect)]
         if not node.context.recognised:
             return ["the cluster map to name this start of the node"]
-        behind = [p for p, replica in node.replicas.items() if not replica.caught_up]
+        behind = node.holdings.behind
         if behind:
             return [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
         return []

@@ -1,0 +1,77 @@
+"""A node is drained, and a node leaves for good, under load: everything goes to the others first."""
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.ballast import Ballast
+from tests.support.cluster import Cluster, until
+from tests.support.recorder import Recorder
+from tests.support.steering import (
+    MOVED_S,
+    member,
+    ordered,
+    refused,
+    shares,
+    wait_even,
+    wait_state,
+)
+from tests.support.transfers import Transfers
+
+from ringkeep.coordination.server import ZooKeeperServer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The tests use it one after the other: four nodes, and three after the last."""
+    with Cluster(tmp_path_factory.mktemp("leave"), zookeeper.hosts, 4, partitions=16) as cluster:
+        cluster.start().wait_whole()
+        yield cluster
+
+
+def test_drain_moves_primaryships_and_no_data(nodes: Cluster) -> None:
+    victim = "n2"
+    before, via = shares(nodes)[1][victim], "n1"
+    with Recorder(nodes) as load, Transfers(nodes, via) as seen:
+        load.go_on()
+        ordered(nodes, f"nodes/{victim}/drain")
+        wait_state(nodes, victim, "draining")
+        until(lambda: not shares(nodes)[1][victim], lambda: f"{victim} to lead nothing: {shares(nodes)}")
+        nodes.wait_active()
+        load.go_on()
+        ordered(nodes, f"nodes/{victim}/undrain", via=victim)
+        wait_state(nodes, victim, "active")
+        until(lambda: shares(nodes)[1][victim] == before, lambda: f"{victim} to lead again: {shares(nodes)}")
+        load.go_on()
+    print(load.report())
+    load.verify()
+    assert not load.broken, "a drained node serves on"
+    assert not seen.begun and not seen.given_up, "no replica moved"
+
+
+def test_a_node_leaves_under_load(nodes: Cluster) -> None:
+    ballast, leaver = Ballast(nodes), "n4"
+    with Recorder(nodes) as load:
+        load.go_on()
+        ordered(nodes, f"nodes/{leaver}/decommission")
+        assert nodes.wait_end(leaver, MOVED_S) == 0, nodes.said(leaver)[-600:]
+        nodes.forget(leaver)
+        gone = [lambda via=via: member(nodes, leaver, via) is None for via in nodes.names]
+        until(lambda: all(each() for each in gone), f"nobody to name {leaver} any more")
+        wait_even(nodes, nodes.names)
+        load.go_on()
+    print(load.report())
+    assert load.broken <= {leaver}, load.report()
+    load.verify()
+    for name in nodes.names:
+        ballast.verify(name)
+    nodes.wait_healthy()
+    assert "nothing is held here any more" in nodes.log(leaver), nodes.log(leaver)[-600:]
+
+
+def test_nobody_leaves_where_too_few_would_remain(nodes: Cluster) -> None:
+    for name in nodes.names:
+        reason = refused(nodes, f"nodes/{name}/decommission")
+        assert name in reason and "3 copies" in reason, reason
+    assert {each["state"] for each in nodes.cluster()["members"]} == {"active"}

@@ -1,0 +1,81 @@
+"""Partitions lose their majority for good: they go on with what is left, on an operator's word only."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.support.ballast import Ballast
+from tests.support.cluster import Cluster, until
+from tests.support.recorder import Recorder
+from tests.support.steering import ACCEPTED, member, order, refused, wait_even
+
+from ringkeep.coordination.server import ZooKeeperServer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+BAD_REQUEST = 400
+ALL = {"partitions": "all", "accept_loss": True}
+
+
+@pytest.fixture(scope="module")
+def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Five nodes, so that three are left."""
+    options = ("--zookeeper-session-ms", "1000")
+    directory = tmp_path_factory.mktemp("recover")
+    with Cluster(directory, zookeeper.hosts, 5, partitions=16, options=options) as cluster:
+        cluster.start().wait_whole()
+        yield cluster
+
+
+def all_have_all(nodes: Cluster) -> bool:
+    """Whether every replica has committed as much as the others."""
+    commits = [[p["commit"] for p in nodes.partitions(name)] for name in nodes.names]
+    return all(len({c for c in of_one if c is not None}) == 1 for of_one in zip(*commits, strict=True))
+
+
+def taken(nodes: Cluster) -> Any:
+    """Order the recovery; return what was told, None while it is refused because somebody may still live."""
+    answer = order(nodes, "recover", ALL)
+    assert answer.status == ACCEPTED or b"still registered" in answer.body, answer
+    return answer.json["partitions"] if answer.status == ACCEPTED else None
+
+
+def test_partitions_without_a_majority_go_on_when_told_to(nodes: Cluster) -> None:
+    ballast = Ballast(nodes)
+    until(lambda: all_have_all(nodes), "every replica to have everything")
+    assert "majority" in refused(nodes, "recover", ALL)
+    gone, rest = ["n2", "n5"], ["n1", "n3", "n4"]
+    hit = [p["partition"] for p in nodes.partitions() if set(gone) <= set(p["voters"])]
+    assert hit, "with five nodes and sixteen partitions some have both"
+    nodes.kill(*gone)
+    until(
+        lambda: {p["partition"] for p in nodes.partitions() if p["state"] == "no-quorum"} == set(hit),
+        lambda: f"{hit} to have no quorum: {nodes.partitions()}",
+    )
+    assert nodes.cluster()["health"] == "unavailable"
+    key = nodes.key_in(hit[0], "stuck")
+    assert nodes.put("n1", key, b"v", timeout="200ms").status in (503, 504)
+    assert "needed" in refused(nodes, f"nodes/{gone[0]}/decommission", {"dead": True})
+    assert order(nodes, "recover", {"partitions": "all"}).status == BAD_REQUEST, (
+        "the loss is accepted in words"
+    )
+    sound = next(p["partition"] for p in nodes.partitions() if p["partition"] not in hit)
+    refused(nodes, "recover", {"partitions": [sound], "accept_loss": True})
+
+    told = until(lambda: taken(nodes), "the registrations of the dead to end")
+    assert {each["partition"] for each in told} == set(hit), told
+    assert all(set(each["gone"]) == set(gone) and len(each["left"]) == 1 for each in told), told
+    nodes.names[:] = rest
+    nodes.wait_active()
+    with Recorder(nodes) as load:
+        nodes.stored("n1", key, b"after")
+        wait_even(nodes, rest)  # made anew on the others, three replicas each
+        load.go_on()
+    load.verify()
+    for name in rest:
+        nodes.holds(name, key, b"after")
+        ballast.verify(name)
+    for name in gone:
+        found = member(nodes, name)
+        assert found is not None and found["state"] == "dead", found
+    nodes.wait_healthy()

@@ -1,0 +1,69 @@
+"""Every node in turn is stopped and started again, under load: nothing fails, and nobody waits for long."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.cluster import Cluster
+from tests.support.disk import DiskProbe
+from tests.support.load import Load
+
+from ringkeep.coordination.server import ZooKeeperServer
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(sys.platform != "linux", reason="the bound is stated for it"),
+]
+
+PAUSE_S = 0.5  # the stated bound on what any client waits for one request, retries included, the disk apart
+PARTITIONS = 64
+
+
+@pytest.fixture
+def five(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(tmp_path / "five", zookeeper.hosts, 5, partitions=PARTITIONS) as cluster:
+        cluster.start().wait_whole()
+        yield cluster
+
+
+class Diary:
+    """What happened when: to see, beside the longest waits, what they waited for."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._lines: list[tuple[float, str]] = []
+
+    def note(self, what: str) -> None:
+        self._lines.append((time.monotonic(), what))
+
+    def with_waits(self, load: Load) -> str:
+        waits = [(wait.began, f"    {wait}") for wait in load.slowest(20)]
+        lines = sorted([*self._lines, *waits])
+        return "\n".join([load.report(), *(f"{at - self._began:8.3f} {what}" for at, what in lines)])
+
+
+def test_a_rolling_restart_is_hardly_felt(five: Cluster) -> None:
+    diary = Diary()
+    with DiskProbe(five.directory) as disk, Load(five) as load:
+        load.go_on()
+        for name in five.names:
+            diary.note(f"SIGTERM to {name}")
+            assert five.terminate(name) == 0, five.said(name)[-600:]
+            diary.note(f"{name} ended")
+            five.start(name).wait_ready(name)
+            five.wait_healthy()
+            diary.note(f"{name} is ready, and all are healthy")
+            load.go_on()
+        five.wait_whole()
+        diary.note("all lead again what they prefer")
+        load.go_on()
+    print(f"{diary.with_waits(load)}\nlongest sync of the disk itself: {disk.longest_s:.3f} s")
+    load.verify()
+    for wait in load.slowest(1_000):
+        stalled_s = disk.stalled_s(wait.began, wait.seconds)
+        assert wait.seconds - stalled_s <= PAUSE_S, (
+            f"{wait}, disk {stalled_s:.3f} s\n{diary.with_waits(load)}"
+        )
