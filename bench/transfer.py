@@ -8,6 +8,7 @@ fsync, and how fast they go over the loopback interface. The values are random b
 
 import argparse
 import asyncio
+import http.client
 import json
 import os
 import random
@@ -60,6 +61,17 @@ class Transfer(Cluster):
         for flag, value in changes.items():
             command[command.index(flag) + 1] = value
         self.restart(NEWCOMER, command)
+
+    def limit(self, bytes_per_s: int) -> None:
+        """Let each node send so much of snapshots in a second; 0: no limit. Raises Trouble."""
+        connection = http.client.HTTPConnection(*self.endpoints[0], timeout=5)
+        order = json.dumps({"move_bytes_per_s": bytes_per_s})
+        connection.request("PATCH", "/v1/cluster/settings", order, {"Content-Type": "application/json"})
+        reply = connection.getresponse()
+        text = reply.read()
+        connection.close()
+        if reply.status != 202:
+            raise Trouble(f"the limit is answered with {reply.status}: {text!r}")
 
     def parts(self, endpoint: Endpoint | None = None) -> list[dict[str, Any]]:
         """Return every partition as a node sees it. Raises Trouble."""
@@ -312,6 +324,7 @@ def main() -> int:
     parser.add_argument("--value-kib", type=int, default=4, help="size of a value (default 4; also try 64)")
     parser.add_argument("--partitions", type=int, default=8)
     parser.add_argument("--rate", type=float, default=100.0, help="requests per second of the light load")
+    parser.add_argument("--limit", type=float, help="MB/s of each sender, 0: none (default: Ringkeep's own)")
     parser.add_argument("--data", type=Path, help="where it is kept while it runs (default: temporary)")
     parser.add_argument(
         "--filled", type=Path, help="keep the filled cluster here, or begin with what is there"
@@ -324,6 +337,8 @@ def main() -> int:
     cluster = Transfer(data, arguments.partitions)
     try:
         prepare(cluster, rows, arguments.filled)
+        if arguments.limit is not None:
+            cluster.limit(int(arguments.limit * MB))
         result = measure(cluster, rows, arguments.rate)
         print(result.text(), flush=True)
         check(cluster, rows, 500)

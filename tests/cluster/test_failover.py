@@ -203,11 +203,6 @@ def test_a_directory_that_does_not_fit_is_refused(
     three.kill("n1")
     until(lambda: all(p["primary"] != "n1" for p in three.partitions()), "others to take over")
     three.wait_active()
-    place.data.rename(aside)
-    refused(three, "n1", "the name n1 belongs to another data directory")
-
-    shutil.rmtree(place.data)
-    aside.rename(place.data)
     shutil.copytree(place.data, copy)
     before = three.cluster("n2")["map_version"]
     three.start("n1").wait_ready()  # the directory itself is welcome; the next map names its incarnation

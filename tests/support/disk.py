@@ -1,4 +1,4 @@
-"""How long the disk itself takes, measured beside a test: no system that syncs answers while its disk stalls."""
+"""How long the disk itself takes, measured beside a test: whatever syncs waits while its disk stalls."""
 
 import os
 import threading

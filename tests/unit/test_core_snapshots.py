@@ -158,9 +158,7 @@ def test_nothing_is_opened_for_a_learner_during_a_pause() -> None:
 
 
 @pytest.mark.parametrize("why", ["paused", "no room"])
-def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(
-    why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(why: str) -> None:
     transfer = Transfer(some_rows(500, 10 * KIB))
     pull = last_pull(transfer.begin())
     transfer.holder.node.context.moves_paused = why == "paused"
@@ -168,7 +166,7 @@ def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(
     transfer.give([pull])
     transfer.holder.tick(limits.RESEND_MS)
     assert transfer.holder.replica.pins
-    monkeypatch.setattr(limits, "PINNED_LOG_BYTES", 2)
+    transfer.holder.replica.log.entry_bytes = limits.PINNED_LOG_BYTES // 2 + 1
     transfer.holder.tick(limits.RESEND_MS)
     assert not transfer.holder.replica.pins
     assert all(isinstance(each, SnapshotChunk) and each.gone for each in transfer.give([pull]))

@@ -57,6 +57,7 @@ SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
 SNAPSHOT_IDLE_MS: Final = 10_000  # nothing was heard for so long: the other side is gone
 SNAPSHOT_WINDOW_BYTES: Final = 1 * MIB  # of one snapshot, on their way
 SNAPSHOT_AHEAD_BYTES: Final = 4 * MIB  # of all snapshots that one node sends, on their way; and one chunk
+MOVE_BYTES_PER_S: Final = 32 * MIB  # of snapshots that one node sends (a setting): clients hardly feel it
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
 STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be offered, and wait
 STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for

@@ -27,7 +27,9 @@ GRACE_MS: Final = "grace_ms"
 
 TUNABLES: Final = {
     MOVES_AT_ONCE: Tunable(limits.MOVES_AT_ONCE, 1, 64, "partitions that change their replicas at one time"),
-    MOVE_BYTES_PER_S: Tunable(0, 0, 1 << 40, "snapshot bytes a second that one node sends; 0: no limit"),
+    MOVE_BYTES_PER_S: Tunable(
+        limits.MOVE_BYTES_PER_S, 0, 1 << 40, "snapshot bytes a second that one node sends; 0: no limit"
+    ),
     GRACE_MS: Tunable(
         limits.GRACE_MS, 1_000, 7 * 24 * 3_600_000, "silence after which a node is given up for lost"
     ),
