@@ -95,7 +95,10 @@ class Recorder:
     def report(self) -> str:
         broken = sum((client.caller.broken for client in self._clients), Counter[str]())
         calls = sum(len(client.history) for client in self._clients)
-        return f"{calls} calls, longest {1000 * self.pause_s:.0f} ms, sent again after {dict(broken)}"
+        longest = "; ".join(map(str, self.slowest(2)))
+        return (
+            f"{calls} calls, longest {1000 * self.pause_s:.0f} ms, sent again after {dict(broken)}. {longest}"
+        )
 
     # --- at the end ----------------------------------------------------------------------------------------
 

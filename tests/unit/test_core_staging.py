@@ -106,7 +106,7 @@ def test_what_is_not_synced_is_bounded() -> None:
     transfer = Transfer(some_rows(1_000, 40 * KIB))
     asked = transfer.begin()
     chunks: list[Message] = []
-    for _ in range(1_000):
+    for _ in range(2_000):
         chunks = transfer.give(asked)
         asked = transfer.bring(chunks)
         if not chunks:

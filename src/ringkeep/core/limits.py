@@ -61,7 +61,7 @@ MOVE_BYTES_PER_S: Final = 32 * MIB  # of snapshots that one node sends (a settin
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
 STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be offered, and wait
 STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for
-STAGING_UNSYNCED_BYTES: Final = 16 * MIB  # staged and not synced: nothing more is asked for
+STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: nothing more is asked for
 LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
 
 # frames
