@@ -72,7 +72,10 @@ def restart_all(five: Cluster) -> str:
 
 
 def test_a_rolling_restart_is_hardly_felt(five: Cluster) -> None:
-    """Nothing ever fails. A pause that the restarts cause comes each time; one of a busy machine does not."""
+    """Nothing ever fails. The bound is kept in one round of three, not in each: handovers still wait too long.
+
+    The rounds hide that, and have to go once they do not (docs/guarantees.md, what is not promised).
+    """
     felt = [restart_all(five)]
     while felt[-1] and len(felt) < ROUNDS:
         felt.append(restart_all(five))
