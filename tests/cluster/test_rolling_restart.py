@@ -72,7 +72,7 @@ def restart_all(five: Cluster) -> str:
 
 
 def test_a_rolling_restart_is_hardly_felt(five: Cluster) -> None:
-    """Nothing ever fails. The bound is kept in one round of three, not in each: handovers still wait too long.
+    """Nothing ever fails. The bound is kept in one round of three, not in each: handovers wait too long.
 
     The rounds hide that, and have to go once they do not (docs/guarantees.md, what is not promised).
     """
