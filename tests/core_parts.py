@@ -251,6 +251,10 @@ class StewardWorld:
     def act(self) -> MapWrite | None:
         """Look again, and return the write that this leads to."""
         self.steward.look_again()
+        return self.tick()
+
+    def tick(self) -> MapWrite | None:
+        """Let time be looked at, and return the write that this leads to."""
         self.steward.on_tick(self.active)
         effects, _ = self.context.end()
         self.effects = effects

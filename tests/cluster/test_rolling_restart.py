@@ -20,7 +20,6 @@ pytestmark = [
 
 PAUSE_S = 0.5  # the stated bound on what any client waits for one request, retries included, the disk apart
 PARTITIONS = 64
-ROUNDS = 3
 
 
 @pytest.fixture
@@ -46,8 +45,7 @@ class Diary:
         return "\n".join([load.report(), *(f"{at - self._began:8.3f} {what}" for at, what in lines)])
 
 
-def restart_all(five: Cluster) -> str:
-    """Restart every node in turn under load; return what took too long, "" if nothing did."""
+def test_a_rolling_restart_is_hardly_felt(five: Cluster) -> None:
     diary = Diary()
     with DiskProbe(five.directory) as disk, Load(five) as load:
         load.go_on()
@@ -66,17 +64,6 @@ def restart_all(five: Cluster) -> str:
     load.verify()
     for wait in load.slowest(1_000):
         stalled_s = disk.stalled_s(wait.began, wait.seconds)
-        if wait.seconds - stalled_s > PAUSE_S:
-            return f"{wait}, disk {stalled_s:.3f} s\n{diary.with_waits(load)}"
-    return ""
-
-
-def test_a_rolling_restart_is_hardly_felt(five: Cluster) -> None:
-    """Nothing ever fails. The bound is kept in one round of three, not in each: handovers wait too long.
-
-    The rounds hide that, and have to go once they do not (docs/guarantees.md, what is not promised).
-    """
-    felt = [restart_all(five)]
-    while felt[-1] and len(felt) < ROUNDS:
-        felt.append(restart_all(five))
-    assert not felt[-1], "\n\n".join(felt)
+        assert wait.seconds - stalled_s <= PAUSE_S, (
+            f"{wait}, disk {stalled_s:.3f} s\n{diary.with_waits(load)}"
+        )

@@ -24,6 +24,7 @@ class Leader(StewardWorld):
         self.primary.phase = Phase.ACTIVE
         self.primary.progress.match = {B: Index(0), C: Index(0)}
         self.office = Office(context, self.detector)
+        self.may_change = True
         self.tick()
         context.now += limits.GIVE_BACK_AFTER_MS
 
@@ -31,7 +32,7 @@ class Leader(StewardWorld):
         for peer in (B, C):
             if not self.detector.peers[peer].refused:
                 self.hear(peer, **beat)
-        return self.office.on_tick([self.primary])
+        return self.office.on_tick([self.primary], self.may_change)
 
 
 def test_a_handover_drains_before_it_is_offered() -> None:
@@ -46,7 +47,25 @@ def test_a_handover_drains_before_it_is_offered() -> None:
     assert world.tick() == [], "not everything is committed"
     world.primary.replica.commit = Index(5)
     assert world.tick() == [a_row(Said.HANDOVER, B)]
-    assert world.tick() == [], "said once"
+    assert world.tick() == [a_row(Said.HANDOVER, B)], "said again: the controller may be the one that stops"
+
+
+def test_nothing_is_drained_while_the_map_cannot_be_changed() -> None:
+    world = Leader()
+    world.may_change = False
+    world.tick()
+    assert world.primary.may_execute
+    world.may_change = True
+    world.tick()
+    assert not world.primary.may_execute
+
+
+def test_a_handover_is_called_off_when_the_successor_is_stopped() -> None:
+    world = Leader()
+    world.tick()
+    assert not world.primary.may_execute
+    assert world.tick(draining=True) == []
+    assert world.primary.may_execute, "and requests do not wait until it is over"
 
 
 def test_a_handover_that_nobody_takes_up_ends() -> None:
@@ -58,6 +77,9 @@ def test_a_handover_that_nobody_takes_up_ends() -> None:
     assert world.primary.may_execute
     world.tick()
     assert world.primary.may_execute, "and is not tried again at once"
+    world.context.draining = True
+    world.tick()
+    assert not world.primary.may_execute, "but for a node that is stopped"
 
 
 def test_the_preferred_primary_keeps_its_office() -> None:

@@ -132,6 +132,22 @@ def growing(
     return world
 
 
+def test_a_handover_that_comes_within_the_interval_waits_for_its_end_only() -> None:
+    """Requests are parked meanwhile: once the controller then slept until its next look, half a second later."""
+    world = StewardWorld(a_map(a_part(A)))
+    world.hear(B)
+    world.hear(C)
+    world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
+    assert world.act() is not None
+    world.steward.on_written()
+    world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
+    waited = 0
+    while world.tick() is None:
+        world.context.now += limits.TICK_MS
+        waited += limits.TICK_MS
+    assert waited <= limits.HANDOVER_INTERVAL_MS
+
+
 @pytest.mark.parametrize("leader", [A, B])
 def test_a_change_begins_when_the_partitions_primary_says_that_it_serves(leader: NodeId) -> None:
     world = growing(a_part(leader, (leader, A if leader == B else B, C)))

@@ -35,7 +35,7 @@ HANDOVERS_AT_ONCE: Final = 8
 MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
 GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
-FULL_MS: Final = 60_000  # a node whose disk was full is given nothing for so long after
+FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
 SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
 SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
 

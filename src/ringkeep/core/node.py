@@ -104,7 +104,8 @@ class Node:
         primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
         if context.now >= self._look_after_at or self.office.handing_over:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
-            report = Report(self.office.on_tick(primaries), self.steward.pending_orders())
+            said = self.office.on_tick(primaries, self.steward.may_change)
+            report = Report(said, self.steward.pending_orders())
             if report.statements or report.orders:
                 self._say(report)
             self._tell_sizes(primaries)

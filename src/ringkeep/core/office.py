@@ -31,8 +31,12 @@ class Office:
         """Whether requests are parked for a handover, so that every tick counts."""
         return bool(self._targets) or self._context.draining
 
-    def on_tick(self, primaries: Iterable[Primary]) -> list[StatementRow]:
-        """Look after every primary; return what is to be said to the controller, as in `messages.Report`."""
+    def on_tick(self, primaries: Iterable[Primary], may_change: bool) -> list[StatementRow]:
+        """Look after every primary; return what is to be said to the controller, as in `messages.Report`.
+
+        All of it is said until it is over: what was said once may be lost with the controller. `may_change`:
+        whether the map can be changed just now; while it cannot, nothing is drained for it.
+        """
         self._note_who_answers()
         said: list[StatementRow] = []
         primaries = list(primaries)
@@ -50,13 +54,12 @@ class Office:
             if primary.phase == Phase.ACTIVE and primary.settled:
                 said.append(_statement(primary, Said.SETTLED))
         self._call_off()
-        for primary in primaries:
+        for primary in primaries if may_change else ():
             self._begin_handover(primary)
         for primary, to in self._targets.items():
             log = primary.replica.log
             there = primary.progress.match.get(to)
-            if not primary.reported and there == log.last_index == primary.replica.commit:
-                primary.reported = True
+            if there == log.last_index == primary.replica.commit:
                 said.append(_statement(primary, Said.HANDOVER, to))
         return said
 
@@ -107,17 +110,15 @@ class Office:
         leaving."""
         if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
             return
-        now = self._context.now
-        if now < primary.kept_until:
+        now, draining = self._context.now, self._context.draining
+        if not draining and (now < primary.kept_until or len(self._targets) >= limits.HANDOVERS_AT_ONCE):
             return
         to = self._better(primary)
-        if to is None or (len(self._targets) >= limits.HANDOVERS_AT_ONCE and not self._context.draining):
+        if to is None:
             return
         self._context.count("handover_begun")
         self._targets[primary] = to
-        pause = limits.HANDOVER_WAIT_MS if self._context.draining else limits.GIVE_BACK_PAUSE_MS
-        primary.kept_until = now + pause
-        primary.reported = False
+        primary.kept_until = now + limits.GIVE_BACK_PAUSE_MS
         primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
 
     def _better(self, primary: Primary) -> NodeId | None:

@@ -54,8 +54,7 @@ class Primary:
         self.pending = Pending()
         self.parked = Parked(context)
         self.handing_over_until: Millis = 0
-        self.kept_until: Millis = 0  # it was offered, and is not offered again before
-        self.reported = False
+        self.kept_until: Millis = 0  # given back not before: nobody took it up lately
         self.paused = False
         self.place = partition
         self.peers = tuple(node for node in partition.replicas if node != context.me)

@@ -119,13 +119,18 @@ class Steward:
             return text + (f"; not answering: {', '.join(silent)}" if silent else "")
         return ""
 
+    @property
+    def may_change(self) -> bool:
+        """Whether the register is within reach, and holds what the cluster goes by."""
+        return self.connected and not self.frozen
+
     def on_tick(self, active: bytes) -> None:
         """Act if it is this node's turn, something may be due, and it may write.
 
         `active`: a bit per partition, lowest first, that this node leads and serves.
         """
         now, self._mine_active = self._context.now, active
-        if now < self._look_at or self.writing or not self.connected or self.frozen:
+        if now < self._look_at or self.writing or not self.may_change:
             return
         self._look_at = now + limits.CONTROL_INTERVAL_MS
         if self.controller() != self._context.me:
@@ -215,6 +220,8 @@ class Steward:
         interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
         if urgent or now - self._written_at >= interval:
             self._write(current.version, due)
+        else:
+            self._look_at = self._written_at + interval
 
     def _obeyed(self) -> list[Order]:
         """Return what operators want, as it is being said by the nodes that they have asked."""

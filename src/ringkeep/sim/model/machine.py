@@ -156,7 +156,8 @@ class Machine:
 
     def said(self) -> tuple[StatementRow, ...]:
         """Return what its primary would say to the controller. Spoils this copy: it is of no use after it."""
-        return tuple(self.node.office.on_tick([p for p in [self.primary] if p is not None]))
+        primaries = [self.primary] if self.primary is not None else []
+        return tuple(self.node.office.on_tick(primaries, may_change=True))
 
     def silent(self) -> tuple[int, ...]:
         """Return the peers that its primary waits for, and would ask once more at a tick."""

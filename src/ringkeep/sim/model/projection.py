@@ -112,7 +112,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ),
         {
             "context": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME, "confirmed_at": _STALE,
-            "confirmed_probes": _STALE, "reported": _STEERING, "kept_until": _STEERING,
+            "confirmed_probes": _STALE, "kept_until": _STEERING,
             "peers": _DERIVED,
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
