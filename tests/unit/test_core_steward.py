@@ -133,7 +133,7 @@ def growing(
 
 
 def test_a_handover_that_comes_within_the_interval_waits_for_its_end_only() -> None:
-    """Requests are parked meanwhile: once the controller then slept until its next look, half a second later."""
+    """Requests are parked meanwhile. Once the controller slept until its next look, half a second later."""
     world = StewardWorld(a_map(a_part(A)))
     world.hear(B)
     world.hear(C)
