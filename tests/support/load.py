@@ -9,17 +9,17 @@ import itertools
 import threading
 import time
 from collections import Counter
-from types import TracebackType
 
 from tests.support.caller import Caller, Reply, Stopwatch, Unanswered, Waited
 from tests.support.cluster import Cluster, kv, until
+from tests.support.crowd import Crowd
 
 KEYS = 24  # of each client, over all partitions
 PAUSE_S = 0.004  # between two requests of one client: light
 UNREACHABLE = "no node can be reached"
 
 
-class Load:
+class Load(Crowd):
     """One thread per node, which goes there first, writes and reads until it is stopped. Use as a context.
 
     `until_unreachable`: a client that reaches no node at all just ends.
@@ -28,21 +28,9 @@ class Load:
     def __init__(self, cluster: Cluster, *, until_unreachable: bool = False) -> None:
         self._cluster = cluster
         self._until_unreachable = until_unreachable
-        self._over = threading.Event()
-        self._clients = [_Client(cluster, number, self._over) for number in range(len(cluster.names))]
-
-    def __enter__(self) -> "Load":
-        for client in self._clients:
-            client.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for client in self._clients:
-            client.join(60)
-        assert kind is not None or not self.failures, self.failures
+        over = threading.Event()
+        self._clients = [_Client(cluster, number, over) for number in range(len(cluster.names))]
+        super().__init__(over, self._clients)
 
     @property
     def failures(self) -> list[str]:

@@ -9,10 +9,10 @@ import random
 import threading
 import time
 from collections import Counter, deque
-from types import TracebackType
 
 from tests.support.caller import Caller, Reply, Stopwatch, Unanswered, Waited
 from tests.support.cluster import Cluster, kv, until
+from tests.support.crowd import Crowd
 
 from ringkeep.sim.checker import Undecided, check
 from ringkeep.sim.history import Operation, write_history
@@ -27,7 +27,7 @@ ABSENT = 0
 FINAL_CLIENT = -1  # who reads everything at the end
 
 
-class Recorder:
+class Recorder(Crowd):
     """Writes, reads, deletes and compares-and-sets until it is stopped. Use as a context, then `verify`.
 
     `use` names nodes that are asked too from then on: newcomers, and those that are back and ready. A node to
@@ -36,26 +36,14 @@ class Recorder:
 
     def __init__(self, cluster: Cluster, *, clients: int = 4, keys: int = 12, counters: int = 3) -> None:
         self._cluster = cluster
-        self._over = threading.Event()
+        over = threading.Event()
         stem = str(time.monotonic_ns())
         self._keys = [f"key-{i}-{stem}".encode() for i in range(keys)]
         self._counters = [f"counter-{i}-{stem}".encode() for i in range(counters)]
         self._clients = [
-            _Client(cluster, number, self._keys, self._counters, self._over) for number in range(clients)
+            _Client(cluster, number, self._keys, self._counters, over) for number in range(clients)
         ]
-
-    def __enter__(self) -> "Recorder":
-        for client in self._clients:
-            client.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for client in self._clients:
-            client.join(60)
-        assert kind is not None or not self.failures, self.failures
+        super().__init__(over, self._clients)
 
     # --- while it runs -------------------------------------------------------------------------------------
 
@@ -109,7 +97,7 @@ class Recorder:
         """
         assert not any(client.is_alive() for client in self._clients), "only a load at rest is verified"
         assert not self.failures, self.failures
-        reader = _Client(self._cluster, FINAL_CLIENT, self._keys, self._counters, self._over)
+        reader = _Client(self._cluster, FINAL_CLIENT, self._keys, self._counters, threading.Event())
         for name in self._cluster.running():
             reader.names = [name]
             for key in (*self._keys, *self._counters):

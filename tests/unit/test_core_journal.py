@@ -8,7 +8,7 @@ from tests.core_parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition
-from ringkeep.core.journal import FINISHED_KEPT, RATE_MS, Journal, Volume
+from ringkeep.core.journal import FINISHED_KEPT, RATE_MS, Journal
 from ringkeep.core.messages import Sizes
 from ringkeep.core.orders import Verb
 from ringkeep.core.snapshots import Senders
@@ -184,11 +184,11 @@ def test_only_so_many_moves_are_remembered() -> None:
 
 def test_a_primarys_word_is_kept_by_partition() -> None:
     journal = Watcher().journal
-    journal.on_sizes(Sizes([0, 100, 40, 7, 5, 5]))
-    journal.on_sizes(Sizes([7, 6, 7]))
-    assert journal.volumes == {PartitionId(0): Volume(100, 40), PartitionId(7): Volume(6, 7)}
-    journal.on_sizes(Sizes([1, 2], [3]))  # cut short: by a newer version, perhaps
-    assert len(journal.volumes) == 2
+    journal.on_sizes(Sizes([0, 40, 7, 5]))
+    journal.on_sizes(Sizes([7, 6]))
+    assert journal.to_send == {PartitionId(0): 40, PartitionId(7): 6}
+    journal.on_sizes(Sizes([1], [3]))  # cut short: by a newer version, perhaps
+    assert len(journal.to_send) == 2
 
 
 def test_what_a_learner_was_sent_only_grows_and_counts_for_its_move_alone() -> None:
@@ -209,25 +209,26 @@ def test_everybody_knows_how_large_a_partition_is() -> None:
     group.tick(limits.SIZES_MS)
     leader = group.hosts[A].replica
     for host in group.hosts.values():
-        told = host.node.journal.volumes[P]
-        assert told == Volume(scanned(host), leader.log.entry_bytes), "a newcomer would be sent the log"
+        told = host.node.journal.to_send[P]
+        assert told == leader.log.entry_bytes, "a newcomer would be sent the log"
         host.node.context.log_entries = 0
     group.ask(a_put(b"key", b"less"))
     group.tick(limits.SIZES_MS)
     for host in group.hosts.values():
-        told = host.node.journal.volumes[P]
-        assert told == Volume(scanned(host), scanned(host)), "now it would be sent the rows"
+        assert host.node.journal.to_send[P] == scanned(host), "now it would be sent the rows"
 
 
 def test_it_is_told_now_and_then_and_only_by_who_leads() -> None:
     group = Group(A, B, C)
     backup = group.hosts[B].node.journal
+    log = group.hosts[A].replica.log
     group.tick(limits.SIZES_MS)
+    empty = backup.to_send[P]
     for _ in range(4):
         group.ask(a_put(b"key", b"value"), after_ms=limits.SIZES_MS // 5)
-        assert backup.volumes[P].data_bytes == 0, "not yet"
+        assert backup.to_send[P] == empty, "not yet"
     group.tick(limits.SIZES_MS // 5)
-    assert backup.volumes[P].data_bytes == scanned(group.hosts[B]) > 0
+    assert backup.to_send[P] == log.entry_bytes > empty
     assert backup.tell([], group.hosts[B].node.senders) is None
 
 

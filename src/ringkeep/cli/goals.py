@@ -12,6 +12,10 @@ GIVES_UP: tuple[str, ...] = ("draining", "leaving")
 """The states in which a node hands its primaries over."""
 
 
+STAYS: tuple[str, ...] = ("active", "joining")
+"""Those after an order was taken back; joining: it is given anew what it has lost meanwhile."""
+
+
 class Drained:
     """The goal of `drain`: the node leads nothing, or only what nobody else could."""
 
@@ -36,7 +40,7 @@ class Drained:
             if self._alone() == led:
                 kept = counted(led, "partition")
                 return Look(f"{self._name} leads only {kept} of which no other node has a replica that votes")
-        elif self._taken and member.get("state") == "active":
+        elif self._taken and member.get("state") in STAYS:
             raise Failure(f"{self._name} is not drained any more: the order was taken back")
         return Look(None, counted(led, "primary", "primaries"), reasons=self._reasons(cluster))
 
@@ -70,7 +74,7 @@ class Left:
             return Look(f"{self._name} has left ({counted(self._replicas, 'replica')} moved to the others)")
         if member.get("state") == "leaving":
             self._taken = True
-        elif self._taken and member.get("state") == "active":
+        elif self._taken and member.get("state") in STAYS:
             raise Failure(f"{self._name} stays: the order was taken back")
         return replicas_left(self._watched, cluster, member)
 

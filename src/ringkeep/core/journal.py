@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Final, NamedTuple
+from typing import Final
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition
@@ -20,13 +20,6 @@ from ringkeep.core.types import Millis, NodeId, PartitionId
 
 FINISHED_KEPT: Final = 1_024
 RATE_MS: Final = 10_000  # over how long the rate is taken
-
-
-class Volume(NamedTuple):
-    """The size of one partition, in bytes: of its rows, and of what a newcomer must be sent."""
-
-    data_bytes: int
-    to_send: int
 
 
 @dataclass(slots=True)
@@ -50,7 +43,7 @@ class Journal:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.volumes: dict[PartitionId, Volume] = {}
+        self.to_send: dict[PartitionId, int] = {}  # bytes that a newcomer must be sent, as it was told last
         self.running: dict[PartitionId, Move] = {}
         self.finished: deque[Move] = deque(maxlen=FINISHED_KEPT)
         self.sent_bytes = 0
@@ -90,8 +83,8 @@ class Journal:
     def on_sizes(self, message: Sizes) -> None:
         """Take a primary's word."""
         sizes, sent = message.sizes, message.sent
-        for at in range(0, len(sizes) - 2, 3):
-            self.volumes[PartitionId(sizes[at])] = Volume(sizes[at + 1], sizes[at + 2])
+        for at in range(0, len(sizes) - 1, 2):
+            self.to_send[PartitionId(sizes[at])] = sizes[at + 1]
         for at in range(0, len(sent) - 1, 2):
             move = self.running.get(PartitionId(sent[at]))
             if move is not None and sent[at + 1] > move.bytes:
@@ -123,9 +116,9 @@ class Journal:
             if primary.phase != Phase.ACTIVE:
                 continue
             if all_of_them:
-                log, data_bytes = replica.log, max(0, replica.state.data_bytes)
-                to_send = log.entry_bytes if log.floor_index == 0 else data_bytes
-                told.sizes += (replica.partition, data_bytes, to_send)
+                by_log = replica.log.floor_index == 0
+                to_send = replica.log.entry_bytes if by_log else replica.state.data_bytes
+                told.sizes += (replica.partition, to_send)
             if learner is not None:
                 by_snapshot = senders.moved.get((replica.partition, learner), 0)
                 told.sent += (replica.partition, by_snapshot + primary.progress.given.get(learner, 0))

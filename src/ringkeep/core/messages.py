@@ -295,8 +295,8 @@ class Report:
 class Sizes:
     """Every node to every other, now and then: how large its partitions are, for people and for plans.
 
-    `sizes`: of partitions that it leads, flat triples partition, bytes of its rows, bytes that a newcomer
-    must be sent. `sent`: of those with a learner, flat pairs partition, bytes that the learner was sent.
+    `sizes`: of partitions that it leads, flat pairs partition, bytes that a newcomer must be sent. `sent`: of
+    those with a learner, flat pairs partition, bytes that the learner was sent.
     """
 
     sizes: list[int] = field(default_factory=list)

@@ -110,15 +110,13 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
         return salvage.salvaged(now, int(subject), hearing)
     node = now.node(NodeId(subject))
     assert node is not None, "who is not there was objected to"
-    changed: dict[str, object] = {"state": _STATES.get(verb, node.state)}
     if verb == Verb.WEIGHT:
         grows = node.state == NodeState.ACTIVE and number > node.weight
-        changed = {"weight": number, "state": NodeState.JOINING if grows else node.state}
-    if verb == Verb.UNDRAIN and node.state == NodeState.LEAVING:
-        changed = {"state": _staying(now, node).state}
-    if verb == Verb.UNDRAIN and node.state == NodeState.JOINING:
-        return now
-    new = replace(node, **changed)  # type: ignore[arg-type]  # replace is untyped
+        new = replace(node, weight=number, state=NodeState.JOINING if grows else node.state)
+    elif verb == Verb.UNDRAIN and node.state == NodeState.LEAVING:
+        new = _staying(now, node)
+    else:
+        new = replace(node, state=_STATES[verb])
     return replace(now, nodes=tuple(new if each is node else each for each in now.nodes))
 
 

@@ -7,12 +7,11 @@ from typing import Any, Final
 from ringkeep.core import tunables
 from ringkeep.core.changes import intended, targets, under_way
 from ringkeep.core.clustermap import ClusterMap, Partition
-from ringkeep.core.journal import Move, Volume
+from ringkeep.core.journal import Move
 from ringkeep.core.node import Node
 from ringkeep.core.types import NodeId, PartitionId
 
 _STATES: Final = ("running", "paused", "cancelled")
-_UNKNOWN: Final = Volume(0, 0)
 
 Name = Callable[[str], str]
 
@@ -69,6 +68,7 @@ class _Moves:
         rows = []
         found, damaged = self._found, self._node.steward.hearing.damaged
         full = under_way(found.partitions) >= tunables.setting(found, tunables.MOVES_AT_ONCE)
+        others = "other moves to end" if full else None
         for number, (part, target) in enumerate(zip(found.partitions, targets(found, damaged), strict=True)):
             will_be = intended(part, found.replication)
             coming = [node for node in target if node not in will_be]
@@ -79,27 +79,26 @@ class _Moves:
                     "from": self._name(gone),
                     "to": self._name(newcomer),
                     "bytes": self._bytes(number) if newcomer is not None else 0,
-                    "waits_for": self._waits_for(number, part, gone, newcomer, full),
+                    "waits_for": self._waits_for(number, part, gone, newcomer) or others,
                 })  # fmt: skip
         return rows
 
     def _waits_for(
-        self, number: int, part: Partition, gone: NodeId | None, newcomer: NodeId | None, full: bool
+        self, number: int, part: Partition, gone: NodeId | None, newcomer: NodeId | None
     ) -> str | None:
+        """Say what a move cannot begin or go on without; None if nothing is missing."""
         steward = self._node.steward
-        if tunables.setting(self._found, tunables.MOVES):
+        if not part.old_voters and tunables.setting(self._found, tunables.MOVES):
             return "moves are held: ringkeep moves resume"
         if not steward.connected:
             return "ZooKeeper cannot be reached"
         if newcomer is not None and not steward.hearing.answers(newcomer):
             return f"{self._name(newcomer)} does not answer"
-        if newcomer is not None and steward.is_full(newcomer):
+        if newcomer is not None and not part.old_voters and steward.is_full(newcomer):
             return f"{self._name(newcomer)} has less free disk than its reserve"
         if not steward.is_active(number):
             return "the partition has no active primary"
-        if gone == part.primary:
-            return f"{self._name(gone)} to hand its primaryship over"
-        return "other moves to end" if full else None
+        return f"{self._name(gone)} to hand its primaryship over" if gone == part.primary else None
 
     def running(self, move: Move) -> dict[str, Any]:
         """Return one move that is under way."""
@@ -117,20 +116,8 @@ class _Moves:
             "bytes_done": move.bytes,
             "rate": int(rate),
             "seconds_left": _seconds(total - move.bytes, rate) if copying else 0.0,
-            "waits_for": self._held_up(move, part),
+            "waits_for": self._waits_for(move.partition, part, move.gone, move.newcomer),
         }
-
-    def _held_up(self, move: Move, part: Partition) -> str | None:
-        steward = self._node.steward
-        if part.learner is not None and tunables.setting(self._found, tunables.MOVES):
-            return "moves are held: ringkeep moves resume"
-        if move.newcomer is not None and not steward.hearing.answers(move.newcomer):
-            return f"{self._name(move.newcomer)} does not answer"
-        if not steward.is_active(move.partition):
-            return "the partition has no active primary"
-        if part.learner is not None and move.gone == part.primary:
-            return f"{self._name(move.gone)} to hand its primaryship over"
-        return None if steward.connected else "ZooKeeper cannot be reached"
 
     def finished(self, move: Move) -> dict[str, Any]:
         """Return one move that is over."""
@@ -145,7 +132,7 @@ class _Moves:
         }
 
     def _bytes(self, number: int) -> int:
-        return self._node.journal.volumes.get(PartitionId(number), _UNKNOWN).to_send
+        return self._node.journal.to_send.get(PartitionId(number), 0)
 
     def _name(self, node: NodeId | None) -> str | None:
         return None if node is None else self._name_of(node)

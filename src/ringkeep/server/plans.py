@@ -1,5 +1,4 @@
-"""Dry runs: what a node would move by joining or leaving. Computed as the controller would, and changed by
-nothing but the map."""
+"""Dry runs: what a node would move by joining or leaving, computed as the controller would."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,11 +8,9 @@ from typing import Any
 
 from ringkeep.core.changes import Voters, intended, targets
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
-from ringkeep.core.journal import Volume
 from ringkeep.core.node import Node
 from ringkeep.core.types import Incarnation, NodeId, PartitionId
-
-_UNKNOWN = Volume(0, 0)
+from ringkeep.errors import Unavailable
 
 
 def join(now: ClusterMap, name: str, zone: str, weight: int, node: Node) -> dict[str, Any]:
@@ -43,6 +40,12 @@ def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node)
         for newcomer in new
         if newcomer not in old
     ]
+    to_send = node.journal.to_send
+    if missing := [number for number, _ in moved if number not in to_send]:
+        raise Unavailable(
+            f"the primaries of {len(missing)} partitions (among them {missing[0]}) have not told yet how"
+            " large they are; nothing was changed: try again in a second"
+        )
     subject = next(each.id for each in then.nodes if each.name == name)
     theirs = sum(subject in voters for voters in (before if action == "leave" else after))
     held, holds, led, leads = _held(before), _held(after), _led(before), _led(after)
@@ -50,7 +53,7 @@ def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node)
         "action": action,
         "node": name,
         "replicas": len(moved),
-        "bytes": sum(node.journal.volumes.get(number, _UNKNOWN).to_send for number, _ in moved),
+        "bytes": sum(to_send[number] for number, _ in moved),
         "minimum": theirs,
         "members": [
             {

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 from ringkeep.core import salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.messages import Order
 from ringkeep.core.node import Node
 from ringkeep.core.orders import Verb
 from ringkeep.core.rows import promises_stored
@@ -67,9 +68,7 @@ class Steering:
         for name, value in wanted.items():
             if name not in tunables.all_settings(found):
                 raise Refusal(tunables.objection(name, value))
-            self._check((name, Verb.SET, value))
-        for name, value in wanted.items():
-            self._order((name, Verb.SET, value))
+        self._order(*((name, Verb.SET, value) for name, value in wanted.items()))
         return settings(found) | dict(wanted)
 
     def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
@@ -80,8 +79,8 @@ class Steering:
         ]
         if not numbers:
             raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
-        for number in numbers:
-            self._check((str(number), Verb.RECOVER, found.partitions[number].epoch))
+        epochs = {number: part.epoch for number, part in enumerate(found.partitions)}
+        self._order(*((str(number), Verb.RECOVER, epochs.get(number, 0)) for number in numbers))
         rows = []
         for number in numbers:
             part = found.partitions[number]
@@ -92,7 +91,6 @@ class Steering:
                 "gone": [self._views.name_of(node) for node in gone],
                 "left": [self._views.name_of(node) for node in left],
             })  # fmt: skip
-            self._order((str(number), Verb.RECOVER, part.epoch))
         return {"partitions": rows}
 
     def map_copy(self) -> dict[str, Any]:
@@ -132,11 +130,14 @@ class Steering:
             raise NoSuchNode(f"there is no node {name} in the cluster; there are: {names}")
         return node
 
-    def _check(self, order: tuple[str, str, int]) -> None:
+    def _check(self, order: Order) -> None:
         reason = self._node.steward.objection(order)
         if reason:
             raise Refusal(reason)
 
-    def _order(self, order: tuple[str, str, int]) -> None:
-        self._check(order)
-        self._node.steward.order(order)
+    def _order(self, *orders: Order) -> None:
+        """Take all of these orders, or none. Raises Refusal."""
+        for order in orders:
+            self._check(order)
+        for order in orders:
+            self._node.steward.order(order)
