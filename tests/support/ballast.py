@@ -9,7 +9,7 @@ CALLERS = 4
 
 
 class Ballast:
-    """Some values in every partition, stored by several clients at once. `each_bytes`: of one partition."""
+    """Some values in every partition that no store can compress. `each_bytes`: of one partition."""
 
     def __init__(
         self, cluster: Cluster, *, each: int = 4, value_bytes: int = 512, stem: str = "ballast"
@@ -20,7 +20,7 @@ class Ballast:
             for number in range(cluster.partition_count)
             for i in range(each)
         ]
-        self._values = {key: hashlib.sha256(key).digest() * (value_bytes // 32) for key in keys}
+        self._values = {key: hashlib.shake_128(key).digest(value_bytes) for key in keys}
         self.each_bytes = each * value_bytes
         with ThreadPoolExecutor(CALLERS) as callers:
             list(callers.map(self._store, self._values))
