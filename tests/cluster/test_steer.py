@@ -57,7 +57,10 @@ def plan(nodes: Cluster, query: str, ballast: Ballast) -> dict[str, Any]:
     wait_moved(nodes)
 
     def look() -> Any:
-        found = nodes.request("n1", "GET", f"/v1/cluster/plan?{query}").json
+        answer = nodes.request("n1", "GET", f"/v1/cluster/plan?{query}")
+        if answer.status == 503:  # not all sizes are known yet
+            return None
+        found = answer.json
         return found if found["bytes"] >= found["replicas"] * ballast.each_bytes else None
 
     found: dict[str, Any] = until(look, f"a plan for {query} with all bytes in it")
