@@ -74,14 +74,15 @@ def intended(part: Partition, replication: int) -> Voters:
 def in_order(part: Partition, target: Voters, leads: Callable[[NodeId], bool]) -> Partition:
     """Put the voters in the order of the target; those that are to go come last, so that they hand over.
 
-    The first voter is the preferred primary, and takes the primaryship over by itself. Who does not lead
+    The first voter is the preferred primary, and takes the primaryship over by itself; it stays the first
+    until the one that is to lead has come, or the partition would be handed over twice. Who does not lead
     comes after those that do. The one that is being replaced comes last of all: as the primary it could not
     be let go.
     """
     if part.old_voters:
         return part
     wanted = [node for node in target if node in part.voters and node != part.replaces]
-    wanted.sort(key=lambda node: not leads(node))
+    wanted.sort(key=lambda node: (not leads(node), target[0] not in part.voters and node != part.voters[0]))
     going = [node for node in part.voters if node not in wanted and node != part.replaces]
     last = [node for node in part.voters if node == part.replaces]
     voters = (*wanted, *going, *last)

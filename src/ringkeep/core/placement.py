@@ -81,6 +81,7 @@ class _Tally:
         self.partitions = partitions
         self.sets = [0] * len(shares)
         self.was = [0] * len(shares)  # as it was found, before planning
+        self.dear = [0] * len(shares)  # what a node gives away last
         self.fair = [floor(share) for share in shares]
         self.low = [ceil(share * low) for share in shares]  # below it a node is given more
         self.full = [min(partitions, full_load(share)) for share in shares]
@@ -110,8 +111,9 @@ class _Tally:
         """Return the partition of the set `choice` to hand over: the cheapest, then the nearest on the ring.
 
         It costs nothing to return what the taker had before planning, or to pass on what the giver had not.
+        A node's replica of a partition that it leads is dear: another would have to lead it first.
         """
-        free = choice & self.was[taker] or choice & ~self.was[giver] or choice
+        free = choice & self.was[taker] or choice & ~self.was[giver] or choice & ~self.dear[giver] or choice
         return min(_bits(free), key=lambda p: (distance(self.ring, position(p, self.partitions), taker), p))
 
     def top_up(self) -> bool:
@@ -201,6 +203,8 @@ class _Replicas(_Tally):
         """Keep what the rules allow of the present voters: separate zones first, then the order given."""
         for node in found:
             self.was[node] |= 1 << partition
+        for node in found[:1]:
+            self.dear[node] |= 1 << partition
         for node in zones_first(self.ring, found):
             if self._fits(partition, node):
                 self._add(partition, node)
