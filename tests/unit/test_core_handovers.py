@@ -1,4 +1,4 @@
-"""How often primaries change while replicas move: requests wait for each handover, so that each must be needed.
+"""How often primaries change while replicas move: requests wait for each handover, so each must be needed.
 
 Moves end, and handovers happen, in any order; after each the controller plans anew from the map alone.
 """
@@ -9,6 +9,7 @@ from random import Random
 import pytest
 from tests.core_parts import Cluster, a_member
 
+from ringkeep.core.clustermap import NodeState
 from ringkeep.core.messages import Said
 from ringkeep.core.orders import Verb
 from ringkeep.core.types import NodeId
@@ -62,6 +63,14 @@ def differ(before: list[NodeId], after: list[NodeId]) -> int:
     return sum(one != other for one, other in zip(before, after, strict=True))
 
 
+def led(cluster: Cluster, node: NodeId) -> int:
+    return primaries(cluster).count(node)
+
+
+def arriving(cluster: Cluster) -> list[NodeId]:
+    return [node.id for node in cluster.map.nodes if node.state == NodeState.JOINING]
+
+
 @pytest.mark.parametrize(
     ("nodes", "happens"),
     [(3, join), (3, join_as_two), *[(5, each) for each in (join, join_as_two, leave, die, grow_heavy)]],
@@ -80,6 +89,8 @@ def test_no_partition_is_handed_over_but_to_where_it_stays(
         before = primaries(cluster)
         quiet = 0 if cluster.step() else quiet + 1
         handed_over += differ(before, primaries(cluster))
+        for node in arriving(cluster):
+            assert led(cluster, node) <= first.count(node), "it takes nothing over while it is being filled"
     must = differ(first, primaries(cluster))
     assert must > 0
     assert handed_over <= 1.05 * must, f"{handed_over} handovers, {must} partitions that are led by another"

@@ -22,7 +22,18 @@ from tests.core_parts import (
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import Partition
-from ringkeep.core.messages import Append, Confirm, Confirmed, Prepare, Reply, Report, Said
+from ringkeep.core.messages import (
+    Append,
+    Confirm,
+    Confirmed,
+    Heartbeat,
+    MapPush,
+    Prepare,
+    Reply,
+    Report,
+    Said,
+    SnapshotOffer,
+)
 from ringkeep.core.primary import Phase
 from ringkeep.core.requests import Kind
 from ringkeep.core.rows import NO_NODE
@@ -216,6 +227,33 @@ def test_a_learner_is_told_of_and_sent_everything_from_where_it_stands() -> None
     (append,) = to(D, Append, host.hear(D, a_promise()))
     assert isinstance(append, Append)
     assert (append.prev_index, len(append.entries), append.commit) == (0, 1, 1)
+
+
+def test_an_empty_learner_is_sent_the_state_unless_the_log_is_short() -> None:
+    host = leader()
+    host.node.context.log_bytes = 4 * host.replica.log.entry_bytes
+    host.take(map_of(LEARNER, 8))
+    assert to(D, Append, host.hear(D, a_promise())) != [], "the log is as short as that"
+    put(host)
+    host.hear(B, an_ack(2))
+    host.hear(D, a_promise())
+    offers = to(D, SnapshotOffer, host.turn())
+    assert [offer.last_index for offer in offers] == [2]
+    assert to(D, Append, host.hear(D, a_promise(2))) != [], "from there it is sent the log"
+
+
+def test_a_voter_is_sent_the_log_as_far_as_it_reaches() -> None:
+    """What is not committed is in no snapshot: without the voter it might never be."""
+    host = leader()
+    host.node.context.log_bytes = 1
+    assert to(B, Append, host.hear(B, a_promise())) != []
+
+
+def test_who_becomes_a_learner_has_the_map_before_it_is_asked() -> None:
+    host = leader()
+    host.unsaid = (Heartbeat,)
+    said = [type(message) for node, message in host.take(map_of(LEARNER, 8)) if node == D]
+    assert said[:2] == [MapPush, Prepare]
 
 
 def test_a_learner_that_was_never_heard_is_not_close() -> None:

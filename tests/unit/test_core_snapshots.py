@@ -111,9 +111,9 @@ def test_a_limit_holds_on_average_and_can_be_changed_meanwhile(rate: int) -> Non
     transfer = Transfer(some_rows(3_000, 10 * KIB))
     transfer.holder.node.context.move_bytes_per_s = rate
     asked = transfer.begin()
-    for _ in range(4_000 // limits.LOOK_AFTER_MS):
+    for _ in range(4_000 // limits.TICK_MS):
         transfer.newcomer.sync()
-        chunks, more = transfer.tick()
+        chunks, more = transfer.tick(limits.TICK_MS)
         asked = transfer.bring(chunks + transfer.give(asked)) + more
     chunk = limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
     assert 4 * rate * 0.9 - chunk <= transfer.moved <= 4 * rate * 1.1 + chunk

@@ -71,18 +71,27 @@ def intended(part: Partition, replication: int) -> Voters:
     return tuple(part.learner if voter == part.replaces else voter for voter in part.voters)
 
 
-def in_order(part: Partition, target: Voters, leads: Callable[[NodeId], bool]) -> Partition:
+def in_order(
+    part: Partition, target: Voters, leads: Callable[[NodeId], bool], arriving: Callable[[NodeId], bool]
+) -> Partition:
     """Put the voters in the order of the target; those that are to go come last, so that they hand over.
 
-    The first voter is the preferred primary, and takes the primaryship over by itself; it stays the first
-    until the one that is to lead has come, or the partition would be handed over twice. Who does not lead
-    comes after those that do. The one that is being replaced comes last of all: as the primary it could not
-    be let go.
+    The first voter is the preferred primary, and takes the primaryship over by itself. It stays the first
+    until the one that is to lead has come, and is not busy with replicas that are still on their way to it
+    (`arriving`): so a partition is handed over once, to a node that has time. Who does not lead comes after
+    those that do. The one that is being replaced comes last of all: as the primary it could not be let go.
     """
     if part.old_voters:
         return part
+    first = part.voters[0]
     wanted = [node for node in target if node in part.voters and node != part.replaces]
-    wanted.sort(key=lambda node: (not leads(node), target[0] not in part.voters and node != part.voters[0]))
+    busy = {node for node in wanted if node != first and arriving(node)}
+
+    def rank(node: NodeId) -> tuple[bool, bool, bool]:
+        awaited = target[0] not in part.voters or target[0] in busy
+        return not leads(node), node in busy, awaited and node != first
+
+    wanted.sort(key=rank)
     going = [node for node in part.voters if node not in wanted and node != part.replaces]
     last = [node for node in part.voters if node == part.replaces]
     voters = (*wanted, *going, *last)

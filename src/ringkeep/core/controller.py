@@ -133,6 +133,9 @@ def _change_replicas(
     def leads(node: NodeId) -> bool:
         return states[node] != NodeState.DRAINING
 
+    def arriving(node: NodeId) -> bool:
+        return states[node] == NodeState.JOINING
+
     votes = seen.hearing.votes
     room = 0 if held else setting(after, MOVES_AT_ONCE) - under_way(partitions)
     for number, part in enumerate(partitions):
@@ -150,7 +153,7 @@ def _change_replicas(
         if moved is None and part.learner is None and not part.old_voters and room > 0:
             moved = begin(part, target[number], after.version, progress, fit, votes)
             room -= moved is not None
-        partitions[number] = moved if moved is not None else in_order(part, target[number], leads)
+        partitions[number] = moved if moved is not None else in_order(part, target[number], leads, arriving)
     nodes = [
         replace(node, state=NodeState.ACTIVE)
         if node.state == NodeState.JOINING and arrived(node.id, partitions, target)

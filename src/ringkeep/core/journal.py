@@ -116,8 +116,7 @@ class Journal:
             if primary.phase != Phase.ACTIVE:
                 continue
             if all_of_them:
-                by_log = replica.log.floor_index == 0
-                to_send = replica.log.entry_bytes if by_log else replica.state.data_bytes
+                to_send = replica.state.data_bytes if primary.fills_whole else replica.log.entry_bytes
                 told.sizes += (replica.partition, to_send)
             if learner is not None:
                 by_snapshot = senders.moved.get((replica.partition, learner), 0)

@@ -196,13 +196,13 @@ class Node:
         ])  # fmt: skip
         context.move_bytes_per_s = tunables.setting(found, tunables.MOVE_BYTES_PER_S)
         context.moves_paused = tunables.setting(found, tunables.MOVES) != tunables.RUNNING
+        for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
+            self._push_map(peer)
         self.holdings.follow(found)
         self.journal.follow(old, found)
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
-        for peer in self.detector.peers:
-            self._push_map(peer)
         self.steward.look_again()
 
     # --- parts of the node, asked by one another (see context.Parts) ----------------------------------

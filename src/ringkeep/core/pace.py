@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from ringkeep.core import limits
 from ringkeep.core.types import Millis
 
-BURST_MS: Final = 100
-"""A sender that had nothing to send may catch up for so long, and no longer."""
+BURST_MS: Final = 2 * limits.TICK_MS
+"""A sender that had nothing to send may catch up for so long, and no longer: clients wait behind a burst."""
 
 
 class Allowance:

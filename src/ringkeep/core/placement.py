@@ -10,7 +10,7 @@ Zadimoghaddam, 2016) for walking on past a full node. Such a walk can get stuck,
 only full nodes: then replicas shift along a shortest augmenting path (Ford and Fulkerson).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import ceil, floor
@@ -21,6 +21,7 @@ from ringkeep.core.ring import (
     build_ring,
     distance,
     full_load,
+    nearest,
     position,
     primary_shares,
     replica_shares,
@@ -60,13 +61,6 @@ def replan(
     while forced:  # rare: replicas moved for the sake of primaries, which may have made room for other moves
         target, forced = _plan(ring, partitions, replication, target)
     return target
-
-
-def _bits(mask: int) -> Iterator[int]:
-    while mask:
-        lowest = mask & -mask
-        yield lowest.bit_length() - 1
-        mask ^= lowest
 
 
 class _Tally:
@@ -114,7 +108,7 @@ class _Tally:
         A node's replica of a partition that it leads is dear: another would have to lead it first.
         """
         free = choice & self.was[taker] or choice & ~self.was[giver] or choice & ~self.dear[giver] or choice
-        return min(_bits(free), key=lambda p: (distance(self.ring, position(p, self.partitions), taker), p))
+        return next(p for p in nearest(self.ring.own[taker], self.partitions) if free >> p & 1)
 
     def top_up(self) -> bool:
         """Fill the nodes that have too little up to their share, from those above theirs; True if any did."""

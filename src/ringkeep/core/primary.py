@@ -98,6 +98,13 @@ class Primary:
         return match is not None and match >= self.replica.log.last_index - self.context.log_entries // 16
 
     @property
+    def fills_whole(self) -> bool:
+        """Whether an empty learner is sent the state: all but a short log costs more, entry by entry."""
+        replica = self.replica
+        long = replica.log.entry_bytes > self.context.log_bytes // 4
+        return replica.log.floor_index > 0 or (long and replica.applied > 0)
+
+    @property
     def in_office(self) -> bool:
         """Whether this node promises nothing higher: a higher promise deposes in the same step."""
         return self.phase is not Phase.DEPOSED
@@ -180,7 +187,7 @@ class Primary:
         else:
             position, match = promise.commit, None
             assert position <= log.last_index, "committed entries are in every later primary's log"
-        if position < log.floor_index:
+        if position < log.floor_index or (position == 0 and peer == self.place.learner and self.fills_whole):
             self.context.count("snapshot_needed")
             self.context.parts.snapshot_wanted(self, peer)
             return

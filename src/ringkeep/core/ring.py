@@ -105,9 +105,21 @@ def distance(ring: Ring, at: int, node: int) -> int:
 
     Sorting nodes by (distance, index) gives the order in which a walk meets them. Cost: O(log vnodes).
     """
-    tokens = ring.own[node]
+    return _ahead(ring.own[node], at)
+
+
+def _ahead(tokens: tuple[int, ...], at: int) -> int:
     k = bisect_left(tokens, at)
     return tokens[k] - at if k < len(tokens) else tokens[0] + TOKEN_SPACE - at
+
+
+@lru_cache(maxsize=256)
+def nearest(tokens: tuple[int, ...], partitions: int) -> tuple[int, ...]:
+    """Return all partitions, those first that a node with these tokens is met soonest from.
+
+    Cost: O(partitions log vnodes); recent results are kept.
+    """
+    return tuple(sorted(range(partitions), key=lambda p: _ahead(tokens, position(p, partitions))))
 
 
 def walk(ring: Ring, at: int) -> Iterator[int]:

@@ -204,6 +204,12 @@ class Steward:
         }
         self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
         self._note_who_is_silent(current)
+        urgent = any(self._detector.suspects(part.primary) for part in current.partitions)
+        drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
+        interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
+        if not urgent and now - self._written_at < interval:  # a plan takes milliseconds: make none in vain
+            self._look_at = self._written_at + interval
+            return
         grace_ms = tunables.setting(current, tunables.GRACE_MS)
         due = next_map(current, Seen(
             self.members, self._detector.reported_by, self._unfit,
@@ -213,15 +219,8 @@ class Steward:
             self.is_active,
             self._obeyed(),
         ))  # fmt: skip
-        if due is None:
-            return
-        urgent = any(self._detector.suspects(old.primary) for old in current.partitions)
-        drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
-        interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
-        if urgent or now - self._written_at >= interval:
+        if due is not None:
             self._write(current.version, due)
-        else:
-            self._look_at = self._written_at + interval
 
     def _obeyed(self) -> list[Order]:
         """Return what operators want, as it is being said by the nodes that they have asked."""
