@@ -1,15 +1,16 @@
 """How fast a partition's data moves to a newcomer, what it takes, and what clients feel of it.
 
-Starts three nodes with few partitions, fills them, starts a fourth, and measures until it votes wherever it
-should: bytes, seconds, memory of both sides, and the latency of a light load before and meanwhile. For
-comparison, right before and after: how fast this machine's disk takes the same bytes, written once with one
-fsync, and how fast they go over the loopback interface. The values are random bytes: nothing compresses them.
+Starts three nodes, fills them, starts a fourth, and measures until it votes and leads wherever it should:
+bytes, seconds, memory of both sides, and the latency of a steady load (in a process of its own) before,
+meanwhile and afterwards. For comparison, right before and after: how fast this machine's disk takes the same
+bytes, written once with one fsync, and how fast they go over the loopback interface. The values are random
+bytes: nothing compresses them.
 """
 
 import argparse
-import asyncio
 import http.client
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -17,9 +18,9 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -32,10 +33,10 @@ from ringkeep.core.slots import partition_of
 NODES: Final = 3
 NEWCOMER: Final = f"node-{NODES + 1}"
 FILL_CONNECTIONS: Final = 32
-LOAD_CONNECTIONS: Final = 8
 LOAD_VALUE: Final = b"x" * 100
-BEFORE_S: Final = 8.0
-POLL_S: Final = 0.1
+WARM_UP_S: Final = 2.0
+STEADY_S: Final = 10.0  # measured before and after the move
+POLL_S: Final = 0.25  # to list many partitions takes a node some milliseconds
 SETTLE_S: Final = 1_200.0
 
 
@@ -62,16 +63,16 @@ class Transfer(Cluster):
             command[command.index(flag) + 1] = value
         self.restart(NEWCOMER, command)
 
-    def limit(self, bytes_per_s: int) -> None:
-        """Let each node send so much of snapshots in a second; 0: no limit. Raises Trouble."""
+    def set(self, setting: str, value: int) -> None:
+        """Change a setting of the cluster. Raises Trouble."""
         connection = http.client.HTTPConnection(*self.endpoints[0], timeout=5)
-        order = json.dumps({"move_bytes_per_s": bytes_per_s})
+        order = json.dumps({setting: value})
         connection.request("PATCH", "/v1/cluster/settings", order, {"Content-Type": "application/json"})
         reply = connection.getresponse()
         text = reply.read()
         connection.close()
         if reply.status != 202:
-            raise Trouble(f"the limit is answered with {reply.status}: {text!r}")
+            raise Trouble(f"{setting} is answered with {reply.status}: {text!r}")
 
     def parts(self, endpoint: Endpoint | None = None) -> list[dict[str, Any]]:
         """Return every partition as a node sees it. Raises Trouble."""
@@ -124,11 +125,11 @@ def fill(cluster: Transfer, rows: Rows) -> float:
 # --- what clients feel -----------------------------------------------------------------------------------
 
 
-def light_load(rows: Rows, until: threading.Event) -> Iterator[Job]:
+def steady_load(rows: Rows, is_over: Callable[[], bool]) -> Iterator[Job]:
     """Half reads of what was filled, half writes of small values beside it."""
     chosen = random.Random(7)
     number = 0
-    while not until.is_set():
+    while not is_over():
         number += 1
         if number % 2:
             which = chosen.randrange(rows.count)
@@ -137,24 +138,46 @@ def light_load(rows: Rows, until: threading.Event) -> Iterator[Job]:
             yield put_job(b"load-%04d" % chosen.randrange(1_000), LOAD_VALUE, f"load-{os.getpid()}-{number}")
 
 
+@dataclass
+class Dated(Tally):
+    """A tally that knows when each answer came, in seconds of the monotonic clock."""
+
+    at: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def success(self, took: float) -> None:
+        super().success(took)
+        self.at.append(self.latest)
+
+    def between(self, begin: float, end: float) -> list[float]:
+        """Return the latencies of what was answered in that time."""
+        return [took for at, took in zip(self.at, self.latencies, strict=True) if begin <= at < end]
+
+
 class Load:
-    """Runs the light load in a thread of its own from `start` to `stop`."""
+    """Runs the load in a process of its own, from the start to `stop`."""
 
-    def __init__(self, cluster: Transfer, rows: Rows, rate: float) -> None:
-        self.tally = Tally()
-        self._over = threading.Event()
-        jobs = light_load(rows, self._over)
+    def __init__(self, cluster: Transfer, rows: Rows, rate: float, connections: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._over = context.Event()
+        self._results, results = context.Pipe(duplex=False)
+        job = cluster.endpoints, rows, rate, connections, self._over, results
+        self._process = context.Process(target=_run_load, args=job, daemon=True)
+        self._process.start()
 
-        async def main() -> None:
-            await run(cluster.endpoints, jobs, self.tally, connections=LOAD_CONNECTIONS, pace=Pace(rate))
-
-        self._thread = threading.Thread(target=asyncio.run, args=(main(),))
-        self._thread.start()
-
-    def stop(self) -> Tally:
+    def stop(self) -> Dated:
         self._over.set()
-        self._thread.join()
-        return self.tally
+        tally: Dated = self._results.recv()
+        self._process.join()
+        return tally
+
+
+def _run_load(
+    endpoints: list[Endpoint], rows: Rows, rate: float, connections: int, over: Any, results: Any
+) -> None:
+    tally = Dated()
+    jobs = steady_load(rows, over.is_set)
+    drive(run(endpoints, jobs, tally, connections=connections, pace=Pace(rate or None)))
+    results.send(tally)
 
 
 # --- the measurement -------------------------------------------------------------------------------------
@@ -176,9 +199,7 @@ class Result:
     written: float = 0.0
     before: list[float] = field(default_factory=list)
     meanwhile: list[float] = field(default_factory=list)
-    afterwards: list[float] = field(
-        default_factory=list
-    )  # from the last snapshot on: votes and primaries move
+    afterwards: list[float] = field(default_factory=list)
     retries: int = 0
     failed: int = 0
 
@@ -191,7 +212,7 @@ class Result:
         lines = [
             f"moved {self.moved / MB:,.0f} MB in {self.partitions} partitions ({self.snapshots} snapshots)",
             f"  first learner to last snapshot installed: {self.transfer_s:.2f} s, {self.rate:,.0f} MB/s",
-            f"  first learner to the newcomer voting everywhere: {self.settled_s:.2f} s",
+            f"  first learner to the newcomer leading its share: {self.settled_s:.2f} s",
             f"  the same bytes once, before and after: disk {_pair(self.disk)} MB/s, "
             f"loopback {_pair(self.loopback)} MB/s; reached {self.rate / bound:.2f} of the slowest",
             f"  the newcomer caused {self.written:,.0f} MB of writes, {self.written * MB / self.moved:.1f} "
@@ -208,6 +229,8 @@ class Result:
                 f"  clients {name}: {len(took):,} requests, median {middle:.1f} ms, p99 {late:.1f} ms, "
                 f"worst {last:.0f} ms"
             )
+        ratio = percentile(self.meanwhile, 0.99) / percentile(self.before, 0.99)
+        lines.append(f"  p99 meanwhile is {ratio:.2f} times that before")
         lines.append(f"  requests tried again: {self.retries}, failed: {self.failed}")
         return "\n".join(lines)
 
@@ -219,15 +242,13 @@ def _pair(rates: list[float]) -> str:
 class Watch:
     """Follows the move from the first learner to the end, without asking much."""
 
-    def __init__(self, cluster: Transfer, tally: Tally) -> None:
+    def __init__(self, cluster: Transfer) -> None:
         self._cluster = cluster
-        self._tally = tally
         self.first = self.last = self.settled = 0.0
         self.snapshots = 0
-        self.requests = 0  # answered until the last snapshot was installed
 
     def look(self) -> bool:
-        """Take a look; True when the newcomer votes wherever it should."""
+        """Take a look; True when the newcomer votes and leads wherever it should."""
         now = time.monotonic()
         parts = self._cluster.parts()
         learning = [part for part in parts if NEWCOMER in part["learners"]]
@@ -236,8 +257,10 @@ class Watch:
             self.first = now
         installed = self._cluster.events(self._cluster.newcomer).get("snapshot_installed", 0)
         if installed > self.snapshots:
-            self.snapshots, self.last, self.requests = installed, now, self._tally.done
-        moving = any(part["learners"] or part["old_voters"] for part in parts)
+            self.snapshots, self.last = installed, now
+        moving = any(
+            part["learners"] or part["old_voters"] or part["primary"] != part["voters"][0] for part in parts
+        )
         if moving or not mine:
             self.settled = 0.0
         elif not self.settled:
@@ -245,15 +268,15 @@ class Watch:
         return bool(self.settled) and now - self.settled > 2.0  # nothing further is begun
 
 
-def measure(cluster: Transfer, rows: Rows, rate: float) -> Result:
+def measure(cluster: Transfer, rows: Rows, rate: float, connections: int) -> Result:
     """Let the newcomer join and take its share over."""
     result = Result()
-    load = Load(cluster, rows, rate)
-    time.sleep(BEFORE_S)
-    result.before = list(load.stop().latencies)
     size = rows.count * rows.value_bytes * NODES // (NODES + 1)
     result.disk.append(disk_rate(cluster.data, size) / MB)
     result.loopback.append(loopback_rate(size) / MB)
+    load = Load(cluster, rows, rate, connections)
+    time.sleep(WARM_UP_S + STEADY_S)
+    steady = time.monotonic()
     cluster.join(cluster.partitions)
     wait_for(lambda: fetch(cluster.newcomer, "/metrics")[0] == 200, f"{NEWCOMER} to answer")
     pids = {**cluster.pids(), NEWCOMER: cluster.pid(NEWCOMER)}
@@ -261,22 +284,25 @@ def measure(cluster: Transfer, rows: Rows, rate: float) -> Result:
     used = {name: cpu_s(pid) for name, pid in pids.items()}
     for pid in pids.values():
         forget_peak(pid)
-    load = Load(cluster, rows, rate)
-    watch = Watch(cluster, load.tally)
+    watch = Watch(cluster)
     try:
         deadline = time.monotonic() + SETTLE_S
         while not watch.look():
             if time.monotonic() > deadline:
                 raise Trouble(f"waited {SETTLE_S:.0f} s for {NEWCOMER} to take its share over")
             time.sleep(POLL_S)
+        took = {name: cpu_s(pid) for name, pid in pids.items()}
+        over = time.monotonic()
+        time.sleep(STEADY_S)
     finally:
         everything = load.stop()
-    result.meanwhile = list(everything.latencies[: watch.requests])
-    result.afterwards = list(everything.latencies[watch.requests :])
+    result.before = everything.between(steady - STEADY_S, steady)
+    result.meanwhile = everything.between(watch.first, watch.settled)
+    result.afterwards = everything.between(over, over + STEADY_S)
     result.retries, result.failed = sum(everything.retries.values()), everything.failed
     for name, pid in pids.items():
         result.memory[name] = then[name], memory(pid)["VmHWM"]
-        result.cpu[name] = cpu_s(pid) - used[name]
+        result.cpu[name] = took[name] - used[name]
     result.written = written_bytes(pids[NEWCOMER]) / MB
     mine = {part["partition"] for part in cluster.parts() if NEWCOMER in part["voters"]}
     result.partitions, result.snapshots = len(mine), watch.snapshots
@@ -295,7 +321,7 @@ def check(cluster: Transfer, rows: Rows, sample: int) -> None:
     chosen = random.Random(11).sample(range(rows.count), min(sample, rows.count))
     endpoints = [*cluster.endpoints, cluster.newcomer]
     jobs = (get_job(rows.key(n), rows.value(n), via=NODES) for n in chosen)
-    drive(run(endpoints, jobs, tally, connections=LOAD_CONNECTIONS))
+    drive(run(endpoints, jobs, tally, connections=FILL_CONNECTIONS))
     if tally.failed:
         raise Trouble("read back after the move:\n" + "\n".join(tally.failures))
 
@@ -323,7 +349,9 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=100, help="data in the cluster (default 100)")
     parser.add_argument("--value-kib", type=int, default=4, help="size of a value (default 4; also try 64)")
     parser.add_argument("--partitions", type=int, default=8)
-    parser.add_argument("--rate", type=float, default=100.0, help="requests per second of the light load")
+    parser.add_argument("--rate", type=float, default=100.0, help="requests per second (0: what goes)")
+    parser.add_argument("--connections", type=int, default=8, help="of the load (default 8)")
+    parser.add_argument("--at-once", type=int, help="moves at one time (default: Ringkeep's own)")
     parser.add_argument("--limit", type=float, help="MB/s of each sender, 0: none (default: Ringkeep's own)")
     parser.add_argument("--data", type=Path, help="where it is kept while it runs (default: temporary)")
     parser.add_argument(
@@ -338,8 +366,10 @@ def main() -> int:
     try:
         prepare(cluster, rows, arguments.filled)
         if arguments.limit is not None:
-            cluster.limit(int(arguments.limit * MB))
-        result = measure(cluster, rows, arguments.rate)
+            cluster.set("move_bytes_per_s", int(arguments.limit * MB))
+        if arguments.at_once is not None:
+            cluster.set("moves_at_once", arguments.at_once)
+        result = measure(cluster, rows, arguments.rate, arguments.connections)
         print(result.text(), flush=True)
         check(cluster, rows, 500)
         return 0

@@ -8,7 +8,7 @@ from tests.support.ballast import Ballast
 from tests.support.cluster import Cluster, until
 from tests.support.harm import cut_synced_tail, flip_bits, lose_manifest
 from tests.support.recorder import Recorder
-from tests.support.steering import member, ordered, replicas, wait_even, wait_state
+from tests.support.steering import member, moves, ordered, replicas, wait_even, wait_state
 
 from ringkeep.coordination.server import ZooKeeperServer
 
@@ -70,8 +70,12 @@ def test_a_hurt_log_is_noticed_and_made_good(
     has_no_vote(nodes, hurt)
     with Recorder(nodes) as load:
         load.go_on()
-        ordered(nodes, "moves/resume")
-        until(lambda: not damaged(nodes, hurt, "n1"), f"{hurt} to be sound again", 60)
+        ordered(nodes, "moves/resume", via=hurt)  # the one that was frozen may have lost its session
+        until(
+            lambda: not damaged(nodes, hurt, "n1"),
+            lambda: f"{hurt} to be sound again: {moves(nodes, 'n1')}, {nodes.partitions()}",
+            60,
+        )
         wait_even(nodes, nodes.names)
         load.go_on()
     print(load.report())

@@ -237,6 +237,24 @@ def test_a_later_order_takes_the_place_of_one_about_the_same() -> None:
     assert NodeState.DRAINING not in [node.state for node in write.next_map.nodes]
 
 
+def test_an_order_that_was_carried_out_does_not_undo_a_later_one() -> None:
+    """Another controller carried the later one out while this node was frozen."""
+    world = growing(a_part(A), states={})
+    world.steward.on_report(Report([], [(C, Verb.DRAIN, 0)]))
+    drained = world.act()
+    assert drained is not None
+    world.context.cluster_map = drained.next_map
+    world.steward.on_written()
+    world.act()
+    world.steward.on_written()
+    world.context.cluster_map = a_map(nodes=(A, B, C, D), version=9)
+    assert world.context.now < limits.STATEMENT_MS
+    world.context.now += limits.MAP_WRITE_INTERVAL_MS
+    for peer in (B, C, D):
+        world.hear(peer, map_version=9)
+    assert world.act() is None
+
+
 def test_an_order_is_repeated_until_the_map_shows_it() -> None:
     world = growing(a_part(A), states={})
     order = (C, Verb.DECOMMISSION, 0)

@@ -87,7 +87,7 @@ def is_done(order: Order, now: ClusterMap) -> bool:
     if verb == Verb.WEIGHT:
         return node.weight == number
     stays = (NodeState.ACTIVE, NodeState.JOINING)
-    return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES[verb]
+    return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES.get(verb)
 
 
 def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:

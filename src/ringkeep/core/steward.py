@@ -223,12 +223,15 @@ class Steward:
             self._write(current.version, due)
 
     def _obeyed(self) -> list[Order]:
-        """Return what operators want, as it is being said by the nodes that they have asked."""
-        now = self._context.now
+        """Return what operators want, as it is being said by the nodes that they have asked.
+
+        What is done is forgotten: said again it would undo what was ordered since.
+        """
+        now, current = self._context.now, self._context.cluster_map
         self._ordered = {
             about: (order, at)
             for about, (order, at) in self._ordered.items()
-            if now - at <= limits.STATEMENT_MS
+            if now - at <= limits.STATEMENT_MS and not (current and orders.is_done(order, current))
         }
         return [order for order, _ in self._ordered.values()]
 
