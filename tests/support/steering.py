@@ -111,6 +111,6 @@ def wait_even(nodes: Cluster, names: Iterable[str], replication: int = 3, limit_
     names = list(names)
     until(
         lambda: is_still(nodes.partitions()) and is_even(nodes, names, replication),
-        lambda: f"{names} to share everything; they have {shares(nodes)}",
+        lambda: f"{names} to share everything; they have {shares(nodes)}; {moves(nodes)}",
         limit_s,
     )

@@ -203,7 +203,7 @@ class Node:
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
-        self.steward.look_again()
+        self.steward.on_map()
 
     # --- parts of the node, asked by one another (see context.Parts) ----------------------------------
 

@@ -94,6 +94,12 @@ class Steward:
         """Something changed: decide at the next tick, not at the next interval."""
         self._look_at = 0
 
+    def on_map(self) -> None:
+        """A newer map is here: forget what it shows carried out, before another one shows that undone."""
+        self.pending_orders()
+        self._obeyed()
+        self.look_again()
+
     def on_written(self) -> None:
         """The answer to a write came: what counts is the map that is read next."""
         self.writing = False
