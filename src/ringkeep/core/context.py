@@ -65,7 +65,7 @@ class Parts(Protocol):
         """Send back every read that waits for a primary that was deposed."""
 
     def snapshot_wanted(self, primary: "Primary", peer: NodeId) -> None:
-        """The log no longer reaches back to this peer."""
+        """This peer is to be sent the whole state."""
 
 
 class Durable:

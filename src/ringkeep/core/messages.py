@@ -189,7 +189,7 @@ class Entries:
 
 @dataclass(slots=True)
 class SnapshotOffer:
-    """Holder to receiver: my log no longer reaches back to you; pull this snapshot.
+    """Holder to receiver: my log does not reach back to you, or costs you more; pull this snapshot.
 
     `snapshot` names it on the holder's side. `state` is the encoded de-duplication state at (last_epoch,
     last_index), which becomes the receiver's floor.

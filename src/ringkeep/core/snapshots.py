@@ -1,4 +1,4 @@
-"""Catching up a replica that the log no longer reaches: the whole applied state of a partition, sent.
+"""Filling a replica that is empty, or that the log no longer reaches: a partition's applied state, sent.
 
 The holder reads under one frozen view, and sends as much ahead as the receiver has room for, a short chunk of
 each transfer in turn. How the rows are taken in is in `staging.py`.
