@@ -60,6 +60,7 @@ def test_a_hurt_log_is_noticed_and_made_good(
     nodes.kill(hurt)
     harm(nodes.places[hurt].data)
     ordered(nodes, "moves/pause")  # or it would be made good before anybody has looked
+    until(lambda: moves(nodes, "n1")["state"] == "paused", "the order to be carried out")
     nodes.start(hurt)
     for via in nodes.names:
         until(
