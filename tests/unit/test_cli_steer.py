@@ -118,6 +118,13 @@ def test_holding_moves(host: Host, verb: str, state: str) -> None:
     assert json.loads(run(host, "moves", verb, "--json").out)["state"] == state
 
 
+def test_an_order_to_hold_moves_is_done_when_it_shows(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.service, "hold_moves", lambda verb: host.service.moves())
+    late = run(host, "moves", "pause", "--timeout", "300ms")
+    assert late.code == 4 and "pause was ordered, and is not carried out yet" in late.err
+    assert "moves are paused" not in late.out
+
+
 def test_moves_are_watched_until_none_is_left(host: Host) -> None:
     steered = host.service.steered
     steered.running = [MOVE]

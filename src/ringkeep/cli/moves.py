@@ -10,7 +10,7 @@ import typer
 
 from ringkeep.cli import options, remote, waiting
 from ringkeep.cli.documents import Json, cell, counted, items, number, seconds, text
-from ringkeep.cli.failure import INTERRUPTED, USAGE, Failure
+from ringkeep.cli.failure import INTERRUPTED, UNAVAILABLE, USAGE, Failure
 from ringkeep.cli.output import drawn_table, show_json, show_table
 from ringkeep.cli.progress import Progress
 from ringkeep.cli.units import duration, size
@@ -26,6 +26,9 @@ DONE: Final = {
     "cancel": "moves are cancelled: what is under way goes back, leaving nodes stay; nothing begins until: "
     "ringkeep moves resume",
 }
+
+SHOWN_AS: Final = {"pause": "paused", "resume": "running", "cancel": "cancelled"}
+LOOK_S: Final = 0.1
 
 plan_commands = typer.Typer(
     help="Show what a join or a leave would move, without moving it.",
@@ -62,6 +65,7 @@ def moves(
         if watch:
             raise Failure(f"--watch only shows; give it without {action}", USAGE)
         answer = watched.order(f"{MOVES}/{action}")
+        _carried_out(watched, action)
         if as_json:
             show_json(answer)
         else:
@@ -76,6 +80,16 @@ def moves(
             print(summary(found))
             if rows := list(_rows(found)):
                 show_table(COLUMNS, rows)
+
+
+def _carried_out(watched: Watched, action: str) -> None:
+    """Wait until an order shows: it is taken at once, and carried out after that. Raises Failure (4)."""
+    deadline = time.monotonic() + watched.timeout_ms / 1_000
+    while text(watched.moves(), "state") != SHOWN_AS[action]:
+        if time.monotonic() >= deadline:
+            late = f"{action} was ordered, and is not carried out yet; look again: ringkeep moves"
+            raise Failure(late, UNAVAILABLE)
+        time.sleep(LOOK_S)
 
 
 def summary(document: Json) -> str:
