@@ -17,8 +17,7 @@ import pytest
 from tests.cli_node import one_line
 from tests.http_host import Host, until
 
-from ringkeep.cli import goals, main, waiting
-from ringkeep.cli.units import duration, size
+from ringkeep.cli import main
 from ringkeep.cli.watched import Watched
 
 OTHER = "node-1-other-3"
@@ -313,49 +312,6 @@ def _read_until(handle: int, wanted: str) -> str:
     return shown
 
 
-# --- the parts of waiting --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    now = {"s": 100.0}
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now["s"])
-    return now
-
-
-def test_what_holds_it_up_is_said_once_when_nothing_changes(clock: dict[str, float]) -> None:
-    stuck = waiting.Stuck()
-    assert stuck.news(5, ["disk full"]) == ""
-    clock["s"] += waiting.STUCK_S - 0.1
-    assert stuck.news(5, ["disk full"]) == ""
-    clock["s"] += 0.2
-    assert stuck.news(5, ["disk full"]) == "it does not go on: disk full"
-    assert stuck.news(5, ["disk full"]) == ""
-    assert stuck.news(5, ["disk full", "moves are paused"]) == "it does not go on: moves are paused"
-    assert stuck.news(4, ["n2 is away"]) == "", "it went on"
-
-
-CONNECTED = {"zookeeper": "connected"}
-PLANNED = {"from": "a", "to": "b", "waits_for": "its turn"}
-
-
-@pytest.mark.parametrize(
-    ("cluster", "moves", "reasons"),
-    [
-        (CONNECTED, {"state": "running", "running": [], "planned": []}, ()),
-        (CONNECTED, {}, ()),
-        ({"zookeeper": "disconnected"}, {}, ("ZooKeeper is away, and nothing is changed until it is back",)),
-        (CONNECTED | {"alarm": "two maps"}, {}, ("two maps",)),
-        (CONNECTED, {"state": "cancelled"}, ("moves are cancelled (ringkeep moves resume)",)),
-        (CONNECTED, {"running": [PLANNED | {"waits_for": None}], "planned": [PLANNED]}, ()),
-        (CONNECTED, {"running": [{"from": "d", "to": "c"}], "planned": [PLANNED, PLANNED]}, ("its turn",)),
-        (CONNECTED, {"running": [PLANNED | {"waits_for": ["x", "y"]}]}, ("x", "y")),
-    ],
-)  # fmt: skip
-def test_why_moves_of_a_node_do_not_go_on(cluster: Any, moves: Any, reasons: tuple[str, ...]) -> None:
-    assert waiting.held_up(cluster, moves, "a") == reasons
-
-
 def test_an_answer_that_is_older_than_one_seen_does_not_count(hosts: Callable[[], Host]) -> None:
     stale, fresh = hosts(), hosts()
     watched = Watched([stale.url.removeprefix("http://")], 1_000)
@@ -367,35 +323,3 @@ def test_an_answer_that_is_older_than_one_seen_does_not_count(hosts: Callable[[]
     assert watched.look() is None, "a node that forms knows nothing of who has left"
     found = watched.look()
     assert found is not None and found["map_version"] == 2, "the other one is asked next"
-
-
-def test_a_member_that_others_do_not_answer_for_is_named() -> None:
-    members = [{"name": "a", "id": "1", "state": "draining", "primaries": 2, "replicas": 2},
-               {"name": "b", "id": "2", "state": "suspect", "primaries": 0, "replicas": 1}]  # fmt: skip
-    cluster = CONNECTED | {"members": members}
-    look = goals.Drained(Watched([], 1), members[0])(cluster)
-    assert (look.done, look.left, look.reasons) == (None, "2 primaries", ("no answer from b",))
-
-
-def test_nobody_answers_any_more(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
-    from ringkeep.cli import watched as module
-    from ringkeep.cli.failure import Failure
-
-    watched = Watched([nowhere.removeprefix("http://")], 200)
-    assert watched.look() is None
-    monkeypatch.setattr(module, "LOST_S", 0.0)
-    with pytest.raises(Failure, match="no node has answered") as failure:
-        watched.look()
-    assert failure.value.exit_code == 4
-
-
-def test_units() -> None:
-    sizes = {0: "0 B", 1_023: "1023 B", 1_024: "1.0 KiB", 10_239: "10 KiB", 1_048_000: "1023 KiB"}
-    sizes |= {1_048_576: "1.0 MiB", 5 << 40: "5.0 TiB", 5 << 60: "5120 PiB"}
-    for count, text in sizes.items():
-        assert size(count) == text
-    times = {0: "0.0 s", 9.94: "9.9 s", 9.96: "10 s", 59.6: "1 min", 61: "1 min 1 s", 7_800: "2 h 10 min"}
-    times |= {86_400: "1 d", 100_000: "1 d 3 h"}
-    for seconds, text in times.items():
-        assert duration(seconds) == text
-    assert duration(None) == "–"
