@@ -125,7 +125,7 @@ def test_a_full_node_answers_429(host: Host, wire: Wire, monkeypatch: pytest.Mon
     monkeypatch.setattr(hub_module, "LARGE_BODIES_BYTES", 100_000)
     check(wire.request("PUT", "/v1/kv/k", b"v" * 100_001), 429)
     with Wire(host.url) as other:
-        assert other.request("PUT", "/v1/kv/k", b"v" * 99_000).status == 201
+        assert other.request("PUT", "/v1/kv/k", b"v" * 99_000).status in (200, 201)
     assert host.call(lambda: host.server.hub.large_body_bytes) == 0
 
 
