@@ -163,6 +163,7 @@ class Load:
         job = cluster.endpoints, rows, rate, connections, self._over, results
         self._process = context.Process(target=_run_load, args=job, daemon=True)
         self._process.start()
+        results.close()  # so that its end is noticed here, should it fail
 
     def stop(self) -> Dated:
         self._over.set()
