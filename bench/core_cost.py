@@ -19,7 +19,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.requests import Kind, Request, Result, Status
 from ringkeep.core.types import Incarnation, MapVersion, NodeId
 from ringkeep.driver import Driver
-from ringkeep.ports import Ports
+from ringkeep.ports import Ending, Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
@@ -58,10 +58,14 @@ class Place:
 
     def joined(self, cluster_id: str) -> None: ...
 
+    def departed(self) -> None: ...
+
+    def superseded(self) -> None: ...
+
     def alarm(self, text: str) -> None:
         print(text)
 
-    def stop(self, reason: str, refused: bool) -> None:
+    def stop(self, reason: str, ending: Ending) -> None:
         raise AssertionError(reason)
 
     def disk_free(self) -> int:
@@ -79,6 +83,10 @@ class Place:
     def announce(self, member: Member) -> None: ...
 
     def refresh(self) -> None: ...
+
+    def reregister(self) -> None: ...
+
+    def write_map(self, expected: int, payload: bytes) -> None: ...
 
 
 class House:

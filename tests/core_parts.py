@@ -26,7 +26,7 @@ from ringkeep.core.messages import (
 from ringkeep.core.node import Node
 from ringkeep.core.office import StatementRow
 from ringkeep.core.orders import Verb
-from ringkeep.core.primary import Primary
+from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Kind
 from ringkeep.core.rows import NO_NODE
@@ -60,7 +60,7 @@ class Notes:
 
 def a_context(me: NodeId = A, incarnation: int = 1, engine: MemoryEngine | None = None) -> Context:
     context = Context(me, Incarnation(incarnation), engine or MemoryEngine())
-    context.parts = Notes()  # type: ignore[assignment]  # takes notes of every call
+    context.parts = Notes()
     return context
 
 
@@ -289,6 +289,9 @@ class Host:
     def primary(self) -> Primary:
         assert self.replica.primary is not None
         return self.replica.primary
+
+    def phase(self) -> Phase:
+        return self.primary.phase
 
     def turn(self, *events: Callable[[], object]) -> list[tuple[NodeId, Message]]:
         """Everything that happens between two looks at the disk."""

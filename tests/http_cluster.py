@@ -151,7 +151,7 @@ class FakeCluster:
             for each in partitions or list(self.lost)
         ]
         for row in rows:
-            del self.lost[row["partition"]]
+            del self.lost[int(str(row["partition"]))]
         return {"partitions": rows}
 
     def map_copy(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tests.http_service import FakeService
 from ringkeep.http.bounds import Patience
 from ringkeep.http.server import HttpServer, serve_http
 
+new_event_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
     from uvloop import new_event_loop
 except ImportError:  # not on every platform

@@ -133,7 +133,8 @@ def on_both_loops(scenario: Callable[..., Coroutine[Any, Any, None]]) -> Callabl
     own = [each for name, each in inspect.signature(scenario).parameters.items() if name != "world"]
     loop = inspect.Parameter("loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     play.__signature__ = inspect.Signature([loop, *own])  # type: ignore[attr-defined]  # what pytest looks at
-    return pytest.mark.parametrize("loop", ["uvloop", "asyncio"])(play)
+    both: Callable[..., None] = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])(play)
+    return both
 
 
 class Raw:

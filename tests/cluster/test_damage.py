@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
+from tests.support.cluster import Cluster, until, until_each
 from tests.support.harm import cut_synced_tail, flip_bits, lose_manifest
 from tests.support.recorder import Recorder
 from tests.support.steering import member, moves, ordered, replicas, wait_even, wait_state
@@ -62,11 +62,11 @@ def test_a_hurt_log_is_noticed_and_made_good(
     ordered(nodes, "moves/pause")  # or it would be made good before anybody has looked
     until(lambda: moves(nodes, "n1")["state"] == "paused", "the order to be carried out")
     nodes.start(hurt)
-    for via in nodes.names:
-        until(
-            lambda via=via: nodes.ask(via, "GET", "/v1/cluster") and damaged(nodes, hurt, via),
-            lambda via=via: f"{via} to call {hurt} damaged: {nodes.cluster(via)}",
-        )
+    until_each(
+        nodes.names,
+        lambda via: nodes.ask(via, "GET", "/v1/cluster") and damaged(nodes, hurt, via),
+        lambda via: f"{via} to call {hurt} damaged: {nodes.cluster(via)}",
+    )
     assert metric(nodes, hurt, "damaged") == 1
     has_no_vote(nodes, hurt)
     with Recorder(nodes) as load:

@@ -36,7 +36,8 @@ def nodes(private_zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluste
     with Cluster(
         tmp_path / "c", private_zookeeper.hosts, 4, partitions=PARTITIONS, options=options
     ) as cluster:
-        yield cluster.start().wait_whole() or cluster
+        cluster.start().wait_whole()
+        yield cluster
 
 
 def copying(nodes: Cluster, to: str = "") -> dict[str, Any]:
@@ -66,8 +67,10 @@ def crash(nodes: Cluster, load: Recorder, victim: str) -> None:
 
 def wait_connected(nodes: Cluster) -> None:
     """Wait until every node has found ZooKeeper again."""
-    connected = [lambda n=n: nodes.cluster(n)["zookeeper"] == "connected" for n in nodes.names]
-    until(lambda: all(each() for each in connected), "the nodes to find ZooKeeper")
+    until(
+        lambda: all(nodes.cluster(name)["zookeeper"] == "connected" for name in nodes.names),
+        "the nodes to find ZooKeeper",
+    )
 
 
 def stop_zookeeper(server: ZooKeeperServer) -> None:

@@ -138,8 +138,10 @@ def test_zookeeper_may_be_down(private_zookeeper: ZooKeeperServer, tmp_path: Pat
         with Load(nodes) as load:
             settled(load)
             kill_zookeeper(private_zookeeper)
-            told = [lambda n=n: nodes.cluster(n)["zookeeper"] == "disconnected" for n in nodes.names]
-            until(lambda: all(each() for each in told), "the nodes to miss ZooKeeper")
+            until(
+                lambda: all(nodes.cluster(name)["zookeeper"] == "disconnected" for name in nodes.names),
+                "the nodes to miss ZooKeeper",
+            )
             settled(load, 60)
             assert not load.broken, load.report()
             for name in nodes.names:

@@ -17,7 +17,7 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from tests.support import broken
-from tests.support.cluster import HOST, Cluster, free_ports, kv, until
+from tests.support.cluster import HOST, Cluster, free_ports, kv, until, until_each
 from tests.support.proxy import ThreadedProxy
 
 from ringkeep.coordination.codec import decode_member
@@ -60,12 +60,12 @@ def check_every_replica_holds_a_forwarded_put(nodes: Cluster) -> None:
     key = b"held by all"
     [via] = nodes.strangers(key)
     nodes.stored(via, key, b"v")
-    for name in nodes.where(key)["replicas"]:
-        until(
-            lambda name=name: nodes.get(name, key, consistency="stale").body == b"v",
-            f"the replica at {name} to hold what was forwarded",
-            5.0,
-        )
+    until_each(
+        nodes.where(key)["replicas"],
+        lambda name: nodes.get(name, key, consistency="stale").body == b"v",
+        lambda name: f"the replica at {name} to hold what was forwarded",
+        5.0,
+    )
 
 
 def check_a_forwarded_put_survives_its_primary(nodes: Cluster) -> None:
@@ -130,8 +130,12 @@ def check_a_forward_ends_by_its_timeout(nodes: Cluster) -> None:
 def check_four_of_five_wait_for_the_fifth(nodes: Cluster) -> None:
     four, fifth = nodes.names[:4], nodes.names[4]
     nodes.start(*four)
+    until_each(
+        four,
+        lambda name: "4 of 5 nodes" in nodes.waits_for(name),
+        lambda name: f"{name} to meet the other three",
+    )
     for name in four:
-        until(lambda name=name: "4 of 5 nodes" in nodes.waits_for(name), f"{name} to meet the other three")
         assert all(each in nodes.waits_for(name) for each in four), nodes.waits_for(name)
     until(lambda: "4 of 5 nodes" in nodes.log(four[0]), "the log to say whom it waits for")
     end = time.monotonic() + WINDOW_S

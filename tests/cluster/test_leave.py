@@ -57,8 +57,10 @@ def test_a_node_leaves_under_load(nodes: Cluster) -> None:
         ordered(nodes, f"nodes/{leaver}/decommission")
         assert nodes.wait_end(leaver, MOVED_S) == 0, nodes.said(leaver)[-600:]
         nodes.forget(leaver)
-        gone = [lambda via=via: member(nodes, leaver, via) is None for via in nodes.names]
-        until(lambda: all(each() for each in gone), f"nobody to name {leaver} any more")
+        until(
+            lambda: all(member(nodes, leaver, via) is None for via in nodes.names),
+            f"nobody to name {leaver} any more",
+        )
         wait_even(nodes, nodes.names)
         load.go_on()
     print(load.report())

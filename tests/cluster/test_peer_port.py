@@ -98,7 +98,7 @@ def bad_checksum_after_a_handshake(nodes: Cluster, number: int) -> None:
         assert closed(peer) == b""
 
 
-ATTACKS = {
+ATTACKS: dict[Callable[[Cluster, int], None], str] = {
     random_bytes: "not a Ringkeep node",
     wrong_cluster_id: "cluster-id",
     four_gib_from_a_stranger: "announces 4294967295 bytes",

@@ -14,7 +14,7 @@ from kazoo.client import KazooClient
 from kazoo.exceptions import NotEmptyError
 from tests.cli_node import one_line, ringkeep
 from tests.core_parts import a_map
-from tests.support.cluster import HOST, RINGKEEP, Cluster, until
+from tests.support.cluster import HOST, RINGKEEP, Cluster, until, until_each
 
 from ringkeep.cli.failure import Failure
 from ringkeep.cli.map_register import opened
@@ -100,19 +100,20 @@ def everything_is_there(nodes: Cluster) -> None:
 
 def frozen(nodes: Cluster) -> None:
     """Wait until every node has noticed, and says so."""
-    for name in nodes.running():
-        until(lambda name=name: nodes.cluster(name)["alarm"], f"{name} to notice that ZooKeeper is behind")
+    until_each(
+        nodes.running(),
+        lambda name: nodes.cluster(name)["alarm"],
+        lambda name: f"{name} to notice that ZooKeeper is behind",
+    )
 
 
 def moved_on(nodes: Cluster, version: int) -> None:
     """Wait until every node serves under this map, or a newer one, and changes are made again."""
-    for name in nodes.running():
-        until(
-            lambda name=name: (
-                nodes.cluster(name)["map_version"] >= version and not nodes.cluster(name)["alarm"]
-            ),
-            lambda name=name: f"{name} to have map {version}: {nodes.cluster(name)}",
-        )
+    until_each(
+        nodes.running(),
+        lambda name: nodes.cluster(name)["map_version"] >= version and not nodes.cluster(name)["alarm"],
+        lambda name: f"{name} to have map {version}: {nodes.cluster(name)}",
+    )
     nodes.wait_active()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
+from tests.support.cluster import Cluster, until, until_each
 from tests.support.recorder import Recorder
 from tests.support.steering import (
     MOVED_S,
@@ -127,8 +127,11 @@ def test_moves_pause_go_on_and_are_cancelled(nodes: Cluster) -> None:
     ordered(nodes, f"nodes/{heavy}/weight", {"weight": 5})  # five sixths of what its zone holds
     until(lambda: moves(nodes)["running"], "a move to begin")
     ordered(nodes, "moves/pause")
-    for name in nodes.names:
-        until(lambda name=name: moves(nodes, name)["state"] == "paused", f"{name} to know of the pause")
+    until_each(
+        nodes.names,
+        lambda name: moves(nodes, name)["state"] == "paused",
+        lambda name: f"{name} to know of the pause",
+    )
     until(lambda: not any(p["old_voters"] for p in nodes.partitions()), "what was joint to end")
     held = moves(nodes)
     assert held["planned"], held

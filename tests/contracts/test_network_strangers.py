@@ -167,6 +167,7 @@ class Fake(asyncio.Protocol):
         self.answer, self.then = answer, then
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:

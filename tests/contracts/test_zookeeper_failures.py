@@ -1,6 +1,7 @@
 """What only a real ZooKeeper can do to us: die, freeze, stay away, answer nonsense, not be installed."""
 
 import asyncio
+import importlib.util
 import os
 import signal
 import socket
@@ -253,7 +254,7 @@ def test_a_missing_java_is_named_with_its_remedy(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setattr(server_module, "HOMEBREW_JAVA", ())
-    monkeypatch.setattr(server_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(StartError, match=r"no Java runtime found.* install "):
         ZooKeeperServer(tmp_path, free_port()).start()
 

@@ -7,6 +7,7 @@ Heartbeats, sizes and pushed maps are left out: who leads is told by `map`.
 
 from collections import deque
 from collections.abc import Callable
+from operator import methodcaller
 from typing import Any
 
 from ringkeep.core import messages as m
@@ -14,6 +15,7 @@ from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import decode
+from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.requests import ABSENT, ANY, Kind, Request, Result, Status
 from ringkeep.core.rows import MAP_KEY, applied_key, decode_applied, decode_promised, promised_key
@@ -75,7 +77,7 @@ class Story:
         if durable:
             machine.waiting.append((machine.engine.written, durable))
         for peer, messages in effects.sends.items():
-            spoken = [message for message in messages if not isinstance(message, UNSAID)]
+            spoken: list[Message] = [each for each in messages if not isinstance(each, UNSAID)]
             for message in spoken:
                 self.say(name, f"-> {NAMES[peer]}  {spell(message)}")
             if spoken and peer in node.context.links:
@@ -129,14 +131,14 @@ class Story:
         for here, there in ((one, other), (other, one)):
             if hasattr(self.machines[here], "node"):
                 life = self.machines[there].incarnation
-                self.turn(here, lambda node, there=there, life=life: node.on_peer_up(IDS[there], life))
+                self.turn(here, methodcaller("on_peer_up", IDS[there], life))
 
     def do_cut(self, one: str, other: str) -> None:
         """Break the connections between two nodes, with all that is on its way."""
         for here, there in ((one, other), (other, one)):
             self.mail.pop((here, there), None)
             if hasattr(self.machines[here], "node"):
-                self.turn(here, lambda node, there=there: node.on_peer_down(IDS[there], False))
+                self.turn(here, methodcaller("on_peer_down", IDS[there], False))
 
     def do_map(self, leader: str, epoch: str, *rest: str) -> None:
         """A new map, read by these nodes (all, if none is named): `map n2 epoch=2 n2 n3`.
@@ -181,7 +183,7 @@ class Story:
             assert frames, f"nothing is on its way along {path}"
             life = self.machines[sender].incarnation
             for frame in frames:
-                self.turn(receiver, lambda node, f=frame, s=IDS[sender], i=life: node.on_messages(s, i, f))
+                self.turn(receiver, methodcaller("on_messages", IDS[sender], life, frame))
 
     def do_lose(self, *paths: str) -> None:
         for path in paths:
@@ -280,8 +282,8 @@ class Story:
         for name in names or self.machines:
             replica = self.machines[name].node.replicas.get(ONLY)
             if replica is None:
-                promised = self.machines[name].engine.get(Family.META, promised_key(ONLY))
-                kept = decode_promised(promised).epoch if promised else 0
+                stored = self.machines[name].engine.get(Family.META, promised_key(ONLY))
+                kept = decode_promised(stored).epoch if stored else 0
                 self.say(name, f"has no replica, promised {kept}")
                 continue
             log, promised = replica.log, replica.promised

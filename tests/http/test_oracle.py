@@ -1,5 +1,7 @@
 """What the parser lets through, held against h11: a request that h11 refuses must not be run here."""
 
+from typing import Any
+
 import h11
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def requests_of_h11(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     connection.receive_data(data)
     connection.receive_data(b"")
-    found = []
+    found: list[Any] = []
     while True:
         body = b""
         try:

@@ -213,7 +213,7 @@ def test_a_long_url(wire: Wire) -> None:
 def test_headers_too_large_or_too_many(wire: Wire) -> None:
     check(wire.request("GET", "/get?key=a", x="y" * 33_000), 431)
     many = {f"x{number}": "" for number in range(120)}
-    check(wire.request("GET", "/get?key=a", **many), 431)
+    check(wire.request("GET", "/get?key=a", None, **many), 431)
     with Wire(f"http://{wire.host}") as other:
         other.send(b"GET / HTTP/1.1\r\nHost: " + other.host.encode() + b"\r\nX: " + b"a" * 80_000)
         check(other.read(), 431)

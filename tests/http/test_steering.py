@@ -1,6 +1,7 @@
 """Steering over HTTP: what orders look like, what is refused and how, and what reaches the service."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,11 +67,15 @@ def test_moves_under_way_are_shown_as_the_service_has_them(host: Host, wire: Wir
     assert (document["bytes_left"], document["rate"], document["seconds_left"]) == (60, 20.0, 3.0)
 
 
+def moves_are(wire: Wire, state: str) -> bool:
+    return bool(wire.request("GET", MOVES).json()["state"] == state)
+
+
 def test_moves_are_held_and_go_on(wire: Wire) -> None:
     for verb, state in (("pause", "paused"), ("cancel", "cancelled"), ("resume", "running")):
         answer = post(wire, f"{MOVES}/{verb}")
         assert answer.status == 202 and set(answer.json()) == set(wire.request("GET", MOVES).json())
-        until(lambda state=state: wire.request("GET", MOVES).json()["state"] == state, f"moves are {state}")
+        until(partial(moves_are, wire, state), f"moves are {state}")
     assert post(wire, f"{MOVES}/resume", {}).status == 202
     assert "send none" in refused(post(wire, f"{MOVES}/resume", {"now": True}), 400, "bad-request")
 

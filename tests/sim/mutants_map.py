@@ -13,6 +13,7 @@ from ringkeep.core.primary import Primary
 from ringkeep.core.rows import NO_NODE
 from ringkeep.core.seen import Statement
 from ringkeep.core.steward import Steward
+from ringkeep.core.types import Index
 from ringkeep.sim import world
 
 _NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
@@ -60,7 +61,7 @@ def learner_counted() -> Any:
     def make(on_stirred: Any) -> Any:
         def mutant(self: Primary) -> None:
             match, learner = self.progress.match, self.place.learner
-            copied = match.get(learner, 0) if learner is not None else 0
+            copied = match.get(learner, Index(0)) if learner is not None else Index(0)
             weakest = min(self.place.voters, key=lambda voter: match.get(voter, 0))
             before = match.get(weakest)
             if copied > (before or 0):

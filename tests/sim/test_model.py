@@ -12,6 +12,7 @@ from tests.sim.mutants import OF_REPLICAS, patched, together
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
+from ringkeep.core.changes import Progress
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.messages import Release
@@ -75,7 +76,7 @@ def joint_forgotten() -> Any:
     return together(patched(maps, "step_on", make), patched(maps, "illegal", lambda _: lambda old, new: ""))
 
 
-SETTLED = maps.Progress(settled=True)
+SETTLED = Progress(settled=True)
 
 
 def barrier_forgotten() -> Any:

@@ -65,11 +65,12 @@ def forwarded_get_always_found() -> None:
     on_reply = Coordinator.on_reply
 
     def confident(self: Coordinator, reply: Any) -> None:
-        request = self._requests.get(reply.tag >> 16)
+        request, current = self._requests.get(reply.tag >> 16), self._context.cluster_map
         forwarded = (
             request is not None
             and request.kind == Kind.GET
-            and self._context.cluster_map.partitions[request.partition].primary != self._context.me
+            and current is not None
+            and current.partitions[request.partition].primary != self._context.me
         )
         if forwarded and reply.status == Status.NOT_FOUND:
             reply.status = Status.FOUND

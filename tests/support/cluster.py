@@ -43,6 +43,17 @@ def until(condition: Callable[[], Any], what: Callable[[], str] | str, limit_s: 
     return found
 
 
+def until_each(
+    names: Iterable[str],
+    condition: Callable[[str], Any],
+    what: Callable[[str], str],
+    limit_s: float = PATIENCE_S,
+) -> None:
+    """Wait for a condition on each of these in turn; `what` says it, given the name."""
+    for name in names:
+        until(partial(condition, name), partial(what, name), limit_s)
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports below those that systems hand out by themselves, in no order."""
     found: set[int] = set()
@@ -227,12 +238,12 @@ class Cluster:
     def wait_ready(self, *names: str, limit_s: float = PATIENCE_S) -> "Cluster":
         """Wait until /readyz of these nodes (all that run) says 200; none may end meanwhile."""
         wanted = names or tuple(self.running())
-        for name in wanted:
-            until(
-                partial(self._is_ready, name),
-                lambda name=name: f"{name} to be ready, which waits for: {self.waits_for(name)}",
-                limit_s,
-            )
+        until_each(
+            wanted,
+            self._is_ready,
+            lambda name: f"{name} to be ready, which waits for: {self.waits_for(name)}",
+            limit_s,
+        )
         return self
 
     def _is_ready(self, name: str) -> bool:
@@ -248,12 +259,12 @@ class Cluster:
 
     def wait_active(self, via: str | None = None, limit_s: float = PATIENCE_S) -> "Cluster":
         """Wait until every partition has a primary that serves, as this node sees it, or as all do."""
-        for name in [via] if via else self.running():
-            until(
-                partial(self._all_active, name),
-                lambda name=name: f"{name} to see every partition active; sees {self.partitions(name)}",
-                limit_s,
-            )
+        until_each(
+            [via] if via else self.running(),
+            self._all_active,
+            lambda name: f"{name} to see every partition active; sees {self.partitions(name)}",
+            limit_s,
+        )
         return self
 
     def _all_active(self, via: str) -> bool:
@@ -271,11 +282,11 @@ class Cluster:
 
     def wait_healthy(self) -> None:
         """Wait until every node says that all is well."""
-        for name in self.names:
-            until(
-                lambda name=name: self.cluster(name)["health"] == "healthy",
-                lambda name=name: f"{name} to see a healthy cluster; sees {self.cluster(name)}",
-            )
+        until_each(
+            self.names,
+            lambda name: self.cluster(name)["health"] == "healthy",
+            lambda name: f"{name} to see a healthy cluster; sees {self.cluster(name)}",
+        )
 
     # --- HTTP ----------------------------------------------------------------------------------------------
 

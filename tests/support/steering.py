@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tests.support.cluster import Answer, Cluster, until
+from tests.support.cluster import Answer, Cluster, until, until_each
 
 ACCEPTED, CONFLICT = 202, 409
 MOVED_S = 60.0  # for moves of some dozens of replicas, two map writes a second
@@ -34,11 +34,11 @@ def refused(nodes: Cluster, path: str, body: Any = None, *, via: str = "", metho
 def settings(nodes: Cluster, **wanted: int) -> None:
     """Change settings, and wait until every node knows."""
     ordered(nodes, "settings", wanted, method="PATCH")
-    for name in nodes.running():
-        until(
-            lambda name=name: nodes.cluster(name)["settings"].items() >= wanted.items(),
-            lambda name=name: f"{name} to know of {wanted}; it has {nodes.cluster(name)['settings']}",
-        )
+    until_each(
+        nodes.running(),
+        lambda name: nodes.cluster(name)["settings"].items() >= wanted.items(),
+        lambda name: f"{name} to know of {wanted}; it has {nodes.cluster(name)['settings']}",
+    )
 
 
 def member(nodes: Cluster, name: str, via: str = "") -> dict[str, Any] | None:

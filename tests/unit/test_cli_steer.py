@@ -68,7 +68,7 @@ def run(host: Host, *arguments: str) -> Done:
 
 def begin(host: Host, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "ringkeep.cli.main", *arguments, "--endpoint", host.url]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     return subprocess.Popen(command, **pipes)
 
 
@@ -318,7 +318,7 @@ def test_an_answer_that_is_older_than_one_seen_does_not_count(hosts: Callable[[]
     newest = stale.service.cluster() | {"map_version": 2}
     fresh.service.cluster = lambda: newest  # type: ignore[method-assign]
     assert watched.look() is not None
-    forming = {"cluster_id": None, "map_version": 0, "members": []}
+    forming: dict[str, Any] = {"cluster_id": None, "map_version": 0, "members": []}
     stale.service.cluster = lambda: forming  # type: ignore[method-assign]
     assert watched.look() is None, "a node that forms knows nothing of who has left"
     found = watched.look()

@@ -1,5 +1,6 @@
 """The parts of waiting on the command line: what holds the work up, who answers, and units."""
 
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from ringkeep.cli.watched import Watched
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     now = {"s": 100.0}
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now["s"])
+    monkeypatch.setattr(time, "monotonic", lambda: now["s"])
     return now
 
 

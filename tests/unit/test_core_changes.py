@@ -11,6 +11,7 @@ from ringkeep.core.changes import under_way
 from ringkeep.core.clustermap import NodeState
 from ringkeep.core.messages import Said
 from ringkeep.core.orders import Verb
+from ringkeep.core.rows import NO_NODE
 from ringkeep.core.types import MapVersion
 
 LEAVING = NodeState.LEAVING
@@ -61,7 +62,7 @@ def test_a_word_for_another_epoch_or_config_moves_nothing(wrong: dict[str, int])
     waiting.say(Said.CAUGHT_UP, D, **wrong)
     assert not waiting.step()
     settling = joint()
-    settling.say(Said.SETTLED, **wrong)
+    settling.say(Said.SETTLED, NO_NODE, **wrong)
     assert not settling.step()
 
 

@@ -1,6 +1,7 @@
 """The controller's decisions: who must lead a partition, and who may serve in a cluster at all."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tests.core_parts import A, B, C, D, E, a_map, a_member, a_part
 
@@ -147,7 +148,7 @@ def test_the_first_map_is_the_same_whoever_makes_it() -> None:
 def test_members_must_agree_and_be_distinct() -> None:
     assert disagreement([a_member(A), a_member(B), a_member(C)]) is None
     for field, value in (("expect", 5), ("replication", 1), ("partitions", 2)):
-        assert f"--{field} (a: " in (disagreement([a_member(A), a_member(B, **{field: value})]) or "")
+        assert f"--{field} (a: " in (disagreement([a_member(A), a_member(B, "", **{field: value})]) or "")
     for field in ("name", "http", "peer"):
         twin = a_member(B, **{field: getattr(a_member(A), field)})
         assert f"the same {field}" in (disagreement([a_member(A), twin]) or "")
@@ -163,7 +164,7 @@ def test_of_two_members_with_one_id_the_newer_life_counts() -> None:
 
 
 def refused(
-    stored: ClusterMap | None, found: ClusterMap | None, asked_for: int | None = None, **member: object
+    stored: ClusterMap | None, found: ClusterMap | None, asked_for: int | None = None, **member: Any
 ) -> str:
     return refusal(a_member(A, **({"incarnation": Incarnation(2)} | member)), stored, found, asked_for)
 

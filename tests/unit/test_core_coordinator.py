@@ -29,6 +29,10 @@ class World:
     def copies(self) -> list[Forward]:
         return sent(self.context, Forward)
 
+    def only_copy(self) -> Forward:
+        (copy,) = self.copies()
+        return copy
+
     def fail_over(self, epoch: int = 4) -> None:
         self.context.cluster_map = a_map(a_part(C, epoch=Epoch(epoch)), version=8)
         self.coordinator.on_map([PartitionId(0)])
@@ -100,7 +104,7 @@ def test_nothing_ends_before_its_deadline() -> None:
 def test_retry_is_sent_again_and_alone_ends_as_not_applied() -> None:
     world = World()
     world.submit()
-    world.reply(*world.copies(), RETRY, active=False)
+    world.reply(world.only_copy(), RETRY, active=False)
     world.pass_time(2 * limits.TICK_MS)
     (again,) = world.copies()
     assert again.counter == 1, "the same request, by its id"
@@ -127,7 +131,7 @@ def test_retry_is_sent_again_though_an_older_epochs_copy_is_open() -> None:
     world.submit()
     world.copies()
     world.fail_over()
-    world.reply(*world.copies(), RETRY, active=False)
+    world.reply(world.only_copy(), RETRY, active=False)
     world.pass_time(2 * limits.TICK_MS)
     assert [copy.epoch for copy in world.copies()] == [4]
 
@@ -163,7 +167,7 @@ def test_an_active_primary_settles_lower_epochs_and_another_does_not() -> None:
         world.submit()
         world.copies()
         world.fail_over()
-        world.reply(*world.copies(), Status.BUSY, active=active)
+        world.reply(world.only_copy(), Status.BUSY, active=active)
         assert world.ended() == ended
 
 
@@ -172,7 +176,7 @@ def test_an_answer_settles_the_earlier_copies_of_its_epoch() -> None:
     world.submit()
     world.copies()
     world.coordinator.on_link(B)
-    world.reply(*world.copies(), Status.CONDITION_FAILED, version=3)
+    world.reply(world.only_copy(), Status.CONDITION_FAILED, version=3)
     assert world.ended() == (Status.CONDITION_FAILED, 3)
 
 

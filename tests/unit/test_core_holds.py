@@ -1,5 +1,7 @@
 """Moves that operators hold or send back, and newcomers whose disks are full."""
 
+from collections.abc import Sequence
+
 import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_member, a_part
 
@@ -9,7 +11,7 @@ from ringkeep.core.clustermap import NodeState, Partition
 from ringkeep.core.messages import Said
 from ringkeep.core.orders import Verb
 from ringkeep.core.tunables import CANCELLED, MOVES, MOVES_AT_ONCE, PAUSED, RUNNING
-from ringkeep.core.types import MapVersion
+from ringkeep.core.types import MapVersion, NodeId
 
 ACTIVE, JOINING, LEAVING = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING
 STABLE = a_part(A)
@@ -20,6 +22,10 @@ SHRINKING = a_part(A, (A, B), old_voters=(A, B, C), config=MapVersion(6))
 
 def hold(cluster: Cluster, how: int) -> None:
     assert cluster.order(Verb.SET, MOVES, how)
+
+
+def voters(cluster: Cluster) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
+    return cluster.part.voters, cluster.part.old_voters
 
 
 def leaving_c(*parts: Partition) -> Cluster:
@@ -107,7 +113,7 @@ def test_a_voter_that_is_only_let_go_is_let_go_all_the_same() -> None:
     assert cluster.part.old_voters == (A, B, C)
     cluster.say(Said.SETTLED)
     cluster.step()
-    assert (cluster.part.voters, cluster.part.old_voters) == ((A, B), ())
+    assert voters(cluster) == ((A, B), ())
     assert not cluster.step()
     hold(cluster, RUNNING)
     cluster.finish()

@@ -25,10 +25,10 @@ class Leader(StewardWorld):
         self.primary.progress.match = {B: Index(0), C: Index(0)}
         self.office = Office(context, self.detector)
         self.may_change = True
-        self.tick()
+        self.say()
         context.now += limits.GIVE_BACK_AFTER_MS
 
-    def tick(self, **beat: object) -> list[StatementRow]:
+    def say(self, **beat: object) -> list[StatementRow]:
         for peer in (B, C):
             if not self.detector.peers[peer].refused:
                 self.hear(peer, **beat)
@@ -40,99 +40,99 @@ def test_a_handover_drains_before_it_is_offered() -> None:
     log = world.primary.replica.log
     log.last_index = world.primary.replica.commit = Index(5)
     world.primary.progress.match[B] = Index(4)
-    assert world.tick() == [], "b lacks an entry"
+    assert world.say() == [], "b lacks an entry"
     assert not world.primary.may_execute, "and nothing is added to it"
     world.primary.progress.match[B] = Index(5)
     world.primary.replica.commit = Index(4)
-    assert world.tick() == [], "not everything is committed"
+    assert world.say() == [], "not everything is committed"
     world.primary.replica.commit = Index(5)
-    assert world.tick() == [a_row(Said.HANDOVER, B)]
-    assert world.tick() == [a_row(Said.HANDOVER, B)], "said again: the controller may be the one that stops"
+    assert world.say() == [a_row(Said.HANDOVER, B)]
+    assert world.say() == [a_row(Said.HANDOVER, B)], "said again: the controller may be the one that stops"
 
 
 def test_nothing_is_drained_while_the_map_cannot_be_changed() -> None:
     world = Leader()
     world.may_change = False
-    world.tick()
+    world.say()
     assert world.primary.may_execute
     world.may_change = True
-    world.tick()
+    world.say()
     assert not world.primary.may_execute
 
 
 def test_a_handover_is_called_off_when_the_successor_is_stopped() -> None:
     world = Leader()
-    world.tick()
+    world.say()
     assert not world.primary.may_execute
-    assert world.tick(draining=True) == []
+    assert world.say(draining=True) == []
     assert world.primary.may_execute, "and requests do not wait until it is over"
 
 
 def test_a_handover_that_nobody_takes_up_ends() -> None:
     world = Leader()
-    world.tick()
+    world.say()
     assert not world.primary.may_execute
     world.context.now += limits.HANDOVER_WAIT_MS
     world.primary.on_tick()
     assert world.primary.may_execute
-    world.tick()
+    world.say()
     assert world.primary.may_execute, "and is not tried again at once"
     world.context.draining = True
-    world.tick()
+    world.say()
     assert not world.primary.may_execute, "but for a node that is stopped"
 
 
 def test_the_preferred_primary_keeps_its_office() -> None:
     world = Leader((A, B, C))
-    assert world.tick() == []
+    assert world.say() == []
     assert world.primary.may_execute
 
 
 def test_nothing_is_handed_to_who_has_not_said_where_it_stands() -> None:
     world = Leader()
     del world.primary.progress.match[B]
-    world.tick()
+    world.say()
     assert world.primary.may_execute
 
 
 def test_while_joint_nothing_is_handed_to_a_newcomer() -> None:
     world = Leader((B, A, C), old_voters=(A, C, D))
-    world.tick()
+    world.say()
     assert world.primary.may_execute, "though b is preferred"
 
 
 @pytest.mark.parametrize("unfit", [{"draining": True}, {"damaged": True}, {"ready": False}])
 def test_nothing_is_handed_to_a_node_that_is_not_fit(unfit: dict[str, bool]) -> None:
     world = Leader()
-    world.tick(**unfit)
+    world.say(**unfit)
     assert world.primary.may_execute
 
 
 def test_a_draining_node_gives_to_anybody_who_is_caught_up() -> None:
     world = Leader((A, B, C))
     world.context.draining = True
-    world.tick()
+    world.say()
     assert not world.primary.may_execute
 
 
 def test_without_a_majority_a_primary_pauses_and_goes_on_when_one_answers() -> None:
     world = Leader((A, B, C))
     world.refuse(B)
-    world.tick()
+    world.say()
     assert world.primary.may_execute
     world.refuse(C)
-    world.tick()
+    world.say()
     assert not world.primary.may_execute
     assert world.context.counters["primary_paused"] == 1
     world.detector.on_up(B)
-    world.tick()
+    world.say()
     assert world.primary.may_execute
 
 
 def test_a_primary_that_does_not_become_active_asks_for_another() -> None:
     world = Leader((A, B, C))
     world.primary.phase = Phase.PREPARING
-    assert world.tick() == []
+    assert world.say() == []
     world.context.now += limits.TAKE_OFFICE_MS
-    assert world.tick() == [a_row(Said.FAILED)]
-    assert world.tick() == [], "and waits again before it repeats that"
+    assert world.say() == [a_row(Said.FAILED)]
+    assert world.say() == [], "and waits again before it repeats that"

@@ -229,7 +229,7 @@ def test_a_node_is_not_given_up_when_fewer_than_the_replication_would_remain() -
     assert why_not(cluster, Verb.GIVE_UP, C) == "", "a newcomer remains"
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.die(D, E)
-    both = [(D, Verb.GIVE_UP, 0), (E, Verb.GIVE_UP, 0)]
+    both: list[Order] = [(D, Verb.GIVE_UP, 0), (E, Verb.GIVE_UP, 0)]
     cluster.orders = both
     cluster.step()
     assert [node.state for node in cluster.map.nodes] == [ACTIVE, ACTIVE, ACTIVE, DEAD, DEAD]

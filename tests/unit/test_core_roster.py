@@ -1,6 +1,7 @@
 """Who is lost without anybody's order, and how a newcomer takes over the name of a node that is gone."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.core_parts import MINE, A, B, C, Cluster, D, E, a_member, a_part
@@ -99,9 +100,9 @@ def test_who_was_leaving_when_it_was_lost_is_dead_too() -> None:
 # --- taking over a name ----------------------------------------------------------------------------------
 
 
-def again(node: Member, **changes: object) -> Member:
+def again(node: Member, **changes: Any) -> Member:
     """A newcomer with a wiped disk on that node's machine."""
-    fields = {"name": node.name, "http": node.http, "peer": node.peer, "zone": node.zone}
+    fields: dict[str, Any] = {"name": node.name, "http": node.http, "peer": node.peer, "zone": node.zone}
     return a_member(E, **(fields | changes))
 
 

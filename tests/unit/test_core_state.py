@@ -1,5 +1,7 @@
 """Applied state: de-duplication, idempotency rows, and that replicas agree on both."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -141,7 +143,7 @@ def test_a_request_takes_effect_once() -> None:
 
 def test_the_result_under_a_clients_own_key_is_kept_with_its_fingerprint() -> None:
     machine = Machine()
-    fields = {"idempotency": b"mine", "fingerprint": b"f" * 16, "log_time": 1_000}
+    fields: dict[str, Any] = {"idempotency": b"mine", "fingerprint": b"f" * 16, "log_time": 1_000}
     machine.apply(EntryKind.PUT, **fields)
     assert machine.kept(b"mine") == (Status.CREATED, 1, b"f" * 16)
     assert machine.kept(b"mine", horizon=1_001) is None, "too old counts as new"

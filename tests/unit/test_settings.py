@@ -62,7 +62,7 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
     assert set(samples) == {setting.key for setting in NODE_SETTINGS}
     config = tmp_path / "c.toml"
     config.write_text("".join(f'{key} = "{value}"\n' for key, value in samples.items()))
-    by_flag = load(**samples)
+    by_flag = load(None, **samples)
     by_environment = load({f"RINGKEEP_{key.upper()}": value for key, value in samples.items()})
     by_file = load(config=str(config))
     for key in samples:
@@ -107,7 +107,7 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_flag_is_a_usage_error_in_one_line(flags: dict[str, str], words: list[str]) -> None:
-    error = refusal(**({"name": "a"} | flags))
+    error = refusal(None, **({"name": "a"} | flags))
     assert error.exit_code == 2
     for word in words:
         assert word in str(error)

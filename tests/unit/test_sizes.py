@@ -1,4 +1,8 @@
-"""Files and functions stay small enough to be read in one go."""
+"""Files and functions stay small enough to be read in one go.
+
+About 400 lines is the aim for a file of the product; the bound leaves room, since a class that is cut in two
+to fit reads worse. A file of tests is a list, which is not read in one go: only its functions are measured.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -6,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-FILE_LINES = 400
+FILE_LINES = 500
 FUNCTION_LINES = 60
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +44,7 @@ def test_sizes(path: Path) -> None:
         if lines > FUNCTION_LINES
     ]
     lines = len(source.splitlines())
-    if lines > FILE_LINES:
+    if lines > FILE_LINES and not path.is_relative_to(ROOT / "tests"):
         too_long.append(f"{name}: {lines} lines, the bound is {FILE_LINES}")
     assert not too_long, "split these, do not squeeze them:\n" + "\n".join(too_long)
 

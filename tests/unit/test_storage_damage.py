@@ -123,7 +123,7 @@ def garbage_after_the_end(log: Path) -> None:
         garbage_after_the_end,
     ],
 )
-def test_a_torn_tail_costs_nothing_that_was_flushed(killed: Path, harm: Callable[[Path], None]) -> None:
+def test_a_torn_tail_costs_nothing_that_was_flushed(killed: Path, harm: Callable[[Path], object]) -> None:
     harm(log_file(killed))
     engine = open_engine(killed)
     assert not engine.damaged
@@ -150,7 +150,7 @@ def remove(log: Path) -> None:
     log.unlink()
 
 
-def flip_at(part: float) -> Callable[[Path], None]:
+def flip_at(part: float) -> Callable[[Path], object]:
     return lambda log: overwrite(log, int(log.stat().st_size * part), flip)
 
 
@@ -165,7 +165,7 @@ def flip_at(part: float) -> Callable[[Path], None]:
     ],
 )
 def test_harm_to_what_was_flushed_is_noticed_and_stays_noticed(
-    killed: Path, harm: Callable[[Path], None]
+    killed: Path, harm: Callable[[Path], object]
 ) -> None:
     harm(log_file(killed))
     engine = open_engine(killed)
@@ -289,7 +289,7 @@ def outcomes(directories: list[Path]) -> list[str]:
     return done.stdout.split()
 
 
-def harmed(killed: Path, name: str, harm: Callable[[Path], None], pattern: str = "*.log") -> Path:
+def harmed(killed: Path, name: str, harm: Callable[[Path], object], pattern: str = "*.log") -> Path:
     """Return a copy whose first file of that name that is not empty was harmed."""
     copy = Path(shutil.copytree(killed, killed.parent / name))
     harm(next(path for path in sorted((copy / files.DATABASE).glob(pattern)) if path.stat().st_size))
@@ -301,11 +301,11 @@ def second_header(content: bytes) -> int:
     return HEADER.size + int(length)
 
 
-def append(content: bytes) -> Callable[[Path], None]:
+def append(content: bytes) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(path.read_bytes() + content)
 
 
-def change_type(of_the_first: bool, kind: int) -> Callable[[Path], None]:
+def change_type(of_the_first: bool, kind: int) -> Callable[[Path], object]:
     def change(path: Path) -> None:
         at = 0 if of_the_first else second_header(path.read_bytes())
         overwrite(path, at + HEADER.size - 1, lambda _: bytes([kind]))

@@ -60,9 +60,12 @@ def test_incarnations_are_durable_before_they_are_used(
     held = open_identity(tmp_path, "a")
     synced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(
-        files.os, "fsync", lambda handle: (synced.append(os.readlink(f"/dev/fd/{handle}")), real(handle))
-    )
+
+    def noted(handle: int) -> None:
+        synced.append(os.readlink(f"/dev/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
     assert held.next_incarnation() == 1
     monkeypatch.undo()
     assert [Path(path).name for path in synced] == [files.IDENTITY + files.TEMPORARY, tmp_path.name]
@@ -172,7 +175,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def broken(_: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(files.os, "fsync", broken)
+    monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(ConfigurationError, match="Input/output error"):
         held.next_incarnation()
     monkeypatch.undo()

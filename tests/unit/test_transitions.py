@@ -15,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
-from ringkeep.core.controller import Seen, Statement, next_map
+from ringkeep.core.controller import next_map
 from ringkeep.core.messages import Said
+from ringkeep.core.orders import Verb
 from ringkeep.core.rows import NO_NODE
+from ringkeep.core.seen import Seen, Statement
 from ringkeep.core.transitions import illegal
 from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
 
 IDS = tuple(NodeId(f"{number:08x}" * 4) for number in range(1, 9))  # a dead node's name shows the first 8
 Voters = tuple[NodeId, ...]
+ORDERED = (Verb.DECOMMISSION, Verb.GIVE_UP, Verb.DRAIN, Verb.UNDRAIN, Verb.WEIGHT)
 
 randoms = st.integers(0, 2**32 - 1).map(Random)
 many = settings(deadline=None, max_examples=150, derandomize=True)
@@ -347,7 +350,7 @@ class RandomWorld:
             damaged=self.some(IDS, 0.1).__contains__,
             absent=self.some(IDS, 0.2).__contains__,
             active={number for number in numbers if random.random() < 0.8}.__contains__,
-            orders=[(node, random.choice(list(NodeState))) for node in self.some(IDS, 0.1)],
+            orders=[(node, random.choice(ORDERED), 2) for node in self.some(IDS, 0.1)],
         )
 
 
