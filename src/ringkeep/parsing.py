@@ -43,6 +43,19 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def allowed_hosts(text: str) -> tuple[str, ...]:
+    """Return the names of a list like "kv.example.com,.internal,lab:9000"; "*" stands for every name."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        host, _, port = name.removeprefix(".").partition(":")
+        if name != "*" and not (_HOST.fullmatch(host) and (not port or port.isdecimal())):
+            raise ValueError(
+                f"'{name}' is no host name; write names like kv.example.com, .example.com for all below it, "
+                "or * for any"
+            )
+    return names
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches a listener on this host."""
     try:

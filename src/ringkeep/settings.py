@@ -64,6 +64,7 @@ class NodeSettings:
     partitions_given: bool = False
     config: Path | None = None
     log_level: str = "info"
+    allowed_hosts: tuple[str, ...] = ()
     value_bytes: int = limits.VALUE_BYTES
     disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
     zookeeper_session_ms: int = SESSION_MS
@@ -140,6 +141,12 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "zone", "ZONE", parsing.zone, "Failure domain; copies of a key keep apart [default: the node's name]."
+    ),
+    Setting(
+        "allowed-hosts",
+        "NAME[,NAME]",
+        parsing.allowed_hosts,
+        "Further names by which browsers may address the node: NAME, .SUFFIX or * [default: none].",
     ),
     Setting("weight", "W", parsing.whole(1, 100), "The node's share, relative to the others' [default: 1]."),
     Setting("log-level", "LEVEL", parsing.log_level, "debug, info, warning or error [default: info]."),

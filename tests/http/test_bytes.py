@@ -3,6 +3,7 @@
 import socket
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from tests.http_host import Host, until
@@ -57,10 +58,6 @@ BROKEN = {
     "enormous chunk": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\nfffffffffffffffff\r\nabc\r\n0\r\n\r\n",
     "chunk too long for its size": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\n3\r\nabcd\r\n0\r\n\r\n",
     "chunk with bare line feeds": b"PUT /v1/kv/broken HTTP/1.1\r\n{host}{te}\r\n3\nabc\n0\n\n",
-    "upgrade with a body": (
-        b"PUT /v1/kv/broken HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Content-Length: 3\r\n\r\nabc"
-    ),
 }
 
 
@@ -210,17 +207,55 @@ def test_http_1_0_and_connection_close(connect: Callable[[], Wire], key: str) ->
         assert wire.request("GET", f"/v1/kv/{key}").status == 404
 
 
-def test_absolute_targets_upgrades_and_connect(connect: Callable[[], Wire], key: str) -> None:
+OFFERS: dict[str, dict[str, Any]] = {
+    "h2c": {"upgrade": "h2c", "connection": "Upgrade, HTTP2-Settings", "http2_settings": "AAEAAEAAAAIAAAAB"},
+    "websocket": {"upgrade": "websocket", "connection": "Upgrade", "sec_websocket_version": "13"},
+    "several": {"upgrade": "TLS/1.3, h2c", "connection": "keep-alive, upgrade"},
+}
+
+
+@pytest.mark.parametrize("offer", OFFERS.values(), ids=list(OFFERS))
+def test_an_offer_of_another_protocol_is_passed_over(
+    connect: Callable[[], Wire], key: str, offer: dict[str, Any]
+) -> None:
+    """With bodies and without, in one piece and in many, on data and admin routes, on one connection."""
+    path = f"/v1/kv/{key}"
+    chunked = b"5\r\nthree\r\n0\r\n\r\n"
+    with connect() as wire:
+        assert wire.request("PUT", path, b"one", **offer).status == 201
+        assert wire.request("GET", path, **offer).body == b"one"
+        assert wire.request("PUT", path, b"", **offer).status == 200
+        assert wire.request("POST", "/v1/cluster/moves/resume", b"{}", **offer).status == 202
+        assert wire.request("GET", "/livez", **offer).body == b"ok\n"
+        large = wire.render("PUT", path, b"two" * 50_000, **offer)
+        together = wire.render("GET", path, **offer)
+        in_chunks = wire.render("PUT", path, None, transfer_encoding="chunked", **offer) + chunked
+        sent = large + together + in_chunks + together
+        for at in range(0, len(sent), 60_007):
+            wire.send(sent[at : at + 60_007])
+        assert [wire.read().status for _ in range(4)] == [200] * 4
+        for byte in in_chunks + together:
+            wire.send(bytes([byte]))
+        assert wire.read().status == 200
+        assert wire.read().body == b"three"
+        wire.send(wire.render("PUT", path, None, content_length="4", expect="100-continue", **offer))
+        assert wire.read().status == 100
+        wire.send(b"four")
+        assert wire.read().status == 200
+    with connect() as wire:
+        assert wire.request("PUT", path, b"x" * (5 * MIB), **offer).status == 413
+    with connect() as wire:
+        wire.send(wire.render("PUT", path, None, transfer_encoding="chunked", **offer) + b"5\r\nthreex\r\n")
+        assert wire.read().status == 400
+        assert wire.closed()
+
+
+def test_absolute_targets_and_connect(connect: Callable[[], Wire], key: str) -> None:
     with connect() as wire:
         assert wire.request("GET", f"http://{wire.host}/get?key={key}", host="x").status == 404
         assert wire.request("GET", f"HTTP://{wire.host}/livez").body == b"ok\n"
-        assert wire.request("GET", f"http://evil.example/get?key={key}").status == 403
+        assert wire.request("GET", f"http://evil.example/get?key={key}", accept_language="en").status == 403
         assert wire.request("OPTIONS", "*").status == 405
-    for target in ("/livez", f"/get?key={key}"):
-        with connect() as wire:
-            answer = wire.request("GET", target, upgrade="h2c", connection="Upgrade, HTTP2-Settings")
-            assert answer.status in (200, 404) and answer.headers["connection"] == "close"
-            assert wire.closed()
     with connect() as wire:
         wire.send(wire.render("CONNECT", "example.com:80") + b"whatever")
         assert wire.read().status == 405

@@ -9,7 +9,10 @@ from tests.http_host import Host, until
 from tests.http_service import FakeService
 from tests.http_wire import Wire
 
+from ringkeep import parsing
 from ringkeep.errors import StartError
+from ringkeep.http.hosts import Hosts
+from ringkeep.http.problems import Problem
 from ringkeep.http.server import serve_http
 
 
@@ -100,18 +103,75 @@ def test_a_full_house_is_told_so(make_host: Callable[..., Host]) -> None:
         wire.socket.close()
 
 
-def test_an_advertised_address_is_a_permitted_host() -> None:
+BROWSER = {"accept-language": "en", "accept-encoding": "gzip, deflate"}
+PAGE = BROWSER | {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
+NODE = {"accept-language": "*", "sec-fetch-mode": "cors", "accept-encoding": "gzip, deflate"}
+TUNNEL = "https://tunnel.example"
+
+
+@pytest.mark.parametrize(
+    ("host", "headers", "allowed", "permitted"),
+    [
+        ("store.example:8000", BROWSER, "", True),  # advertised
+        ("STORE.example", BROWSER, "", True),  # forwarded from another port
+        ("store.example.", BROWSER, "", True),
+        ("tunnel.example", {}, "", True),  # a program: curl, Java, Go
+        ("tunnel.example", NODE, "", True),
+        ("tunnel.example", BROWSER, "", False),
+        ("tunnel.example", BROWSER, "tunnel.example", True),
+        ("tunnel.example:9000", BROWSER, "tunnel.example", True),
+        ("tunnel.example", BROWSER, "tunnel.example:9000", False),
+        ("a.tunnel.example", BROWSER, "tunnel.example", False),
+        ("a.tunnel.example", BROWSER, ".tunnel.example", True),
+        ("eviltunnel.example", BROWSER, ".tunnel.example", False),
+        ("anything", BROWSER, "*", True),
+        ("localhost:9000", PAGE | {"origin": "http://localhost:9000"}, "", True),
+        ("localhost:8000", PAGE | {"origin": "http://localhost:9000"}, "", False),
+        ("tunnel.example", PAGE | {"origin": TUNNEL}, "", False),  # DNS rebinding
+        ("tunnel.example", PAGE | {"origin": TUNNEL}, "tunnel.example", True),
+        ("upstream", {"origin": TUNNEL}, "upstream,tunnel.example", True),
+        ("tunnel.example:443", PAGE | {"origin": TUNNEL}, "*", True),
+        ("tunnel.example", PAGE | {"origin": "https://evil.example"}, "*", False),
+        ("tunnel.example", {"sec-fetch-site": "none", "sec-fetch-mode": "navigate"}, "", False),
+        ("tunnel.example", {"sec-fetch-mode": "navigate"}, "", False),
+    ],
+)
+def test_who_may_address_the_node_how(
+    host: str, headers: dict[str, str], allowed: str, permitted: bool
+) -> None:
+    names = parsing.allowed_hosts(allowed) if allowed else ()
+    hosts = Hosts(("127.0.0.1:8000", "Store.Example:8000"), 8000, names)
+    fields = {name.encode(): value.encode() for name, value in headers.items()}
+
+    def is_permitted(path: bytes) -> bool:
+        try:
+            hosts.check(path, host.encode(), fields)
+        except Problem:
+            return False
+        return True
+
+    assert is_permitted(b"/get") == permitted
+    for path in (b"/livez", b"/readyz", b"/metrics"):
+        assert is_permitted(path) == (permitted or "origin" not in headers), "health is told to everybody"
+
+
+def test_the_listener_keeps_to_its_hosts() -> None:
     async def run() -> list[bytes]:
         server = await serve_http(
-            FakeService(), "127.0.0.1", 0, asyncio.get_running_loop(), advertise=["Store.Example:8000"]
+            FakeService(),
+            "127.0.0.1",
+            0,
+            asyncio.get_running_loop(),
+            advertise=["Store.Example:8000"],
+            allowed_hosts=(".tunnel.example",),
         )
         lines = []
-        for name in (b"store.example:8000", b"STORE.example:8000", b"store.example", b"store.example:1"):
+        for name in (b"store.example:8000", b"a.tunnel.example", b"tunnel.example"):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: " + name + b"\r\n\r\n")
+            writer.write(b"GET /version HTTP/1.1\r\nAccept-Language: en\r\nHost: " + name + b"\r\n\r\n")
             lines.append((await reader.readline())[9:12])
             writer.close()
         await server.close(0.0)
         return lines
 
-    assert asyncio.run(run()) == [b"200", b"200", b"403", b"403"]
+    assert asyncio.run(run()) == [b"200", b"200", b"403"]

@@ -249,7 +249,10 @@ def test_a_value_too_large_is_refused_and_the_answer_seen(base_url: str, size: i
     [
         ("host", "evil.example", False),
         ("host", "evil.example:{port}", False),
-        ("host", "127.0.0.1:1", False),
+        ("host", "127.0.0.1:1", True),
+        ("host", "192.0.2.7:9000", True),
+        ("host", "localhost:1", True),
+        ("host", "evil.127.0.0.1", False),
         ("host", "localhost.evil.example:{port}", False),
         ("host", "localhost:{port}", True),
         ("host", "LOCALHOST:{port}", True),
@@ -264,13 +267,15 @@ def test_a_value_too_large_is_refused_and_the_answer_seen(base_url: str, size: i
     ],
 )
 def test_pages_from_elsewhere_are_refused(wire: Wire, header: str, value: str, allowed: bool) -> None:
+    """As a browser asks: it says which language it wants."""
     text = value.format(port=wire.host.rpartition(":")[2])
     for method, target, body in (*WRITES[:2], ("GET", "/get?key=none", None), ("GET", "/v1/cluster", None)):
-        answer = wire.request(method, target, body, **{header: text})
+        answer = wire.request(method, target, body, **{"accept_language": "en", header: text})
         if allowed:
             assert answer.status in (200, 201, 404), answer
         else:
             check(answer, 403)
+            assert "--allowed-hosts" in answer.json()["detail"]
 
 
 def test_a_request_without_host(wire: Wire) -> None:

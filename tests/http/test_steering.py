@@ -335,8 +335,8 @@ def test_a_defect_leaves_open_whether_an_order_was_taken(
     [
         {"origin": "http://evil.example"},
         {"origin": "null"},
-        {"host": "evil.example"},
-        {"host": "127.0.0.1:1"},
+        {"host": "evil.example", "accept_language": "en"},
+        {"host": "evil.example", "origin": "http://evil.example"},
     ],
 )
 def test_pages_from_elsewhere_cannot_steer(wire: Wire, headers: dict[str, str]) -> None:

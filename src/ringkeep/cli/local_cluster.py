@@ -133,6 +133,8 @@ class _Cluster:
             "--zone": node.name,
             "--weight": "1",
         }
+        if settings.allowed_hosts:
+            flags["--allowed-hosts"] = ",".join(settings.allowed_hosts)
         return [word for pair in flags.items() for word in pair]
 
     def _clear_leftovers(self) -> None:

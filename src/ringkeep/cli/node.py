@@ -37,6 +37,7 @@ def node(
     partitions: Annotated[str | None, _option("partitions")] = None,
     zone: Annotated[str | None, _option("zone")] = None,
     weight: Annotated[str | None, _option("weight")] = None,
+    allowed_hosts: Annotated[str | None, _option("allowed_hosts")] = None,
     config: Annotated[
         str | None, typer.Option(metavar="FILE", help="TOML with any of these settings.", show_default=False)
     ] = None,

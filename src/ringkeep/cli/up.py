@@ -54,6 +54,7 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
             "zookeeper", "HOSTS", parsing.zookeeper, "A ZooKeeper that runs already [default: start one]."
         ),
         SETTINGS["cluster"],
+        SETTINGS["allowed_hosts"],
     )
 }
 
@@ -69,6 +70,7 @@ class UpSettings:
     base_port: int = 8_000
     zookeeper: str | None = None
     cluster: str = DEFAULT_CLUSTER
+    allowed_hosts: tuple[str, ...] = ()
 
     def http_port(self, position: int) -> int:
         """Return the HTTP port of the node at this position, counted from 0."""
@@ -108,6 +110,7 @@ def up(
     data: Annotated[str | None, _option("data")] = None,
     zookeeper: Annotated[str | None, _option("zookeeper")] = None,
     cluster: Annotated[str | None, _option("cluster")] = None,
+    allowed_hosts: Annotated[str | None, _option("allowed_hosts")] = None,
 ) -> None:
     """Run a cluster on this machine in the foreground: ZooKeeper and every node as a process of its own.
 

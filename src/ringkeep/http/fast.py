@@ -36,6 +36,7 @@ from ringkeep.http.problems import Problem, bad
 
 _SLICE_BYTES: Final = 16 * KIB  # parsed at once: bounds how many pipelined requests wait parsed
 _HEAD_BYTES: Final = TARGET_BYTES + HEADER_BYTES + 4 * KIB
+_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -45,9 +46,9 @@ class Connection(Pipeline):
     def __init__(self, hub: Hub) -> None:
         super().__init__(hub)
         self.parser = httptools.HttpRequestParser(self)
-        self.local = b""  # HOST:PORT where the connection arrived
         # the request that is being received
         self.in_body = False
+        self.resuming = False  # a fresh parser is being told how the body of this request is framed
         self.target = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.body: bytes | bytearray = b""
@@ -68,10 +69,6 @@ class Connection(Pipeline):
         """Take the connection, unless there are too many."""
         hub = self.hub
         self.transport = transport  # type: ignore[assignment]  # uvloop's is one without being a subclass
-        address = transport.get_extra_info("sockname")
-        if isinstance(address, tuple):
-            name = address[0].removeprefix("::ffff:")  # an IPv4 client of a listener on "::"
-            self.local = (f"[{name}]:{address[1]}" if ":" in name else f"{name}:{address[1]}").encode()
         self.due = hub.now + hub.patience.idle_s
         hub.connections[self] = None
         if not hub.make_room():
@@ -133,7 +130,7 @@ class Connection(Pipeline):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        if self.closing:
+        if self.closing or self.resuming:
             return
         hub = self.hub
         self.receiving = True
@@ -147,7 +144,8 @@ class Connection(Pipeline):
 
     def on_url(self, url: bytes) -> None:
         """Collect the request target, which may come in pieces."""
-        self.target += url
+        if not self.resuming:
+            self.target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header field. Trailer fields come here too, and mean nothing."""
@@ -157,6 +155,9 @@ class Connection(Pipeline):
     def on_headers_complete(self) -> None:
         """Decide what the request is, and whether its body is wanted."""
         if self.closing:
+            return
+        if self.resuming:
+            self.resuming = False
             return
         self.in_body = True
         self.current = exchange = Exchange(self, self.parser.get_method())
@@ -199,6 +200,8 @@ class Connection(Pipeline):
         exchange = self.current
         if self.closing or exchange is None:
             return
+        if self.parser.should_upgrade() and exchange.method != b"CONNECT":
+            return  # its body is still to come: see `_pass_over_upgrade`
         self.receiving = self.in_body = self.continue_wanted = False
         self.current = None
         self.due = NEVER
@@ -248,12 +251,16 @@ class Connection(Pipeline):
         """Give bytes to the parser, and refuse what breaks the protocol or a bound."""
         within = self.receiving
         self.feeding = True
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.closing = True  # what follows the head is not HTTP
-        except httptools.HttpParserError as error:
-            self._broken(error, data)
+        rest = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                break
+            except httptools.HttpParserUpgrade as offer:
+                rest = b"" if self.closing else self._pass_over_upgrade(rest[offer.args[0] :])
+            except httptools.HttpParserError as error:
+                self._broken(error, rest)
+                break
         self.feeding = False
         if not self.receiving or self.closing:
             return
@@ -269,6 +276,17 @@ class Connection(Pipeline):
                 self._refuse_now(uri_too_long())
             elif self.wire_bytes > _HEAD_BYTES:
                 self._refuse_now(headers_too_large())
+
+    def _pass_over_upgrade(self, rest: bytes) -> bytes:
+        """Go on after a head that offers another protocol (RFC 9110, 7.8); return what is to be parsed.
+
+        The parser ends at such a head, and takes no body after it. A fresh one is told how the body is
+        framed.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self.resuming = True
+        framing = [b"%b: %b\r\n" % line for line in self.headers if line[0].lower() in _FRAMING]
+        return b"POST / HTTP/1.1\r\n%b\r\n%b" % (b"".join(framing), rest)
 
     def _broken(self, error: httptools.HttpParserError, data: bytes) -> None:
         """Answer bytes that are not HTTP; nothing after them can be understood."""

@@ -1,15 +1,14 @@
-"""Header fields with a meaning to the store: conditions, idempotency key, content type, host and origin.
+"""Header fields with a meaning to the store: conditions, idempotency key, content type.
 
 Knows nothing of connections; every function takes field values and returns a value or raises Problem.
 """
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 from ringkeep.core.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES
 from ringkeep.core.requests import ABSENT, ANY, PRESENT
-from ringkeep.http.problems import FOREIGN, MEDIA_TYPE, Problem, bad
+from ringkeep.http.problems import MEDIA_TYPE, Problem, bad
 from ringkeep.http.target import MAX_VERSION
 
 _ETAG: Final = re.compile(rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
@@ -106,47 +105,3 @@ def check_encoding(content_encoding: bytes) -> None:
             MEDIA_TYPE,
             "Content-Encoding is not supported. Nothing was applied; send the body as it is.",
         )
-
-
-class Hosts:
-    """The names under which this node may be addressed: its guard against pages from elsewhere.
-
-    A page on another site can make a browser send requests here; they then carry its Origin, or (when its
-    name was pointed at this address) its name as Host. Both are refused.
-    """
-
-    __slots__ = ("_known", "_origins")
-
-    def __init__(self, addresses: Iterable[str], port: int) -> None:
-        """`addresses` are "HOST:PORT"; the loopback names at `port` are always known."""
-        loopback = ("localhost", "127.0.0.1", "[::1]")
-        known = {*loopback, *(f"{name}:{port}" for name in loopback)}
-        for address in addresses:
-            known.add(address.lower())
-            if address.endswith(":80"):
-                known.add(address.lower().removesuffix(":80"))
-        self._known = frozenset(name.encode("idna" if not name.isascii() else "ascii") for name in known)
-        self._origins = frozenset(
-            scheme + name for name in self._known for scheme in (b"http://", b"https://")
-        )
-
-    def check_host(self, host: bytes, local: bytes) -> None:
-        """Raise Problem (403) unless `host` is this node's; `local` is where the connection arrived."""
-        if host in self._known:
-            return
-        lowered = host.lower()
-        if lowered not in self._known and lowered != local:
-            raise Problem(
-                FOREIGN,
-                "The Host of the request is not this node's. Nothing was applied; "
-                "use the node's advertised address (see --advertise-http).",
-            )
-
-    def check_origin(self, origin: bytes, local: bytes) -> None:
-        """Raise Problem (403) for the Origin of a page that this node did not serve."""
-        if origin not in self._origins and origin.lower() not in (b"http://" + local, b"https://" + local):
-            raise Problem(
-                FOREIGN,
-                "The Origin of the request is a page from elsewhere. Nothing was applied; "
-                "call the API from a program, or from a page of this node.",
-            )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ringkeep.core.limits import KIB
 from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
-from ringkeep.http.fields import Hosts
+from ringkeep.http.hosts import Hosts
 from ringkeep.http.metrics import RouteCounts
 from ringkeep.http.service import Service
 

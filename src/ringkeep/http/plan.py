@@ -62,17 +62,22 @@ _PARSED: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIO
 _MEANT: Final = (
     "Host",
     "Origin",
+    "Sec-Fetch-Site",
+    "Sec-Fetch-Mode",
+    "Accept-Language",
     "Content-Type",
     "Content-Length",
     "Content-Encoding",
     "Transfer-Encoding",
     "Expect",
-    "Upgrade",
     "If-Match",
     "If-None-Match",
     "Idempotency-Key",
 )
-_LISTS: Final = frozenset({b"if-match", b"if-none-match", b"upgrade", b"content-encoding"})
+_LISTS: Final = frozenset({
+    b"if-match", b"if-none-match", b"content-encoding", b"sec-fetch-site", b"sec-fetch-mode",
+    b"accept-language",
+})  # fmt: skip
 _SPELLINGS: Final = {
     spelling.encode(): name.lower().encode() for name in _MEANT for spelling in (name, name.lower())
 } | {b"User-Agent": b"", b"Accept": b"", b"Connection": b"", b"Accept-Encoding": b"", b"Date": b""}
@@ -127,20 +132,15 @@ def plan(connection: "Connection", exchange: Exchange) -> Fields:
         raise uri_too_long()
     fields = read_fields(connection.headers)
     host = fields.get(b"host")
-    if parser.should_upgrade():
-        _no_upgrade(exchange, fields)
     if target[:1] != b"/":
         connection.target, host = _absolute(exchange, target)
         path, _, query = connection.target.partition(b"?")
     if b"#" in target:
         raise bad("The URL holds a '#'; write it as '%23'.")
     if host:
-        hub.hosts.check_host(host, connection.local)
+        hub.hosts.check(path, host, fields)
     elif version == "1.1":
         raise bad("The header field Host is missing.")
-    origin = fields.get(b"origin")
-    if origin is not None:
-        hub.hosts.check_origin(origin, connection.local)
     if b"transfer-encoding" in fields and (
         version == "1.0" or fields[b"transfer-encoding"].lower() != b"chunked"
     ):
@@ -154,21 +154,15 @@ def plan(connection: "Connection", exchange: Exchange) -> Fields:
 
 def _absolute(exchange: Exchange, target: bytes) -> tuple[bytes, bytes]:
     """Split a target of the form `http://host/path`; its host counts, not the field (RFC 9112, 3.2.2)."""
+    if exchange.method == b"CONNECT":
+        exchange.close = True  # what follows is not HTTP
+        exchange.connection_line = CLOSE
     if exchange.method == b"CONNECT" or target == b"*":
         raise wrong_method(b"Allow: GET, HEAD, POST, PUT, DELETE\r\n")
     match = re.match(rb"http://([^/?#]+)(.*)", target, re.IGNORECASE | re.DOTALL)
     if match is None or match[2][:1] not in (b"/", b"?", b""):
         raise bad("The request target must be a path.")
     return (match[2] if match[2][:1] == b"/" else b"/" + match[2]), match[1]
-
-
-def _no_upgrade(exchange: Exchange, fields: Fields) -> None:
-    """Pass over an offer to change the protocol. Raises Problem (400) if a body comes with it: its framing
-    would be the other protocol's."""
-    exchange.close = True
-    exchange.connection_line = CLOSE
-    if fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields:
-        raise bad("A body beside an Upgrade is not read; send the request without Upgrade.")
 
 
 def _route(exchange: Exchange, path: bytes, query: bytes, fields: Fields) -> None:

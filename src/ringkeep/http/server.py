@@ -4,7 +4,7 @@ import asyncio
 import errno
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from ringkeep.errors import StartError
@@ -12,7 +12,7 @@ from ringkeep.http.admin import make_app
 from ringkeep.http.bounds import BACKLOG, Patience
 from ringkeep.http.bridge import Bridges
 from ringkeep.http.fast import Connection
-from ringkeep.http.fields import Hosts
+from ringkeep.http.hosts import Hosts
 from ringkeep.http.hub import Hub
 from ringkeep.http.service import Service
 
@@ -63,11 +63,13 @@ async def serve_http(
     loop: asyncio.AbstractEventLoop,
     *,
     advertise: Iterable[str] = (),
+    allowed_hosts: Collection[str] = (),
     patience: Patience | None = None,
 ) -> HttpServer:
     """Listen on `host`:`port` and serve `service` there.
 
-    `advertise` are further "HOST:PORT" under which clients address this node: other Host fields are refused.
+    `advertise` are further "HOST:PORT" under which clients address this node, `allowed_hosts` what else
+    browsers may put in Host (see `Hosts`).
     Raises StartError when the address cannot be had.
     """
     hub = Hub(service, loop, patience or Patience())
@@ -82,7 +84,7 @@ async def serve_http(
         raise StartError(f"Cannot listen for HTTP on {host}:{port}: {error}.") from error
     port = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    hub.hosts = Hosts((f"{shown}:{port}", *advertise), port)
+    hub.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
     hub.max_connections = max_connections()
     hub.bridges = Bridges(hub, make_app(hub))
     return HttpServer(hub, server, port)

@@ -148,7 +148,11 @@ class Server:
         try:
             await self._listen_to_peers()
             http = await serve_http(
-                self, *self._settings.http_listener, self._loop, advertise=(self._settings.advertise_http,)
+                self,
+                *self._settings.http_listener,
+                self._loop,
+                advertise=(self._settings.advertise_http,),
+                allowed_hosts=self._settings.allowed_hosts,
             )
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
