@@ -91,12 +91,13 @@ def a_map(
     version: int = 7,
     states: Mapping[NodeId, NodeState] | None = None,
     replication: int = 3,
+    starts: Mapping[NodeId, int] | None = None,
 ) -> ClusterMap:
-    """A map. `states`: of the nodes that are not ACTIVE."""
+    """A map. `states`: of the nodes that are not ACTIVE; `starts`: of those that were started before."""
     infos = tuple(
         NodeInfo(
-            node, NAMES[node], f"{NAMES[node]}:1", f"{NAMES[node]}:2", NAMES[node], 1, Incarnation(1),
-            (states or {}).get(node, NodeState.ACTIVE),
+            node, NAMES[node], f"{NAMES[node]}:1", f"{NAMES[node]}:2", NAMES[node], 1,
+            Incarnation((starts or {}).get(node, 1)), (states or {}).get(node, NodeState.ACTIVE),
         )
         for node in nodes
     )  # fmt: skip

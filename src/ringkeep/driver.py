@@ -180,9 +180,11 @@ class Driver:
 
     @property
     def serving(self) -> bool:
-        """Whether data requests are taken: the cluster is formed, and this node belongs to it."""
-        named = bool(self.member.cluster_id) and self.node.context.cluster_map is not None
-        return self._checked and named and not self._stopped
+        """Whether data requests are taken: the map names this very start of the node.
+
+        Before it does, answers of the primaries are not heard here: what they applied would end as unknown.
+        """
+        return self._checked and self.node.context.recognised and not self._stopped
 
     def tick(self) -> None:
         """Call every TICK_MS."""

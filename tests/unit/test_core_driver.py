@@ -27,6 +27,7 @@ class Core:
         self.effects, self.durable = Effects(), Durable()
         self.context = Context(A, Incarnation(1), MemoryEngine())
         self.context.cluster_map = cluster_map
+        self.incarnation = Incarnation(2)  # of the start that the map must name
         self.holdings = SimpleNamespace(staging=False, empty=False)
         self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
 
@@ -58,6 +59,8 @@ class Core:
         if held is not None and found.version <= held.version:
             return False
         self.context.cluster_map = found
+        mine = found.node(self.context.me)
+        self.context.recognised = mine is not None and mine.incarnation == self.incarnation
         return True
 
 
@@ -101,6 +104,7 @@ class World:
             coordination, SimpleNamespace(now=lambda: 0), shell, mapcodec,
         )  # fmt: skip
         mine = member or a_member(A, incarnation=Incarnation(2))
+        self.core.incarnation = mine.incarnation
         self.driver = Driver(self.core, ports, mine, 0, partitions)  # type: ignore[arg-type]  # a stand-in
 
     def set_peers(self, peers: dict[NodeId, str]) -> None:
@@ -232,9 +236,11 @@ def read(world: World, found: ClusterMap | None, znode: int = 5) -> list[str]:
     return world.look()
 
 
-def test_a_directory_that_fits_joins_and_serves() -> None:
+def test_a_directory_that_fits_joins_and_serves_once_the_map_names_this_start() -> None:
     world = World()
     assert read(world, a_map()) == ["announce", "joined", "announce"]
+    assert not world.driver.serving, "what primaries answer is not heard yet, and would end as unknown"
+    read(world, a_map(version=8, starts={A: 2}))
     assert world.driver.serving
 
 
@@ -266,7 +272,7 @@ def test_who_was_asked_to_leave_stops_once_nothing_is_held_and_serves_until_then
     world.core.holdings.empty = True
     assert "departed" not in tick(world), "the map gives it a replica"
     world.core.holdings.empty = False
-    read(world, a_map(a_part(A, (A, B)), states=leaving, version=8))
+    read(world, a_map(a_part(A, (A, B)), states=leaving, version=8, starts={C: 2}))
     assert "departed" not in tick(world), "it is not deleted yet"
     world.core.holdings.empty = True
     assert [line[:10] for line in tick(world)] == ["departed", "stop left:"]
@@ -357,7 +363,8 @@ def test_one_that_does_not_fit_stops_before_it_announces_itself() -> None:
 @pytest.mark.parametrize("found", [None, a_map(version=6)], ids=["wiped", "restored"])
 def test_a_running_node_serves_on_under_its_own_map_and_changes_nothing(found: ClusterMap | None) -> None:
     world = World()
-    read(world, a_map(version=7))
+    read(world, a_map(version=5))
+    read(world, a_map(version=7, starts={A: 2}))
     assert read(world, found) == ["refresh"], "what was read may be from before map 7 came from a peer"
     (alarm,) = read(world, found)
     assert "serving on, refusing changes" in alarm
