@@ -6,7 +6,7 @@ No faults and no time but what a test lets pass: for everything that only a work
 from collections import deque
 from collections.abc import Iterable
 
-from tests.core_parts import A, B, C, D, Host, P, a_map, a_part, map_of
+from tests.core_parts import A, B, C, D, Host, P, a_map, a_part, bound, map_of
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap
@@ -77,7 +77,7 @@ class Group:
     def join(self, node: NodeId) -> None:
         """A node comes as a learner, and is filled by a snapshot: the logs keep nothing that is applied."""
         for host in self.hosts.values():
-            host.node.context.log_entries = 0
+            bound(host.node.context, log_entries=0)
         self.ask(a_put(b"a", b"trims the log"))
         self.version += 1
         self.hosts[node] = Speaking(node)

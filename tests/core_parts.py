@@ -64,6 +64,11 @@ def a_context(me: NodeId = A, incarnation: int = 1, engine: MemoryEngine | None 
     return context
 
 
+def bound(context: Context, **bounds: int) -> None:
+    """Let these bounds be others from now on, for what looks at the context's."""
+    context.bounds = replace(context.bounds, **bounds)
+
+
 def sent(context: Context, kind: type[Message]) -> list[Any]:
     """End the turn; return the messages of one kind that left with it."""
     effects, _ = context.end()

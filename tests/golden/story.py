@@ -10,6 +10,8 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 
+from tests.core_parts import bound
+
 from ringkeep.core import messages as m
 from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
 from ringkeep.core.context import Durable
@@ -100,7 +102,7 @@ class Story:
             IDS[name], machine.incarnation, machine.engine, mapcodec, "story", "1" * 32, self.now
         )
         if self.window is not None:
-            machine.node.context.log_entries = self.window
+            bound(machine.node.context, log_entries=self.window)
         for other in self.machines:
             if other != name and hasattr(self.machines[other], "node"):
                 self.do_link(name, other)
@@ -114,7 +116,7 @@ class Story:
         """Let logs keep so few applied entries."""
         self.window = int(entries)
         for machine in self.machines.values():
-            machine.node.context.log_entries = self.window
+            bound(machine.node.context, log_entries=self.window)
 
     def do_crash(self, name: str) -> None:
         """End a process; what was not synced is lost, and so is what it had sent."""

@@ -8,6 +8,7 @@ from tests.sim.mutants import patched, together
 from ringkeep.core import execute
 from ringkeep.core.coordinator import Coordinator
 from ringkeep.core.messages import RETRY
+from ringkeep.core.parked import Parked
 from ringkeep.core.primary import Primary
 from ringkeep.core.reads import Reads
 from ringkeep.core.requests import Result, Status
@@ -103,6 +104,21 @@ def timeout_taken_for_failure() -> Any:
     return patched(Coordinator, "_expire", make)
 
 
+def refused_while_a_copy_waits() -> Any:
+    """A full room refuses a request of which an older copy waits in it."""
+
+    def make(add: Any) -> Any:
+        def mutant(self: Parked, call: Any) -> bool:
+            full = len(self._calls) >= self._context.bounds.parked_requests
+            return not full and bool(add(self, call))
+
+        return mutant
+
+    return together(
+        patched(Parked, "add", make), patched(Parked, "take_out", lambda _: lambda self, call: None)
+    )
+
+
 def retry_settles_all_copies() -> Any:
     """A copy that was turned away is taken for the word on all of them."""
 
@@ -183,6 +199,7 @@ OF_REQUESTS: dict[str, Callable[[], Any]] = {
     "Confirm begun before the read": confirm_begun_before_the_read,
     "failed condition before its evidence": failed_condition_before_its_evidence,
     "refused after append": refused_after_append,
+    "refused while a copy waits": refused_while_a_copy_waits,
     "time-out taken for failure": timeout_taken_for_failure,
     "RETRY settles all copies": retry_settles_all_copies,
     "de-duplication lost in a failover": deduplication_lost_in_a_failover,

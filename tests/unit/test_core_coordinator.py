@@ -101,6 +101,18 @@ def test_nothing_ends_before_its_deadline() -> None:
     assert world.ended() is None
 
 
+def test_retry_settles_no_other_copy_whoever_says_it() -> None:
+    """Also an ACTIVE primary may not know any more what became of older copies: it did not look."""
+    world = World()
+    world.submit()
+    world.only_copy()
+    world.fail_over()
+    world.reply(world.only_copy(), RETRY)
+    world.context.links.clear()
+    world.expire()
+    assert world.ended() == (Status.UNKNOWN, 0), "the first copy may have been applied"
+
+
 def test_retry_is_sent_again_and_alone_ends_as_not_applied() -> None:
     world = World()
     world.submit()

@@ -16,6 +16,7 @@ from tests.core_parts import (
     a_promise,
     a_request,
     an_ack,
+    bound,
     map_of,
     to,
 )
@@ -167,7 +168,7 @@ def test_what_is_said_names_the_config_that_it_is_true_of() -> None:
     host.node.on_members([a_member(B, sequence=0), a_member(A, sequence=1)])
     host.take(map_of(LEARNER, 8))
     host.hear(D, a_promise())
-    host.node.context.log_entries = 0
+    bound(host.node.context, log_entries=0)
     put(host)
     host.hear(D, an_ack(1))
     assert to(B, Report, host.tick(limits.LOOK_AFTER_MS)) == [], "d lacks an entry"
@@ -231,7 +232,7 @@ def test_a_learner_is_told_of_and_sent_everything_from_where_it_stands() -> None
 
 def test_an_empty_learner_is_sent_the_state_unless_the_log_is_short() -> None:
     host = leader()
-    host.node.context.log_bytes = 4 * host.replica.log.entry_bytes
+    bound(host.node.context, log_bytes=4 * host.replica.log.entry_bytes)
     host.take(map_of(LEARNER, 8))
     assert to(D, Append, host.hear(D, a_promise())) != [], "the log is as short as that"
     put(host)
@@ -245,7 +246,7 @@ def test_an_empty_learner_is_sent_the_state_unless_the_log_is_short() -> None:
 def test_a_voter_is_sent_the_log_as_far_as_it_reaches() -> None:
     """What is not committed is in no snapshot: without the voter it might never be."""
     host = leader()
-    host.node.context.log_bytes = 1
+    bound(host.node.context, log_bytes=1)
     assert to(B, Append, host.hear(B, a_promise())) != []
 
 
@@ -265,7 +266,7 @@ def test_a_learner_that_was_never_heard_is_not_close() -> None:
 
 def test_a_learner_is_close_when_it_lacks_but_a_little() -> None:
     host = leader()
-    host.node.context.log_entries = 32  # so that two entries are a little
+    bound(host.node.context, log_entries=32)  # so that two entries are a little
     host.take(map_of(LEARNER, 8))
     host.hear(D, a_promise())
     for counter in range(1, 5):
@@ -296,7 +297,7 @@ def test_a_late_word_of_who_was_removed_is_ignored() -> None:
 
 def test_who_comes_back_begins_from_nothing() -> None:
     host = leader()
-    host.node.context.log_entries = 0
+    bound(host.node.context, log_entries=0)
     host.take(map_of(LEARNER, 8))
     host.hear(D, a_promise())
     host.hear(D, an_ack(1))
@@ -312,7 +313,7 @@ def test_who_comes_back_begins_from_nothing() -> None:
 def test_an_acknowledgement_from_before_it_was_removed_does_not_count_when_it_comes_back() -> None:
     """It was on its way for long, and after it everything was deleted there."""
     host = leader()
-    host.node.context.log_entries = 0
+    bound(host.node.context, log_entries=0)
     host.take(map_of(LEARNER, 8))
     host.hear(D, a_promise())
     host.take(map_of(STABLE, 9))

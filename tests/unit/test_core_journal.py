@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from tests.core_group import Group, Speaking, a_put, scanned
-from tests.core_parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part, map_of
+from tests.core_parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part, bound, map_of
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition
@@ -211,7 +211,7 @@ def test_everybody_knows_how_large_a_partition_is() -> None:
     for host in group.hosts.values():
         told = host.node.journal.to_send[P]
         assert told == leader.log.entry_bytes, "a newcomer would be sent the log"
-        host.node.context.log_entries = 0
+        bound(host.node.context, log_entries=0)
     group.ask(a_put(b"key", b"less"))
     group.tick(limits.SIZES_MS)
     for host in group.hosts.values():

@@ -3,6 +3,7 @@
 import pytest
 
 from ringkeep.core import limits
+from ringkeep.core.bounds import IN_USE
 from ringkeep.core.pace import BURST_MS, Allowance, Intake
 
 WINDOW = limits.SNAPSHOT_WINDOW_BYTES
@@ -67,7 +68,7 @@ def test_a_new_limit_forgets_what_was_sent_without_one() -> None:
 
 
 def test_those_who_came_first_have_room_until_they_leave() -> None:
-    intake = Intake()
+    intake = Intake(IN_USE)
     takers = [Taker(intake) for _ in range(PLACES + 2)]
     assert [taker.room for taker in takers] == [WINDOW] * PLACES + [0, 0]
     intake.leave(takers[1])
@@ -76,7 +77,7 @@ def test_those_who_came_first_have_room_until_they_leave() -> None:
 
 
 def test_what_is_not_synced_holds_everybody_up_until_it_is() -> None:
-    intake = Intake()
+    intake = Intake(IN_USE)
     one, other = Taker(intake), Taker(intake)
     marks = []
     while one.room:

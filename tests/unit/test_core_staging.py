@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from tests.core_parts import A, C, Host, P, a_part, map_of, to
+from tests.core_parts import A, C, Host, P, a_part, bound, map_of, to
 from tests.core_transfer import C_LEARNS, KIB, Transfer, last_pull, pulls, size_of, some_rows
 
 from ringkeep.core import limits
@@ -18,7 +18,7 @@ from ringkeep.core.requests import Status
 @pytest.mark.parametrize("count", [0, 1, 3, 500])
 def test_the_newcomer_holds_exactly_the_rows(count: int) -> None:
     transfer = Transfer(some_rows(count))
-    transfer.holder.node.context.chunk_rows = 3
+    bound(transfer.holder.node.context, snapshot_chunk_rows=3)
     transfer.finish(transfer.begin())
     assert transfer.taken() == transfer.rows
     replica = transfer.newcomer.replica
@@ -59,7 +59,7 @@ def test_whatever_becomes_of_messages_the_rows_are_right(seed: int) -> None:
     """Pulls and chunks are lost, repeated and late; c may be told that all is gone, and begins anew."""
     random = Random(seed)
     transfer = Transfer(some_rows(random.choice([40, 200]), random.choice([1, 40 * KIB])))
-    transfer.holder.node.context.chunk_rows = random.choice([1, 7])
+    bound(transfer.holder.node.context, snapshot_chunk_rows=random.choice([1, 7]))
     to_holder = transfer.begin()
     for _ in range(20_000):
         asked = [message for message in to_holder for _ in range(random.choice([0, 1, 1, 1, 2]))]
@@ -160,7 +160,7 @@ def test_a_receiver_that_is_gone_is_not_waited_for_for_ever() -> None:
 @pytest.mark.parametrize("synced", [False, True])
 def test_a_crash_at_any_time_leaves_all_of_it_or_nothing(steps: int, synced: bool) -> None:
     transfer = Transfer(some_rows(20, 10))
-    transfer.holder.node.context.chunk_rows = 3
+    bound(transfer.holder.node.context, snapshot_chunk_rows=3)
     asked = transfer.begin()
     for _ in range(steps):
         asked = transfer.bring(transfer.give(asked))

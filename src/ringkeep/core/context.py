@@ -7,7 +7,7 @@ through `get`, though the shell has not written it yet.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ringkeep.core import limits
+from ringkeep.core.bounds import IN_USE, Bounds
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
@@ -90,10 +90,11 @@ class Durable:
 class Context:
     """One node's shared state. `links` holds the incarnation at the other end of each live outgoing link."""
 
-    def __init__(self, me: NodeId, incarnation: Incarnation, reader: Reader) -> None:
+    def __init__(self, me: NodeId, incarnation: Incarnation, reader: Reader, bounds: Bounds = IN_USE) -> None:
         self.me = me
         self.incarnation = incarnation
         self.reader = reader
+        self.bounds = bounds
         self.now: Millis = 0
         self.cluster_map: ClusterMap | None = None
         self.names: dict[NodeId, str] = {}
@@ -110,11 +111,7 @@ class Context:
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}
         self.parts: Parts
-        self.log_entries = limits.LOG_ENTRIES
-        self.log_bytes = limits.LOG_BYTES
-        self.append_entries = limits.APPEND_ENTRIES
-        self.chunk_rows = limits.SNAPSHOT_CHUNK_ROWS
-        self.intake = Intake()
+        self.intake = Intake(bounds)
         self.damaged = False
         self.draining = False
         self.refuse_writes: tuple[int, str] | None = None

@@ -4,7 +4,7 @@ A request's outcome is *not applied* only when no copy that was sent can still r
 epoch and can run only under that one. Under one epoch copies arrive in order or not at all, and a primary
 looks for an earlier copy before it does anything else: so its answer settles the epoch's earlier copies too.
 RETRY settles only the copy that it answers: who says it may have been deposed, and an earlier copy may stand
-in a log. An answer of an ACTIVE primary also settles the copies of all lower epochs.
+in a log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
 
 from ringkeep.core import limits
@@ -120,7 +120,7 @@ class Coordinator:
             return
         status, copies = reply.status, request.open_copies
         copies.pop(reply.tag, None)
-        if copies:
+        if copies and status != RETRY:
             self._settle_others(copies, reply)
         if status == RETRY:
             if copies and next(reversed(copies)) > reply.tag:
@@ -143,8 +143,7 @@ class Coordinator:
     def _settle_others(self, copies: dict[int, Epoch], reply: Reply) -> None:
         """Forget the copies that cannot run any more, now that this answer was given."""
         for tag, epoch in list(copies.items()):
-            earlier = epoch == reply.epoch and tag < reply.tag and reply.status != RETRY
-            if earlier or (reply.active and epoch < reply.epoch):
+            if (epoch == reply.epoch and tag < reply.tag) or (reply.active and epoch < reply.epoch):
                 del copies[tag]
 
     def _finish(self, request: Request, result: Result) -> None:

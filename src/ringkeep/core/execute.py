@@ -6,7 +6,6 @@ waits until what it looked at is committed, and for a confirmation.
 
 from typing import TYPE_CHECKING
 
-from ringkeep.core import limits
 from ringkeep.core.entry import Entry, EntryKind, row_bytes, tail_of, version_of
 from ringkeep.core.messages import RETRY, Forward
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Status
@@ -83,7 +82,7 @@ def execute(primary: "Primary", call: Call) -> None:
         return
     refused = _admission(primary)
     if refused is not None:
-        primary.answer(call, refused[0], detail=refused[1])
+        primary.refuse(call, *refused)
         return
     _evaluate(primary, call)
 
@@ -91,7 +90,7 @@ def execute(primary: "Primary", call: Call) -> None:
 def answer_appended(primary: "Primary", call: Call) -> bool:
     """Answer a write of which an earlier copy was appended, now or with it; False if none was.
 
-    Looked for before a copy is parked or refused, too: what is said of that copy settles the earlier ones.
+    Looked for before a copy is parked, too: the earlier one's answer need not wait.
     """
     message, pending = call.message, primary.pending
     if message.kind == Kind.GET:
@@ -125,7 +124,7 @@ def _answer_kept(primary: "Primary", call: Call) -> bool:
         else:
             primary.context.parts.confirm_read(primary, call, (Status.KEY_REUSED, 0), index)
         return True
-    horizon = primary.replica.log.last_time - limits.IDEMPOTENCY_WINDOW_MS
+    horizon = primary.replica.log.last_time - primary.context.bounds.idempotency_window_ms
     kept = primary.replica.state.find_result(message.key, message.idempotency, horizon)
     if kept is None:
         return False
@@ -142,10 +141,12 @@ def _admission(primary: "Primary") -> tuple[Status, str] | None:
     if primary.context.refuse_writes is not None:
         status, detail = primary.context.refuse_writes
         return Status(status), detail
-    pending, replica = primary.pending, primary.replica
-    if replica.pins and replica.log.entry_bytes > limits.PINNED_LOG_BYTES:
+    pending, replica, bounds = primary.pending, primary.replica, primary.context.bounds
+    if replica.pins and replica.log.entry_bytes > bounds.pinned_log_bytes:
+        primary.context.count("busy_for_a_transfer")
         return Status.BUSY, "a replica of this partition is being caught up, and must not fall behind again"
-    if len(pending.calls) >= limits.UNCOMMITTED_ENTRIES or pending.size >= limits.UNCOMMITTED_BYTES:
+    if len(pending.calls) >= bounds.uncommitted_entries or pending.size >= bounds.uncommitted_bytes:
+        primary.context.count("busy_pipeline")
         return Status.BUSY, "too many writes of this partition are waiting for their quorum"
     return None
 
@@ -188,7 +189,7 @@ def _append(
 ) -> None:
     message = call.message
     log_time = primary.log_time()
-    horizon = max(log_time - limits.IDEMPOTENCY_WINDOW_MS, 0) if message.idempotency else 0
+    horizon = max(log_time - primary.context.bounds.idempotency_window_ms, 0) if message.idempotency else 0
     tail = tail_of(message.content_type, message.value) if kind == EntryKind.PUT else b"\0"
     entry = Entry(
         kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin,

@@ -8,6 +8,7 @@ import zlib
 from typing import Protocol
 
 from ringkeep.core import limits, tunables
+from ringkeep.core.bounds import IN_USE, Bounds
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable, Reader
 from ringkeep.core.coordinator import Coordinator
@@ -43,10 +44,10 @@ class Node:
 
     def __init__(
         self, me: NodeId, incarnation: Incarnation, reader: Reader, codec: MapCodec, cluster: str,
-        new_cluster_id: str, now: Millis = 0,
+        new_cluster_id: str, now: Millis = 0, bounds: Bounds = IN_USE,
     ) -> None:  # fmt: skip
         """Load what is stored. `new_cluster_id` is the id to give, should this node form the cluster."""
-        self.context = context = Context(me, incarnation, reader)
+        self.context = context = Context(me, incarnation, reader, bounds)
         context.now = now
         context.parts = self
         self._codec = codec
@@ -222,12 +223,9 @@ class Node:
     def execute(self, primary: Primary, call: Call) -> None:
         if primary.may_execute:
             execute(primary, call)
-        elif answer_appended(primary, call):
-            return
-        elif not primary.parked.full:
-            primary.parked.add(call)
-        else:
-            primary.answer(call, Status.BUSY, detail="too many requests wait for the partition's primary")
+        elif not answer_appended(primary, call) and not primary.parked.add(call):
+            self.context.count("busy_waiting_room")
+            primary.refuse(call, Status.BUSY, "too many requests wait for the partition's primary")
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

@@ -70,8 +70,7 @@ class Office:
                 self._context.count("handover_called_off")
                 del self._targets[primary]
                 primary.handing_over_until = primary.kept_until = 0
-                if primary.may_execute:
-                    primary.unpark()
+                primary.unpark()
 
     def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
         """Tell whether some primaryship of this node could go to another just now."""
@@ -94,8 +93,7 @@ class Office:
         if paused and not primary.paused:
             self._context.count("primary_paused")
         primary.paused = paused
-        if not paused and primary.parked and primary.may_execute:
-            primary.unpark()
+        primary.unpark()
 
     def _failed(self, primary: Primary) -> bool:
         """Tell whether this primary should say that another must be tried."""
@@ -111,7 +109,8 @@ class Office:
         if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
             return
         now, draining = self._context.now, self._context.draining
-        if not draining and (now < primary.kept_until or len(self._targets) >= limits.HANDOVERS_AT_ONCE):
+        full = len(self._targets) >= self._context.bounds.handovers_at_once
+        if not draining and (full or now < primary.kept_until):
             return
         to = self._better(primary)
         if to is None:

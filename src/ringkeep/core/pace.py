@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from ringkeep.core import limits
+from ringkeep.core.bounds import Bounds
 from ringkeep.core.types import Millis
 
 BURST_MS: Final = 2 * limits.TICK_MS
@@ -51,9 +52,10 @@ class Taker(Protocol):
 class Intake:
     """What one node takes in, over all snapshots that it is sent: no more than its disk keeps up with."""
 
-    __slots__ = ("_asked", "_staged", "_synced", "_takers")
+    __slots__ = ("_asked", "_bounds", "_staged", "_synced", "_takers")
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self._takers: dict[Taker, None] = {}  # in the order in which they came
         self._staged = 0  # bytes, since the start
         self._asked = 0  # of these, up to where a sync was asked for
@@ -69,14 +71,14 @@ class Intake:
 
     def room(self, taker: Taker) -> int:
         """Return how many bytes of this snapshot may be on their way; 0: wait."""
-        full = self._staged - self._synced >= limits.STAGING_UNSYNCED_BYTES
-        waits = taker not in islice(self._takers, limits.STAGINGS_AT_ONCE)
-        return 0 if full or waits else limits.SNAPSHOT_WINDOW_BYTES
+        full = self._staged - self._synced >= self._bounds.staging_unsynced_bytes
+        waits = taker not in islice(self._takers, self._bounds.stagings_at_once)
+        return 0 if full or waits else self._bounds.snapshot_window_bytes
 
     def add(self, size: int) -> int:
         """Count what was staged. Return a mark for `on_durable` if a sync is due, else 0."""
         self._staged += size
-        if self._staged - self._asked < limits.STAGING_SYNC_BYTES:
+        if self._staged - self._asked < self._bounds.staging_sync_bytes:
             return 0
         self._asked = self._staged
         return self._asked

@@ -3,12 +3,16 @@
 Bounded in number, and over a node in bytes.
 """
 
-from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.execute import Call
 from ringkeep.core.types import Life, Millis
 
 _COPY_BITS = 16  # of a tag: the copy's number
+
+
+def _name(call: Call) -> tuple[Life, int]:
+    """Return what all copies of one request have in common."""
+    return call.caller, call.message.tag >> _COPY_BITS
 
 
 class Parked:
@@ -23,17 +27,22 @@ class Parked:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    @property
-    def full(self) -> bool:
-        """Whether nobody else may wait."""
-        return len(self._calls) >= limits.PARKED_REQUESTS or self._context.parked_bytes >= limits.PARKED_BYTES
+    def add(self, call: Call) -> bool:
+        """Let a request wait, if there is room. A newer copy takes an older one's place, in a full room
+        too."""
+        context, bounds, name = self._context, self._context.bounds, _name(call)
+        if name not in self._calls:
+            if len(self._calls) >= bounds.parked_requests or context.parked_bytes >= bounds.parked_bytes:
+                return False
+            context.parked_bytes += len(call.message.value)
+        else:
+            context.count("parked_copy_replaced")
+        self._calls[name] = call  # copies are equal but for their number, and when they are late
+        return True
 
-    def add(self, call: Call) -> None:
-        """Let a request wait; a newer copy of it takes an older one's place."""
-        name = call.caller, call.message.tag >> _COPY_BITS
-        self._forget(name)
-        self._calls[name] = call
-        self._context.parked_bytes += len(call.message.value)
+    def take_out(self, call: Call) -> None:
+        """Let no copy of this request wait any longer."""
+        self._forget(_name(call))
 
     def take_all(self) -> list[Call]:
         """Let everybody go on."""

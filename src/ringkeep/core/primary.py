@@ -9,11 +9,11 @@ from collections.abc import Collection
 from enum import IntEnum
 from functools import partial
 
-from ringkeep.core import limits, quorum
+from ringkeep.core import quorum
 from ringkeep.core.clustermap import Partition
 from ringkeep.core.context import Context
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
-from ringkeep.core.execute import Call, Pending
+from ringkeep.core.execute import Call, Pending, answer_appended
 from ringkeep.core.keys import log_key
 from ringkeep.core.messages import RETRY, Append, Entries, Prepare, Promise, Reply
 from ringkeep.core.parked import Parked
@@ -94,14 +94,14 @@ class Primary:
 
     def is_close(self, peer: NodeId) -> bool:
         """Tell whether a replica is close enough behind to be given a vote, or the primaryship."""
-        match = self.progress.match.get(peer)
-        return match is not None and match >= self.replica.log.last_index - self.context.log_entries // 16
+        match, near = self.progress.match.get(peer), self.context.bounds.log_entries // 16
+        return match is not None and match >= self.replica.log.last_index - near
 
     @property
     def fills_whole(self) -> bool:
         """Whether an empty learner is sent the state: all but a short log costs more, entry by entry."""
         replica = self.replica
-        long = replica.log.entry_bytes > self.context.log_bytes // 4
+        long = replica.log.entry_bytes > self.context.bounds.log_bytes // 4
         return replica.log.floor_index > 0 or (long and replica.applied > 0)
 
     @property
@@ -202,7 +202,7 @@ class Primary:
     def log_time(self) -> Millis:
         """Return the next entry's log time: the last one's, advanced by monotonic time, in capped steps."""
         now = self.context.now
-        step = min(now - self.time_at, limits.LOG_TIME_STEP_MS)
+        step = min(now - self.time_at, self.context.bounds.log_time_step_ms)
         self.time_at = now
         return self.replica.log.last_time + step
 
@@ -258,8 +258,8 @@ class Primary:
             self.unpark()
 
     def unpark(self) -> None:
-        """Execute what waited for this primary to be ACTIVE."""
-        for call in self.parked.take_all():
+        """Execute what waited, if this primary may execute now."""
+        for call in self.parked.take_all() if self.may_execute else []:
             self.context.parts.execute(self, call)
 
     def _send_new(self) -> None:
@@ -287,11 +287,11 @@ class Primary:
         self.context.send(peer, message)
 
     def _make_append(self, position: Index) -> Append | None:
-        log, replica = self.replica.log, self.replica
+        log, replica, bounds = self.replica.log, self.replica, self.context.bounds
         before = Index(position - 1)
         if before < log.floor_index:
             return None  # the window moved on before all was sent
-        entries = log.slice(before, self.context.append_entries, limits.APPEND_BYTES)
+        entries = log.slice(before, bounds.append_entries, bounds.append_bytes)
         return Append(replica.partition, self.epoch, log.epoch_at(before), before, replica.commit, entries)
 
     def on_refused(self, peer: NodeId, epoch: Epoch, promised: Epoch) -> None:
@@ -329,6 +329,16 @@ class Primary:
         reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
         self.context.reply(call.caller, reply)
 
+    def refuse(self, call: Call, status: Status, detail: str) -> None:
+        """Say that a request is not executed. This settles all its copies that were sent before.
+
+        So none of them may run any more: one that waits here is taken out; one that was appended is answered
+        for instead.
+        """
+        self.parked.take_out(call)
+        if not answer_appended(self, call):
+            self.answer(call, status, detail=detail)
+
     def on_tick(self) -> None:
         """Ask again whoever has been silent; give up what is past its deadline."""
         now = self.context.now
@@ -347,12 +357,9 @@ class Primary:
                 self.context.stirred[self] = None
         if self.handing_over_until and now >= self.handing_over_until:
             self.handing_over_until = 0
-            if self.may_execute:
-                self.unpark()
+            self.unpark()
         for call in self.parked.take_late(now):
-            self.answer(
-                call, Status.UNAVAILABLE, detail="the partition had no active primary until the deadline"
-            )
+            self.refuse(call, Status.UNAVAILABLE, "the partition had no active primary until the deadline")
 
     def depose(self) -> None:
         """Stop being the primary.

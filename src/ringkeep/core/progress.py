@@ -66,7 +66,7 @@ class Progress:
 
     def has_room(self, peer: NodeId) -> bool:
         """Tell whether more may be sent to a peer just now; over all partitions it has one bound."""
-        return self._context.in_flight.get(peer, 0) < limits.INFLIGHT_BYTES
+        return self._context.in_flight.get(peer, 0) < self._context.bounds.inflight_bytes
 
     def sent(self, peer: NodeId, message: Append) -> None:
         """Count what is on its way."""

@@ -184,4 +184,4 @@ class Reads:
                         self.add(ballot.primary, *read)
                     else:
                         detail = "no majority of the partition's replicas confirmed its primary"
-                        ballot.primary.answer(read[0], Status.UNAVAILABLE, detail=detail)
+                        ballot.primary.refuse(read[0], Status.UNAVAILABLE, detail)

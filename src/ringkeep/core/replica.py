@@ -7,7 +7,6 @@ Rules and their reasons: `docs/guarantees.md`.
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringkeep.core import limits
 from ringkeep.core.context import Context, Reader
 from ringkeep.core.effects import Family
 from ringkeep.core.entry import decode, epoch_of
@@ -191,7 +190,7 @@ class Replica:
             self.context.count("commit_capped")
         if commit > self.commit:
             self.commit = commit
-            if commit - self.applied >= limits.APPLY_AT_ONCE:
+            if commit - self.applied >= self.context.bounds.apply_at_once:
                 self.apply()
             else:
                 self.context.unapplied[self] = None
@@ -214,17 +213,17 @@ class Replica:
                 state.apply(decode(log[Index(number)]))
         self.applied = self.commit
         self.store_applied()
-        kept = self.applied - log.floor_index
-        if kept > 2 * self.context.log_entries or (log.entry_bytes > 2 * self.context.log_bytes and kept > 1):
+        kept, bounds = self.applied - log.floor_index, self.context.bounds
+        if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):
             self._trim()
 
     def _trim(self) -> None:
         """Cut the applied part of the window to half its bound, in one go, so that each entry costs
         little. What a running transfer will go on from stays."""
         log, context = self.log, self.context
-        floor = Index(max(log.floor_index, self.applied - context.log_entries))
+        floor = Index(max(log.floor_index, self.applied - context.bounds.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
-        while floor < self.applied and excess > context.log_bytes:
+        while floor < self.applied and excess > context.bounds.log_bytes:
             floor = Index(floor + 1)
             excess -= len(log[floor])
         floor = min(floor, *self.pins.values()) if self.pins else floor
@@ -287,10 +286,10 @@ class Replica:
 
     def entries_after(self, index: Index) -> Entries | None:
         """Return what follows `index`, as much as one message may carry; None when the log begins later."""
-        log = self.log
+        log, bounds = self.log, self.context.bounds
         if index < log.floor_index:
             return None
-        entries = log.slice(index, self.context.append_entries, limits.APPEND_BYTES)
+        entries = log.slice(index, bounds.append_entries, bounds.append_bytes)
         return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
 
     def live_range(self) -> tuple[bytes, bytes]:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from google_crc32c import extend as crc32c_extend
 
 from ringkeep.core import limits
+from ringkeep.core.bounds import Bounds
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.context import Context, Frozen
 from ringkeep.core.keys import PREFIX_BYTES
@@ -99,13 +100,15 @@ class _Sending:
         self.ahead.clear()
         self.ended = False
 
-    def next_chunk(self, now: Millis, limit: int) -> SnapshotChunk:
-        """Read on: at most `limit` rows, and no more than a short turn can bear."""
+    def next_chunk(self, now: Millis, bounds: Bounds) -> SnapshotChunk:
+        """Read on: so few rows and bytes that a short turn can bear them."""
         offer, place = self.offer, self.read
         start = self.begin + place.cursor + b"\0" if place.cursor else self.begin
         rows = [
             (key[PREFIX_BYTES:], value)
-            for key, value in self.frozen.scan(start, self.end, limit, limits.SNAPSHOT_CHUNK_BYTES)
+            for key, value in self.frozen.scan(
+                start, self.end, bounds.snapshot_chunk_rows, bounds.snapshot_chunk_bytes
+            )
         ]
         checksum, size = running_checksum(rows, place.checksum)
         self.ahead.append(place)
@@ -154,7 +157,7 @@ class Senders:
             elif not self._is_held(partition, peer) and self._has_place():
                 del self._wanted[partition, peer]
                 self._begin(replica, peer, epoch)
-        self._turn_bytes = limits.SNAPSHOT_TURN_BYTES
+        self._turn_bytes = self._context.bounds.snapshot_turn_bytes
         if self._open:
             self._send_on()
 
@@ -162,7 +165,7 @@ class Senders:
         """Tell whether one more may be opened. Those that are held up take no place of those that go on."""
         going = [each for each in self._open.values() if not each.installed]
         held = sum(self._is_held(each.offer.partition, each.peer) for each in going)
-        return len(going) - held < limits.SNAPSHOTS_AT_ONCE
+        return len(going) - held < self._context.bounds.snapshots_at_once
 
     def _begin(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         context = self._context
@@ -214,7 +217,7 @@ class Senders:
                 return
             sending = self._open[number] = self._open.pop(number)  # to the end of the line
             before = sending.read.row_bytes
-            context.send(sending.peer, sending.next_chunk(context.now, context.chunk_rows))
+            context.send(sending.peer, sending.next_chunk(context.now, context.bounds))
             size = sending.read.row_bytes - before
             self._turn_bytes -= size
             self._allowance.spend(size, context.move_bytes_per_s)
@@ -222,7 +225,7 @@ class Senders:
 
     def _next(self) -> int | None:
         """Return the number of the snapshot that is to be served next, or None."""
-        if sum(each.on_its_way for each in self._open.values()) >= limits.SNAPSHOT_AHEAD_BYTES:
+        if sum(each.on_its_way for each in self._open.values()) >= self._context.bounds.snapshot_ahead_bytes:
             return None
         for number, each in self._open.items():
             over = each.ended or each.installed
@@ -253,7 +256,7 @@ class Senders:
             waits = not sending.room or self._is_held(sending.offer.partition, sending.peer)
             if self._context.now - sending.heard > wait:
                 self._close(number)
-            elif waits and sending.replica.log.entry_bytes > limits.PINNED_LOG_BYTES // 2:
+            elif waits and sending.replica.log.entry_bytes > self._context.bounds.pinned_log_bytes // 2:
                 self._context.count("snapshot_given_up")
                 self._close(number)
         self._forget_moved()

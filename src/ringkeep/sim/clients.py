@@ -24,6 +24,9 @@ THINK_MS = 40
 KEYED = 0.3
 """The share of writes that carry an idempotency key."""
 TRIES = 8
+ANSWERED_MS = 2 * TIMEOUT_MS
+"""A request is executed within so long, or never: its primary may have another clock."""
+FASTEST_CLOCK = 1.2
 EXTRA = 99
 """The client to whom operations besides the usual ones belong."""
 
@@ -31,9 +34,10 @@ EXTRA = 99
 class _Call:
     """One operation of one client, over all its tries."""
 
-    __slots__ = ("asked", "client", "key", "operation", "tries", "unsure")
+    __slots__ = ("asked", "begun", "client", "key", "operation", "tries", "unsure")
 
-    def __init__(self, client: int, operation: Operation, key: bytes) -> None:
+    def __init__(self, client: int, operation: Operation, key: bytes, begun: Millis) -> None:
+        self.begun = begun
         self.client = client
         self.operation = operation
         self.key = key
@@ -74,7 +78,7 @@ class Clients:
         """Let somebody read or write this key through this node now, besides what the clients do."""
         value = self._new_value() if kind == "put" else None
         operation = Operation(EXTRA, kind, key, value, None, self._stamp(), None, "unknown")
-        if self._try(_Call(EXTRA, operation, b""), node):
+        if self._try(_Call(EXTRA, operation, b"", self._world.events.now), node):
             self._busy += 1
             self.history.append(operation)
 
@@ -100,7 +104,8 @@ class Clients:
             expected = None
         operation = Operation(client, kind, key, value, expected, self._stamp(), None, "unknown")
         keyed = kind != "get" and random.random() < KEYED
-        call = _Call(client, operation, b"key-%d" % operation.start if keyed else b"")
+        name = b"key-%d" % operation.start if keyed else b""
+        call = _Call(client, operation, name, self._world.events.now)
         if not self._try(call):
             self._pause(client)
             return
@@ -170,9 +175,12 @@ class Clients:
         self._end(call)
 
     def _again(self, call: _Call) -> None:
-        """Repeat a write under the same key; without one its fate stays unknown."""
+        """Repeat a write under the same key; without one its fate stays unknown, and once the key may have
+        been forgotten."""
         call.operation.version = 0
-        if not call.key or call.tries >= TRIES:
+        asked_for = self._world.events.now - call.begun + ANSWERED_MS
+        forgotten = asked_for * FASTEST_CLOCK >= self._world.bounds.idempotency_window_ms
+        if not call.key or call.tries >= TRIES or forgotten:
             self._end(call)
         elif not self._try(call):
             self._world.events.after(self._world.draw(1, THINK_MS), partial(self._again, call))

@@ -102,6 +102,8 @@ class Invariants:
             self._check_told(node, replicas)
         for number, replica in replicas.items():
             primary = replica.primary
+            if primary is not None and primary.parked:
+                self._require(not primary.may_execute, node, replica, "requests wait, and could be executed")
             now = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
             if seen.get(number) == now:
                 continue
@@ -111,8 +113,8 @@ class Invariants:
             self._check_commit(node, replica)
             if primary is not None and primary.settled:
                 self._settled.add((number, primary.epoch, primary.place.config))
-            if replica.primary is not None and replica.primary.phase == Phase.ACTIVE:
-                self._check_active(node, replica, replica.primary)
+            if primary is not None and primary.phase == Phase.ACTIVE:
+                self._check_active(node, replica, primary)
 
     def _check_told(self, node: "SimNode", held: Collection[PartitionId]) -> None:
         """2. A promise that was told outlives the process, and the replica too."""

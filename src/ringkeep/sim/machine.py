@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 SESSION_MS = 2_000
 SIM_TICK_MS = 50
-SIM_LOG_ENTRIES = 12  # so small that snapshots must happen
-SIM_CHUNK_ROWS = 2  # and take several messages
 
 
 class Died(BaseException):
@@ -73,10 +71,10 @@ class SimNode:
         self.alive = True
         world.reasons.of_node(self.id)
         self.life = SimShell(self)
-        node = Node(self.id, self.incarnation, self.engine, mapcodec, "sim", f"{world.seed:032x}", self.now())
-        node.context.log_entries = SIM_LOG_ENTRIES
-        node.context.append_entries = world.append_entries
-        node.context.chunk_rows = SIM_CHUNK_ROWS
+        node = Node(
+            self.id, self.incarnation, self.engine, mapcodec, "sim", f"{world.seed:032x}", self.now(),
+            world.bounds,
+        )  # fmt: skip
         node.context.damaged = self.engine.damaged
         member = Member(
             self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, world.expect,

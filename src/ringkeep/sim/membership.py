@@ -8,6 +8,7 @@ from ringkeep.core.changes import holds_data
 from ringkeep.core.orders import Verb, is_done
 from ringkeep.core.tunables import CANCELLED, GRACE_MS, MOVES, PAUSED, REPLICATION, RUNNING
 from ringkeep.core.types import Millis
+from ringkeep.sim.bounds import draw_settings
 
 if TYPE_CHECKING:
     from ringkeep.sim.faults import Faults
@@ -35,6 +36,8 @@ class Membership:
             (1, self._hold),
             (1, self._shorten_grace),
         ]
+        for name, value in draw_settings(world.seed).items():
+            self._set(name, value)
 
     def settle(self, until: Millis = 0) -> None:
         """End what was begun for a while, again and again: orders get lost, and older ones come late."""

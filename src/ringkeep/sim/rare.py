@@ -14,6 +14,9 @@ TRAP: Final = "trap_"
 PATHS: Final = (
     "answer_not_final",
     "append_refused_epoch",
+    "busy_for_a_transfer",
+    "busy_pipeline",
+    "busy_waiting_room",
     "commit_capped",
     "confirm_round_again",
     "controller_changed",
@@ -33,6 +36,7 @@ PATHS: Final = (
     "node_damaged",
     "node_given_up",
     "node_left",
+    "parked_copy_replaced",
     "position_asked_again",
     "primary_paused",
     "replica_deleted",

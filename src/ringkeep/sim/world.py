@@ -17,6 +17,7 @@ from ringkeep.core.transitions import illegal
 from ringkeep.core.tunables import GRACE_MS
 from ringkeep.core.types import Millis, NodeId
 from ringkeep.ports import Ending
+from ringkeep.sim import bounds
 from ringkeep.sim.events import Events
 from ringkeep.sim.invariants import Invariants, Violated
 from ringkeep.sim.machine import SIM_TICK_MS, SimNode
@@ -76,7 +77,7 @@ class World:
         self._identities = 0
         self._proposer = ""
         self.slowest_ms = 4
-        self.append_entries = (1, 1, 3, 512)[seed // 4 % 4]  # so few that a log arrives in pieces
+        self.bounds = bounds.draw(seed)
         self.in_bytes = seed % 8 == 3
         """Whether messages pass through the codec on their way."""
         self.map: ClusterMap | None = None

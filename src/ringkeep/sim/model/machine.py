@@ -5,10 +5,12 @@ still. Knows nothing of what the others do.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Final, NamedTuple
 
 from ringkeep.core import limits
+from ringkeep.core.bounds import IN_USE
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Family
@@ -137,9 +139,8 @@ class Machine:
         self.disk = disk
         self.count = count
         self.waiting: list[tuple[int, Durable]] = []
-        self.node = Node(IDS[me], life, disk, Codec(), "model", "1" * 32)
-        if split:
-            self.node.context.append_entries = 1
+        bounds = replace(IN_USE, append_entries=1) if split else IN_USE
+        self.node = Node(IDS[me], life, disk, Codec(), "model", "1" * 32, bounds=bounds)
 
     @property
     def replica(self) -> Replica | None:

@@ -1,0 +1,70 @@
+"""The bounds that the nodes of a simulated world work under: in every second world, many of them are low.
+
+So full rooms are ordinary there. In the others only logs are short and snapshots go by two rows, so that
+snapshots happen at all and take several messages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from random import Random
+from typing import Final
+
+from ringkeep.core.bounds import IN_USE, Bounds
+from ringkeep.core.tunables import MOVE_BYTES_PER_S, MOVES_AT_ONCE
+
+USUAL: Final = replace(IN_USE, log_entries=12, snapshot_chunk_rows=2)
+APPEND_ENTRIES: Final = (1, 1, 3, 512)
+"""So few that a log arrives in pieces; drawn in every world."""
+
+LOW: Final[Mapping[str, tuple[int, ...]]] = {
+    "idempotency_window_ms": (6_000, 12_000),
+    "log_time_step_ms": (20, 200),
+    "handovers_at_once": (1,),
+    "append_entries": (1, 2),
+    "append_bytes": (1, 200),
+    "inflight_bytes": (1, 100, 400),
+    "apply_at_once": (1, 3),
+    "pinned_log_bytes": (3_000, 6_000),
+    "uncommitted_entries": (1, 2, 4),
+    "uncommitted_bytes": (1, 10, 30),
+    "parked_requests": (1, 1, 3),
+    "parked_bytes": (1, 8),
+    "log_entries": (1, 4),
+    "log_bytes": (100, 500),
+    "snapshot_chunk_bytes": (1, 100),
+    "snapshot_chunk_rows": (1,),
+    "snapshots_at_once": (1,),
+    "snapshot_window_bytes": (1, 150),
+    "snapshot_ahead_bytes": (1, 200),
+    "snapshot_turn_bytes": (1, 150),
+    "stagings_at_once": (1,),
+    "staging_sync_bytes": (1, 60),
+    "staging_unsynced_bytes": (60, 200),
+}
+"""What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
+
+assert LOW.keys() == {field.name for field in fields(Bounds)}, "every bound is drawn low in some worlds"
+
+
+LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {MOVES_AT_ONCE: (1,), MOVE_BYTES_PER_S: (8_000, 30_000)}
+"""The same for what operators may set."""
+
+
+def draw(seed: int) -> Bounds:
+    """Return the bounds of this seed's world. They take nothing from the world's own random numbers."""
+    low = _some(LOW, seed)
+    if "staging_unsynced_bytes" in low:
+        low.setdefault("staging_sync_bytes", min(LOW["staging_sync_bytes"]))
+    return replace(USUAL, **({"append_entries": APPEND_ENTRIES[seed // 4 % 4]} | low))
+
+
+def draw_settings(seed: int) -> dict[str, int]:
+    """Return what an operator of this seed's world sets, first of all."""
+    return _some(LOW_SETTINGS, seed)
+
+
+def _some(possible: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, int]:
+    """Choose low values: none in every second world; few, half of them or all of them in the others."""
+    random = Random(f"bounds of {seed}")
+    share = random.choice((0, 0, 0, 0.2, 0.5, 1.0))
+    return {name: random.choice(values) for name, values in possible.items() if random.random() < share}
