@@ -118,9 +118,21 @@ def zone(text: str) -> str:
 
 def directory(text: str) -> Path:
     """Return an absolute path: a later change of the working directory must not move the data."""
-    if not text or "\0" in text:
+    if not text:
         raise ValueError("the directory's name is empty; give a path")
-    return Path(text).expanduser().absolute()
+    path = Path(text).expanduser().absolute()
+    check_path(path)
+    return path
+
+
+def check_path(path: Path) -> None:
+    """Raise ValueError for a path that cannot be passed on to every program and log: the store's, Java's."""
+    try:
+        printable = str(path).encode() and str(path).isprintable()
+    except UnicodeEncodeError:
+        printable = False
+    if not printable:
+        raise ValueError(f"the path {str(path)!a} is not printable UTF-8; choose another directory")
 
 
 def zookeeper(text: str) -> str:

@@ -238,7 +238,8 @@ def load_node_settings(
         raise layers.refuse("peer", f"{peer} is the HTTP address too; give the two listeners different ports")
     given.setdefault("advertise_http", _reachable(http))
     given.setdefault("advertise_peer", _reachable(peer))
-    given.setdefault("data", Path(DEFAULT_DATA, name).absolute())
+    if "data" not in given:
+        given["data"] = default_data(layers, name)
     given.setdefault("zookeeper", DEFAULT_ZOOKEEPER)
     given.setdefault("cluster", DEFAULT_CLUSTER)
     given.setdefault("replication", limits.REPLICATION)
@@ -248,6 +249,14 @@ def load_node_settings(
     given.setdefault("zone", name)
     given.setdefault("weight", 1)
     return NodeSettings(**given, config=config, warnings=_warnings(given))
+
+
+def default_data(layers: "Layers", *names: str) -> Path:
+    """Return the data directory below the working directory. Raises SettingsError if its path does not do."""
+    try:
+        return parsing.directory(str(Path(DEFAULT_DATA, *names)))
+    except ValueError as error:
+        raise layers.refuse("data", str(error)) from None
 
 
 def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -82,7 +82,10 @@ def get(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Write the value of a key to standard output, exactly its bytes. Exit code 3: there is no such key."""
+    """Write the value of a key to standard output, exactly its bytes. Exit code 3: there is no such key.
+
+    On a terminal a line end follows a value that has none.
+    """
     target = remote.path_of(_key_bytes(key)) + ("?consistency=stale" if stale else "")
     request = remote.Request("GET", target, timeout_ms=remote.timeout_ms_of(timeout), tell_deadline=True)
     answer = remote.send(remote.endpoints_of(endpoint), request)
@@ -94,6 +97,8 @@ def get(
         show_json({**_shown_key(key), **_shown("value", answer.body), "version": answer.version})
     else:
         sys.stdout.buffer.write(answer.body)
+        if sys.stdout.isatty() and not answer.body.endswith(b"\n"):
+            sys.stdout.buffer.write(b"\n")  # so that the prompt begins a line
         sys.stdout.buffer.flush()
 
 

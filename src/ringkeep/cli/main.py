@@ -5,7 +5,7 @@ the client is installed.
 """
 
 import contextlib
-import os
+import json
 import sys
 from typing import Annotated, Final, NoReturn
 
@@ -13,8 +13,9 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
-from ringkeep.cli import check, data, inspect, moves, node, recover, simulate, steer, up, zookeeper
+from ringkeep.cli import check, data, inspect, moves, node, recover, simulate, steer, streams, up, zookeeper
 from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
+from ringkeep.cli.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError
 
 SERVER_PACKAGES: Final = frozenset(
@@ -32,11 +33,11 @@ SERVER_PACKAGES: Final = frozenset(
 
 app = typer.Typer(
     name="ringkeep",
+    cls=GroupedCommands,
     help="A distributed key-value store that keeps what it acknowledged.",
     epilog="\b\nStart here:\n  ringkeep up\n  ringkeep put hello world\n  ringkeep get hello",
     rich_markup_mode=None,  # plain help: loading rich would double the time that every command takes to start
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (up, node, zookeeper, data, inspect, moves, steer, recover, simulate, check):
@@ -62,37 +63,54 @@ def _start(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code. What a user can cause is one line on standard error."""
+    """Run one command and return its exit code. What a user can cause is one line on standard error.
+
+    With --json among the arguments that line is a JSON object.
+    """
+    streams.prepare()
+    given = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in given[: given.index("--")] if "--" in given else "--json" in given
     try:
-        code = app(args=arguments, prog_name="ringkeep", standalone_mode=False)
-        sys.stdout.flush()
+        try:
+            code = app(args=arguments, prog_name="ringkeep", standalone_mode=False)
+        finally:
+            streams.flush_output()
         return code if isinstance(code, int) else OK
-    except Failure as failure:
-        return _fail(str(failure), failure.exit_code)
-    except ConfigurationError as error:
-        return _fail(str(error), getattr(error, "exit_code", REFUSED))
-    except RingkeepError as error:
-        return _fail(str(error), FAILED)
-    except TyperException as error:
-        return _fail(_usage(error), error.exit_code)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in SERVER_PACKAGES:
-            raise
-        return _fail("only the client is installed here; this needs: pip install 'ringkeep[server]'", FAILED)
     except BrokenPipeError:
-        # Whoever read our output has seen enough (`| head`). Python would complain at exit otherwise.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror or error}", FAILED)
+        return FAILED  # whoever read our output has seen enough (`| head`)
     except (KeyboardInterrupt, Abort):
+        _say(Failure("interrupted", INTERRUPTED), as_json)
         return INTERRUPTED
+    except Exception as error:
+        problem = _problem(error)
+        if problem is None:
+            raise
+        _say(problem, as_json)
+        return problem.exit_code
 
 
 def main() -> NoReturn:
     """Entry point of the console script."""
     sys.exit(run())
+
+
+def _problem(error: Exception) -> Failure | None:
+    """Return what a user can cause as a line and an exit code; None for a defect."""
+    match error:
+        case Failure():
+            return error
+        case ConfigurationError():
+            return Failure(str(error), getattr(error, "exit_code", REFUSED))
+        case RingkeepError():
+            return Failure(str(error), FAILED)
+        case TyperException():
+            return Failure(_usage(error), error.exit_code)
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in SERVER_PACKAGES:
+            return Failure("only the client is installed here; this needs: pip install 'ringkeep[server]'")
+        case OSError():
+            where = f"{error.filename}: " if error.filename else ""
+            return Failure(f"{where}{error.strerror or error}")
+    return None
 
 
 def _usage(error: TyperException) -> str:
@@ -103,10 +121,12 @@ def _usage(error: TyperException) -> str:
     return f"{problem} (see: {command} --help)"
 
 
-def _fail(message: str, exit_code: int) -> int:
+def _say(problem: Failure, as_json: bool) -> None:
+    text = f"ringkeep: {problem}"
+    if as_json:
+        text = json.dumps({"status": "Failed", "error": str(problem), "exit_code": problem.exit_code})
     with contextlib.suppress(OSError):  # nobody reads it any more; the exit code still says it
-        print(f"ringkeep: {message}", file=sys.stderr)
-    return exit_code
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ringkeep.cli.streams import is_unicode
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 def show_json(value: object) -> None:
     """Print a value as JSON for another program."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=not is_unicode(sys.stdout), indent=2))
 
 
 def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
-from ringkeep.cli.failure import FAILED, NOT_FOUND, UNAVAILABLE, USAGE, Failure
+from ringkeep.cli.failure import INTERRUPTED, UNAVAILABLE, USAGE, Failure
 from ringkeep.parsing import address, host_port
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"
@@ -82,14 +82,28 @@ def endpoints_of(option: str | None) -> list[str]:
     found = []
     for part in text.split(","):
         url = part.strip()
-        scheme, separator, rest = url.rpartition("://")
-        if separator and scheme.lower() != "http":
-            raise Failure(f"{source}: '{url}' is not an http:// URL; write it like {DEFAULT_ENDPOINT}", USAGE)
         try:
-            found.append(address(rest.removesuffix("/")))
+            found.append(_endpoint(url))
         except ValueError as error:
             raise Failure(f"{source}: {error}", USAGE) from None
     return list(dict.fromkeys(found))
+
+
+def _endpoint(url: str) -> str:
+    """Return "HOST:PORT" of an endpoint. Raises ValueError with what is wrong and the remedy."""
+    scheme, separator, rest = url.rpartition("://")
+    if separator and scheme.lower() == "https":
+        raise ValueError(f"'{url}': nodes speak no TLS yet; write it like {DEFAULT_ENDPOINT}")
+    if separator and scheme.lower() != "http":
+        raise ValueError(f"'{url}' is not an http:// URL; write it like {DEFAULT_ENDPOINT}")
+    if "@" in rest:
+        raise ValueError(
+            "it holds credentials, and nodes do not know any yet; leave out what is before the @"
+        )
+    host, slash, path = rest.partition("/")
+    if path:
+        raise ValueError(f"'{url}' has a path, and routes begin at /; leave out '{slash + path}'")
+    return address(host)
 
 
 def timeout_ms_of(text: str) -> int:
@@ -109,7 +123,12 @@ def path_of(key: bytes) -> str:
 def send(endpoints: list[str], request: Request) -> Answer:
     """Send it until a node gives an answer that another node would not better. Raises Failure (4)."""
     attempt = _Attempts(endpoints, request)
-    answer = attempt.run()
+    try:
+        answer = attempt.run()
+    except KeyboardInterrupt:
+        if not request.is_write:
+            raise
+        raise Failure(attempt.interrupted(), INTERRUPTED) from None
     if answer is None:
         raise Failure(attempt.verdict(), UNAVAILABLE)
     return answer
@@ -125,6 +144,7 @@ class _Attempts:
         self._last = "no answer in time"
         self._said = False  # by a node: that counts more than where nobody listens
         self._maybe_applied = False
+        self._sent = False  # in the attempt under way
 
     def run(self) -> Answer | None:
         """Go round the endpoints until the deadline; None if none of them could serve it."""
@@ -155,16 +175,22 @@ class _Attempts:
             return f"{self._last} (outcome unknown: the write may have been applied)"
         return f"{self._last} (not applied)"
 
+    def interrupted(self) -> str:
+        """Say what became of a write that nobody waits for any more."""
+        if self._sent or self._maybe_applied:
+            return "interrupted (outcome unknown: it may have been applied)"
+        return "interrupted (not applied)"
+
     def _try(self, endpoint: str, budget_s: float) -> Answer | None:
         from http.client import HTTPConnection, HTTPException  # a third of the start of `ringkeep --help`
 
         host, port = host_port(endpoint)
         connection = HTTPConnection(host, port, timeout=min(CONNECT_S, budget_s))
-        sent = False
+        self._sent = False
         try:
             connection.connect()
             connection.sock.settimeout(budget_s + REPLY_GRACE_S)
-            sent = True
+            self._sent = True
             request = self._request
             connection.request(
                 request.method, request.within(budget_s), request.body or None, request.headers
@@ -175,7 +201,7 @@ class _Attempts:
         except (OSError, HTTPException) as error:
             if not self._said:
                 self._last = f"http://{endpoint}: {_reason(error)}"
-            self._maybe_applied = self._maybe_applied or (sent and self._request.is_write)
+            self._maybe_applied = self._maybe_applied or (self._sent and self._request.is_write)
             return None
         finally:
             connection.close()
@@ -218,8 +244,7 @@ def refuse(answer: Answer, is_write: bool) -> Failure:
         "not-applied": " (not applied)",
         "unknown": " (outcome unknown: the write may have been applied)",
     }
-    exit_code = NOT_FOUND if answer.status == 404 else FAILED
-    return Failure(problem_of(answer) + (known.get(str(outcome), "") if is_write else ""), exit_code)
+    return Failure(problem_of(answer) + (known.get(str(outcome), "") if is_write else ""))
 
 
 def get_json(endpoint: str | None, path: str, timeout: str, **query: bytes) -> dict[str, object]:

@@ -9,6 +9,11 @@ from typing import Final
 POLL_S: Final = 0.05
 
 
+def _is_left_to_others(number: signal.Signals) -> bool:
+    """Whether who started us (`nohup`) has seen to it that a closed terminal does not end us."""
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
+
+
 class StopRequests:
     """Counts the requests to stop while it is entered. The first asks politely, the second means at once."""
 
@@ -19,7 +24,8 @@ class StopRequests:
         self._before: list[tuple[signal.Signals, object]] = []
 
     def __enter__(self) -> "StopRequests":
-        self._before = [(number, signal.signal(number, self._on_signal)) for number in self.SIGNALS]
+        heard = [number for number in self.SIGNALS if not _is_left_to_others(number)]
+        self._before = [(number, signal.signal(number, self._on_signal)) for number in heard]
         return self
 
     def __exit__(

@@ -25,6 +25,7 @@ from ringkeep.settings import (
     Layers,
     Setting,
     SettingsError,
+    default_data,
 )
 
 PORTS_APART: Final = 10
@@ -132,7 +133,9 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
     layers = Layers(UP_SETTINGS, flags, environ)
     read = {key: layers.get(key) for key in UP_SETTINGS}
     given = {key: value for key, value in read.items() if value is not None}
-    data = given.setdefault("data", Path(DEFAULT_DATA).absolute())
+    if "data" not in given:
+        given["data"] = default_data(layers)
+    data = given["data"]
     recorded = _recorded(data)
     for key in ("partitions", "replication", "cluster"):
         if key in given and key in recorded and given[key] != recorded[key]:

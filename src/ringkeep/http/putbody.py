@@ -11,6 +11,7 @@ from ringkeep.core.limits import VALUE_BYTES
 from ringkeep.http.problems import TOO_LARGE, Problem, bad
 from ringkeep.http.target import check_key
 
+_EXAMPLE: Final = '{"key": "k", "value": "v"}'
 _PLAIN_QUOTES: Final = 8  # "key" : "…" , "value" : "…"
 
 
@@ -33,10 +34,7 @@ def parse_put(body: bytes) -> tuple[bytes, bytes]:
     try:
         put = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise bad(
-            'The body must be JSON like {"key": "k", "value": "v"} (text, or key_base64 and value_base64): '
-            f"{str(error)[:200]}."
-        ) from None
+        raise bad(_advice(body, str(error))) from None
     # Eight quotation marks are two members' names and texts: there is no room for a third, repeated one.
     if body.count(b'"') != _PLAIN_QUOTES:
         _check_members(body)
@@ -45,6 +43,30 @@ def parse_put(body: bytes) -> tuple[bytes, bytes]:
     check_key(key)
     check_value(value)
     return key, value
+
+
+def _advice(body: bytes, error: str) -> str:
+    """Say what is wrong with a body that the decoder refused, and how to send it."""
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
+        return f"The body is not a JSON object like {_EXAMPLE}: {error[:200]}."
+    for name, value in members.items():
+        if name not in _Put.__struct_fields__:
+            return (
+                f"The body has a member {name[:80]!r}; it takes 'key' and 'value', or the same with _base64."
+            )
+        if value is None:
+            return f"The member {name!r} is null; leave it out instead."
+        if not isinstance(value, str):
+            return (
+                f"The member {name!r} must be a JSON string, like {_EXAMPLE}. To store another value, "
+                "send its JSON as that string, or as the body of PUT /v1/kv/KEY with "
+                "Content-Type: application/json."
+            )
+    return f"The body must be JSON like {_EXAMPLE}: {error[:200]}."
 
 
 def check_value(value: bytes) -> None:

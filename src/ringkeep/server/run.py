@@ -72,6 +72,13 @@ def run_node(settings: NodeSettings) -> int:
         return _fail(settings, str(error), FAILURE)
 
 
+def _say(text: str) -> None:
+    """Tell whoever started the node, and the log. A terminal that is gone does not stop a node."""
+    log.info("%s", text)
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
+
+
 def _fail(settings: NodeSettings, reason: str, code: int) -> int:
     log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
     return code
@@ -231,13 +238,13 @@ class Server:
         self._driver.tick()
 
     def _say_what_is_waited_for(self) -> None:
-        """Log what keeps this node from being ready, at every change, until it is."""
+        """Say what keeps this node from being ready, at every change, until it is: then where it serves."""
         waiting = self._views.waiting_for(self._settings.expect)
         if not waiting:
-            log.info("ready")
+            _say(f"{self.name} is ready: http://{self._settings.advertise_http}")
             return
         if waiting != self._waited_for:
-            log.info("not ready yet: %s", "; ".join(waiting))
+            _say(f"{self.name} is not ready yet: {'; '.join(waiting)}")
         self._waited_for = waiting
         self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
