@@ -45,6 +45,7 @@ class Recorder:
     """A sink that keeps everything; `events` are in the order of their coming."""
 
     events: list[tuple[str, Any]] = field(default_factory=list)
+    on_connected: Callable[[], None] | None = None
 
     def members_changed(self, members: list[Member]) -> None:
         self.events.append(("members", members))
@@ -60,6 +61,8 @@ class Recorder:
 
     def session_changed(self, connected: bool) -> None:
         self.events.append(("session", connected))
+        if connected and self.on_connected is not None:
+            self.on_connected()
 
     def all(self, kind: str) -> list[Any]:
         return [value for name, value in self.events if name == kind]
@@ -129,6 +132,15 @@ class World(Protocol):
         """All servers are gone at once; what they had acknowledged is on their disks."""
 
     def start_service(self) -> None: ...
+    def copy_service(self) -> Any:
+        """Return a copy of what is on the disk of a service that was killed."""
+
+    def wipe_service(self, copy: Any = None) -> None:
+        """Delete what is on the disk of a service that was killed, or put a copy in its place."""
+
+    def put_map(self, payload: bytes) -> None:
+        """Create the map as an operator."""
+
     def put_stray_barrier(self) -> None: ...
     def registrations(self) -> int: ...
     def close(self) -> None: ...
@@ -245,6 +257,15 @@ class MemoryWorld:
         self._serves = True
         for node in self._nodes:
             self.mend(node)
+
+    def copy_service(self) -> Any:
+        return self.service.map_version, self.service.map
+
+    def wipe_service(self, copy: Any = None) -> None:
+        self.service.restore(*(copy or (-1, None)))
+
+    def put_map(self, payload: bytes) -> None:
+        self.service.put_map(0, payload)
 
     def put_stray_barrier(self) -> None:
         self.service.put_barrier()

@@ -16,7 +16,7 @@ import pytest
 from kazoo.client import KazooClient
 from tests import coordination_process
 from tests.coordination_world import Node, Process
-from tests.zookeeper_fixture import Proxy
+from tests.zookeeper_fixture import Proxy, copy_of, replace_data
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
@@ -161,6 +161,16 @@ class ZooKeeperWorld:
     def start_service(self) -> None:
         self.server.start(2 * PATIENCE_S)  # a Java runtime that has the machine to share
 
+    def copy_service(self) -> Any:
+        return copy_of(self.server)
+
+    def wipe_service(self, copy: Any = None) -> None:
+        replace_data(self.server, copy)
+        self._end_operator()  # its client would be refused from now on, as it has seen more
+
+    def put_map(self, payload: bytes) -> None:
+        self.operator.create(f"{self.base}/map", payload, makepath=True)
+
     def _map_version(self) -> int:
         found = self.operator.exists(f"{self.base}/map")
         return -1 if found is None else int(found.version)
@@ -180,7 +190,11 @@ class ZooKeeperWorld:
             self.loop.run_until_complete(node.proxy.cut())
         for process in self._processes:
             process.kill()
+        self._end_operator()
+        self.loop.close()
+
+    def _end_operator(self) -> None:
         if self._operator is not None:
             self._operator.stop()
             self._operator.close()
-        self.loop.close()
+            self._operator = None

@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
+import uuid
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,24 @@ def start_zookeeper(directory: Path) -> ZooKeeperServer:
             raise
         pytest.skip(str(error))
     return server
+
+
+def copy_of(server: ZooKeeperServer) -> Path:
+    """Copy the data of a server that does not run, and return where the copy is."""
+    assert server.pid is None, "a copy of what changes is no copy"
+    copy = server.data_dir / f"copy-{uuid.uuid4().hex}"
+    shutil.copytree(server.data_dir / "data", copy)
+    return copy
+
+
+def replace_data(server: ZooKeeperServer, copy: Path | None) -> None:
+    """Wipe a server that does not run, or give it the data of a copy. One of several keeps its number."""
+    assert server.pid is None, "it would write on"
+    data = server.data_dir / "data"
+    for path in data.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if copy is not None:
+        shutil.copytree(copy, data, dirs_exist_ok=True)
 
 
 class Proxy:

@@ -161,7 +161,10 @@ class Coordination(Protocol):
 
     def write_map(self, expected: int, payload: bytes) -> None:
         """Compare-and-set the map znode. `expected` is the znode's version as map_read gave it; -1 forms:
-        creates the map and removes the barrier in one transaction. Followed by map_written and a map_read."""
+        creates the map and removes the barrier in one transaction. Followed by map_written and a map_read.
+
+        Refused, without leaving, until the map was read over the present connection: this may be another
+        service than the one before (wiped, restored), whose map has the same znode version by chance."""
         ...
 
     def refresh(self) -> None:

@@ -24,6 +24,12 @@ def lost_and_found(node: Node, told: int = 0) -> bool:
     return sessions[0] is False and sessions[-1] is True and (False, False) not in pairwise(sessions)
 
 
+def read_anew(node: Node, sessions: int) -> bool:
+    """Whether it was told of more sessions than these, and of the map since the newest one."""
+    kinds = [kind for kind, _ in node.events]
+    return kinds.count("session") > sessions and "map" in kinds[len(kinds) - kinds[::-1].index("session") :]
+
+
 # --- processes and sessions -------------------------------------------------------------------------------
 
 
@@ -168,9 +174,21 @@ def test_a_write_without_a_connection_is_answered(world: World) -> None:
     world.until(lambda: len(a.all("written")) == 2, "the answer")
     assert a.last("written") is False, "it never left"
     world.mend(a)
-    world.until(lambda: len(a.all("session")) >= 2, "the connection")
+    world.until(lambda: read_anew(a, 1), "the map being read again")
     a.port.write_map(0, b"three")
     world.until(lambda: a.last("map") == (1, b"three"), "the next write")
+
+
+def test_no_write_leaves_before_the_map_was_read_over_this_connection(world: World) -> None:
+    a = world.node()
+    formed(world, a)
+    world.cut(a)
+    a.on_connected = lambda: a.port.write_map(0, b"based on what another ZooKeeper may have held")
+    world.mend(a)
+    world.until(lambda: read_anew(a, 1) and len(a.all("written")) == 2, "the answer, and the map")
+    assert a.last("written") is False, "it never left"
+    a.port.write_map(0, b"two")
+    world.until(lambda: a.last("map") == (1, b"two"), "the next write")
 
 
 # --- answers that are lost --------------------------------------------------------------------------------
@@ -219,7 +237,7 @@ def test_of_several_writes_only_the_first_can_have_left(world: World) -> None:
     told = len(a.events)
     world.write_and_hold_it_up(a, 0, b"two")
     world.mend(a)
-    world.until(lambda: len(a.all("session")) >= 2, "the connection")
+    world.until(lambda: read_anew(a, 1), "the map being read again")
     assert a.all("written") == [True, None]
     a.port.write_map(0, b"three")
     a.port.write_map(1, b"four")
@@ -283,7 +301,7 @@ def test_a_race_during_a_reconnection_is_decided_once(world: World, lost: str) -
             world.write_and_hold_it_up(a, version, b"a")
             world.let_arrive(a)
             world.mend(a)
-        world.until(lambda n=sessions: len(a.all("session")) > n, "the connection")  # type: ignore[misc]
+        world.until(lambda n=sessions: read_anew(a, n), "the map being read again")  # type: ignore[misc]
         a.port.write_map(version, b"a again")
         until_answered(world, a, b, answers)
         first, second = a.all("written")[-2:]
@@ -361,3 +379,54 @@ def test_a_service_that_comes_late_is_found(mortal_world: World) -> None:
     world.start_service()
     world.until(lambda: node.names() == ["node-1"], "the registration")
     assert lost_and_found(node)
+
+
+def test_a_service_that_was_wiped_is_found_again(mortal_world: World) -> None:
+    world = mortal_world
+    a, b = (world.node(session_ms=SHORT_SESSION_MS) for _ in range(2))
+    settled(world, a, b)
+    told = len(a.events), len(b.events)
+    world.kill_service()
+    world.wipe_service()
+    world.start_service()
+    world.until(lambda: a.last("map") == b.last("map") == (-1, None), "the map's absence")
+    both = ["node-1", "node-2"]
+    world.until(lambda: sorted(a.names()) == both and a.names() == b.names(), "one line, each of them once")
+    assert lost_and_found(a, told[0]) and lost_and_found(b, told[1])
+    world.put_map(b"recovered")
+    world.until(lambda: a.last("map") == b.last("map") == (0, b"recovered"), "the map that was put there")
+    a.port.write_map(0, b"next")
+    world.until(lambda: a.last("map") == b.last("map") == (1, b"next"), "the next write")
+
+
+def test_a_service_that_alternates_with_an_older_copy_of_itself_is_followed(mortal_world: World) -> None:
+    world = mortal_world
+    a, b = (world.node(session_ms=SHORT_SESSION_MS) for _ in range(2))
+    settled(world, a, b)
+    world.kill_service()
+    older = world.copy_service()
+    world.start_service()
+    world.until(lambda: read_anew(a, 1) and read_anew(b, 1), "the same again")
+    for version in range(1, 6):
+        a.port.write_map(version, b"after the copy")
+    world.until(lambda: a.last("map") == b.last("map") == (6, b"after the copy"), "what the copy has not")
+    world.kill_service()
+    newest = world.copy_service()
+    both = ["node-1", "node-2"]
+    two, six = (1, b"two"), (6, b"after the copy")
+    for copy, found in ((older, two), (newest, six), (older, two)):
+        world.wipe_service(copy)
+        world.start_service()
+        world.until(lambda f=found: a.last("map") == b.last("map") == f, f"{found}")  # type: ignore[misc]
+        world.until(lambda: sorted(a.names()) == both and a.names() == b.names(), "one line")
+        world.kill_service()
+
+
+def settled(world: World, a: Node, b: Node) -> None:
+    """Form a cluster, to which both belong, whose map b"two" was written once since."""
+    formed(world, a, b)
+    a.port.announce(a_member(1, cluster_id="c"))
+    b.port.announce(a_member(2, cluster_id="c"))
+    world.until(lambda: sorted(a.names()) == sorted(b.names()) == ["node-1", "node-2"], "both members")
+    a.port.write_map(0, b"two")
+    world.until(lambda: a.last("map") == b.last("map") == (1, b"two"), "the second map")

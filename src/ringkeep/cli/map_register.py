@@ -11,7 +11,8 @@ from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
 from ringkeep.cli.failure import UNAVAILABLE, Failure
-from ringkeep.coordination.link import end, new_client
+from ringkeep.coordination.attempts import Attempts
+from ringkeep.coordination.link import end, new_client, split_path
 from ringkeep.coordination.view import NO_MAP
 from ringkeep.core.clustermap import ClusterMap
 from ringkeep.recovery import decode_map
@@ -24,13 +25,18 @@ SESSION_MS: Final = 6_000
 @contextmanager
 def opened(hosts: str, cluster: str) -> Iterator["MapRegister"]:
     """Connect to ZooKeeper for a while. Raises Failure (4) if it does not answer, ConfigurationError."""
-    client = new_client(hosts, SESSION_MS)
+    servers, path = split_path(hosts)
+    attempts = Attempts()
+    client = new_client(servers, SESSION_MS, attempts)
     try:
         try:
             client.start(CONNECT_S)
         except KazooTimeoutError:
-            raise Failure(f"ZooKeeper at {hosts} does not answer; check --zookeeper", UNAVAILABLE) from None
-        yield MapRegister(client, hosts, cluster)
+            because = f" ({attempts.cause})" if attempts.cause else ""
+            raise Failure(
+                f"ZooKeeper at {hosts} does not answer{because}; check --zookeeper", UNAVAILABLE
+            ) from None
+        yield MapRegister(client, hosts, f"{path}/ringkeep/{cluster}")
     finally:
         end(client)
 
@@ -38,10 +44,10 @@ def opened(hosts: str, cluster: str) -> Iterator["MapRegister"]:
 class MapRegister:
     """The map's znode of one cluster, and the barrier beside it."""
 
-    def __init__(self, client: Any, hosts: str, cluster: str) -> None:
+    def __init__(self, client: Any, hosts: str, base: str) -> None:
         self._client = client
         self._hosts = hosts
-        self._base = f"/ringkeep/{cluster}"
+        self._base = base
         self._map = f"{self._base}/map"
         self._barrier = f"{self._base}/barrier"
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from kazoo.client import KazooClient
 from kazoo.protocol.states import KazooState, KeeperState
 
+from ringkeep.coordination.attempts import Attempts
 from ringkeep.errors import ConfigurationError
 
 RETRY: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
@@ -22,19 +23,25 @@ RETRY: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 
 log = logging.getLogger("ringkeep.coordination")
 
-# kazoo warns at every attempt to connect. We say once when the state changes, and let only its defects pass.
-_kazoo_log = logging.getLogger("ringkeep.coordination.kazoo")
-_kazoo_log.setLevel(logging.ERROR)
+
+def split_path(hosts: str) -> tuple[str, str]:
+    """Return the servers of "HOST:PORT,HOST:PORT/some/place", and the path: "" if there is none.
+
+    We put it before every path ourselves. What kazoo makes of it has to exist, but for its last part.
+    """
+    servers, _, path = hosts.partition("/")
+    return servers, f"/{path}".rstrip("/")
 
 
-def new_client(hosts: str, session_ms: int) -> Any:
-    """Return a client that is not started. Raises ConfigurationError if `hosts` is not a list of servers."""
+def new_client(servers: str, session_ms: int, attempts: Attempts | None = None) -> Any:
+    """Return a client that is not started. Raises ConfigurationError if these are not servers."""
+    logger = (attempts or Attempts()).logger
     try:
         return KazooClient(
-            hosts=hosts, timeout=session_ms / 1000, connection_retry=dict(RETRY), logger=_kazoo_log
+            hosts=servers, timeout=session_ms / 1000, connection_retry=dict(RETRY), logger=logger
         )
     except Exception as error:  # kazoo lets whatever its parsing meets come through
-        raise ConfigurationError(f"not a list of ZooKeeper servers: {hosts!r} ({error})") from error
+        raise ConfigurationError(f"not a list of ZooKeeper servers: {servers!r} ({error})") from error
 
 
 def in_thread(loop: asyncio.AbstractEventLoop, work: Callable[[], bool]) -> "asyncio.Future[bool]":
@@ -73,7 +80,7 @@ class Link:
 
     def __init__(
         self,
-        hosts: str,
+        servers: str,
         session_ms: int,
         loop: asyncio.AbstractEventLoop,
         *,
@@ -81,13 +88,13 @@ class Link:
         lost: Callable[[bool], None],
         watch: Callable[[str], None],
     ) -> None:
-        self._hosts = hosts
+        self._servers = servers
         self._session_ms = session_ms
         self._loop = loop
         self._connected = connected
         self._lost = lost
         self._watch = watch
-        self._client = new_client(hosts, session_ms)
+        self._new_client()
         self._stopping = False
 
     @property
@@ -95,17 +102,34 @@ class Link:
         """The kazoo client at present, for making transactions, and for tests that end its session."""
         return self._client
 
+    @property
+    def trouble(self) -> str:
+        """Why the present client has no connection, as far as it has told."""
+        return self._attempts.cause
+
+    def _new_client(self) -> None:
+        self._attempts = Attempts()
+        self._client = new_client(self._servers, self._session_ms, self._attempts)
+
     def start(self) -> None:
         """Begin to connect, and never cease until `stop`. Does not block: kazoo connects in its threads."""
         self._client.add_listener(partial(self._on_state, self._client))
         self._client.start_async()
 
-    def revive(self) -> None:
-        """Replace a client whose thread has died (bytes that it did not understand, authentication)."""
-        dead = self._client
-        if not self._stopping and dead.client_state in (KeeperState.CLOSED, KeeperState.AUTH_FAILED):
-            self._client = new_client(self._hosts, self._session_ms)
-            in_thread(self._loop, lambda: end(dead))
+    def renew(self) -> None:
+        """Replace a client that will never connect again.
+
+        Its thread has died (of bytes that it did not understand, or of a refused authentication). Or it is
+        turned away: it names the last transaction that it saw, as long as it lives, and a ZooKeeper that was
+        wiped or restored from an older copy refuses whoever has seen more than it holds. A new client has
+        seen nothing, and a new session.
+        """
+        old = self._client
+        died = old.client_state in (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
+        outlived = old.last_zxid > 0 and self._attempts.turned_away
+        if not self._stopping and (died or outlived):
+            self._new_client()
+            in_thread(self._loop, lambda: end(old))
             self.start()
 
     async def stop(self, deadline_s: float) -> bool:
@@ -178,7 +202,7 @@ async def check_reachable(hosts: str, timeout_s: float) -> bool:
     Raises ConfigurationError if `hosts` is not a list of servers.
     """
     loop = asyncio.get_running_loop()
-    client = new_client(hosts, session_ms=4_000)
+    client = new_client(split_path(hosts)[0], session_ms=4_000)
     reached = await in_thread(loop, lambda: bool(client.start_async().wait(timeout_s)))
     in_thread(loop, lambda: end(client))
     return reached

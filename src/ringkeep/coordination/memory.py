@@ -47,6 +47,16 @@ class MemoryService:
         self.map_version, self.map = version, payload
         self._changed()
 
+    def restore(self, version: int, payload: bytes | None) -> None:
+        """Begin anew with this map, as a service that was wiped (-1 and None) or restored from an older copy
+        while nobody was connected: it knows no session, and counts registrations from the beginning."""
+        for handle in self._handles:
+            handle.disconnect()
+            handle.expire()
+        self._members.clear()
+        self._next_sequence = 0
+        self.barrier, self.map_version, self.map = False, version, payload
+
     def _attach(self, handle: "MemoryCoordination") -> None:
         self._handles.append(handle)
 
@@ -122,7 +132,7 @@ class MemoryCoordination:
         self._connection = 0  # counts connections: answers that belong to an older one are dropped
         self._heeded: int | None = None  # the connection whose requests the service takes
         self._connected = False
-        self._told_connected = False
+        self._told_map = False  # over the present connection: before, it may be another service's
         self._member: Member | None = None
         self._moves = False  # to the end of the line, with the next registration that arrives
         self._writes: deque[tuple[int, bytes]] = deque()  # not answered
@@ -150,7 +160,7 @@ class MemoryCoordination:
         self._request(self._register)
 
     def write_map(self, expected: int, payload: bytes) -> None:
-        if not self._told_connected:
+        if not self._told_map:
             self._deliver(lambda: self._tell_written(False))
             return
         self._writes.append((expected, payload))
@@ -265,7 +275,7 @@ class MemoryCoordination:
             self._deliver(lambda: action() if connection == self._connection else None)
 
     def _end_connection(self, requests_arrive: bool) -> None:
-        self._connected = self._told_connected = False
+        self._connected = self._told_map = False
         self._connection += 1
         if not requests_arrive:
             self._heeded = None
@@ -327,7 +337,6 @@ class MemoryCoordination:
             self._read()
 
     def _tell_connected(self) -> None:
-        self._told_connected = True
         self._told_lost = False
         self._sink.session_changed(True)
 
@@ -339,6 +348,7 @@ class MemoryCoordination:
     def _tell_read(self, read_map: tuple[int, bytes | None], barrier: bool, members: list[Member]) -> None:
         if read_map != self._read_map:
             self._read_map = read_map
+            self._told_map = True
             self._sink.map_read(*read_map)
         if barrier != self._read_barrier:
             self._read_barrier = barrier

@@ -45,6 +45,7 @@ class View:
         self.map_path = f"{base}/map"
         self.barrier_path = f"{base}/barrier"
         self.map_version: int = NO_MAP
+        self.map_is_known = False  # read over the present connection: before, ours may be another ZooKeeper's
         self.barrier_stands = False
         self.members: dict[str, Seen] = {}  # by znode name
         self._dirty: set[str] = set()
@@ -56,6 +57,11 @@ class View:
         self._dirty.update(EVERYTHING)
         self._unread.update(self.members)
         self._told = None
+
+    def reconnected(self) -> None:
+        """There is a new connection, perhaps to a ZooKeeper that was wiped or restored meanwhile."""
+        self.map_is_known = False
+        self.renew()
 
     def mark(self, *what: str) -> None:
         """Read "map", "barrier" or "members" (the list, and new ones) again."""
@@ -85,6 +91,7 @@ class View:
         if "map" in dirty:
             content, stat = await self._read_watched(self.map_path)
             self.map_version = NO_MAP if stat is None else stat.version
+            self.map_is_known = True
             self._sink.map_read(self.map_version, content)
         if "barrier" in dirty:
             _, stat = await self._read_watched(self.barrier_path)

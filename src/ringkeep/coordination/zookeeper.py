@@ -15,16 +15,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from kazoo.exceptions import (
+    AuthFailedError,
     BadVersionError,
     ConnectionLoss,
+    InvalidACLError,
     KazooException,
+    NoAuthError,
     NodeExistsError,
     NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
     SessionExpiredError,
 )
 
 from ringkeep.coordination.codec import encode_member
-from ringkeep.coordination.link import Link, check_reachable
+from ringkeep.coordination.link import Link, check_reachable, split_path
 from ringkeep.coordination.view import NAME_PREFIX, NO_MAP, View
 from ringkeep.core.clustermap import Member
 from ringkeep.core.limits import MAP_BYTES
@@ -37,6 +42,17 @@ SESSION_MS: Final = 4_000
 """How long a silent process stays registered. Nobody's death: only its absence from the list of members."""
 
 RETRY_S: Final = 0.25  # after an answer that nobody expects, before looking again
+LONGEST_RETRY_S: Final = 2.0  # while such answers go on
+LOOKING: Final = "the cluster's znodes cannot be read, or made"
+WRITING: Final = "the cluster map cannot be written"
+CONDITIONS: Final = (BadVersionError, NodeExistsError, NoNodeError, RolledBackError, RuntimeInconsistency)
+"""What the steps of a transaction may answer when another one was faster."""
+
+REFUSALS: Final = {
+    NoAuthError: "access is denied by its ACL",
+    InvalidACLError: "the ACL is not valid there",
+    AuthFailedError: "authentication failed",
+}
 UPDATE_SPREAD_S: Final = 0.05
 """Times the number of members: the least time between two updates of our own data. Every update is read by
 every member, so without a bound n members that update at once would cost n² reads."""
@@ -47,8 +63,8 @@ log = logging.getLogger("ringkeep.coordination")
 class ZooKeeperCoordination:
     """One node's handle. Everything on the given loop; the methods of the port may be called before `start`.
 
-    `hosts` is "HOST:PORT,HOST:PORT/chroot" as kazoo takes it. Raises ConfigurationError for a malformed
-    `hosts` or `cluster`.
+    `hosts` is "HOST:PORT,HOST:PORT/some/place"; the path is created if it is not there. Raises
+    ConfigurationError for a malformed `hosts` or `cluster`.
     """
 
     def __init__(
@@ -65,10 +81,11 @@ class ZooKeeperCoordination:
         self._loop = loop
         self._sink = sink
         self._session_ms = session_ms
+        servers, path = split_path(hosts)
         self._link = Link(
-            hosts, session_ms, loop, connected=self._on_connected, lost=self._on_lost, watch=self._on_watch
+            servers, session_ms, loop, connected=self._on_connected, lost=self._on_lost, watch=self._on_watch
         )
-        self._view = View(self._link, f"/ringkeep/{cluster}", sink)
+        self._view = View(self._link, f"{path}/ringkeep/{cluster}", sink)
         self._process = uuid.uuid4().hex
         self._member: Member | None = None
         self._give_up: list[str] = []  # registrations to exchange for one at the end of the line
@@ -79,6 +96,9 @@ class ZooKeeperCoordination:
         self._tasks: list[asyncio.Task[None]] = []  # of this connection; none without one
         self._silence: asyncio.TimerHandle | None = None  # runs while there is no connection
         self._told_lost = False
+        self._refused: dict[str, str] = {}  # what ZooKeeper refuses us, while there is a connection, and why
+        self._logged = ""  # the trouble that was logged last; "" once all could be read since
+        self._useful = False  # all could be read over this connection
         self._stopped = False
 
     # --- the port -------------------------------------------------------------------------------------
@@ -92,7 +112,7 @@ class ZooKeeperCoordination:
         self._look.set()
 
     def write_map(self, expected: int, payload: bytes) -> None:
-        if not self._tasks:
+        if not self._tasks or not self._view.map_is_known:
             self._loop.call_soon(self._tell_written, False)  # it never left
             return
         self._writes.append((expected, payload))
@@ -108,6 +128,16 @@ class ZooKeeperCoordination:
     def client(self) -> Any:
         """The kazoo client at present: for tests that interfere with its session."""
         return self._link.client
+
+    @property
+    def trouble(self) -> str:
+        """Why ZooKeeper is of no use to this node just now, for people; "" if it is, or if nothing is known.
+
+        Every attempt and every request is repeated for ever: this is the last cause.
+        """
+        if self._refused:
+            return "; ".join(f"{what}: {why}" for what, why in self._refused.items())
+        return self._logged if self._tasks else self._link.trouble or self._logged
 
     def start(self) -> None:
         """Begin to connect, and go on trying for as long as it takes. Never blocks."""
@@ -125,20 +155,21 @@ class ZooKeeperCoordination:
 
     def _on_connected(self, session: int) -> None:
         assert not self._tasks, "a connection ends before the next one begins"
-        log.info("connected to ZooKeeper at %s, session 0x%x", self._hosts, session)
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
         self._told_lost = False
-        self._view.renew()
+        self._useful = False
+        self._view.reconnected()
         self._tasks = [self._run(self._keep_looking(session)), self._run(self._keep_writing())]
         self._sink.session_changed(True)
 
     def _on_lost(self, expired: bool) -> None:
-        if expired:
-            log.warning("the ZooKeeper session has ended; opening another one")
-        elif self._tasks:
-            log.warning("lost the connection to ZooKeeper; connecting again")
+        if self._useful:
+            what = "the ZooKeeper session has ended" if expired else "lost the connection to ZooKeeper"
+            log.warning("%s; connecting again", what)
+        self._useful = False
+        self._refused = {}
         self._end_tasks()
         self._await_connection()
         unknown = True  # of those waiting, only the first one can have been sent
@@ -162,10 +193,16 @@ class ZooKeeperCoordination:
         """As long as a session lasts without a connection. kazoo would not tell before the next one."""
         self._silence = None
         self._await_connection()
-        self._link.revive()
-        if not self._told_lost:
-            log.warning("ZooKeeper at %s has been out of reach for %d ms", self._hosts, self._session_ms)
-            self._tell_lost()
+        self._log_trouble()
+        self._link.renew()
+        self._tell_lost()
+
+    def _log_trouble(self) -> None:
+        """Log why ZooKeeper is of no use, once for each cause."""
+        trouble = self.trouble or "no answer"
+        if trouble != self._logged:
+            self._logged = trouble
+            log.warning("ZooKeeper (%s) cannot be used, trying on: %s", self._hosts, trouble)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
@@ -197,6 +234,7 @@ class ZooKeeperCoordination:
         self._look.set()
 
     async def _keep_looking(self, session: int) -> None:
+        pause_s = RETRY_S
         while True:
             self._look.clear()
             try:
@@ -205,11 +243,29 @@ class ZooKeeperCoordination:
                 if not await self._settle_registration(session):
                     self._view.tell_members()
             except KazooException as error:
-                if not isinstance(error, (ConnectionLoss, SessionExpiredError)):
-                    log.warning("ZooKeeper refused: %r; trying again", error)
-                await asyncio.sleep(RETRY_S)
+                self._note_refusal(LOOKING, error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_RETRY_S)
                 self.refresh()
+            else:
+                pause_s = RETRY_S
+                self._note_use(session)
             await self._look.wait()
+
+    def _note_use(self, session: int) -> None:
+        """All could be read, and made, that this process wants."""
+        if not self._useful:
+            log.info("connected to ZooKeeper at %s, session 0x%x", self._hosts, session)
+        self._useful = True
+        self._refused.pop(LOOKING, None)
+        if not self._refused:
+            self._logged = ""
+
+    def _note_refusal(self, what: str, error: KazooException) -> None:
+        """Keep why a request failed, unless the connection did, which is told by its state."""
+        if not isinstance(error, (ConnectionLoss, SessionExpiredError)):
+            self._refused[what] = REFUSALS.get(type(error), repr(error))
+            self._log_trouble()
 
     async def _settle_barrier(self) -> None:
         """Delete a stray barrier beside a map; without a map, put one up if this process may form."""
@@ -289,12 +345,16 @@ class ZooKeeperCoordination:
             await self._link.request("delete_async", path)
 
     async def _commit(self, *steps: Callable[[Any], None]) -> bool:
-        """Carry out all steps or none; return which."""
+        """Carry out all steps or none; return which. Raises what is no condition's answer, as NoAuthError."""
         change = self._link.client.transaction()
         for step in steps:
             step(change)
         results = await self._link.result(change.commit_async())
-        return not any(isinstance(result, Exception) for result in results)
+        failed = [result for result in results if isinstance(result, Exception)]
+        for error in failed:
+            if not isinstance(error, CONDITIONS):
+                raise error
+        return not failed
 
     # --- writing --------------------------------------------------------------------------------------
 
@@ -322,7 +382,11 @@ class ZooKeeperCoordination:
             await self._link.request("set_async", view.map_path, payload, expected)
         except (BadVersionError, NoNodeError):
             return False
+        except NoAuthError as error:
+            self._note_refusal(WRITING, error)
+            return False
         except KazooException as error:
             log.info("the fate of a write to the map is not known: %r", error)
             return None
+        self._refused.pop(WRITING, None)
         return True
