@@ -286,8 +286,7 @@ class Driver:
         try:
             found = self._ports.codec.decode(payload) if payload is not None else None
         except ProtocolError as error:
-            self.node.steward.frozen = f"the cluster map in ZooKeeper cannot be read: {error}"
-            self._ports.shell.alarm(self.node.steward.frozen)
+            self._freeze(f"the cluster map in ZooKeeper cannot be read: {error}")
             return
         self._znode = znode_version, found.version if found is not None else 0
         if not self._checked:
@@ -307,28 +306,28 @@ class Driver:
             self._set_peers()
         if found is not None and payload is not None:
             self._take_map(payload)
-        self._note_if_older(found)
+        self._note_if_behind(found, payload)
 
-    def _note_if_older(self, found: ClusterMap | None) -> None:
+    def _note_if_behind(self, found: ClusterMap | None, payload: bytes | None) -> None:
         """With ZooKeeper wiped or restored a running node serves on under its own map, and changes nothing.
 
         A read that began before that map came from a peer shows an older one too: only the next one counts.
         """
         steward, current = self.node.steward, self.node.context.cluster_map
-        older = current is not None and (
-            found is None or found.cluster_id != current.cluster_id or found.version < current.version
-        )
-        if current is None or not older:
+        reason = belonging.behind(current, found, payload == self.node.map_payload) if current else ""
+        if current is None or not reason:
             steward.frozen, self._doubted = "", 0
         elif self._doubted != current.version:
             self._doubted = current.version
             self._ports.coordination.refresh()
-        elif not steward.frozen:
-            held = f"map {found.version}" if found is not None else "no map"
-            steward.frozen = (
-                f"ZooKeeper holds {held}, this node {current.version}: serving on, refusing changes"
-            )
-            self._ports.shell.alarm(steward.frozen)
+        else:
+            self._freeze(reason)
+
+    def _freeze(self, reason: str) -> None:
+        """Change nothing of the cluster until the register is right again; say so once."""
+        if self.node.steward.frozen != reason:
+            self.node.steward.frozen = reason
+            self._ports.shell.alarm(reason)
 
     def _take_map(self, payload: bytes) -> None:
         if self.node.take_map(payload):

@@ -138,7 +138,7 @@ def check_path(path: Path) -> None:
 def zookeeper(text: str) -> str:
     """Return "HOST:PORT[,HOST:PORT…][/PATH]" with every port filled in."""
     hosts, slash, path = text.partition("/")
-    if slash and not _ZOOKEEPER_PATH.fullmatch(slash + path):
+    if slash and (not _ZOOKEEPER_PATH.fullmatch(slash + path) or {".", ".."} & set(path.split("/"))):
         raise ValueError(f"'{slash + path}' is not a ZooKeeper path; write it like /some/place")
     found = []
     for part in hosts.split(","):

@@ -1,6 +1,7 @@
 """The driver's order of things: nothing overtakes a refused batch, and nothing is settled before its sync."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,6 +30,7 @@ class Core:
         self.context.cluster_map = cluster_map
         self.incarnation = Incarnation(2)  # of the start that the map must name
         self.holdings = SimpleNamespace(staging=False, empty=False)
+        self.map_payload = b"" if cluster_map is None else mapcodec.encode(cluster_map)
         self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
 
     def begin_turn(self, now: int) -> None:
@@ -56,9 +58,9 @@ class Core:
 
     def take_map(self, payload: bytes) -> bool:
         found, held = mapcodec.decode(payload), self.context.cluster_map
-        if held is not None and found.version <= held.version:
+        if held is not None and (found.version <= held.version or found.cluster_id != held.cluster_id):
             return False
-        self.context.cluster_map = found
+        self.context.cluster_map, self.map_payload = found, payload
         mine = found.node(self.context.me)
         self.context.recognised = mine is not None and mine.incarnation == self.incarnation
         return True
@@ -360,14 +362,19 @@ def test_one_that_does_not_fit_stops_before_it_announces_itself() -> None:
         assert not world.driver.serving
 
 
-@pytest.mark.parametrize("found", [None, a_map(version=6)], ids=["wiped", "restored"])
+@pytest.mark.parametrize(
+    "found",
+    [None, a_map(version=6), a_map(version=7, replication=5), replace(a_map(version=9), cluster_id="2" * 32)],
+    ids=["wiped", "restored", "of two sides", "another cluster's"],
+)
 def test_a_running_node_serves_on_under_its_own_map_and_changes_nothing(found: ClusterMap | None) -> None:
     world = World()
     read(world, a_map(version=5))
     read(world, a_map(version=7, starts={A: 2}))
     assert read(world, found) == ["refresh"], "what was read may be from before map 7 came from a peer"
     (alarm,) = read(world, found)
-    assert "serving on, refusing changes" in alarm
+    assert "this node holds map 7" in alarm and "changes are refused" in alarm
+    assert read(world, found) == [], "said once"
     assert world.driver.serving
     assert world.core.steward.frozen
     read(world, a_map(version=7))

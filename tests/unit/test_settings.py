@@ -102,6 +102,7 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
         ({"expect": "-1"}, ["--expect", "whole number"]),
         ({"zookeeper": "a:1,,b:1"}, ["--zookeeper", "empty"]),
         ({"zookeeper": "a:1/"}, ["--zookeeper", "path"]),
+        ({"zookeeper": "a:1/x/../y"}, ["--zookeeper", "path"]),
         ({"data": ""}, ["--data"]),
         ({"log_level": "loud"}, ["--log-level", "debug"]),
     ],
@@ -216,3 +217,18 @@ def test_up_needs_ports_for_all_nodes(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--base-port") as caught:
         load_up_settings({"data": str(tmp_path), "base_port": "65530"}, {})
     assert caught.value.exit_code == 2
+
+
+def test_the_port_of_the_zookeeper_that_up_starts(tmp_path: Path) -> None:
+    where = {"data": str(tmp_path), "nodes": "3", "base_port": "9000"}
+    assert load_up_settings(where, {}).zookeeper_port is None
+    assert load_up_settings(where, {"RINGKEEP_ZOOKEEPER_PORT": "2200"}).zookeeper_port == 2_200
+    wrong: dict[str, dict[str, str]] = {
+        "whole number": {"zookeeper_port": "x"},
+        "node-2 needs 9010": {"zookeeper_port": "9010"},
+        "node-3 needs 9022": {"zookeeper_port": "9022"},
+        "none is started beside h:2181": {"zookeeper_port": "2200", "zookeeper": "h"},
+    }
+    for problem, flags in wrong.items():
+        with pytest.raises(SettingsError, match=f"--zookeeper-port.*{problem}"):
+            load_up_settings(where | flags, {})

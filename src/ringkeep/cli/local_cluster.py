@@ -174,7 +174,10 @@ class _Cluster:
     def _start_zookeeper(self) -> str:
         taken = [host_port(address)[1] for node in self._nodes for address in (node.http, node.peer)]
         self._zookeeper = LocalZooKeeper(
-            self._settings.data / "zookeeper", taken, [*ringkeep_command(), "zookeeper"]
+            self._settings.data / "zookeeper",
+            taken,
+            [*ringkeep_command(), "zookeeper"],
+            self._settings.zookeeper_port,
         )
         self._zookeeper.start(self._stop)
         return self._zookeeper.hosts
@@ -251,13 +254,18 @@ def _nobody_to_start(nodes: Sequence[LocalNode]) -> Failure:
 def _check_zookeeper(hosts: str) -> None:
     """Raise Failure (4) unless one of the servers accepts a connection: nodes would wait for it silently."""
     deadline = time.monotonic() + ZOOKEEPER_ANSWER_S
+    causes: list[str] = []
     for address in hosts.partition("/")[0].split(","):
-        with contextlib.suppress(OSError):
+        try:
             left_s = max(0.1, deadline - time.monotonic())
             socket.create_connection(host_port(address), left_s).close()
             return
+        except (OSError, UnicodeError) as error:  # a name that is none is told by the latter
+            causes.append(f"{address}: {getattr(error, 'strerror', None) or error}")
     raise Failure(
-        f"ZooKeeper does not answer at {hosts}; start it first, or leave --zookeeper out", UNAVAILABLE
+        f"ZooKeeper does not answer at {hosts} ({'; '.join(causes)}); start it first, check the name, or"
+        " leave --zookeeper out",
+        UNAVAILABLE,
     )
 
 

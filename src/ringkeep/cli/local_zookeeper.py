@@ -1,4 +1,4 @@
-"""The ZooKeeper server of a local cluster: on 2181 or the next free port, watched, and stopped last."""
+"""The ZooKeeper server of a local cluster: on a given or the first free port, watched, and stopped last."""
 
 import fcntl
 import os
@@ -25,10 +25,16 @@ LOOK_S: Final = 1.0
 
 
 class LocalZooKeeper:
-    """One ZooKeeper server with its files in `directory`. `avoid`: ports that are meant for others."""
+    """One ZooKeeper server with its files in `directory`. `avoid`: ports that are meant for others.
 
-    def __init__(self, directory: Path, avoid: Sequence[int], command: Sequence[str]) -> None:
+    `port` None: 2181, or the next one that is free.
+    """
+
+    def __init__(
+        self, directory: Path, avoid: Sequence[int], command: Sequence[str], port: int | None = None
+    ) -> None:
         self.hosts = ""
+        self._port = port
         self._directory = directory
         self._avoid = avoid
         self._command = command
@@ -40,9 +46,11 @@ class LocalZooKeeper:
         """Start it and return when it serves, or when we were asked to stop. Raises StartError."""
         self._stop_by_hand(stop)
         with _port_choice(stop):
-            port = process.first_free_port(HOST, ZOOKEEPER_PORT, self._avoid)
+            port = self._port or process.first_free_port(HOST, ZOOKEEPER_PORT, self._avoid)
             if port is None:
                 raise StartError("there is no free port for ZooKeeper; name a running one with --zookeeper")
+            if not process.port_is_free(HOST, port):
+                raise StartError(f"port {port} is in use; choose another one with --zookeeper-port")
             server = self._server = ZooKeeperServer(self._directory, port)
             self.hosts = server.hosts
             server.launch()

@@ -18,7 +18,8 @@ REMIND_S: Final = 5.0
 READY: Final = "ready"
 STARTING: Final = "starting"
 LEFT: Final = "gone: it has left the cluster"
-REASON_LENGTH: Final = 100
+WAITS: Final = "waits for: "
+REASON_LENGTH: Final = 300
 
 
 class Readiness:
@@ -98,15 +99,7 @@ def ask(address: str) -> str:
 
 
 def reason(body: str) -> str:
-    """Return what a not-ready answer says, short enough for a line."""
-    import json
-
-    try:
-        problem = json.loads(body)
-        said = problem.get("waiting") or problem.get("detail") or problem.get("title") or body
-        if isinstance(said, list):
-            said = "; ".join(map(str, said))
-    except (ValueError, AttributeError):
-        said = body
-    line = " ".join(str(said).split()) or "not ready"
+    """Return what a not-ready answer says ("waits for: …", a line each), short enough for a line."""
+    waits = [line.removeprefix(WAITS) for line in body.splitlines() if line.startswith(WAITS)]
+    line = "; ".join(waits) or " ".join(body.split()) or "not ready"
     return line if len(line) <= REASON_LENGTH else line[: REASON_LENGTH - 1] + "…"

@@ -54,6 +54,12 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
         Setting(
             "zookeeper", "HOSTS", parsing.zookeeper, "A ZooKeeper that runs already [default: start one]."
         ),
+        Setting(
+            "zookeeper-port",
+            "PORT",
+            parsing.whole(1, parsing.MAX_PORT),
+            f"Of the ZooKeeper that it starts [default: {parsing.ZOOKEEPER_PORT}, or the next free one].",
+        ),
         SETTINGS["cluster"],
         SETTINGS["allowed_hosts"],
     )
@@ -62,7 +68,7 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
 
 @dataclass(frozen=True, slots=True)
 class UpSettings:
-    """A local cluster. `zookeeper` is None where one has to be started."""
+    """A local cluster. `zookeeper` is None where one has to be started; its port None: the first free one."""
 
     data: Path
     nodes: int = 5
@@ -70,6 +76,7 @@ class UpSettings:
     partitions: int = limits.PARTITIONS
     base_port: int = 8_000
     zookeeper: str | None = None
+    zookeeper_port: int | None = None
     cluster: str = DEFAULT_CLUSTER
     allowed_hosts: tuple[str, ...] = ()
 
@@ -110,6 +117,7 @@ def up(
     base_port: Annotated[str | None, _option("base_port")] = None,
     data: Annotated[str | None, _option("data")] = None,
     zookeeper: Annotated[str | None, _option("zookeeper")] = None,
+    zookeeper_port: Annotated[str | None, _option("zookeeper_port")] = None,
     cluster: Annotated[str | None, _option("cluster")] = None,
     allowed_hosts: Annotated[str | None, _option("allowed_hosts")] = None,
 ) -> None:
@@ -149,7 +157,20 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         raise layers.refuse(
             "base_port", f"{settings.nodes} nodes do not fit between it and 65535; give a lower one"
         )
+    _check_zookeeper_port(settings, layers)
     return settings
+
+
+def _check_zookeeper_port(settings: UpSettings, layers: Layers) -> None:
+    port = settings.zookeeper_port
+    if port is None:
+        return
+    if settings.zookeeper is not None:
+        raise layers.refuse("zookeeper_port", f"none is started beside {settings.zookeeper}; leave one out")
+    for position in range(settings.nodes):
+        http = settings.http_port(position)
+        if port in (http, http + PEER_PORT_OFFSET):
+            raise layers.refuse("zookeeper_port", f"node-{position + 1} needs {port}; choose another one")
 
 
 def _recorded(data: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def refusal(
             return (
                 f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds"
                 " no cluster map: it was wiped, or is the wrong one. Nothing was touched."
-                " Point --zookeeper at the right one"
+                " Point --zookeeper at the right one, or write the map anew: ringkeep recover map"
             )
         return ""
     if member.cluster_id and member.cluster_id != found.cluster_id:
@@ -80,7 +80,7 @@ def refusal(
     if stored is not None and stored.version > found.version:
         return (
             f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
-            " it was restored from a copy. Nothing was touched"
+            " it was restored from a copy. Nothing was touched. Write the map anew: ringkeep recover map"
         )
     if partitions is not None and partitions != len(found.partitions):
         return (
@@ -115,6 +115,28 @@ def _refused_newcomer(member: Member, found: ClusterMap) -> str:
             if getattr(node, field) == getattr(member, field):
                 return f"{node.name} has the same {field} address {getattr(node, field)}: choose another"
     return ""
+
+
+def behind(held: ClusterMap, found: ClusterMap | None, same: bool) -> str:
+    """Say that the register holds less than a running node's own map, or something else; "" if it does not.
+
+    `same`: whether they are the same bytes.
+    """
+    if found is None:
+        holds = "no cluster map"
+    elif found.cluster_id != held.cluster_id:
+        holds = f"a map of another cluster, {found.cluster_id}"
+    elif found.version < held.version:
+        holds = f"map {found.version}"
+    elif found.version == held.version and not same:
+        holds = "another map of that number"
+    else:
+        return ""
+    return (
+        f"this node holds map {held.version}, and ZooKeeper {holds}: it was wiped, restored from an older"
+        " copy, or is the wrong one. Data is served, changes are refused until the map is back:"
+        " ringkeep recover map"
+    )
 
 
 def odd_one_out(member: Member, members: Sequence[Member]) -> str:

@@ -111,19 +111,15 @@ class Steward:
         """Return the first in line whom this node does not suspect."""
         return next((m.id for m in self.members if not self._detector.suspects(m.id)), None)
 
-    def waiting_for(self, expect: int) -> str:
-        """Say, for people, what keeps the barrier closed; "" when it is open."""
-        if not self.connected:
-            return "ZooKeeper cannot be reached"
-        if self._context.cluster_map is None or self.barrier:
-            silent = [m.name for m in self.members if self._detector.suspects(m.id)]
-            here = ", ".join(m.name for m in self.members) or "nobody"
-            text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
-            problem = disagreement(self.members)
-            if problem:
-                text += f"; {problem}"
-            return text + (f"; not answering: {', '.join(silent)}" if silent else "")
-        return ""
+    def barrier_stands_for(self, expect: int) -> str:
+        """Say, for people, what keeps the barrier closed before the cluster is formed."""
+        silent = [m.name for m in self.members if self._detector.suspects(m.id)]
+        here = ", ".join(m.name for m in self.members) or "nobody"
+        text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
+        problem = disagreement(self.members)
+        if problem:
+            text += f"; {problem}"
+        return text + (f"; not answering: {', '.join(silent)}" if silent else "")
 
     @property
     def may_change(self) -> bool:

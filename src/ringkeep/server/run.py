@@ -220,7 +220,9 @@ class Server:
             node, ports, member, settings.disk_reserve_bytes,
             settings.partitions if settings.partitions_given else None,
         )  # fmt: skip
-        self._views = Views(node, ringkeep.__version__)
+        self._views = Views(
+            node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles
+        )
         self._steering = Steering(node, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:
@@ -325,7 +327,7 @@ class Server:
         if self._driver.serving:
             return None
         waiting = self._views.waiting_for(self._settings.expect)
-        return waiting[0] if waiting else "this node is starting"
+        return "; ".join(waiting) or "this node is starting"
 
     def cluster(self) -> dict[str, Any]:
         return self._views.cluster()

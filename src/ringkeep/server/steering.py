@@ -115,7 +115,7 @@ class Steering:
         if found is None:
             raise Unavailable("the cluster is not formed yet; nothing was changed")
         if to_change and steward.frozen:
-            raise Unavailable(f"{steward.frozen}. Nothing was changed; see: ringkeep recover map --help")
+            raise Unavailable(f"{steward.frozen}. Nothing was changed")
         if to_change and not steward.connected:
             raise Unavailable(
                 "ZooKeeper cannot be reached from this node, and changes of the cluster need it. Data is"

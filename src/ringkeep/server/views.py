@@ -3,6 +3,7 @@
 Reads the core, changes nothing.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ringkeep.core import quorum, salvage, tunables
@@ -13,11 +14,23 @@ from ringkeep.core.types import NodeId, PartitionId
 
 
 class Views:
-    """The status of a cluster, as one of its nodes sees it."""
+    """The status of a cluster, as one of its nodes sees it.
 
-    def __init__(self, node: Node, software: str) -> None:
+    What is tried for ever has a last cause: `zookeeper_trouble` says what keeps ZooKeeper from being used (""
+    if nothing does), `peer_troubles` why there is no link to a peer.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        software: str,
+        zookeeper_trouble: Callable[[], str],
+        peer_troubles: Callable[[], Mapping[NodeId, str]],
+    ) -> None:
         self._node = node
         self._software = software
+        self._zookeeper_trouble = zookeeper_trouble
+        self._peer_troubles = peer_troubles
         self._names: dict[NodeId, str] = {}
         self._named: ClusterMap | None = None
 
@@ -43,7 +56,7 @@ class Views:
             "controller": names.get(controller) if controller is not None else None,
             "health": self._health(),
             "problems": self._problems(),
-            "zookeeper": "connected" if steward.connected else "disconnected",
+            "zookeeper": "disconnected" if self._without_zookeeper() else "connected",
             "settings": settings(found),
             "alarm": steward.frozen or None,
             "members": members,
@@ -115,13 +128,15 @@ class Views:
         if found is None:
             return []
         problems = [steward.frozen] if steward.frozen else []
-        if not steward.connected:
-            problems.append("ZooKeeper cannot be reached from here: data is served, changes wait for it")
+        if without := self._without_zookeeper():
+            problems.append(f"{without}. Data is served, changes of the cluster wait for it")
+        causes = self._peer_troubles()
         for node in found.nodes:
             if node.state == NodeState.DEAD:
                 continue
             if not steward.hearing.answers(node.id):
-                problems.append(f"{node.name} does not answer")
+                because = f" ({causes[node.id]})" if node.id in causes else ""
+                problems.append(f"{node.name} does not answer{because}")
             elif steward.hearing.damaged(node.id):
                 problems.append(f"{node.name} has lost data and has no vote: it is filled anew")
             if steward.is_full(node.id):
@@ -186,16 +201,34 @@ class Views:
         }
 
     def waiting_for(self, expect: int) -> list[str]:
-        """Say what this node waits for before it is ready; empty when it is."""
+        """Say what this node waits for before it is ready, and what is in the way; empty when it is."""
         node = self._node
         if node.context.cluster_map is None:
-            return [node.steward.waiting_for(expect)]
-        if not node.context.recognised:
-            return ["the cluster map to name this start of the node"]
-        behind = node.holdings.behind
-        if behind:
-            return [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
-        return []
+            without = self._without_zookeeper()
+            waits = [] if without and not node.steward.members else [node.steward.barrier_stands_for(expect)]
+        elif not node.context.recognised:
+            waits = ["the cluster map to name this start of the node"]
+        elif behind := node.holdings.behind:
+            waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
+        else:
+            return []
+        return waits + self._obstacles()
+
+    def _obstacles(self) -> list[str]:
+        """Say what is tried again and again in vain, each with its last cause."""
+        names = {member.id: member.name for member in self._node.steward.members}
+        peers = sorted(
+            f"{names.get(peer) or self.name_of(peer)} cannot be reached ({cause})"
+            for peer, cause in self._peer_troubles().items()
+        )
+        return [said for said in (self._node.steward.frozen, self._without_zookeeper(), *peers) if said]
+
+    def _without_zookeeper(self) -> str:
+        """Say why ZooKeeper is of no use to this node, "" if it is."""
+        trouble = self._zookeeper_trouble()
+        if not trouble and self._node.steward.connected:
+            return ""
+        return f"ZooKeeper cannot be used from here ({trouble or 'no answer yet'})"
 
 
 def settings(found: ClusterMap | None) -> dict[str, int]:

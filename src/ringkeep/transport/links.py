@@ -88,6 +88,14 @@ class PeerNetwork:
         else:
             transport.writelines(frames)
 
+    def troubles(self) -> dict[NodeId, str]:
+        """Say of every peer to which there is no link why the last attempt failed, and where, for people."""
+        return {
+            peer: f"{link.address}: {link.explained}"
+            for peer, link in self._links.items()
+            if link.transport is None and link.explained
+        }
+
     def _met(self, peer: NodeId, incarnation: Incarnation) -> None:
         """A peer has called: so it lives, and an older life of it does not."""
         link = self._links.get(peer)
@@ -113,7 +121,7 @@ class _Link:
         self._incarnation = Incarnation(0)
         self._connection: _Outgoing | None = None
         self._reported = _Reported.NOTHING
-        self._explained = ""
+        self.explained = ""  # why it is down, until it is up
         self._failures = 0
         self._stopped = False
         self._up_since = 0.0
@@ -149,7 +157,7 @@ class _Link:
         self._incarnation = Incarnation(answer.incarnation)
         self.network.incarnations.meet(self.peer, self._incarnation)
         self._reported = _Reported.UP
-        self._explained = ""
+        self.explained = ""
         self._up_since = self.network.loop.time()
         log.info("link to %s (%s) is up: incarnation %d", answer.name, self.address, answer.incarnation)
         self.network.sink.peer_up(self.peer, self._incarnation)
@@ -161,8 +169,8 @@ class _Link:
         if self.transport is not None and self.network.loop.time() - self._up_since >= STEADY_S:
             self._failures = 0
         self.transport = None
-        if reason != self._explained:  # not one line per attempt
-            self._explained = reason
+        if reason != self.explained:  # not one line per attempt
+            self.explained = reason
             log.warning("link to %s (%s) is down: %s", self.peer, self.address, reason)
         if self._reported is _Reported.REFUSED or (self._reported is _Reported.DOWN and not refused):
             return
