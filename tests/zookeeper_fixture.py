@@ -43,11 +43,12 @@ def copy_of(server: ZooKeeperServer) -> Path:
 
 
 def replace_data(server: ZooKeeperServer, copy: Path | None) -> None:
-    """Wipe a server that does not run, or give it the data of a copy. One of several keeps its number."""
+    """Wipe a server that does not run, or give it what is in the copy."""
     assert server.pid is None, "it would write on"
     data = server.data_dir / "data"
-    for path in data.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if data.exists():
+        shutil.rmtree(data)
+    data.mkdir()  # what number a server of several has is written when it starts
     if copy is not None:
         shutil.copytree(copy, data, dirs_exist_ok=True)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
-from kazoo.exceptions import NotEmptyError
 from tests.cli_node import one_line, ringkeep
 from tests.core_parts import a_map
 from tests.support.cluster import HOST, RINGKEEP, Cluster, until, until_each
+from tests.zookeeper_fixture import copy_of, free_port, replace_data
 
 from ringkeep.cli.failure import Failure
 from ringkeep.cli.map_register import opened
@@ -27,33 +27,79 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 REFUSED = 78
 UNREACHABLE = 4
+SHORT = ("--zookeeper-session-ms", "2000")
 KEYS = [f"key-{number}".encode() for number in range(60)]
 
 
 @pytest.fixture
-def nodes(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
+def nodes(private_zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
     """Three nodes that serve, with some data."""
-    with Cluster(tmp_path / "three", zookeeper.hosts, 3) as cluster:
-        cluster.start().wait_ready().wait_active()
-        for position, key in enumerate(KEYS):
-            cluster.stored(cluster.names[position % 3], key, b"value of " + key)
+    with Cluster(tmp_path / "three", private_zookeeper.hosts, 3, options=SHORT) as cluster:
+        filled(cluster)
         yield cluster
 
 
 @pytest.fixture
-def operator(zookeeper: ZooKeeperServer) -> Iterator[Any]:
+def ensemble(tmp_path: Path) -> Iterator[dict[int, ZooKeeperServer]]:
+    """Three ZooKeeper servers that are one, by number."""
+    addresses = {number: f"{HOST}:{free_port()}:{free_port()}" for number in (1, 2, 3)}
+    servers = {
+        number: ZooKeeperServer(tmp_path / f"zk{number}", free_port(), ensemble=addresses, number=number)
+        for number in addresses
+    }
+    try:
+        start(*servers.values())
+        yield servers
+    finally:
+        for server in servers.values():
+            server.stop()
+
+
+@contextlib.contextmanager
+def operating(zookeeper: ZooKeeperServer) -> Iterator[Any]:
     """A ZooKeeper client of the test's own."""
     client = KazooClient(zookeeper.hosts)
     client.start(30)
-    yield client
-    client.stop()
-    client.close()
+    try:
+        yield client
+    finally:
+        client.stop()
+        client.close()
 
 
-def wipe(operator: Any, nodes: Cluster) -> None:
-    operator.delete(f"/ringkeep/{nodes.id}/map")
-    with contextlib.suppress(NotEmptyError):  # nodes that run register anew while it goes on
-        operator.delete(f"/ringkeep/{nodes.id}", recursive=True)
+@pytest.fixture
+def operator(zookeeper: ZooKeeperServer) -> Iterator[Any]:
+    with operating(zookeeper) as client:
+        yield client
+
+
+def filled(cluster: Cluster) -> None:
+    cluster.start().wait_ready().wait_active()
+    for position, key in enumerate(KEYS):
+        cluster.stored(cluster.names[position % 3], key, b"value of " + key)
+
+
+def start(*servers: ZooKeeperServer) -> None:
+    for server in servers:
+        server.launch()
+    for server in servers:
+        server.wait_ready(60)
+
+
+def wipe(*servers: ZooKeeperServer, copy: Path | None = None) -> None:
+    """Stop the servers, empty their disks, or give them what is in the copy, and start them again."""
+    for server in servers:
+        server.stop()
+        replace_data(server, copy)
+    start(*servers)
+
+
+def backup_of(server: ZooKeeperServer) -> Path:
+    """Copy what a server has on its disk, as backups are made: while it does not run."""
+    server.stop()
+    copy = copy_of(server)
+    start(server)
+    return copy
 
 
 def recover(
@@ -98,13 +144,24 @@ def everything_is_there(nodes: Cluster) -> None:
         nodes.stored(nodes.running()[0], key, b"value of " + key)
 
 
-def frozen(nodes: Cluster) -> None:
-    """Wait until every node has noticed, and says so."""
+def frozen(nodes: Cluster, *words: str) -> None:
+    """Wait until every node has noticed, and says so; then `ringkeep status` says it too."""
     until_each(
         nodes.running(),
-        lambda name: nodes.cluster(name)["alarm"],
-        lambda name: f"{name} to notice that ZooKeeper is behind",
+        lambda name: all(word in (nodes.cluster(name)["alarm"] or "") for word in words),
+        lambda name: f"{name} to say {words}: {nodes.cluster(name)}",
     )
+    for name in nodes.running():
+        assert nodes.cluster(name)["zookeeper"] == "connected"
+        status = ringkeep("status", "--endpoint", f"http://{HOST}:{nodes.places[name].http}").stdout.decode()
+        assert all(word in status for word in (*words, "ringkeep recover map")), status
+
+
+def failed_over(nodes: Cluster, name: str, via: str) -> None:
+    """Kill a node: the others take its partitions over, and lack nothing."""
+    nodes.kill(name)
+    nodes.wait_active(via)
+    everything_is_there(nodes)
 
 
 def moved_on(nodes: Cluster, version: int) -> None:
@@ -118,18 +175,22 @@ def moved_on(nodes: Cluster, version: int) -> None:
 
 
 def test_nodes_that_run_serve_on_and_get_their_map_back(
-    nodes: Cluster, operator: Any, zookeeper: ZooKeeperServer
+    nodes: Cluster, private_zookeeper: ZooKeeperServer
 ) -> None:
+    zookeeper = private_zookeeper
     assert recover(nodes, zookeeper, "--yes", via="n1").returncode == 1, "nothing is wrong yet"
     before = nodes.cluster("n1")["map_version"]
-    wipe(operator, nodes)
-    frozen(nodes)
+    wipe(zookeeper)
+    frozen(nodes, f"this node holds map {before}", "no cluster map", "changes are refused")
     everything_is_there(nodes)
+    refused = nodes.request("n1", "POST", "/v1/cluster/nodes/n2/drain")
+    assert refused.status == 503 and b"no cluster map" in refused.body, refused
 
     asked = recover(nodes, zookeeper, via="n2")
     assert asked.returncode == 2 and b"--yes" in asked.stderr and b"holds no map" in asked.stdout
     assert "nothing was written" in answered_no(nodes, zookeeper)
-    assert operator.exists(f"/ringkeep/{nodes.id}/map") is None
+    with operating(zookeeper) as operator:
+        assert operator.exists(f"/ringkeep/{nodes.id}/map") is None
     done = recover(nodes, zookeeper, "--yes", via="n2")
     assert done.returncode == 0, done.stderr
     said = done.stdout.decode()
@@ -139,41 +200,42 @@ def test_nodes_that_run_serve_on_and_get_their_map_back(
     everything_is_there(nodes)
     again = recover(nodes, zookeeper, "--yes", via="n3")
     assert again.returncode == 1 and one_line(again.stderr.decode()) and b"not needed" in again.stderr
-    nodes.kill("n1")
-    nodes.wait_active("n2")  # the controller makes changes again
-    everything_is_there(nodes)
+    failed_over(nodes, "n1", via="n2")  # the controller makes changes again
 
 
 def test_nodes_that_are_stopped_start_again_with_all_they_had(
-    nodes: Cluster, operator: Any, zookeeper: ZooKeeperServer
+    nodes: Cluster, private_zookeeper: ZooKeeperServer
 ) -> None:
+    zookeeper = private_zookeeper
     for name in nodes.names:
         assert nodes.terminate(name) == 0
-    wipe(operator, nodes)
+    wipe(zookeeper)
     nodes.start("n1")
     assert nodes.wait_end("n1") == REFUSED and "ZooKeeper holds no cluster map" in nodes.said("n1")
 
     some = recover(nodes, zookeeper, "--yes", *directories(nodes, "n1", "n2"))
     assert some.returncode == 1 and b"n3 (http://" in some.stderr and b"--without n3" in some.stderr
-    assert operator.exists(f"/ringkeep/{nodes.id}/map") is None
+    with operating(zookeeper) as operator:
+        assert operator.exists(f"/ringkeep/{nodes.id}/map") is None
     done = recover(nodes, zookeeper, "--yes", *directories(nodes, *nodes.names))
     assert done.returncode == 0, done.stderr
     nodes.start().wait_ready().wait_active()
     everything_is_there(nodes)
 
 
-def test_an_older_map_in_zookeeper_is_replaced_also_without_a_node_that_is_gone(
-    nodes: Cluster, operator: Any, zookeeper: ZooKeeperServer
+def test_an_older_zookeeper_gets_the_newest_map_also_without_a_node_that_is_gone(
+    nodes: Cluster, private_zookeeper: ZooKeeperServer
 ) -> None:
-    path = f"/ringkeep/{nodes.id}/map"
-    backup = operator.get(path)[0]
+    zookeeper = private_zookeeper
+    before = nodes.cluster("n1")["map_version"]
+    backup = backup_of(zookeeper)
     nodes.kill("n3")
     nodes.wait_active("n1")
-    until(lambda: operator.get(path)[0] != backup, "the map to change")
+    until(lambda: nodes.cluster("n1")["map_version"] > before, "the map to change")
     nodes.kill("n2")  # so that nothing changes any more
     newest = nodes.cluster("n1")["map_version"]
-    operator.set(path, backup)
-    frozen(nodes)
+    wipe(zookeeper, copy=backup)
+    frozen(nodes, f"this node holds map {newest}", f"ZooKeeper map {before}")
 
     busy = recover(nodes, zookeeper, "--yes", *directories(nodes, "n1"))
     assert busy.returncode == REFUSED and b"in use" in busy.stderr
@@ -182,19 +244,57 @@ def test_an_older_map_in_zookeeper_is_replaced_also_without_a_node_that_is_gone(
     done = recover(nodes, zookeeper, "--yes", *stopped, "--without", "n3", via="n1")
     assert done.returncode == 0, done.stderr
     assert "warning: n3 was not read" in done.stdout.decode()
-    written = mapcodec.decode(operator.get(path)[0])
+    with operating(zookeeper) as operator:
+        written = mapcodec.decode(operator.get(f"/ringkeep/{nodes.id}/map")[0])
     assert written.version > newest + 1, "what n3 may hold is left far behind"
     nodes.start("n2", "n3").wait_ready()
     moved_on(nodes, written.version)
     everything_is_there(nodes)
 
 
-def test_a_zookeeper_that_is_not_there(nodes: Cluster, zookeeper: ZooKeeperServer) -> None:
+def test_a_zookeeper_that_alternates_is_followed_without_help(
+    nodes: Cluster, private_zookeeper: ZooKeeperServer
+) -> None:
+    zookeeper = private_zookeeper
+    version = nodes.cluster("n1")["map_version"]
+    for _ in range(2):
+        backup = backup_of(zookeeper)
+        wipe(zookeeper)
+        frozen(nodes, f"this node holds map {version}", "no cluster map")
+        wipe(zookeeper, copy=backup)
+        moved_on(nodes, version)
+    failed_over(nodes, "n3", via="n1")
+
+
+def test_an_ensemble_that_lost_one_disk_then_all_of_them(
+    ensemble: dict[int, ZooKeeperServer], tmp_path: Path
+) -> None:
+    hosts = ",".join(server.hosts for server in ensemble.values())
+    with Cluster(tmp_path / "nodes", hosts, 3, options=SHORT) as nodes:
+        filled(nodes)
+        version = nodes.cluster("n1")["map_version"]
+        for server in ensemble.values():  # each node was connected to one of them
+            wipe(server)
+            moved_on(nodes, version)
+        failed_over(nodes, "n1", via="n2")
+        nodes.start("n1").wait_whole()
+        version = nodes.cluster("n1")["map_version"]
+        wipe(*ensemble.values())
+        frozen(nodes, f"this node holds map {version}", "no cluster map")
+        done = recover(nodes, ensemble[2], "--yes", via="n3")
+        assert done.returncode == 0, done.stderr
+        moved_on(nodes, version + 1)
+        failed_over(nodes, "n2", via="n3")
+
+
+def test_a_zookeeper_that_is_not_there(nodes: Cluster, private_zookeeper: ZooKeeperServer) -> None:
+    zookeeper = private_zookeeper
     done = ringkeep(
         "recover", "map", "--zookeeper", f"{HOST}:1", "--cluster", nodes.id, "--yes",
         "--endpoint", f"http://{HOST}:{nodes.places['n1'].http}",
     )  # fmt: skip
     assert done.returncode == UNREACHABLE and b"does not answer" in done.stderr
+    assert b"Connection refused" in done.stderr
     wrong = recover(nodes, zookeeper, "--cluster", "other", "--yes", via="n1")
     assert wrong.returncode == 1 and b"check --cluster" in wrong.stderr
 

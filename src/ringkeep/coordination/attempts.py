@@ -10,10 +10,9 @@ from typing import Final
 ATTEMPT: Final = "Connecting to "
 SUCCESS: Final = "Zookeeper connection established"
 UNRESOLVED: Final = "Cannot resolve "
-NO_CAUSE: Final = (
-    "Transition to CONNECTING",
-    "Session has expired",
-)  # said beside the cause, or not a failure
+NO_CAUSE: Final = ("Transition to CONNECTING", "Failed connecting to Zookeeper", "Session has expired")
+"""Said beside a cause, or no failure to connect."""
+
 PREFIXES: Final = ("Connection dropped: ", "Connection time-out: ", "socket connection error: ")
 CLOSED: Final = "socket connection broken"
 TURNED_AWAY: Final = (
