@@ -277,6 +277,27 @@ def port_is_free(host: str, port: int) -> bool:
     return True
 
 
+def addresses_here(host: str) -> list[str]:
+    """Return the addresses to listen on for a name: those of this machine that it resolves to.
+
+    `localhost` is often `::1` too, where IPv6 is switched off. Raises OSError if it has none of them, or if
+    there is no such name. `host` without brackets.
+    """
+    found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    failure = OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
+    addresses = []
+    for family, kind, protocol, _, address in found:
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(address)
+            addresses.append(str(address[0]))
+        except OSError as error:
+            failure = OSError(error.errno, f"this machine does not have {address[0]} ({error.strerror})")
+    if not addresses:
+        raise failure
+    return list(dict.fromkeys(addresses))
+
+
 def first_free_port(host: str, start: int, avoid: Sequence[int] = ()) -> int | None:
     """Return the first free port from `start` on that is not in `avoid`, None if there is none."""
     return next(

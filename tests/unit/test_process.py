@@ -73,3 +73,21 @@ def test_the_log_names_the_node_and_is_bounded(tmp_path: Path, monkeypatch: pyte
         logging.root.setLevel(level)
     assert last.endswith("INFO    node-7 ringkeep.test: line 199")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.1", "log.2", "log.3"]
+
+
+def resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Have every name resolve to these addresses; 192.0.2.1 (RFC 5737) is no machine's own."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+
+def test_a_name_is_listened_on_where_this_machine_has_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolves_to(monkeypatch, "192.0.2.1", "127.0.0.1", "127.0.0.1")
+    assert process.addresses_here("localhost") == ["127.0.0.1"]
+    resolves_to(monkeypatch, "192.0.2.1")
+    with pytest.raises(OSError, match=r"does not have 192\.0\.2\.1"):
+        process.addresses_here("elsewhere")
+    monkeypatch.undo()
+    assert process.addresses_here("0.0.0.0") == ["0.0.0.0"]
+    with pytest.raises(OSError):
+        process.addresses_here("no such name")

@@ -15,6 +15,7 @@ from ringkeep.http.fast import Connection
 from ringkeep.http.hosts import Hosts
 from ringkeep.http.hub import Hub
 from ringkeep.http.service import Service
+from ringkeep.process import addresses_here
 
 _RESERVED_FILES: Final = 512  # of the process: the store, the peers, ZooKeeper, the log
 _POLL_S: Final = 0.02
@@ -74,14 +75,19 @@ async def serve_http(
     """
     hub = Hub(service, loop, patience or Patience())
     try:
-        server = await loop.create_server(lambda: Connection(hub), host, port, backlog=BACKLOG)
+        server = await loop.create_server(
+            lambda: Connection(hub), addresses_here(host), port, backlog=BACKLOG
+        )
     except OSError as error:
         hub.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"The HTTP port {host}:{port} is in use: stop what listens there, or choose another (--http)."
             ) from error
-        raise StartError(f"Cannot listen for HTTP on {host}:{port}: {error}.") from error
+        raise StartError(
+            f"Cannot listen for HTTP on {host}:{port}: {error.strerror or error}; "
+            "choose another address (--http)."
+        ) from error
     port = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     hub.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)

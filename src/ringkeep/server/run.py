@@ -232,7 +232,7 @@ class Server:
         except OSError as error:
             raise StartError(
                 f"cannot listen for peers on {self._settings.peer}: {error.strerror or error};"
-                " stop what listens there, or choose another (--peer)"
+                " stop what listens there, or choose another address (--peer)"
             ) from error
 
     def _tick(self) -> None:

@@ -15,6 +15,7 @@ from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.ports import NetworkEvents
+from ringkeep.process import addresses_here
 from ringkeep.transport.sockets import OPENING_S, Complaints, Incarnations, tune
 from ringkeep.wire.codec import decode
 from ringkeep.wire.framing import FrameReader
@@ -50,7 +51,8 @@ class Listener:
 
     async def start(self, host: str, port: int) -> int:
         """Accept connections; return the port (the system's choice for 0). Raises OSError if it is taken."""
-        self._server = await self.loop.create_server(lambda: _Incoming(self), host, port, backlog=BACKLOG)
+        hosts = addresses_here(host)
+        self._server = await self.loop.create_server(lambda: _Incoming(self), hosts, port, backlog=BACKLOG)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
