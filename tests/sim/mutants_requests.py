@@ -104,6 +104,23 @@ def timeout_taken_for_failure() -> Any:
     return patched(Coordinator, "_expire", make)
 
 
+def departed_coordinator_served() -> Any:
+    """A write is executed though the map does not name its coordinator any more."""
+    from ringkeep.core import node
+
+    def make(run: Any) -> Any:
+        def mutant(primary: Primary, call: Any) -> None:
+            context = primary.context
+            known = context.coordinators
+            context.coordinators = known | {call.message.origin}
+            run(primary, call)
+            context.coordinators = known
+
+        return mutant
+
+    return patched(node, "execute", make)
+
+
 def refused_while_a_copy_waits() -> Any:
     """A full room refuses a request of which an older copy waits in it."""
 
@@ -204,6 +221,7 @@ OF_REQUESTS: dict[str, Callable[[], Any]] = {
     "RETRY settles all copies": retry_settles_all_copies,
     "de-duplication lost in a failover": deduplication_lost_in_a_failover,
     "de-duplication not replayed at start": deduplication_not_replayed,
+    "departed coordinator served": departed_coordinator_served,
     "refused batch forgotten": refused_batch_forgotten,
     "refused batch overtaken": refused_batch_overtaken,
 }

@@ -34,6 +34,9 @@ def entries(draw: st.DrawFn) -> e.Entry:
     )
     if kind == e.EntryKind.NOOP:
         return e.Entry(*head)  # type: ignore[arg-type]  # the fields in order
+    if kind == e.EntryKind.FORGET:
+        origins = draw(st.lists(st.binary(min_size=20, max_size=20), max_size=4))
+        return e.Entry(*head, tail=e.origins_tail(origins))  # type: ignore[arg-type]  # likewise
     is_outcome = kind == e.EntryKind.OUTCOME  # only that names a version; only the others replace a row
     body = draw(st.binary(max_size=1_024)), draw(st.integers(0, 255)), draw(u64) if is_outcome else 0
     key = draw(short)
@@ -59,7 +62,7 @@ def test_a_cut_header_is_no_entry(entry: e.Entry, cut: int) -> None:
 
 
 @settings(derandomize=True, deadline=None)
-@given(entries().filter(lambda entry: entry.kind != e.EntryKind.NOOP))
+@given(entries().filter(lambda entry: entry.kind not in (e.EntryKind.NOOP, e.EntryKind.FORGET)))
 def test_an_entry_cut_in_its_numbers_is_no_entry(entry: e.Entry) -> None:
     """Wherever a number is missing. Where key and value end is for the frame and the store to check."""
     data = e.encode(entry)
@@ -69,6 +72,14 @@ def test_an_entry_cut_in_its_numbers_is_no_entry(entry: e.Entry) -> None:
     for cut in range(numbers_end):
         with pytest.raises(ValueError, match="cut short"):
             e.decode(data[:cut])
+
+
+def test_an_entry_that_names_half_an_origin_is_refused() -> None:
+    head = (Epoch(1), Index(1), 0, e.NO_ORIGIN, 0, 0)
+    data = e.encode(e.Entry(e.EntryKind.FORGET, *head, tail=bytes(40)))
+    assert e.origins_in(e.decode(data).tail) == [bytes(20)] * 2
+    with pytest.raises(ValueError, match="no origins"):
+        e.decode(data[:-1])
 
 
 def test_an_entry_of_another_format_is_refused() -> None:

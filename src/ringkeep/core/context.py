@@ -107,6 +107,8 @@ class Context:
         self.parked_bytes = 0
         self.turn = 0
         self.deleted: dict[PartitionId, int] = {}  # in which turn a replica was deleted here, the last time
+        self.coordinators: frozenset[bytes] = frozenset()
+        """The origins whose writes may be executed: the lives that the map names."""
         self.recognised = False
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from ringkeep.core.types import Epoch, Index, Millis
+from ringkeep.core.types import ORIGIN_BYTES, Epoch, Index, Millis
 
 FORMAT: Final = 1
 _HEADER: Final = struct.Struct("!BBHQQQ20sQQ")
@@ -21,7 +21,7 @@ _RECORD: Final = struct.Struct("!BQB")
 _EPOCH_AT: Final = 4
 _TIME_AT: Final = 20
 HEADER_BYTES: Final = _HEADER.size
-NO_ORIGIN: Final = bytes(20)
+NO_ORIGIN: Final = bytes(ORIGIN_BYTES)
 
 
 class EntryKind(IntEnum):
@@ -31,13 +31,15 @@ class EntryKind(IntEnum):
     PUT = 1
     DELETE = 2
     OUTCOME = 3  # changes no record: keeps the result of a request with an idempotency key
+    FORGET = 4  # these coordinators ask for nothing any more: their requests are not told apart any longer
 
 
 @dataclass(slots=True)
 class Entry:
     """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
 
-    `tail` is content type and value as a record holds them: u8 length, content type, value.
+    `tail` is content type and value as a record holds them: u8 length, content type, value. That of a FORGET
+    is the origins that are meant.
     `replaced_bytes`: of the row that a PUT or DELETE takes the place of, as `row_bytes` counts; 0 if there
     was none. It stands where an OUTCOME has its `version`.
     `horizon` is the log time before which idempotency rows are forgotten (0 without an idempotency key).
@@ -60,6 +62,18 @@ class Entry:
     replaced_bytes: int = 0
 
 
+def origins_tail(origins: list[bytes]) -> bytes:
+    """Return the tail of a FORGET."""
+    return b"".join(origins)
+
+
+def origins_in(tail: bytes) -> list[bytes]:
+    """Return the origins that a FORGET names. Raises ValueError if that is not what it is."""
+    if len(tail) % ORIGIN_BYTES:
+        raise ValueError(f"{len(tail)} bytes are no origins of {ORIGIN_BYTES} each")
+    return [tail[at : at + ORIGIN_BYTES] for at in range(0, len(tail), ORIGIN_BYTES)]
+
+
 def encode(entry: Entry) -> bytes:
     """Return the entry's bytes. Cost: one copy of the value."""
     header = _HEADER.pack(
@@ -75,6 +89,8 @@ def encode(entry: Entry) -> bytes:
     )
     if entry.kind == EntryKind.NOOP:
         return header
+    if entry.kind == EntryKind.FORGET:
+        return header + entry.tail
     number = entry.version if entry.kind == EntryKind.OUTCOME else entry.replaced_bytes
     body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, number)
     if not entry.idempotency:
@@ -91,6 +107,9 @@ def decode(data: bytes) -> Entry:
             raise ValueError(f"log entry of format {form}: written by a newer version")
         if kind == EntryKind.NOOP:
             return Entry(kind, epoch, index, log_time, origin, counter, low)
+        if kind == EntryKind.FORGET:
+            origins_in(data[HEADER_BYTES:])
+            return Entry(kind, epoch, index, log_time, origin, counter, low, tail=data[HEADER_BYTES:])
         key_bytes, idempotency_bytes, status, number = _BODY.unpack_from(data, HEADER_BYTES)
         version, replaced_bytes = (number, 0) if kind == EntryKind.OUTCOME else (0, number)
         at = HEADER_BYTES + _BODY.size

@@ -78,7 +78,15 @@ def execute(primary: "Primary", call: Call) -> None:
     if message.kind == Kind.GET:
         primary.context.parts.confirm_read(primary, call, None, Index(0))
         return
-    if answer_appended(primary, call) or _answer_kept(primary, call):
+    if answer_appended(primary, call):
+        return
+    if message.origin not in primary.context.coordinators:
+        # What it asked for before may be forgotten, and must not take effect again. It is no newcomer: those
+        # send the map that names them before anything else.
+        primary.context.count("departed_coordinator_refused")
+        primary.answer(call, RETRY)
+        return
+    if _answer_kept(primary, call):
         return
     refused = _admission(primary)
     if refused is not None:

@@ -12,6 +12,7 @@ from ringkeep.core.bounds import IN_USE, Bounds
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable, Reader
 from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.departed import coordinators_of
 from ringkeep.core.detector import Detector
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.effects import Effects, Family
@@ -189,6 +190,7 @@ class Node:
         context.cluster_map = found
         mine = found.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
+        context.coordinators = coordinators_of(found)
         context.names = {node.id: node.name for node in found.nodes}
         self.map_payload = payload
         self.steward.map_digest = zlib.crc32(payload)

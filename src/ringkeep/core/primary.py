@@ -12,6 +12,7 @@ from functools import partial
 from ringkeep.core import quorum
 from ringkeep.core.clustermap import Partition
 from ringkeep.core.context import Context
+from ringkeep.core.departed import Departed
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.execute import Call, Pending, answer_appended
 from ringkeep.core.keys import log_key
@@ -56,6 +57,7 @@ class Primary:
         self.handing_over_until: Millis = 0
         self.kept_until: Millis = 0  # given back not before: nobody took it up lately
         self.paused = False
+        self.departed = Departed(self)
         self.place = partition
         self.peers = tuple(node for node in partition.replicas if node != context.me)
 
@@ -81,7 +83,7 @@ class Primary:
             self.takeover.look()
         elif self.phase == Phase.ACTIVE and place.old_voters:
             self.context.count("joint_begun")
-            self.barrier = self._append_empty()
+            self.barrier = self.append_own(EntryKind.NOOP)
 
     def won(self, yes: Collection[NodeId]) -> bool:
         """Tell whether these nodes make the majorities that this primary needs."""
@@ -168,14 +170,15 @@ class Primary:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING
         self.time_at = self.context.now
-        self.started = self._append_empty()
+        self.started = self.append_own(EntryKind.NOOP)
         for peer, promise in self.takeover.promises.items():
             if peer != self.context.me:
                 self._learn_position(peer, promise)
 
-    def _append_empty(self) -> Index:
+    def append_own(self, kind: EntryKind, tail: bytes = b"") -> Index:
+        """Append an entry that no client asked for; return its index."""
         index = Index(self.replica.log.last_index + 1)
-        self.append(Entry(EntryKind.NOOP, self.epoch, index, self.log_time(), NO_ORIGIN, 0, 0))
+        self.append(Entry(kind, self.epoch, index, self.log_time(), NO_ORIGIN, 0, 0, tail=tail))
         return index
 
     def _learn_position(self, peer: NodeId, promise: Promise) -> None:
@@ -355,6 +358,7 @@ class Primary:
                 self.prepare(peer)
             elif self.progress.next.get(peer, last + 1) <= last:
                 self.context.stirred[self] = None
+        self.departed.on_tick()
         if self.handing_over_until and now >= self.handing_over_until:
             self.handing_over_until = 0
             self.unpark()

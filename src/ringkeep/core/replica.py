@@ -29,7 +29,7 @@ from ringkeep.core.rows import (
     replica_key,
 )
 from ringkeep.core.sessions import Sessions
-from ringkeep.core.state import State, result_version
+from ringkeep.core.state import State
 from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
 
 if TYPE_CHECKING:
@@ -88,10 +88,7 @@ class Replica:
 
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
-            entry = decode(self.log[Index(index)])
-            if entry.counter and self.state.sessions.find(entry.origin, entry.counter) is None:
-                result = entry.status, result_version(entry)
-                self.state.sessions.record(entry.origin, entry.counter, entry.low, *result)
+            self.state.replay(decode(self.log[Index(index)]))
 
     # --- promises -------------------------------------------------------------------------------------
 

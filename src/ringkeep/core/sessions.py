@@ -1,7 +1,8 @@
 """De-duplication: which requests took effect already, and with what result.
 
 A request id is (origin, counter): an origin is one life of one coordinating node, the counter is the
-partition's own. Every entry also carries the coordinator's lowest unfinished counter, which alone prunes.
+partition's own. Every entry also carries the coordinator's lowest unfinished counter, below which all is
+pruned; a coordinator that is no more is forgotten altogether (`departed.py`).
 The table is a pure function of the log prefix that was applied, so replicas agree on it byte by byte; it is
 stored at the log's floor and replayed over the window at start, instead of being written with every entry.
 Source: RIFL (SOSP 2015), section 3.
@@ -61,6 +62,16 @@ class Sessions:
             session.low = low
             for old in [known for known in results if known < low]:
                 del results[old]
+
+    @property
+    def origins(self) -> set[bytes]:
+        """The coordinators that are known here."""
+        return set(self._lives)
+
+    def forget(self, origin: bytes) -> None:
+        """Forget a coordinator of which no request is executed any more."""
+        if self._lives.pop(origin, None) is not None:
+            del self._newest[origin[:16]]
 
     def _begin(self, origin: bytes) -> Session:
         """Begin the newest life of a node; the one before is forgotten."""

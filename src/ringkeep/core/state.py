@@ -8,7 +8,7 @@ from typing import Final
 
 from ringkeep.core.context import Context
 from ringkeep.core.effects import Family
-from ringkeep.core.entry import Entry, EntryKind, record_of, row_bytes
+from ringkeep.core.entry import Entry, EntryKind, origins_in, record_of, row_bytes
 from ringkeep.core.keys import IDEMPOTENCY, IDEMPOTENCY_BY_TIME, RECORDS, space_prefix
 from ringkeep.core.sessions import Sessions
 from ringkeep.core.types import Millis, PartitionId
@@ -60,7 +60,8 @@ class State:
 
         A request that took effect before, or is STALE, changes nothing: what is known of it is returned.
         """
-        if entry.kind == EntryKind.NOOP:
+        if entry.kind == EntryKind.NOOP or entry.kind == EntryKind.FORGET:
+            self.replay(entry)
             return 0, 0
         sessions = self.sessions
         known = sessions.find(entry.origin, entry.counter)
@@ -79,6 +80,15 @@ class State:
             self._keep_result(entry, version)
         sessions.record(entry.origin, entry.counter, entry.low, entry.status, version)
         return entry.status, version
+
+    def replay(self, entry: Entry) -> None:
+        """Bring de-duplication alone up to an entry: the rows are past it already, or it has none."""
+        sessions = self.sessions
+        if entry.kind == EntryKind.FORGET:
+            for origin in origins_in(entry.tail):
+                sessions.forget(origin)
+        elif entry.counter and sessions.find(entry.origin, entry.counter) is None:
+            sessions.record(entry.origin, entry.counter, entry.low, entry.status, result_version(entry))
 
     def find_result(self, key: bytes, idempotency: bytes, horizon: Millis) -> tuple[int, int, bytes] | None:
         """Return (status, version, fingerprint) kept for a client's own request key since

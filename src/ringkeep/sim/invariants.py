@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringkeep.core import quorum
 from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.departed import coordinators_of
 from ringkeep.core.effects import Batch, Family
+from ringkeep.core.entry import Entry, EntryKind, decode, origins_in
 from ringkeep.core.keys import after, data_prefix, log_key
 from ringkeep.core.messages import Acks, Message, Promise
 from ringkeep.core.primary import Phase, Primary
@@ -33,6 +35,7 @@ class Invariants:
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._acked: dict[tuple[NodeId, PartitionId], tuple[Epoch, int]] = {}
+        self._forgotten: dict[PartitionId, set[bytes]] = {}
         self._settled: set[tuple[int, Epoch, int]] = set()
         self._told: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._checked: dict[tuple[NodeId, PartitionId], Index] = {}
@@ -236,7 +239,16 @@ class Invariants:
             )
             self._check_durable(node, replica, Index(number), entry)
             known.append(entry)
+            self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
+
+    def _check_asked(self, node: "SimNode", replica: Replica, entry: Entry) -> None:
+        """8. Nothing is executed of a coordinator that was forgotten: it might have taken effect before."""
+        forgotten = self._forgotten.setdefault(replica.partition, set())
+        if entry.kind == EntryKind.FORGET:
+            forgotten.update(origins_in(entry.tail))
+        late = f"entry {entry.index} is of a coordinator that was forgotten"
+        self._require(entry.origin not in forgotten, node, replica, late)
 
     def _entry(self, node: "SimNode", replica: Replica, index: Index) -> bytes:
         """Find an entry in the window, or in the store if the turn that committed it has trimmed it away."""
@@ -278,7 +290,9 @@ class Invariants:
 
     def check_agreement(self) -> None:
         """9. At rest, all replicas of a partition hold the same state, de-duplication included, and know how
-        large it is."""
+        large it is; nothing is kept for coordinators that are no more."""
+        assert self._world.map is not None
+        coordinators = coordinators_of(self._world.map)
         states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
@@ -293,6 +307,8 @@ class Invariants:
                 self._require(other[0] == replica.applied, node, replica, what)
                 what = f"state at {replica.applied} differs from {name}'s"
                 self._require(tuple(other) == state, node, replica, what)
+                kept = replica.state.sessions.origins <= coordinators
+                self._require(kept, node, replica, "requests of a departed coordinator are still kept")
 
     def _require(self, holds: bool, node: "SimNode", replica: Replica, what: str) -> None:
         if not holds:

@@ -29,7 +29,7 @@ from ringkeep.core.rows import (
     promised_key,
     replica_key,
 )
-from ringkeep.core.types import Incarnation, Index, MapVersion, NodeId, PartitionId
+from ringkeep.core.types import Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
 from ringkeep.sim.model.disk import Disk, Rows
 from ringkeep.wire import mapcodec
 
@@ -43,6 +43,7 @@ NUMBERS: Final = {node: number for number, node in enumerate(IDS)}
 CLIENT: Final = NodeId("f" * 32)
 """A coordinator that is no replica: its requests come out of nothing, and what it is told is looked at."""
 CLIENT_LIFE: Final = Incarnation(1)
+_COORDINATORS: Final = frozenset({origin_of(CLIENT, CLIENT_LIFE)})
 
 UNSAID: Final = (Heartbeat, MapPush, Report, Sizes)
 """What is left out of the mail: who knows which map, and what the controller does, are moves of their own."""
@@ -254,6 +255,7 @@ class Machine:
         node = self.node
         node.begin_turn(0)
         event(node)
+        node.context.coordinators = _COORDINATORS  # the client is not in the map: it is no node
         effects, durable = node.end_turn()
         assert not effects.alarms, f"alarm: {effects.alarms}"
         assert effects.map_write is None and not effects.answers, (

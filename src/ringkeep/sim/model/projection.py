@@ -82,7 +82,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
             "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
-            "counters": _TOLD, "bounds": _CONSTANT,
+            "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
             "refuse_writes": _CONSTANT, "intake": _EMPTY,
             "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
@@ -113,7 +113,7 @@ FIELDS: Final[dict[type, Fields]] = {
         {
             "context": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME, "confirmed_at": _STALE,
             "confirmed_probes": _STALE, "kept_until": _STEERING,
-            "peers": _DERIVED,
+            "peers": _DERIVED, "departed": "nobody departs",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
     ),
