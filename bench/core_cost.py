@@ -10,8 +10,9 @@ import cProfile
 import pstats
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.controller import form
 from ringkeep.core.messages import Message
@@ -19,7 +20,8 @@ from ringkeep.core.node import Node
 from ringkeep.core.requests import Kind, Request, Result, Status
 from ringkeep.core.types import Incarnation, MapVersion, NodeId
 from ringkeep.driver import Driver
-from ringkeep.ports import Ending, Ports
+from ringkeep.enrolment import Start
+from ringkeep.ports import NO_MARK, Ending, Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
@@ -39,12 +41,14 @@ class Place:
             Incarnation(1), MapVersion(0),
         )  # fmt: skip
         self.turn_ends = False
+        self.session_ms = 0
+        self.mark: Mark
         self.driver: Driver
 
     def start(self) -> None:
         node = Node(self.id, Incarnation(1), self.engine, mapcodec, "bench", "f" * 32)
         ports = Ports(self.engine, self, self, self, self, self, mapcodec)
-        self.driver = Driver(node, ports, self.member, 0)
+        self.driver = Driver(node, ports, self.member, 0, Start(self.id))
 
     # the shell, the clock
     def now(self) -> int:
@@ -61,6 +65,8 @@ class Place:
     def departed(self) -> None: ...
 
     def superseded(self) -> None: ...
+
+    def claiming(self, claims: Sequence[Claim]) -> None: ...
 
     def alarm(self, text: str) -> None:
         print(text)
@@ -88,6 +94,11 @@ class Place:
 
     def write_map(self, expected: int, payload: bytes) -> None: ...
 
+    def read_mark(self, node: NodeId) -> None: ...
+
+    def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
+        self.mark = mark
+
 
 class House:
     """Three nodes and what is under way between them."""
@@ -103,6 +114,9 @@ class House:
         for place in self.nodes.values():
             place.driver.member = place.member
             place.driver.map_read(0, None)
+            place.driver.members_changed([])
+            place.driver.mark_read(NO_MARK, None)
+            place.driver.mark_read(0, place.mark)
             place.driver.map_read(1, payload)
             for peer in self.nodes:
                 if peer != place.id:

@@ -15,6 +15,7 @@ import pytest
 from tests.zookeeper_fixture import Proxy
 
 from ringkeep.coordination.memory import MemoryCoordination, MemoryService
+from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.types import Incarnation, MapVersion, NodeId
 from ringkeep.ports import Coordination
@@ -58,6 +59,9 @@ class Recorder:
 
     def map_written(self, ok: bool | None) -> None:
         self.events.append(("written", ok))
+
+    def mark_read(self, version: int, mark: Mark | None) -> None:
+        self.events.append(("mark", (version, mark)))
 
     def session_changed(self, connected: bool) -> None:
         self.events.append(("session", connected))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringkeep.core import belonging, limits
+from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
 from ringkeep.core.effects import Batch, Effects, MapWrite
@@ -18,6 +19,7 @@ from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.enrolment import Enrolment, Start
 from ringkeep.errors import ProtocolError, StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
 
@@ -29,27 +31,26 @@ class Driver:
     """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and
     carries out effects."""
 
-    def __init__(
-        self, node: Node, ports: Ports, member: Member, disk_reserve: int, partitions: int | None = None
-    ) -> None:  # `partitions`: the number that this node was told to insist on
+    def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int, start: Start) -> None:
         self.node = node
         self.member = member
         self._ports = ports
         self._disk_reserve = disk_reserve
-        self._partitions = partitions
+        self.enrolment = Enrolment(
+            ports, member, start, stop=self._stop, speak=self._speak, damaged=node.on_damage
+        )
         self._in_turn = False
         self._ticket = 0
         self._synced = 0
         self._waiting: deque[tuple[int, Durable]] = deque()
         self._stuck: tuple[Effects, Durable] | None = None
         self._backlog: deque[Callable[[], None]] = deque()
-        self._checked = False
+        self._unread: tuple[int, bytes | None] | None = None  # the map that waits until this start may speak
         self._znode: tuple[int, int] = (-1, 0)
         self._map_on_its_way: bytes | None = None
         self._announced_at: Millis = 0
         self._disk_look_at: Millis = 0
         self._stopped = False
-        self._leaving = False
         self._doubted = 0  # the map of ours beside which an older one was read
         self.turns = self.syncs = self.frames = 0  # carried out so far, for metrics
 
@@ -127,10 +128,12 @@ class Driver:
 
     def _write(self, batch: Batch) -> bool:
         if batch:
+            self.enrolment.stamp(batch)
             try:
                 self._ticket = self._ports.engine.write(batch)
             except StorageStalled:
                 return False
+            self.enrolment.on_written(self._ticket)
         return True
 
     def _retry(self) -> None:
@@ -161,6 +164,7 @@ class Driver:
     def synced(self, ticket: int) -> None:
         """Every batch up to `ticket` is durable."""
         self._synced = max(self._synced, ticket)
+        self.enrolment.on_synced(self._synced)
         self.syncs += 1
         self._event(self._settle)
 
@@ -184,7 +188,7 @@ class Driver:
 
         Before it does, answers of the primaries are not heard here: what they applied would end as unknown.
         """
-        return self._checked and self.node.context.recognised and not self._stopped
+        return self.enrolment.passed and self.node.context.recognised and not self._stopped
 
     def tick(self) -> None:
         """Call every TICK_MS."""
@@ -202,7 +206,7 @@ class Driver:
         context.note_disk(stalled, self._ports.shell.disk_free() if look else None, self._disk_reserve)
         self.node.on_tick()
         self._announce_map()
-        self._look_around()
+        self.enrolment.on_tick(context.cluster_map, context.links, self.node.holdings.empty)
 
     # --- NetworkEvents --------------------------------------------------------------------------------
 
@@ -216,7 +220,7 @@ class Driver:
         self._event(lambda: self._receive(peer, incarnation, messages))
 
     def _receive(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
-        if not self._checked:
+        if not self.enrolment.passed:
             return  # an old copy of a directory has no word to give: it must not vote before it is found out
         before = self.node.context.cluster_map
         self.node.on_messages(peer, incarnation, messages)
@@ -235,12 +239,13 @@ class Driver:
             if odd:
                 self._stop(odd, Ending.REFUSED)
                 return
+        self.enrolment.on_members(members)
         self._set_peers()
 
     def _set_peers(self) -> None:
         """Talk to every node of the map, at the address of its newest life; while forming, to every
         member."""
-        if not self._checked:
+        if not self.enrolment.passed:
             return
         found = self.node.context.cluster_map
         peers: dict[NodeId, str] = {}
@@ -262,6 +267,7 @@ class Driver:
     def session_changed(self, connected: bool) -> None:
         def take() -> None:
             self.node.steward.connected = connected
+            self.enrolment.on_session(connected)
 
         self._event(take)
 
@@ -289,24 +295,24 @@ class Driver:
             self._freeze(f"the cluster map in ZooKeeper cannot be read: {error}")
             return
         self._znode = znode_version, found.version if found is not None else 0
-        if not self._checked:
-            if found is not None and (lost := belonging.given_up(self.member, found)):
-                self._stop(lost, Ending.RETIRED)
-                return
-            reason = belonging.refusal(self.member, self.node.context.cluster_map, found, self._partitions)
-            if reason:
-                if found is not None and belonging.is_old_copy(self.member, found):
-                    self._ports.shell.superseded()
-                if found is not None and belonging.has_left(self.member, found):
-                    self._ports.shell.departed()
-                self._stop(reason, Ending.REFUSED)
-                return
-            self._checked = True
-            self._ports.coordination.announce(self.member)
-            self._set_peers()
+        if not self.enrolment.passed:
+            self._unread = znode_version, payload
+            self.enrolment.on_map(self.node.context.cluster_map, found)
+            return
         if found is not None and payload is not None:
             self._take_map(payload)
         self._note_if_behind(found, payload)
+
+    def mark_read(self, version: int, mark: Mark | None) -> None:
+        self._event(lambda: self.enrolment.on_mark(version, mark))
+
+    def _speak(self) -> None:
+        """This start may: let the others know of it, and go by the map that was found."""
+        self._ports.coordination.announce(self.member)
+        self._set_peers()
+        if self._unread is not None:
+            self._read_map(*self._unread)
+            self._unread = None
 
     def _note_if_behind(self, found: ClusterMap | None, payload: bytes | None) -> None:
         """With ZooKeeper wiped or restored a running node serves on under its own map, and changes nothing.
@@ -349,6 +355,9 @@ class Driver:
         elif mine.state == NodeState.DEAD:
             self._stop(belonging.given_up(self.member, found), Ending.RETIRED)
             return
+        elif mine.incarnation > self.member.incarnation:
+            self._stop(belonging.taken_over(mine.incarnation), Ending.REFUSED)
+            return
         elif self.member.cluster_id != found.cluster_id:
             self._ports.shell.joined(found.cluster_id)
             self.member = replace(self.member, cluster_id=found.cluster_id)
@@ -359,28 +368,12 @@ class Driver:
         """Keep what the registration says of our map current, at leisure."""
         found = self.node.context.cluster_map
         now = self.node.context.now
-        if found is None or not self._checked or found.version == self.member.map_version:
+        if found is None or not self.enrolment.passed or found.version == self.member.map_version:
             return
         if now - self._announced_at >= ANNOUNCE_INTERVAL_MS:
             self._announced_at = now
             self.member = replace(self.member, map_version=MapVersion(found.version))
             self._ports.coordination.announce(self.member)
-
-    def _look_around(self) -> None:
-        """Stop, if the name here is taken after all, or once nothing keeps a node that was asked to leave.
-
-        What the leaver coordinates it finishes first: until the end it is a node like any other.
-        """
-        found = self.node.context.cluster_map
-        if found is None:
-            return
-        taken = belonging.name_taken(self.member, found, self.node.context.links)
-        if taken:
-            self._stop(taken, Ending.REFUSED)
-        elif not self._leaving and belonging.may_leave(self.member, found) and self.node.holdings.empty:
-            self._leaving = True
-            self._ports.shell.departed()
-            self._ports.shell.stop("this node leaves the cluster: nothing is held here any more", Ending.LEFT)
 
     def _write_map(self, write: MapWrite) -> None:
         """Compare-and-set, unless the register is known not to hold what the change is based on."""

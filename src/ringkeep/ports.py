@@ -4,16 +4,20 @@ Production and the simulator implement each once; one contract test per port hol
 All calls come from one thread (the loop), and so do all events that a port hands back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
+from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.messages import Message
 from ringkeep.core.node import MapCodec
 from ringkeep.core.types import Incarnation, Millis, NodeId
+
+NO_MARK: Final = -1
+"""The version of a mark that is not there."""
 
 
 class Snapshot(Protocol):
@@ -60,6 +64,15 @@ class Engine(Protocol):
 
         Raises StorageError when the store has failed behind our back.
         """
+        ...
+
+    @property
+    def damaged(self) -> bool:
+        """Whether something durable was lost, and is yet counted on."""
+        ...
+
+    def record_damage(self, what: str) -> None:
+        """Remember, durably, that this store lost something; `what`, for people. Raises StorageError."""
         ...
 
     def clear_damaged(self) -> None:
@@ -136,6 +149,11 @@ class CoordinationEvents(Protocol):
         None: unknown, the connection was lost; a map_read follows once it is back."""
         ...
 
+    def mark_read(self, version: int, mark: Mark | None) -> None:
+        """A node's mark, and its znode's version; NO_MARK and None: there is none. Follows a `read_mark`, and
+        a `write_mark`, whether that was carried out or not; neither if the connection is lost."""
+        ...
+
     def session_changed(self, connected: bool) -> None:
         """True: connected, everything is being read anew. False: the session expired, or the service has been
         out of reach for as long as a session lasts; a shorter interruption is not told."""
@@ -143,10 +161,13 @@ class CoordinationEvents(Protocol):
 
 
 class Coordination(Protocol):
-    """The coordination service: members, barrier, map. Every call returns at once; results are events.
+    """The coordination service: members, barrier, map, marks. Every call returns at once; results are events.
 
     Gives back: see CoordinationEvents. Each write of the map is answered exactly once, in order.
+    `session_ms`: for how long a process that ended without a word stays registered, about.
     """
+
+    session_ms: Millis
 
     def announce(self, member: Member) -> None:
         """Register this process, or update what its registration says.
@@ -167,8 +188,17 @@ class Coordination(Protocol):
         service than the one before (wiped, restored), whose map has the same znode version by chance."""
         ...
 
+    def read_mark(self, node: NodeId) -> None:
+        """Sync and read that node's mark. Followed by a mark_read."""
+        ...
+
+    def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
+        """Compare-and-set that node's mark. `expected` is the version as mark_read gave it. Followed by a
+        mark_read of what is there then."""
+        ...
+
     def refresh(self) -> None:
-        """Sync and read everything anew."""
+        """Sync and read everything anew but the marks."""
         ...
 
 
@@ -197,6 +227,9 @@ class Shell(Protocol):
 
     def joined(self, cluster_id: str) -> None:
         """Record durably that this directory belongs to that cluster, before anything else is done for it."""
+
+    def claiming(self, claims: Sequence[Claim]) -> None:
+        """Record durably, in place of those recorded before, which starts may have made the mark theirs."""
 
     def superseded(self) -> None:
         """Record durably that this directory is an old copy, so that it is never taken for new."""

@@ -4,10 +4,13 @@ What must hold when connections, sessions, processes and servers end: test_coord
 """
 
 from dataclasses import replace
+from functools import partial
 
-from tests.coordination_world import MemoryWorld, World, a_member, formed
+from tests.coordination_world import MemoryWorld, Node, World, a_member, formed
 
-from ringkeep.core.types import MapVersion
+from ringkeep.core.belonging import Mark
+from ringkeep.core.types import Incarnation, MapVersion
+from ringkeep.ports import NO_MARK
 
 
 def test_everything_is_told_after_the_connection(world: World) -> None:
@@ -190,3 +193,57 @@ def test_in_memory_what_a_process_sent_may_outlive_it() -> None:
     a.port.crash()
     world.until(lambda: b.last("map") == (1, b"last words"), "the write")
     assert a.events[told:] == []
+
+
+# --- marks -------------------------------------------------------------------------------------------
+
+A_NODE = a_member(1).id
+
+
+def a_mark(position: int, life: str = "a", incarnation: int = 1) -> Mark:
+    return Mark(Incarnation(incarnation), life, position)
+
+
+def test_a_mark_is_told_when_it_is_read_and_after_it_was_written(world: World) -> None:
+    a, b = world.node(), world.node()
+    world.until(lambda: bool(a.last("session") and b.last("session")), "the connections")
+    a.port.read_mark(A_NODE)
+    world.until(lambda: a.all("mark") == [(NO_MARK, None)], "that there is none")
+    a.port.write_mark(A_NODE, NO_MARK, a_mark(1))
+    a.port.write_mark(A_NODE, 0, a_mark(2))
+    world.until(lambda: len(a.all("mark")) == 3, "both writes")
+    assert a.all("mark")[1:] == [(0, a_mark(1)), (1, a_mark(2))]
+    b.port.read_mark(A_NODE)
+    world.until(lambda: b.all("mark") == [(1, a_mark(2))], "the mark, as another one reads it")
+    b.port.read_mark(a_member(2).id)
+    world.until(lambda: b.last("mark") == (NO_MARK, None), "that the other node has none")
+
+
+def _both_were_told(a: Node, b: Node, of_a: int, of_b: int) -> bool:
+    return len(a.all("mark")) > of_a and len(b.all("mark")) > of_b
+
+
+def test_of_two_who_want_a_mark_one_gets_it_and_both_are_told(world: World) -> None:
+    a, b = world.node(), world.node()
+    world.until(lambda: bool(a.last("session") and b.last("session")), "the connections")
+    for version in (NO_MARK, 0):
+        told = len(a.all("mark")), len(b.all("mark"))
+        a.port.write_mark(A_NODE, version, a_mark(version, "a"))
+        b.port.write_mark(A_NODE, version, a_mark(version, "b"))
+        world.until(partial(_both_were_told, a, b, *told), "both answers")
+        assert a.last("mark") == b.last("mark")
+        assert a.last("mark")[0] == version + 1
+
+
+def test_a_mark_outlives_sessions_and_the_service(world: World) -> None:
+    a = world.node()
+    world.until(lambda: bool(a.last("session")), "the connection")
+    a.port.write_mark(A_NODE, NO_MARK, a_mark(7))
+    world.until(lambda: a.last("mark") == (0, a_mark(7)), "the write")
+    world.stop(a)
+    world.kill_service()
+    world.start_service()
+    b = world.node()
+    world.until(lambda: bool(b.last("session")), "a connection")
+    b.port.read_mark(A_NODE)
+    world.until(lambda: b.last("mark") == (0, a_mark(7)), "the mark")

@@ -1,6 +1,6 @@
 """The driver's order of things: nothing overtakes a refused batch, and nothing is settled before its sync."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -8,16 +8,21 @@ from typing import Any
 import pytest
 from tests.core_parts import A, B, C, D, a_map, a_member, a_part
 
+from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable
 from ringkeep.core.effects import Batch, Effects, Family, MapWrite
 from ringkeep.core.requests import Kind, Request, Result, Status
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.driver import Driver
+from ringkeep.enrolment import Start
 from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.ports import Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
+
+BEFORE = Claim(Incarnation(1), "before")
+"""The start before this one, whose mark is found."""
 
 
 class Core:
@@ -35,6 +40,12 @@ class Core:
 
     def begin_turn(self, now: int) -> None:
         pass
+
+    def on_members(self, members: list[Member]) -> None:
+        self.steward.members = members
+
+    def on_damage(self) -> None:
+        self.context.damaged = True
 
     def submit(self, request: Request) -> None:
         name = request.key.decode()
@@ -74,12 +85,18 @@ class World:
         cluster_map: ClusterMap | None = None,
         member: Member | None = None,
         partitions: int | None = None,
+        claims: Sequence[Claim] = (BEFORE,),
+        mark: tuple[int, Mark | None] = (4, Mark(*BEFORE, 0)),
+        engine: MemoryEngine | None = None,
     ) -> None:
         self.seen: list[str] = []
         self.turn_ends: list[Callable[[], None]] = []
         self.timers: list[Callable[[], None]] = []
         self.peers: dict[NodeId, str] = {}
-        self.engine = MemoryEngine()
+        self.claimed: list[Sequence[Claim]] = []
+        self.mark: tuple[int, Mark | None] = mark
+        self.now = 0
+        self.engine = engine or MemoryEngine()
         write = self.engine.write
 
         def noted(batch: Batch) -> int:
@@ -94,20 +111,30 @@ class World:
             later=lambda _, call: self.timers.append(call), alarm=note,
             stop=lambda reason, ending: note(f"stop {ending.value}: {reason}"),
             joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
-            departed=lambda: note("departed"),
+            departed=lambda: note("departed"), claiming=self.claimed.append,
         )  # fmt: skip
         network = SimpleNamespace(send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=self.set_peers)
         coordination = SimpleNamespace(
+            session_ms=1_000, read_mark=self.read_mark, write_mark=self.write_mark,
             announce=lambda member: note("announce"), refresh=lambda: note("refresh"),
             write_map=lambda version, payload: note(f"write map at {version}"),
         )  # fmt: skip
         ports = Ports(
             self.engine, SimpleNamespace(request=lambda ticket: note(f"sync {ticket}")), network,
-            coordination, SimpleNamespace(now=lambda: 0), shell, mapcodec,
+            coordination, SimpleNamespace(now=lambda: self.now), shell, mapcodec,
         )  # fmt: skip
         mine = member or a_member(A, incarnation=Incarnation(2))
         self.core.incarnation = mine.incarnation
-        self.driver = Driver(self.core, ports, mine, 0, partitions)  # type: ignore[arg-type]  # a stand-in
+        start = Start("this", claims, partitions)
+        self.driver = Driver(self.core, ports, mine, 0, start)  # type: ignore[arg-type]  # a stand-in
+
+    def read_mark(self, node: NodeId) -> None:
+        self.turn_ends.append(lambda: self.driver.mark_read(*self.mark))
+
+    def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
+        if expected == self.mark[0]:
+            self.mark = expected + 1, mark
+        self.read_mark(node)
 
     def set_peers(self, peers: dict[NodeId, str]) -> None:
         self.peers = peers
@@ -233,7 +260,9 @@ def test_a_defect_ends_the_node_before_anything_of_its_turn_is_carried_out() -> 
 # --- the map ---------------------------------------------------------------------------------------------
 
 
-def read(world: World, found: ClusterMap | None, znode: int = 5) -> list[str]:
+def read(world: World, found: ClusterMap | None, znode: int = 5, members: Sequence[Member] = ()) -> list[str]:
+    if not world.driver.enrolment.passed:
+        world.driver.members_changed(list(members))
     world.driver.map_read(znode, None if found is None else mapcodec.encode(found))
     return world.look()
 
@@ -408,7 +437,6 @@ def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:
 
 def test_nodes_that_differ_at_the_barrier_are_told() -> None:
     world = World()
-    world.core.on_members = lambda members: world.core.steward.members.extend(members)  # type: ignore[attr-defined]
     world.driver.members_changed([a_member(B, expect=5), a_member(A), a_member(C)])
     (line,) = world.look()
     assert line.startswith("stop refused: --expect is 3 here and 5 on b")

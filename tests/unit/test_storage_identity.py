@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from ringkeep.core.belonging import Claim
 from ringkeep.core.effects import Batch, Family
+from ringkeep.core.types import Incarnation
 from ringkeep.errors import ConfigurationError
 from ringkeep.storage import files
 from ringkeep.storage.aside import Why, is_kept
@@ -52,6 +54,19 @@ def test_the_first_use_makes_a_node_that_keeps_its_id(tmp_path: Path) -> None:
     again = opened(directory)
     assert again.node_id == first.node_id
     assert opened(tmp_path / "other").node_id != first.node_id
+
+
+def test_claims_are_kept_in_place_of_those_before(tmp_path: Path) -> None:
+    held = open_identity(tmp_path, "a")
+    assert held.claims == ()
+    first, second = Claim(Incarnation(1), "one"), Claim(Incarnation(2), "two")
+    held.claim((first,))
+    held.claim((first, second))
+    held.close()
+    assert opened(tmp_path).claims == (first, second)
+    rewrite(tmp_path, claims=[[1]])
+    with pytest.raises(ConfigurationError, match="wrong or missing field"):
+        open_identity(tmp_path, "a")
 
 
 def test_incarnations_are_durable_before_they_are_used(

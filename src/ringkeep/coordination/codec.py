@@ -1,4 +1,4 @@
-"""A member's registration as bytes: JSON, so that a person can read it with ZooKeeper's own tools.
+"""A member's registration and a node's mark as bytes: JSON, for people to read with ZooKeeper's own tools.
 
 Fields may be added within format 1 and are ignored by those who do not know them; what an older reader must
 not overlook needs another format.
@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.errors import ProtocolError
 
@@ -22,6 +23,13 @@ class _Registration(msgspec.Struct, frozen=True):
     format: int
     process: str
     member: Member
+
+
+class _Marked(msgspec.Struct, frozen=True):
+    """A mark's content."""
+
+    format: int
+    mark: Mark
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -46,3 +54,19 @@ def decode_member(content: bytes, sequence: int) -> tuple[Member, str]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not a member's registration: {error}") from error
     return replace(registration.member, sequence=sequence), registration.process
+
+
+def encode_mark(mark: Mark) -> bytes:
+    """Return the content of a mark's znode."""
+    return msgspec.json.encode(_Marked(FORMAT, mark))
+
+
+def decode_mark(content: bytes) -> Mark:
+    """Return the mark. Raises ProtocolError if these bytes are none, or one of another format."""
+    try:
+        found = msgspec.json.decode(content, type=_Marked)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"not a mark: {error}") from error
+    if found.format != FORMAT:
+        raise ProtocolError(f"a mark in format {found.format}; this version reads format {FORMAT}")
+    return found.mark

@@ -13,6 +13,13 @@ from functools import partial
 from typing import Any, Final
 
 from kazoo.client import KazooClient
+from kazoo.exceptions import (
+    BadVersionError,
+    NodeExistsError,
+    NoNodeError,
+    RolledBackError,
+    RuntimeInconsistency,
+)
 from kazoo.protocol.states import KazooState, KeeperState
 
 from ringkeep.coordination.attempts import Attempts
@@ -20,6 +27,9 @@ from ringkeep.errors import ConfigurationError
 
 RETRY: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
 """Between attempts to connect, in seconds: soon at first, and never so late that healing waits for us."""
+
+CONDITIONS: Final = (BadVersionError, NodeExistsError, NoNodeError, RolledBackError, RuntimeInconsistency)
+"""What the steps of a transaction may answer when another one was faster."""
 
 log = logging.getLogger("ringkeep.coordination")
 
@@ -153,6 +163,26 @@ class Link:
         future: asyncio.Future[Any] = self._loop.create_future()
         pending.rawlink(partial(self._hand_over, future))
         return await future
+
+    async def create(self, path: str, content: bytes = b"", **flags: bool) -> None:
+        """Create a znode, and what is missing above it. Raises KazooException, as NodeExistsError."""
+        try:
+            await self.result(self._client.create_async(path, content, **flags))
+        except NoNodeError:
+            await self.request("ensure_path_async", path.rpartition("/")[0])
+            await self.result(self._client.create_async(path, content, **flags))
+
+    async def commit(self, *steps: Callable[[Any], None]) -> bool:
+        """Carry out all steps or none; return which. Raises what is no condition's answer, as NoAuthError."""
+        change = self._client.transaction()
+        for step in steps:
+            step(change)
+        results = await self.result(change.commit_async())
+        failed = [result for result in results if isinstance(result, Exception)]
+        for error in failed:
+            if not isinstance(error, CONDITIONS):
+                raise error
+        return not failed
 
     def on_watch(self, event: Any) -> None:
         """The callback to arm watches with. kazoo keeps it once per znode, however often it is armed."""

@@ -12,9 +12,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.limits import MAP_BYTES
-from ringkeep.ports import CoordinationEvents
+from ringkeep.core.types import Millis, NodeId
+from ringkeep.ports import NO_MARK, CoordinationEvents
 
 Deliver = Callable[[Callable[[], None]], None]
 
@@ -29,6 +31,7 @@ class MemoryService:
         self.barrier = False
         self.map_version = -1
         self.map: bytes | None = None
+        self.marks: dict[NodeId, tuple[int, Mark]] = {}  # with their versions
         self._members: dict[int, tuple[int, Member]] = {}  # by sequence: the session that owns it
         self._next_sequence = 0
         self._next_session = 1
@@ -111,6 +114,15 @@ class MemoryService:
         self._changed()
         return True
 
+    def _mark_of(self, node: NodeId) -> tuple[int, Mark | None]:
+        return self.marks.get(node, (NO_MARK, None))
+
+    def _write_mark(self, node: NodeId, expected: int, mark: Mark) -> tuple[int, Mark | None]:
+        version, _ = self._mark_of(node)
+        if version == expected:
+            self.marks[node] = version + 1, mark
+        return self._mark_of(node)
+
     def _changed(self) -> None:
         for handle in list(self._handles):
             handle._watch_fires()
@@ -123,7 +135,10 @@ class MemoryCoordination:
     `release_watches`, `crash`.
     """
 
-    def __init__(self, service: MemoryService, sink: CoordinationEvents, deliver: Deliver) -> None:
+    def __init__(
+        self, service: MemoryService, sink: CoordinationEvents, deliver: Deliver, session_ms: Millis = 0
+    ) -> None:
+        self.session_ms = session_ms
         self._service = service
         self._sink = sink
         self._deliver = deliver
@@ -165,6 +180,12 @@ class MemoryCoordination:
             return
         self._writes.append((expected, payload))
         self._send_write()
+
+    def read_mark(self, node: NodeId) -> None:
+        self._request(lambda: self._tell_mark(*self._service._mark_of(node)))
+
+    def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
+        self._request(lambda: self._tell_mark(*self._service._write_mark(node, expected, mark)))
 
     def refresh(self) -> None:
         self._forget_what_was_read()
@@ -321,6 +342,10 @@ class MemoryCoordination:
             self.connect()
         else:
             self._answer(lambda: self._finish_write(ok))
+
+    def _tell_mark(self, version: int, mark: Mark | None) -> None:
+        """At the service."""
+        self._answer(lambda: self._sink.mark_read(version, mark))
 
     # --- events ---------------------------------------------------------------------------------------
 

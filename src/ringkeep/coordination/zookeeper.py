@@ -1,4 +1,4 @@
-"""The coordination port over ZooKeeper: members, barrier and map under /ringkeep/<cluster>/.
+"""The coordination port over ZooKeeper: members, barrier, map and marks under /ringkeep/<cluster>/.
 
 Built on what is true now, not on what happened: one task per connection looks at the znodes, gives what it
 sees to the sink, and repairs the difference to what this process wants (its registration, the barrier). Then
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from kazoo.exceptions import (
@@ -23,16 +23,17 @@ from kazoo.exceptions import (
     NoAuthError,
     NodeExistsError,
     NoNodeError,
-    RolledBackError,
-    RuntimeInconsistency,
     SessionExpiredError,
 )
 
 from ringkeep.coordination.codec import encode_member
 from ringkeep.coordination.link import Link, check_reachable, split_path
+from ringkeep.coordination.marks import Marks
 from ringkeep.coordination.view import NAME_PREFIX, NO_MAP, View
+from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.limits import MAP_BYTES
+from ringkeep.core.types import NodeId
 from ringkeep.errors import ConfigurationError
 from ringkeep.ports import CoordinationEvents
 
@@ -45,8 +46,7 @@ RETRY_S: Final = 0.25  # after an answer that nobody expects, before looking aga
 LONGEST_RETRY_S: Final = 2.0  # while such answers go on
 LOOKING: Final = "the cluster's znodes cannot be read, or made"
 WRITING: Final = "the cluster map cannot be written"
-CONDITIONS: Final = (BadVersionError, NodeExistsError, NoNodeError, RolledBackError, RuntimeInconsistency)
-"""What the steps of a transaction may answer when another one was faster."""
+MARKING: Final = "this node's mark cannot be read, or written"
 
 REFUSALS: Final = {
     NoAuthError: "access is denied by its ACL",
@@ -80,12 +80,13 @@ class ZooKeeperCoordination:
         self._hosts = hosts
         self._loop = loop
         self._sink = sink
-        self._session_ms = session_ms
+        self.session_ms = session_ms
         servers, path = split_path(hosts)
         self._link = Link(
             servers, session_ms, loop, connected=self._on_connected, lost=self._on_lost, watch=self._on_watch
         )
         self._view = View(self._link, f"{path}/ringkeep/{cluster}", sink)
+        self._marks = Marks(self._link, self._view.base, sink, self._note_mark)
         self._process = uuid.uuid4().hex
         self._member: Member | None = None
         self._give_up: list[str] = []  # registrations to exchange for one at the end of the line
@@ -118,6 +119,12 @@ class ZooKeeperCoordination:
         self._writes.append((expected, payload))
         self._write.set()
 
+    def read_mark(self, node: NodeId) -> None:
+        self._marks.wish(node)
+
+    def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
+        self._marks.wish(node, expected, mark)
+
     def refresh(self) -> None:
         self._view.renew()
         self._look.set()
@@ -144,6 +151,15 @@ class ZooKeeperCoordination:
         self._await_connection()
         self._link.start()
 
+    async def leave_mark(self, node: NodeId, expected: int, mark: Mark, deadline_s: float = 2.0) -> bool:
+        """Write a node's mark for the last time, right before `stop`; return whether that is certain."""
+        if not self._tasks:
+            return False
+        self._end_tasks()
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(self._marks.leave(node, expected, mark), deadline_s)
+        return False
+
     async def stop(self, deadline_s: float = 5.0) -> bool:
         """End the session, and with it the registration; no event comes any more. Returns by the deadline:
         False if ZooKeeper did not confirm, so that the registration may last as long as the session."""
@@ -161,7 +177,10 @@ class ZooKeeperCoordination:
         self._told_lost = False
         self._useful = False
         self._view.reconnected()
-        self._tasks = [self._run(self._keep_looking(session)), self._run(self._keep_writing())]
+        self._tasks = [
+            self._run(work)
+            for work in (self._keep_looking(session), self._keep_writing(), self._marks.keep_up())
+        ]
         self._sink.session_changed(True)
 
     def _on_lost(self, expired: bool) -> None:
@@ -171,6 +190,7 @@ class ZooKeeperCoordination:
         self._useful = False
         self._refused = {}
         self._end_tasks()
+        self._marks.forget()
         self._await_connection()
         unknown = True  # of those waiting, only the first one can have been sent
         while self._writes:
@@ -187,7 +207,7 @@ class ZooKeeperCoordination:
 
     def _await_connection(self) -> None:
         if self._silence is None:
-            self._silence = self._loop.call_later(self._session_ms / 1000, self._on_silence)
+            self._silence = self._loop.call_later(self.session_ms / 1000, self._on_silence)
 
     def _on_silence(self) -> None:
         """As long as a session lasts without a connection. kazoo would not tell before the next one."""
@@ -267,17 +287,23 @@ class ZooKeeperCoordination:
             self._refused[what] = REFUSALS.get(type(error), repr(error))
             self._log_trouble()
 
+    def _note_mark(self, error: KazooException | None) -> None:
+        if error is not None:
+            self._note_refusal(MARKING, error)
+        else:
+            self._refused.pop(MARKING, None)
+
     async def _settle_barrier(self) -> None:
         """Delete a stray barrier beside a map; without a map, put one up if this process may form."""
         view = self._view
         if view.barrier_stands and view.map_version != NO_MAP:
-            await self._commit(
+            await self._link.commit(
                 lambda change: change.check(view.map_path, view.map_version),
                 lambda change: change.delete(view.barrier_path),
             )
         elif not view.barrier_stands and view.map_version == NO_MAP and self._may_form():
             with contextlib.suppress(NodeExistsError):  # another one was faster
-                await self._create(view.barrier_path)
+                await self._link.create(view.barrier_path)
         else:
             return
         self._look_again("barrier", "map")  # the map may have changed meanwhile
@@ -301,7 +327,9 @@ class ZooKeeperCoordination:
                 await self._delete(f"{view.members_path}/{stray}")
                 changed = True
         if keep is None:
-            await self._create(f"{view.members_path}/{NAME_PREFIX}", content, ephemeral=True, sequence=True)
+            await self._link.create(
+                f"{view.members_path}/{NAME_PREFIX}", content, ephemeral=True, sequence=True
+            )
             changed = True
         elif keep in self._give_up:
             await self._exchange(f"{view.members_path}/{keep}", content)
@@ -316,7 +344,7 @@ class ZooKeeperCoordination:
     async def _exchange(self, path: str, content: bytes) -> None:
         """Take a registration at the end of the line for the one that we have, in one step."""
         new = f"{self._view.members_path}/{NAME_PREFIX}"
-        await self._commit(
+        await self._link.commit(
             lambda change: change.delete(path),
             lambda change: change.create(new, content, ephemeral=True, sequence=True),
         )
@@ -332,29 +360,9 @@ class ZooKeeperCoordination:
             await self._link.request("set_async", f"{self._view.members_path}/{name}", content)
         return True
 
-    async def _create(self, path: str, content: bytes = b"", **flags: bool) -> None:
-        client = self._link.client
-        try:
-            await self._link.result(client.create_async(path, content, **flags))
-        except NoNodeError:
-            await self._link.request("ensure_path_async", self._view.members_path)
-            await self._link.result(client.create_async(path, content, **flags))
-
     async def _delete(self, path: str) -> None:
         with contextlib.suppress(NoNodeError):
             await self._link.request("delete_async", path)
-
-    async def _commit(self, *steps: Callable[[Any], None]) -> bool:
-        """Carry out all steps or none; return which. Raises what is no condition's answer, as NoAuthError."""
-        change = self._link.client.transaction()
-        for step in steps:
-            step(change)
-        results = await self._link.result(change.commit_async())
-        failed = [result for result in results if isinstance(result, Exception)]
-        for error in failed:
-            if not isinstance(error, CONDITIONS):
-                raise error
-        return not failed
 
     # --- writing --------------------------------------------------------------------------------------
 
@@ -375,7 +383,7 @@ class ZooKeeperCoordination:
             return False
         try:
             if expected == NO_MAP:
-                return await self._commit(
+                return await self._link.commit(
                     lambda change: change.create(view.map_path, payload),
                     lambda change: change.delete(view.barrier_path),
                 )

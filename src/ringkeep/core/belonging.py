@@ -1,12 +1,85 @@
 """Whether a directory may serve in the cluster that the coordination service holds.
 
-A directory that belongs to a cluster never forms a new one, and never serves under an older map.
+A directory that belongs to a cluster never forms a new one, and never serves under an older map. What it
+holds is compared with the node's mark: an older state of it has forgotten promises and entries.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState, partitions_of
-from ringkeep.core.types import NodeId
+from ringkeep.core.types import Incarnation, NodeId
+
+
+class Claim(NamedTuple):
+    """A start of a directory that set out to make the node's mark its own; recorded there before it tries.
+
+    `life` was drawn for this start alone: two copies of one directory count the same incarnation.
+    """
+
+    incarnation: Incarnation
+    life: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a node's store was durable, in which of its lives: what the coordination service keeps."""
+
+    incarnation: Incarnation
+    life: str
+    position: int
+
+
+UNMARKED: Final = (
+    "ZooKeeper has no mark of how far this node's data was durable: it was wiped, or restored. Whether the"
+    " directory is the newest one cannot be checked, and it is taken for that"
+)
+
+
+def is_other_line(claims: Sequence[Claim], mark: Mark) -> bool:
+    """Whether the mark is of a start that a directory with these claims knows nothing of.
+
+    One that is older than all of them does not speak against it: then the register was restored.
+    """
+    if any(claim.life == mark.life for claim in claims):
+        return False
+    return not claims or mark.incarnation >= min(claims).incarnation
+
+
+def other_line(mark: Mark) -> str:
+    """Say why a directory of another line is refused."""
+    return (
+        f"start {mark.incarnation} of this node was from another directory, which this one is an old copy of."
+        " Nothing was touched. Use the newest directory; or give an empty one, to join as a new node"
+    )
+
+
+def lost(position: int, mark: Mark) -> str:
+    """Say what a store has lost that is not as far as its mark."""
+    return (
+        f"the data of this node is older than what it held in start {mark.incarnation}: batch {mark.position}"
+        f" was durable, and {position} is the newest here. Was a copy put back? The node has no vote, and is"
+        " filled anew from the others"
+    )
+
+
+def runs_elsewhere(other: Member) -> str:
+    """Say that another process has this directory's node."""
+    return (
+        f"the node {other.name} runs already, at {other.peer}, with another copy of this data directory."
+        " Nothing was touched. Stop that process first if this copy is to take its place; or give an empty"
+        " --data directory, to join as a new node"
+    )
+
+
+def taken_over(incarnation: Incarnation) -> str:
+    """Say that this process lost its node to a copy of its directory."""
+    return (
+        f"start {incarnation} of this node, from another copy of its data directory, has taken its place"
+        " while ZooKeeper could not be reached from here: this process has no vote any more, and stops. Find"
+        " out which of the two directories is to go on, and do not start the other one"
+    )
 
 
 def is_old_copy(member: Member, found: ClusterMap) -> bool:

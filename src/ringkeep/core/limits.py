@@ -37,6 +37,13 @@ ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no
 GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
 FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
 SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
+MARK_MS: Final = 200  # how often a node says in ZooKeeper how far it is durable, if that has changed
+MARK_SPREAD_MS: Final = (
+    50  # times the number of nodes, if that is more: all of them together write 20 a second
+)
+MARK_MOST_MS: Final = 2_000  # but not seldomer
+MARK_ANSWER_MS: Final = 2_000  # an answer about the mark that is not there by then is asked for again
+COPY_WAIT_MS: Final = 2_000  # beyond two sessions: whoever is registered still as this very node runs
 SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
 
 # replication

@@ -155,6 +155,13 @@ class Node:
         """Take one frame from a peer, in order."""
         self._dispatch.deliver(peer, incarnation, messages)
 
+    def on_damage(self) -> None:
+        """The store has lost something durable: nothing here votes, or leads, until it is filled anew."""
+        self.context.damaged = True
+        for replica in self.replicas.values():
+            if replica.primary is not None:
+                replica.primary.depose()
+
     def submit(self, request: Request) -> None:
         """Take a client's request; its answer is among the effects of this or a later turn."""
         self.coordinator.submit(request)

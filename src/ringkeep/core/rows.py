@@ -14,8 +14,10 @@ _PARTITION: Final = struct.Struct("!cH")
 _PROMISED: Final = struct.Struct("!BQ16sI")
 _APPLIED: Final = struct.Struct("!BQq")
 _REPLICA: Final = struct.Struct("!BIIQQQQ")
+_POSITION: Final = struct.Struct("!BQ")
 
 MAP_KEY: Final = b"map"
+POSITION_KEY: Final = b"position"
 NO_NODE: Final = NodeId("0" * 32)
 
 
@@ -108,6 +110,18 @@ def decode_replica(data: bytes) -> ReplicaRow:
     return ReplicaRow(
         generation, next_generation, Epoch(epoch), Index(index), time, Index(sessions_index), sessions
     )
+
+
+def encode_position(position: int) -> bytes:
+    """Return the row that every batch writes: how many there were, of starts that could speak."""
+    return _POSITION.pack(FORMAT, position)
+
+
+def decode_position(row: bytes) -> int:
+    """Return the position of a row."""
+    form, position = _POSITION.unpack(row)
+    _check_format(form)
+    return int(position)
 
 
 def partitions_stored(reader: "Reader") -> list[PartitionId]:

@@ -20,16 +20,19 @@ from uuid import uuid4
 import ringkeep
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core import limits
+from ringkeep.core.belonging import Claim
 from ringkeep.core.clustermap import Member
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import MapVersion, Millis
 from ringkeep.driver import Driver
-from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged
+from ringkeep.enrolment import Start
+from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
+from ringkeep.server.late import Late
 from ringkeep.server.samples import samples
 from ringkeep.server.steering import Steering
 from ringkeep.server.views import Views
@@ -200,7 +203,7 @@ class Server:
             settings.weight, settings.expect, settings.replication, settings.partitions, identity.incarnation,
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
         )  # fmt: skip
-        events = _Late()
+        events = Late()
         self._network = PeerNetwork(self._loop, self._wire_identity, events)
         self._coordination = ZooKeeperCoordination(
             settings.zookeeper,
@@ -216,10 +219,9 @@ class Server:
             lambda e: self._driver.sync_failed(e),
         )
         ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
-        self._driver = events.sink = Driver(
-            node, ports, member, settings.disk_reserve_bytes,
-            settings.partitions if settings.partitions_given else None,
-        )  # fmt: skip
+        insisted = settings.partitions if settings.partitions_given else None
+        start = Start(uuid4().hex, identity.claims, insisted)
+        self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes, start)
         self._views = Views(
             node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles
         )
@@ -241,7 +243,7 @@ class Server:
 
     def _say_what_is_waited_for(self) -> None:
         """Say what keeps this node from being ready, at every change, until it is: then where it serves."""
-        waiting = self._views.waiting_for(self._settings.expect)
+        waiting = self._waiting()
         if not waiting:
             _say(f"{self.name} is ready: http://{self._settings.advertise_http}")
             return
@@ -276,11 +278,25 @@ class Server:
         if http is not None:
             await http.close(FINISH_S if self._code == OK else 0.2)
         self._driver.halt()
+        self._syncer.close()
+        await self._leave_mark()
         await self._coordination.stop()
         await self._network.close()
-        self._syncer.close()
         self._engine.close()
         log.info("stopped")
+
+    async def _leave_mark(self) -> None:
+        """Make everything durable, and say so: any older copy of the directory is found out by that."""
+        last = self._driver.enrolment.last_mark()
+        if last is None or self._code != OK:
+            return
+        try:
+            self._engine.flush()
+        except StorageError as error:
+            log.error("the last writes are not certain to be durable: %s", error)
+            return
+        if not await self._coordination.leave_mark(self._identity.node_id, *last):
+            log.warning("ZooKeeper did not take note of how far this node's data is durable")
 
     # --- driver.Shell and ports.Clock -----------------------------------------------------------------
 
@@ -298,6 +314,9 @@ class Server:
         self._identity.join(self._settings.cluster, cluster_id)
         self._wire_identity.cluster_id = cluster_id
         log.info("%s belongs to the cluster %s (%s)", self.name, self._settings.cluster, cluster_id)
+
+    def claiming(self, claims: Sequence[Claim]) -> None:
+        self._identity.claim(claims)
 
     def superseded(self) -> None:
         self._identity.supersede()
@@ -326,7 +345,7 @@ class Server:
     def serving(self) -> str | None:
         if self._driver.serving:
             return None
-        waiting = self._views.waiting_for(self._settings.expect)
+        waiting = self._waiting()
         return "; ".join(waiting) or "this node is starting"
 
     def cluster(self) -> dict[str, Any]:
@@ -362,8 +381,12 @@ class Server:
     def ready(self) -> tuple[bool, list[str]]:
         if self._stopping:
             return False, ["this node is stopping"]
-        waiting = self._views.waiting_for(self._settings.expect)
+        waiting = self._waiting()
         return not waiting, waiting
+
+    def _waiting(self) -> list[str]:
+        other = self._driver.enrolment.waiting_for
+        return [other] if other else self._views.waiting_for(self._settings.expect)
 
     def version(self) -> dict[str, Any]:
         return {
@@ -374,12 +397,3 @@ class Server:
 
     def metrics(self) -> Iterable[Sample]:
         return samples(self._driver)
-
-
-class _Late:
-    """Stands where the driver is asked for before it exists: ports are made first, and call only later."""
-
-    sink: Any = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sink, name)

@@ -4,16 +4,18 @@ A process here is the real driver and core, over the memory ports. It can end in
 place that a trap chose (`traps.py`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ringkeep.coordination.memory import MemoryCoordination
+from ringkeep.core.belonging import Claim
 from ringkeep.core.clustermap import Member
 from ringkeep.core.effects import Batch
 from ringkeep.core.node import Node
 from ringkeep.core.types import Incarnation, MapVersion, Millis
 from ringkeep.driver import Driver
+from ringkeep.enrolment import Start
 from ringkeep.errors import StorageError
 from ringkeep.ports import Ending, Ports
 from ringkeep.sim.events import Call
@@ -57,6 +59,7 @@ class SimNode:
         self.id = self.world.new_id()
         self.incarnation = Incarnation(0)
         self.cluster_id = ""
+        self.claims: Sequence[Claim] = ()
         self.engine = MemoryEngine()
 
     # --- life -----------------------------------------------------------------------------------------
@@ -82,10 +85,11 @@ class SimNode:
         )  # fmt: skip
         self.network = SimNetwork(world, self)
         late = _Events()
-        self.coordination = MemoryCoordination(world.service, late, self._coordinate)  # type: ignore[arg-type]
+        self.coordination = MemoryCoordination(world.service, late, self._coordinate, SESSION_MS)  # type: ignore[arg-type]
         syncer = SimSyncer(self, self.engine)
         ports = Ports(self.engine, syncer, self.network, self.coordination, self, self.life, mapcodec)
-        self.driver = late.sink = Driver(node, ports, member, 1)
+        start = Start(f"{self.name}-{self.births}", self.claims)
+        self.driver = late.sink = Driver(node, ports, member, 1, start)
         self._watch()
         self.coordination.start()
         self._tick(self.births)
@@ -230,6 +234,9 @@ class SimShell:
 
     def joined(self, cluster_id: str) -> None:
         self._node.cluster_id = cluster_id
+
+    def claiming(self, claims: Sequence[Claim]) -> None:
+        self._node.claims = claims
 
     def superseded(self) -> None:
         raise AssertionError(f"{self._node.name} is no old copy")

@@ -9,9 +9,11 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from ringkeep.core.belonging import Claim
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.errors import ConfigurationError
 from ringkeep.storage import aside, files
@@ -35,6 +37,8 @@ class Identity:
         """Of the cluster that this directory belongs to; empty until `join`."""
         self.incarnation = Incarnation(0)
         """Of the latest start; 0 before the first."""
+        self.claims: Sequence[Claim] = ()
+        """The starts that may have made the node's mark theirs: see `core.belonging`."""
         self.superseded = False
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self.left = False
@@ -58,6 +62,11 @@ class Identity:
             self.cluster = cluster
             self.cluster_id = cluster_id
             self._save()
+
+    def claim(self, claims: Sequence[Claim]) -> None:
+        """Record these claims in place of those before, durably. Raises ConfigurationError."""
+        self.claims = tuple(claims)
+        self._save()
 
     def supersede(self) -> None:
         """Record, durably, that this is an old copy. Without it, enough starts would count up to look new."""
@@ -83,6 +92,7 @@ class Identity:
             "cluster": self.cluster,
             "cluster_id": self.cluster_id,
             "incarnation": self.incarnation,
+            "claims": self.claims,
             "superseded": self.superseded,
             "left": self.left,
         }
@@ -109,6 +119,10 @@ class Identity:
                 _checked_text(fields[field]) for field in ("name", "cluster", "cluster_id")
             )
             self.incarnation = Incarnation(int(fields["incarnation"]))
+            self.claims = tuple(
+                Claim(Incarnation(int(incarnation)), _checked_text(life))
+                for incarnation, life in fields.get("claims", ())
+            )
             self.superseded = bool(fields.get("superseded", False))
             self.left = bool(fields.get("left", False))
         except (ValueError, TypeError, KeyError) as error:

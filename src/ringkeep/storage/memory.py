@@ -254,6 +254,10 @@ class MemoryEngine:
         self._tables = (_Table(), _Table(), _Table())
         return found
 
+    def record_damage(self, what: str) -> None:
+        """See `ringkeep.ports.Engine`."""
+        self.damaged = True
+
     def clear_damaged(self) -> None:
         """Forget the damage; called once what it means is itself durable."""
         self.damaged = False

@@ -201,6 +201,11 @@ class RocksEngine:
         self._database.close()
         self._mark.close()
 
+    def record_damage(self, what: str) -> None:
+        """See `ringkeep.ports.Engine`."""
+        _record_damage(self._directory, what)
+        self.damaged = True
+
     def clear_damaged(self) -> None:
         """Forget the damage, durably; called once what it means is itself durable. Raises StorageError."""
         try:

@@ -1,0 +1,104 @@
+"""The marks in ZooKeeper: per node a persistent znode that says how far its store was durable, in which life.
+
+One wish after the other, in their order; each ends in the mark as it is then being told. What a lost
+connection leaves unanswered, whoever wished asks for again.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
+
+from ringkeep.coordination.codec import decode_mark, encode_mark
+from ringkeep.coordination.link import Link
+from ringkeep.core.belonging import Mark
+from ringkeep.core.types import NodeId
+from ringkeep.errors import ProtocolError
+from ringkeep.ports import NO_MARK, CoordinationEvents
+
+_OTHERS: Final = (BadVersionError, NodeExistsError, NoNodeError)
+"""How a compare-and-set fails when the znode is not what was expected."""
+
+log = logging.getLogger("ringkeep.coordination")
+
+Wish = tuple[NodeId, int, Mark | None]
+"""Whose mark; the version to write it at, and the mark, or None to read it."""
+
+
+class Marks:
+    """The znodes `marks/<node id>` under `base`."""
+
+    def __init__(
+        self, link: Link, base: str, sink: CoordinationEvents, note: Callable[[KazooException | None], None]
+    ) -> None:
+        """`note` is told of each wish what ZooKeeper had against it, or None."""
+        self._link = link
+        self._sink = sink
+        self._note = note
+        self._base = base
+        self._wishes: deque[Wish] = deque()
+        self._wished = asyncio.Event()
+
+    def wish(self, node: NodeId, expected: int = NO_MARK, mark: Mark | None = None) -> None:
+        """Read a node's mark, or write it if the znode still has that version."""
+        self._wishes.append((node, expected, mark))
+        self._wished.set()
+
+    def forget(self) -> None:
+        """The connection is lost: whoever wished something asks again."""
+        self._wishes.clear()
+
+    async def keep_up(self) -> None:
+        """Carry out what is wished, for as long as a connection lasts."""
+        while True:
+            while self._wishes:
+                node, expected, mark = self._wishes.popleft()
+                try:
+                    version, found = await self._carry_out(node, expected, mark)
+                except KazooException as error:
+                    self._note(error)
+                else:
+                    self._note(None)
+                    self._sink.mark_read(version, found)
+            self._wished.clear()
+            await self._wished.wait()
+
+    async def leave(self, node: NodeId, expected: int, mark: Mark) -> bool:
+        """Write the last mark of a life, whatever became of those that it wrote before; tell whether."""
+        with contextlib.suppress(KazooException):
+            version, found = await self._carry_out(node, expected, mark)
+            if found is not None and found != mark and found.life == mark.life:
+                _, found = await self._carry_out(node, version, mark)
+            return found == mark
+        return False
+
+    async def _carry_out(self, node: NodeId, expected: int, mark: Mark | None) -> tuple[int, Mark | None]:
+        path = f"{self._base}/marks/{node}"
+        if mark is not None:
+            with contextlib.suppress(*_OTHERS):
+                return await self._write(path, expected, encode_mark(mark)), mark
+        return await self._read(path)
+
+    async def _write(self, path: str, expected: int, content: bytes) -> int:
+        """Return the znode's new version. Raises one of _OTHERS if it is not as expected."""
+        if expected != NO_MARK:
+            stat: Any = await self._link.request("set_async", path, content, expected)
+            return int(stat.version)
+        await self._link.create(path, content)
+        return 0
+
+    async def _read(self, path: str) -> tuple[int, Mark | None]:
+        await self._link.request("sync_async", self._base)
+        try:
+            content, stat = await self._link.request("get_async", path)
+        except NoNodeError:
+            return NO_MARK, None
+        try:
+            return stat.version, decode_mark(content)
+        except ProtocolError as error:
+            log.warning("%s is overwritten: %s", path, error)
+            return stat.version, None

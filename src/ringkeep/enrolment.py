@@ -1,0 +1,222 @@
+"""How one start of a data directory comes to speak for its node, and shows later on that it still does.
+
+A start speaks (it registers, votes, serves) once three things are known: the map has a place for its
+directory, no other process is registered as the same node, and its store holds what the node's mark says that
+it held. It makes the mark its own before it speaks, and writes it anew as more becomes durable.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from ringkeep.core import belonging, limits
+from ringkeep.core.belonging import Claim, Mark
+from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.effects import Batch, Family
+from ringkeep.core.rows import POSITION_KEY, decode_position, encode_position
+from ringkeep.core.types import Millis, NodeId
+from ringkeep.ports import NO_MARK, Ending, Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a directory.
+
+    `life` is drawn anew for each. `claims`: those that earlier starts recorded here. `partitions`: the number
+    that the node was told to insist on.
+    """
+
+    life: str
+    claims: Sequence[Claim] = ()
+    partitions: int | None = None
+
+
+class Enrolment:
+    """One start's right to speak, and its node's mark.
+
+    The mark names a position: how many batches were written by starts that spoke. An older state of the store
+    has written fewer, and no start that was refused makes them more.
+    """
+
+    def __init__(
+        self, ports: Ports, member: Member, start: Start,
+        *, stop: Callable[[str, Ending], None], speak: Callable[[], None], damaged: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """`speak` is called once, when this start may; `damaged` before that, if the store lost something."""
+        self.passed = False
+        self._ports = ports
+        self._member = member
+        self._start = start
+        self._claim = Claim(member.incarnation, start.life)
+        self._claims = tuple(start.claims)
+        self._stop, self._speak, self._damaged = stop, speak, damaged
+        stored = ports.engine.get(Family.META, POSITION_KEY)
+        self._position = self._durable = decode_position(stored) if stored is not None else 0
+        self._ahead = 0  # tickets minus positions, of what this process has written
+        self._map: ClusterMap | None = None
+        self._fits = False
+        self._leaving = False
+        self._others: list[Member] | None = None  # registered as this node elsewhere; None: not read yet
+        self._others_since: Millis | None = None
+        self._version = NO_MARK
+        self._marked = 0
+        self._asked_at: Millis | None = None  # an answer about the mark is awaited since then
+        self._written_at: Millis = 0
+        self._interval_ms: Millis = limits.MARK_MS
+
+    # --- before it speaks -----------------------------------------------------------------------------
+
+    def on_map(self, stored: ClusterMap | None, found: ClusterMap | None) -> None:
+        """The map that the register holds: stop, if it has no place for this directory."""
+        member, shell = self._member, self._ports.shell
+        if found is not None and (lost := belonging.given_up(member, found)):
+            self._stop(lost, Ending.RETIRED)
+            return
+        reason = belonging.refusal(member, stored, found, self._start.partitions)
+        if reason:
+            if found is not None and belonging.is_old_copy(member, found):
+                shell.superseded()
+            if found is not None and belonging.has_left(member, found):
+                shell.departed()
+            self._stop(reason, Ending.REFUSED)
+            return
+        self._map, self._fits = found, True
+        self._look()
+
+    def on_members(self, members: list[Member]) -> None:
+        """The members' line. Who is registered at our own address was here before us: we listen there now."""
+        mine = self._member
+        spread = min(len(members) * limits.MARK_SPREAD_MS, limits.MARK_MOST_MS)
+        self._interval_ms = max(limits.MARK_MS, spread)
+        self._others = [each for each in members if each.id == mine.id and each.peer != mine.peer]
+        self._look()
+
+    def on_session(self, connected: bool) -> None:
+        """Everything is read anew after a connection was made."""
+        self._others = self._others_since = self._asked_at = None
+        if connected and self.passed:
+            self._ask()
+
+    def on_tick(self, found: ClusterMap | None, links: Collection[NodeId], empty: bool) -> None:
+        """Ask again what was not answered; write the mark anew if more is durable by now.
+
+        `found`, `links`: the map that this node goes by, and to whom it has links. `empty`: it holds nothing.
+        """
+        if found is not None:
+            self._look_around(found, links, empty)
+        now = self._ports.clock.now()
+        if not self.passed:
+            self._look()
+        elif self._asked_at is not None:
+            if now - self._asked_at > limits.MARK_ANSWER_MS:
+                self._ask()
+        elif self._durable > self._marked and now - self._written_at >= self._interval_ms:
+            self._write(self._durable)
+
+    def _look_around(self, found: ClusterMap, links: Collection[NodeId], empty: bool) -> None:
+        """Stop, if the name here is taken after all, or once nothing keeps a node that was asked to leave.
+
+        What the leaver coordinates it finishes first: until the end it is a node like any other.
+        """
+        taken = belonging.name_taken(self._member, found, links)
+        if taken:
+            self._stop(taken, Ending.REFUSED)
+        elif not self._leaving and belonging.may_leave(self._member, found) and empty:
+            self._leaving = True
+            shell = self._ports.shell
+            shell.departed()
+            shell.stop("this node leaves the cluster: nothing is held here any more", Ending.LEFT)
+
+    @property
+    def waiting_for(self) -> str:
+        """Say, for people, whom this start waits for before it speaks; "" if for nobody."""
+        if self.passed or not self._others:
+            return ""
+        return (
+            f"the process at {self._others[0].peer}, which is registered as this very node, to be gone:"
+            " never run two copies of one data directory"
+        )
+
+    def _look(self) -> None:
+        """Ask for the mark once nobody else is registered as this node; give up if somebody stays so."""
+        if self.passed or not self._fits or self._others is None:
+            return
+        now = self._ports.clock.now()
+        if not self._others:
+            if self._asked_at is None or now - self._asked_at > limits.MARK_ANSWER_MS:
+                self._ask()
+        elif self._others_since is None:
+            self._others_since = now
+        elif now - self._others_since > 2 * self._ports.coordination.session_ms + limits.COPY_WAIT_MS:
+            self._stop(belonging.runs_elsewhere(self._others[0]), Ending.REFUSED)
+
+    def _compare(self, mark: Mark | None) -> None:
+        """Hold the directory against the mark; if it may speak, make the mark its own."""
+        ports = self._ports
+        if mark is not None and belonging.is_other_line(self._claims, mark):
+            ports.shell.superseded()
+            self._stop(belonging.other_line(mark), Ending.REFUSED)
+            return
+        if mark is not None and self._position < mark.position and not ports.engine.damaged:
+            lost = belonging.lost(self._position, mark)
+            ports.engine.record_damage(lost)
+            ports.shell.alarm(lost)
+            self._damaged()
+        if mark is None and self._map is not None and self._map.node(self._member.id) is not None:
+            ports.shell.alarm(belonging.UNMARKED)
+        kept = [each for each in self._claims if mark is None or each.incarnation >= mark.incarnation]
+        claims = tuple(dict.fromkeys((*kept, self._claim)))
+        if claims != self._claims:
+            ports.shell.claiming(claims)
+            self._claims = claims
+        self._write(self._position)
+
+    # --- the mark -------------------------------------------------------------------------------------
+
+    def on_mark(self, version: int, mark: Mark | None) -> None:
+        """The mark as it is now: asked for, or after it was written."""
+        self._asked_at, self._version = None, version
+        if mark is not None and mark.life == self._claim.life:
+            self._marked = mark.position
+            if not self.passed:
+                self.passed = True
+                self._speak()
+        elif not self.passed:
+            if self._fits and self._others == []:
+                self._compare(mark)
+        elif mark is not None and mark.incarnation >= self._claim.incarnation:
+            self._stop(belonging.taken_over(mark.incarnation), Ending.REFUSED)
+        else:  # the register was wiped, or restored from an older state
+            self._write(self._durable)
+
+    def last_mark(self) -> tuple[int, Mark] | None:
+        """Return what to leave behind once everything written is durable: the version that it follows, and
+        the mark. None if this start never spoke."""
+        return (self._version, self._at(self._position)) if self.passed else None
+
+    def _ask(self) -> None:
+        self._asked_at = self._ports.clock.now()
+        self._ports.coordination.read_mark(self._member.id)
+
+    def _write(self, position: int) -> None:
+        self._asked_at = self._written_at = self._ports.clock.now()
+        self._ports.coordination.write_mark(self._member.id, self._version, self._at(position))
+
+    def _at(self, position: int) -> Mark:
+        return Mark(self._claim.incarnation, self._claim.life, position)
+
+    # --- what is written ------------------------------------------------------------------------------
+
+    def stamp(self, batch: Batch) -> None:
+        """Number a batch that is about to be written."""
+        if self.passed:
+            batch.meta[POSITION_KEY] = encode_position(self._position + 1)
+
+    def on_written(self, ticket: int) -> None:
+        """The batch was written, under this ticket."""
+        if self.passed:
+            self._position += 1
+        self._ahead = ticket - self._position
+
+    def on_synced(self, ticket: int) -> None:
+        """Every batch up to this ticket is durable."""
+        self._durable = max(self._durable, ticket - self._ahead)
