@@ -171,7 +171,7 @@ class FakeService:
 
     def version(self) -> dict[str, Any]:
         """Return a version."""
-        return {"version": "0.1.0", "python": "3.11"}
+        return {"version": "0.1.0", "protocol": 1, "name": self.name}
 
     def metrics(self) -> Iterable[Sample]:
         """Return one metric of each kind."""

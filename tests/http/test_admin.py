@@ -1,11 +1,15 @@
 """The admin app: pages, health, metrics, the cluster routes, and the OpenAPI document."""
 
+import html
 import re
+import subprocess
 from typing import Any
 
 import pytest
 from tests.http_host import Host
 from tests.http_wire import Wire
+
+from ringkeep.http.openapi_examples import EXAMPLES
 
 NEED_PARAMETERS = ("/get", "/v1/cluster/where", "/v1/cluster/plan")
 
@@ -134,3 +138,35 @@ def test_a_defect_in_the_admin_app_is_a_500(host: Host, monkeypatch: pytest.Monk
     with Wire(host.url) as wire:
         assert wire.request("GET", "/livez").status == 200
     assert host.call(lambda: host.server.hub.in_flight) == 0
+
+
+def test_every_operation_has_an_example_that_works(host: Host, wire: Wire) -> None:
+    """Each is typed as it stands there, reads after writes; the answers have the members that are shown."""
+    host.service.steered.lost = {7: (["node-2", "node-3"], ["node-1"])}
+    document = wire.request("GET", "/openapi.json").json()
+    names = [
+        operation["operationId"] for methods in document["paths"].values() for operation in methods.values()
+    ]
+    assert sorted(names) == sorted(EXAMPLES)
+    names.remove("write")
+    for name in ("write", *names):
+        command = EXAMPLES[name].command.replace("curl ", "curl -sS --fail-with-body ", 1)
+        command = command.replace("{node}", host.url).replace("node-2", "node-1-other-1")
+        done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, text=True)
+        assert done.returncode == 0, f"{command}: {done}"
+        for member in re.findall(r'"\w+":', EXAMPLES[name].answer):
+            assert member in done.stdout, f"{command} has no {member}: {done.stdout}"
+
+
+def test_the_docs_show_bodies_answers_and_examples(host: Host, wire: Wire) -> None:
+    page = html.unescape(wire.request("GET", "/docs").body.decode())
+    for shown in (
+        f"curl -X POST {host.url}/put -H 'Content-Type: application/json' -d",
+        """'{"key": "hello", "value": "world"}'""",
+        '{"status":"Success","key":"hello","version":7}',
+        "<code>key_base64</code></td><td>base64",
+        "<code>members[].disk_full</code></td><td>boolean",
+        "<code>accept_loss</code></td><td>true",
+        "<code>ETag</code></td><td>The version, in quotes.",
+    ):
+        assert shown in page, shown

@@ -18,10 +18,11 @@ from starlette.routing import Route
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
 from ringkeep.http.answers import json_answer, parameters_of, problem_answer
+from ringkeep.http.docs_page import docs_page
 from ringkeep.http.hub import Hub, log
 from ringkeep.http.metrics import exposition
 from ringkeep.http.openapi import document
-from ringkeep.http.pages import docs_page, status_page
+from ringkeep.http.pages import status_page
 from ringkeep.http.problems import UNKNOWN, Problem, bad
 from ringkeep.http.steering import Steering
 from ringkeep.http.target import check_key
@@ -53,7 +54,8 @@ class Admin:
     async def docs(self, request: Request) -> Response:
         """`/docs`: the OpenAPI document, to read."""
         parameters_of(request)
-        return HTMLResponse(docs_page(document(self._version())), headers=_PAGE)
+        address = "http://" + request.headers.get("host", "127.0.0.1:8000")
+        return HTMLResponse(docs_page(document(self._version()), address), headers=_PAGE)
 
     async def openapi(self, request: Request) -> Response:
         """`/openapi.json`: the same, for programs."""

@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Final
 
 from ringkeep.core.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES, MAX_TIMEOUT_MS, VALUE_BYTES
+from ringkeep.http.openapi_examples import EXAMPLES
 from ringkeep.http.openapi_parts import Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi_schemas import SCHEMAS
 from ringkeep.http.openapi_steering import STEERING_SCHEMAS, steering
@@ -160,6 +161,12 @@ def _cluster() -> Json:
 
 def document(version: str) -> Json:
     """Return the whole document, a new one for each call."""
+    paths = _original() | _raw() | _cluster() | steering()
+    for methods in paths.values():
+        for operation in methods.values():
+            example = EXAMPLES[operation["operationId"]]
+            source = example.command.replace("{node}", "http://127.0.0.1:8000")
+            operation["x-codeSamples"] = [{"lang": "Shell", "source": source}]
     return deepcopy(
         {
             "openapi": "3.1.0",
@@ -169,7 +176,7 @@ def document(version: str) -> Json:
                 "description": "A distributed key-value store: linearizable reads, writes and "
                 "compare-and-set on every key, through any node.",
             },
-            "paths": _original() | _raw() | _cluster() | steering(),
+            "paths": paths,
             "components": {"schemas": SCHEMAS | STEERING_SCHEMAS},
         }
     )
