@@ -90,7 +90,7 @@ class FakeService:
             if request.at_least > self.index:
                 return Result(Status.UNAVAILABLE, detail="the version was not reached")
             if record is None:
-                return Result(Status.NOT_FOUND)
+                return Result(Status.NOT_FOUND, age_ms=1_200 * request.stale)
             return Result(
                 Status.FOUND, record.version, record.value, record.content_type, age_ms=1_200 * request.stale
             )

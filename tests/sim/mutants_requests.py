@@ -7,12 +7,15 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core import execute
 from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.effects import Family
 from ringkeep.core.messages import RETRY
 from ringkeep.core.parked import Parked
 from ringkeep.core.primary import Primary
 from ringkeep.core.reads import Reads
+from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Result, Status
 from ringkeep.core.sessions import Sessions
+from ringkeep.core.state import State
 from ringkeep.core.types import Index
 from ringkeep.driver import Driver
 from ringkeep.errors import StorageStalled
@@ -166,9 +169,22 @@ def deduplication_lost_in_a_failover() -> Any:
 
 def deduplication_not_replayed() -> Any:
     """After a restart, results that were applied since the log was last cut are forgotten."""
-    from ringkeep.core.replica import Replica
-
     return patched(Replica, "_replay_sessions", lambda _: lambda self, index: None)
+
+
+def results_of_the_turn_overlooked() -> Any:
+    """Old results are looked for in the store alone, which does not show what the same turn has put."""
+    from ringkeep.core import state
+
+    def make(_: Any) -> Any:
+        def mutant(self: State, end: bytes) -> Any:
+            if self._forgotten >= end:
+                return []
+            return self._context.reader.scan(Family.DATA, self._forgotten, end, state._FORGET_AT_ONCE)
+
+        return mutant
+
+    return patched(State, "_old_results", make)
 
 
 def refused_batch_forgotten() -> Any:
@@ -221,6 +237,7 @@ OF_REQUESTS: dict[str, Callable[[], Any]] = {
     "RETRY settles all copies": retry_settles_all_copies,
     "de-duplication lost in a failover": deduplication_lost_in_a_failover,
     "de-duplication not replayed at start": deduplication_not_replayed,
+    "results of the turn overlooked": results_of_the_turn_overlooked,
     "departed coordinator served": departed_coordinator_served,
     "refused batch forgotten": refused_batch_forgotten,
     "refused batch overtaken": refused_batch_overtaken,

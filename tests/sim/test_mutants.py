@@ -40,6 +40,7 @@ CAUGHT = {
     "Confirm begun before the read": (700, "not linearizable"),
     "failed condition before its evidence": (80, "not linearizable"),
     "refused after append": (100, "not linearizable"),
+    "results of the turn overlooked": (200, "differs from|bytes of rows"),
     "departed coordinator served": (300, "was forgotten"),
     "refused while a copy waits": (100, "not linearizable"),
     "time-out taken for failure": (15, "not linearizable"),

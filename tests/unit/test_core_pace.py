@@ -4,7 +4,7 @@ import pytest
 
 from ringkeep.core import limits
 from ringkeep.core.bounds import IN_USE
-from ringkeep.core.pace import BURST_MS, Allowance, Intake
+from ringkeep.core.pace import BURST_MS, Allowance, Intake, Urgency
 
 WINDOW = limits.SNAPSHOT_WINDOW_BYTES
 PLACES = limits.STAGINGS_AT_ONCE
@@ -13,8 +13,10 @@ PLACES = limits.STAGINGS_AT_ONCE
 class Taker:
     """A snapshot that goes on when it is told that it may, and there is room."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, urgency: Urgency = Urgency.MOVE, held: bool = False) -> None:
         self.intake = intake
+        self.urgency = urgency
+        self.held = held
         self.went_on = 0
         intake.enter(self)
 
@@ -74,6 +76,27 @@ def test_those_who_came_first_have_room_until_they_leave() -> None:
     intake.leave(takers[1])
     assert [taker.room for taker in takers[2:]] == [WINDOW] * (PLACES - 1) + [0]
     intake.leave(takers[1])
+
+
+def test_who_is_held_takes_nobodys_place() -> None:
+    """Paused moves once filled all places, and a voter waited behind them for as long as that took."""
+    intake = Intake(IN_USE)
+    held = [Taker(intake, held=True) for _ in range(PLACES)]
+    voter = Taker(intake, Urgency.VOTER)
+    assert (voter.room, [taker.room for taker in held]) == (WINDOW, [0] * PLACES)
+    for taker in held:
+        taker.held = False
+    assert [taker.room for taker in held] == [WINDOW] * (PLACES - 1) + [0]
+
+
+def test_the_more_urgent_ones_come_first() -> None:
+    intake = Intake(IN_USE)
+    moves = [Taker(intake, Urgency.MOVE) for _ in range(PLACES)]
+    voters = [Taker(intake, Urgency.VOTER) for _ in range(PLACES)]
+    takeover = Taker(intake, Urgency.TAKEOVER)
+    assert [taker.room for taker in moves] == [0] * PLACES
+    assert [taker.room for taker in voters] == [WINDOW] * (PLACES - 1) + [0]
+    assert takeover.room == WINDOW
 
 
 def test_what_is_not_synced_holds_everybody_up_until_it_is() -> None:

@@ -1,11 +1,15 @@
 """A snapshot as its holder sends it: in short turns, no faster than allowed, and again where it was lost."""
 
 import pytest
-from tests.core_parts import A, B, C, D, a_part, map_of, to
-from tests.core_transfer import KIB, Transfer, last_pull, rows_in, size_of, some_rows
+from tests.core_parts import A, B, C, D, E, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
+from tests.core_transfer import KIB, Transfer, last_pull, pulls, rows_in, size_of, some_rows
 
 from ringkeep.core import limits
-from ringkeep.core.messages import SnapshotChunk, SnapshotOffer
+from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.pace import Urgency
+from ringkeep.core.replica import Replica
+from ringkeep.core.requests import Kind
+from ringkeep.core.types import Epoch
 
 # --- a window, short turns -------------------------------------------------------------------------------
 
@@ -170,6 +174,86 @@ def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(why: str) -> None
     transfer.holder.tick(limits.RESEND_MS)
     assert not transfer.holder.replica.pins
     assert all(isinstance(each, SnapshotChunk) and each.gone for each in transfer.give([pull]))
+
+
+# --- what is more urgent ---------------------------------------------------------------------------------
+
+
+def test_how_urgent_it_is_depends_on_what_the_receiver_is() -> None:
+    moved = Transfer(some_rows(1))
+    replica = moved.holder.replica
+    assert (replica.urgency_for(C), replica.urgency_for(B)) == (Urgency.MOVE, Urgency.VOTER)
+    assert moved.newcomer.replica.urgency_for(C) == Urgency.MOVE
+    moved.newcomer.turn(lambda: moved.newcomer.replica.promise(Epoch(4), B, a_part().incarnation))
+    assert moved.newcomer.replica.urgency_for(B) == Urgency.TAKEOVER, "b takes over, and asks for it"
+
+
+def test_a_takeover_waits_neither_for_a_place_nor_for_the_limit_of_moves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its partition serves nobody meanwhile."""
+    urgent = {C: Urgency.MOVE, D: Urgency.VOTER, B: Urgency.TAKEOVER}
+    monkeypatch.setattr(Replica, "urgency_for", lambda _, peer: urgent[peer])
+    transfer = Transfer(some_rows(3_000, 10 * KIB))
+    holder = transfer.holder
+    bound(holder.node.context, snapshots_at_once=1)
+    holder.node.context.move_bytes_per_s = 1
+    transfer.give(transfer.begin())
+    opened = {}
+    for peer in (D, B):
+        holder.node.senders.want(holder.replica, peer, Epoch(3))
+        (opened[peer],) = to(peer, SnapshotOffer, holder.turn())
+        asked = SnapshotPull(P, Epoch(3), opened[peer].snapshot, b"", limits.SNAPSHOT_WINDOW_BYTES)
+        chunks = to(peer, SnapshotChunk, holder.hear(peer, asked))
+        assert bool(chunks) == (peer == B)
+    holder.node.senders.want(holder.replica, E, Epoch(3))
+    urgent[E] = Urgency.MOVE
+    assert to(E, SnapshotOffer, holder.turn()) == [], "the other moves have taken all places"
+
+
+# --- after it is there -----------------------------------------------------------------------------------
+
+
+def write(host: Host, counter: int) -> int:
+    """Let b's client write once; it is durable and committed with b."""
+    host.hear(B, a_request(Kind.PUT, counter))
+    host.sync()
+    last = host.replica.log.last_index
+    host.hear(B, an_ack(last))
+    return last
+
+
+def test_the_log_stays_while_the_newcomer_comes_nearer_however_long_that_takes() -> None:
+    """It was kept for a second only: with more to send than fits that, the next snapshot had to follow."""
+    transfer = Transfer(some_rows(3))
+    holder, newcomer = transfer.holder, transfer.newcomer
+    bound(holder.node.context, log_entries=0)
+    offer = transfer.offer()
+    asked = pulls(newcomer.hear(A, offer))
+    last = [write(holder, number) for number in range(1, 21)][-1]
+    transfer.finish(asked)
+    holder.hear(C, *[SnapshotPull(P, Epoch(3), offer.snapshot, b"", done=True)])
+    holder.hear(C, a_promise(offer.last_index))
+    for index in range(offer.last_index + 1, last + 1):
+        holder.tick(limits.SUSPECT_AFTER_MS - 1)
+        write(holder, 1_000 + index)
+        assert holder.replica.log.floor_index < index, "it would have to begin anew"
+        holder.hear(C, a_promise(index))
+    holder.hear(C, a_promise(holder.replica.log.last_index))
+    holder.tick()
+    assert not holder.replica.pins, "it has all there is"
+    assert holder.node.context.counters["snapshot_opened"] == 1
+
+
+def test_a_newcomer_that_stands_still_keeps_the_log_no_longer() -> None:
+    transfer = Transfer(some_rows(3))
+    transfer.finish(transfer.begin())
+    write(transfer.holder, 1)
+    transfer.holder.hear(C, SnapshotPull(P, Epoch(3), transfer.holder.node.senders._number, b"", done=True))
+    transfer.holder.tick(limits.SUSPECT_AFTER_MS)
+    assert transfer.holder.replica.pins
+    transfer.holder.tick(2)
+    assert not transfer.holder.replica.pins
 
 
 # --- what is told of it ----------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """A snapshot as its receiver takes it in: as fast as its disk, all of it or nothing, never over another."""
 
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import pytest
@@ -8,9 +10,11 @@ from tests.core_transfer import C_LEARNS, KIB, Transfer, last_pull, pulls, size_
 
 from ringkeep.core import limits
 from ringkeep.core.effects import Batch, Family
+from ringkeep.core.entry import Entry, EntryKind, encode
 from ringkeep.core.keys import data_prefix
-from ringkeep.core.messages import Message, SnapshotChunk, SnapshotOffer
+from ringkeep.core.messages import Append, Message, Reply, SnapshotChunk, SnapshotOffer, StaleRead
 from ringkeep.core.requests import Status
+from ringkeep.core.types import Epoch, Incarnation, Index
 
 # --- all of it -------------------------------------------------------------------------------------------
 
@@ -76,6 +80,60 @@ def test_whatever_becomes_of_messages_the_rows_are_right(seed: int) -> None:
             to_holder += transfer.begin_again()
     assert transfer.taken() == transfer.rows
     assert transfer.newcomer.replica.state.data_bytes == size_of(transfer.rows)
+
+
+# --- in the turn of the switch ---------------------------------------------------------------------------
+
+
+def test_what_was_just_switched_to_is_read_from_the_next_turn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store shows the rows once the turn's batch is written: until then no key seems to be there."""
+    transfer = Transfer(some_rows(3), learns=False)
+    newcomer = transfer.newcomer
+    newcomer.replica.caught_up = True
+    answers: list[Reply] = []
+    monkeypatch.setattr(newcomer.node, "on_reply", answers.append)
+    asked = StaleRead(1 << 16, P, 5_000, 1, b"key-0001")
+    asked_while_switching(transfer, lambda: newcomer.node.on_stale_read((C, Incarnation(1)), asked))
+    assert answers == []
+    newcomer.tick(limits.LOOK_AFTER_MS)
+    assert [answer.status for answer in answers] == [Status.FOUND]
+
+
+def test_what_follows_a_snapshot_is_applied_from_the_next_turn_on() -> None:
+    """A result that the snapshot brought is renewed: whether it was there before decides what is counted."""
+    key, name = b"k", b"mine"
+    suffix = len(key).to_bytes(2, "big") + key + name
+    transfer = Transfer([(b"\1" + suffix, bytes(34)), (b"\2" + bytes(16) + suffix, suffix)], learns=False)
+    newcomer, offer = transfer.newcomer, transfer.holder.replica.log
+    renewing = Entry(
+        EntryKind.OUTCOME, Epoch(3), Index(2), 5_000, bytes(20), 1, 1, key, int(Status.CONDITION_FAILED), 7,
+        name, bytes(16), 0,
+    )  # fmt: skip
+    entries = [offer[Index(1)], encode(renewing)]
+
+    def follow() -> None:
+        newcomer.node.on_messages(
+            A, Incarnation(1), [Append(P, Epoch(3), Epoch(0), Index(0), Index(2), entries)]
+        )
+        newcomer.replica.apply()
+
+    asked_while_switching(transfer, follow)
+    newcomer.tick(limits.LOOK_AFTER_MS)
+    assert newcomer.replica.applied == 2
+    assert newcomer.replica.state.data_bytes == size_of(transfer.taken())
+
+
+def asked_while_switching(transfer: Transfer, event: Callable[[], object]) -> None:
+    """Bring the rows to c; then something happens in the very turn in which it switches to them."""
+    newcomer = transfer.newcomer
+    chunks = transfer.give(transfer.begin())
+    while not any(isinstance(chunk, SnapshotChunk) and chunk.final for chunk in chunks):
+        chunks = transfer.give(transfer.bring(chunks))
+    newcomer.hear(A, *chunks)
+    newcomer.engine.flush()
+    waiting, newcomer._waiting = newcomer._waiting, []
+    newcomer.turn(*[partial(newcomer.node.settle, durable) for durable in waiting], event)
+    assert newcomer.node.context.counters["snapshot_installed"] == 1
 
 
 # --- a receiver that cannot take more --------------------------------------------------------------------

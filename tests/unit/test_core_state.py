@@ -169,3 +169,27 @@ def test_results_past_the_horizon_are_forgotten_and_renewed_ones_are_not() -> No
     assert machine.kept(b"new") is not None
     # gone: a row and its time, and one time that was renewed since; come: a row and its time
     assert machine.rows() == before - 3 + 2
+
+
+def test_replicas_forget_the_same_results_whatever_they_apply_in_one_turn() -> None:
+    """One applies entry by entry, as it commits them; one catches up, and applies all in a turn."""
+    entries = [
+        Entry(
+            EntryKind.PUT, Epoch(1), Index(number), 1_000 * number, NEW, number, number, b"k",
+            int(Status.REPLACED if number > 1 else Status.CREATED), 0, b"name-%d" % (number % 7), b"f" * 16,
+            max(1_000 * number - 3_000, 0), tail_of(b"", b"v"),
+        )
+        for number in range(1, 30)
+    ]  # fmt: skip
+    held = []
+    for together in (1, 4, 29):
+        machine = Machine()
+        for at, entry in enumerate(entries, 1):
+            machine.state.apply(entry)
+            if at % together == 0:
+                machine.end_turn()
+        machine.end_turn()
+        rows = machine.context.reader.scan(Family.DATA, b"", b"\xff" * 8, 100)
+        held.append((rows, machine.state.data_bytes, machine.state.sessions.encode()))
+    assert held[0] == held[1] == held[2]
+    assert len(held[0][0]) < 15, "what is past the horizon is forgotten"

@@ -63,7 +63,7 @@ SNAPSHOT_CHUNK_ROWS: Final = 1_024
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
 SNAPSHOT_IDLE_MS: Final = 10_000  # nothing was heard for so long: the other side is gone
 SNAPSHOT_WINDOW_BYTES: Final = 1 * MIB  # of one snapshot, on their way
-SNAPSHOT_AHEAD_BYTES: Final = 4 * MIB  # of all snapshots that one node sends, on their way; and one chunk
+SNAPSHOT_AHEAD_BYTES: Final = 4 * MIB  # of all that one node sends, on their way; the same for takeovers
 MOVE_BYTES_PER_S: Final = 16 * MIB  # of snapshots that one node sends (a setting): clients hardly feel it
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
 STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be offered, and wait
@@ -90,7 +90,7 @@ assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
     "one chunk and one largest row fit a frame"
 )
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
-assert 2 * FRAME_BYTES + INFLIGHT_BYTES + SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor does a snapshot"
+assert 2 * FRAME_BYTES + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor do snapshots"
 assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES
 assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while the other is synced"
 assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"

@@ -3,12 +3,21 @@
 Knows neither rows nor messages. Time comes in as milliseconds, so that a run can be repeated.
 """
 
-from itertools import islice
+from enum import IntEnum
 from typing import Final, Protocol
 
 from ringkeep.core import limits
 from ringkeep.core.bounds import Bounds
 from ringkeep.core.types import Millis
+
+
+class Urgency(IntEnum):
+    """Why a replica is sent a snapshot: the lower, the sooner. Nothing waits for what is less urgent."""
+
+    TAKEOVER = 0  # its partition serves nobody until then
+    VOTER = 1  # its partition is short of a copy until then
+    MOVE = 2  # it learns: there are enough copies without it
+
 
 BURST_MS: Final = 2 * limits.TICK_MS
 """A sender that had nothing to send may catch up for so long, and no longer: clients wait behind a burst."""
@@ -43,7 +52,13 @@ class Allowance:
 
 
 class Taker(Protocol):
-    """One snapshot on its way in."""
+    """One snapshot on its way in. `held`: its holder sends nothing, since moves are paused."""
+
+    @property
+    def urgency(self) -> Urgency: ...
+
+    @property
+    def held(self) -> bool: ...
 
     def go_on(self) -> None:
         """There may be room again for one that was told to wait."""
@@ -71,9 +86,20 @@ class Intake:
 
     def room(self, taker: Taker) -> int:
         """Return how many bytes of this snapshot may be on their way; 0: wait."""
-        full = self._staged - self._synced >= self._bounds.staging_unsynced_bytes
-        waits = taker not in islice(self._takers, self._bounds.stagings_at_once)
-        return 0 if full or waits else self._bounds.snapshot_window_bytes
+        bounds = self._bounds
+        if taker.held or self._staged - self._synced >= bounds.staging_unsynced_bytes:
+            return 0
+        return bounds.snapshot_window_bytes if self._before(taker) < bounds.stagings_at_once else 0
+
+    def _before(self, taker: Taker) -> int:
+        """Count those that come first: the more urgent ones, and those that have waited for longer."""
+        first, urgency, passed = 0, taker.urgency, False
+        for other in self._takers:
+            if other is taker:
+                passed = True
+            elif not other.held:
+                first += other.urgency < urgency or (other.urgency == urgency and not passed)
+        return first
 
     def add(self, size: int) -> int:
         """Count what was staged. Return a mark for `on_durable` if a sync is due, else 0."""

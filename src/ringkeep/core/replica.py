@@ -13,6 +13,7 @@ from ringkeep.core.entry import decode, epoch_of
 from ringkeep.core.keys import after, data_prefix, log_key
 from ringkeep.core.log import Log
 from ringkeep.core.messages import Append, Entries, Prepare, Promise, Refuse
+from ringkeep.core.pace import Urgency
 from ringkeep.core.rows import (
     FRESH,
     NOBODY,
@@ -45,7 +46,7 @@ class Replica:
 
     __slots__ = (
         "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
-        "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
+        "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -70,6 +71,7 @@ class Replica:
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
+        self.swapped_in = -1  # the turn in which a snapshot was switched to: the store has its rows after it
         self.primary: Primary | None = None
         self.staging: Staging | None = None
         self.pins: dict[int, Index] = {}  # by snapshot being sent: the log from there on is still wanted
@@ -196,9 +198,17 @@ class Replica:
 
     # --- applying -------------------------------------------------------------------------------------
 
+    @property
+    def readable(self) -> bool:
+        """Whether the applied state can be read: what a snapshot brought, only from the next turn on."""
+        return self.swapped_in != self.context.turn
+
     def apply(self) -> None:
         """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
         if self.applied == self.commit:
+            return
+        if not self.readable:
+            self.context.unapplied[self] = None
             return
         primary, state, log = self.primary, self.state, self.log
         for number in range(self.applied + 1, self.commit + 1):
@@ -288,6 +298,14 @@ class Replica:
             return None
         entries = log.slice(index, bounds.append_entries, bounds.append_bytes)
         return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
+
+    def urgency_for(self, receiver: NodeId) -> Urgency:
+        """Tell how urgent it is that a node is sent this partition's state."""
+        if self.promised.node == receiver:
+            return Urgency.TAKEOVER
+        found = self.context.cluster_map
+        learns = found is not None and found.partitions[self.partition].learner == receiver
+        return Urgency.MOVE if learns else Urgency.VOTER
 
     def live_range(self) -> tuple[bytes, bytes]:
         """Return the key range of the live generation."""

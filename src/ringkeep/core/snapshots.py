@@ -17,9 +17,9 @@ from ringkeep.core.clustermap import ClusterMap
 from ringkeep.core.context import Context, Frozen
 from ringkeep.core.keys import PREFIX_BYTES
 from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
-from ringkeep.core.pace import Allowance
+from ringkeep.core.pace import Allowance, Urgency
 from ringkeep.core.replica import Replica
-from ringkeep.core.types import Epoch, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
 
 
 def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
@@ -69,6 +69,11 @@ class _Sending:
         return (
             not self.installed and self.replica is replica and self.peer == peer and self.offer.epoch == epoch
         )
+
+    @property
+    def urgency(self) -> Urgency:
+        """How urgent it is."""
+        return self.replica.urgency_for(self.peer)
 
     @property
     def on_its_way(self) -> int:
@@ -152,20 +157,21 @@ class Senders:
         Opened between turns only: then the store holds exactly what was applied.
         """
         for (partition, peer), (replica, epoch) in list(self._wanted.items()):
+            urgency = replica.urgency_for(peer)
             if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
                 del self._wanted[partition, peer]
-            elif not self._is_held(partition, peer) and self._has_place():
+            elif not self._is_held(urgency) and self._has_place(urgency):
                 del self._wanted[partition, peer]
                 self._begin(replica, peer, epoch)
         self._turn_bytes = self._context.bounds.snapshot_turn_bytes
         if self._open:
             self._send_on()
 
-    def _has_place(self) -> bool:
-        """Tell whether one more may be opened. Those that are held up take no place of those that go on."""
-        going = [each for each in self._open.values() if not each.installed]
-        held = sum(self._is_held(each.offer.partition, each.peer) for each in going)
-        return len(going) - held < self._context.bounds.snapshots_at_once
+    def _has_place(self, urgency: Urgency) -> bool:
+        """Tell whether one more may be opened: only those that are as urgent, and go on, take its place."""
+        going = [each.urgency for each in self._open.values() if not each.installed]
+        taken = sum(other <= urgency and not self._is_held(other) for other in going)
+        return taken < self._context.bounds.snapshots_at_once
 
     def _begin(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         context = self._context
@@ -209,10 +215,10 @@ class Senders:
         return False
 
     def _send_on(self) -> None:
-        """Send what may be sent just now, a chunk of each snapshot in turn."""
+        """Send what may be sent just now, a chunk of each snapshot in turn, the most urgent ones first."""
         context = self._context
-        while self._turn_bytes > 0 and self._allowance.allows(context.now, context.move_bytes_per_s):
-            number = self._next()
+        while self._turn_bytes > 0:
+            number = self._next(self._allowance.allows(context.now, context.move_bytes_per_s))
             if number is None:
                 return
             sending = self._open[number] = self._open.pop(number)  # to the end of the line
@@ -220,46 +226,68 @@ class Senders:
             context.send(sending.peer, sending.next_chunk(context.now, context.bounds))
             size = sending.read.row_bytes - before
             self._turn_bytes -= size
-            self._allowance.spend(size, context.move_bytes_per_s)
+            if sending.urgency != Urgency.TAKEOVER:
+                self._allowance.spend(size, context.move_bytes_per_s)
             self.moved[sending.offer.partition, sending.peer] = sending.read.row_bytes
 
-    def _next(self) -> int | None:
-        """Return the number of the snapshot that is to be served next, or None."""
-        if sum(each.on_its_way for each in self._open.values()) >= self._context.bounds.snapshot_ahead_bytes:
-            return None
-        for number, each in self._open.items():
-            over = each.ended or each.installed
-            if (
-                not over
-                and each.on_its_way < each.room
-                and not self._is_held(each.offer.partition, each.peer)
-            ):
-                return number
-        return None
+    def _next(self, allowed: bool) -> int | None:
+        """Return the number of the snapshot that is to be served next, or None.
 
-    def _is_held(self, partition: PartitionId, peer: NodeId) -> bool:
-        """Tell whether nothing is to be sent to this peer: it learns, and moves are paused."""
-        found = self._context.cluster_map
-        return (
-            self._context.moves_paused and found is not None and found.partitions[partition].learner == peer
-        )
+        A takeover waits for no allowance, nor for what others have on their way. `allowed`: whether others
+        may send just now.
+        """
+        takeovers = [each for each in self._open.values() if each.urgency == Urgency.TAKEOVER]
+        others = [each for each in self._open.values() if each.urgency != Urgency.TAKEOVER]
+        return self._first_of(takeovers) or (self._first_of(others) if allowed else None)
+
+    def _first_of(self, line: list[_Sending]) -> int | None:
+        """Return the number of the most urgent one that has something to send, and room for it."""
+        if sum(each.on_its_way for each in line) >= self._context.bounds.snapshot_ahead_bytes:
+            return None
+        ready = [
+            each
+            for each in line
+            if not (each.ended or each.installed or self._is_held(each.urgency))
+            and each.on_its_way < each.room
+        ]
+        return min(ready, key=lambda each: each.urgency).offer.snapshot if ready else None
+
+    def _is_held(self, urgency: Urgency) -> bool:
+        """Tell whether nothing of this kind is to be sent: moves are paused."""
+        return urgency == Urgency.MOVE and self._context.moves_paused
 
     def on_tick(self) -> None:
-        """Close what nobody pulls any more, and what waits at the cost of clients.
+        """Close what nobody pulls any more, what has done its work, and what waits at the cost of clients.
 
-        After an installation the log stays pinned for a while, for the first Append. The log of a partition
-        is pinned up to a bound, beyond which no writes are taken: for one that goes on, not for one that
-        waits.
+        The log of a partition is pinned up to a bound, beyond which no writes are taken: for one that goes
+        on, not for one that waits.
         """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
-            waits = not sending.room or self._is_held(sending.offer.partition, sending.peer)
-            if self._context.now - sending.heard > wait:
+            waits = not sending.installed and (not sending.room or self._is_held(sending.urgency))
+            done = sending.installed and self._has_caught_up(number, sending)
+            if done or self._context.now - sending.heard > wait:
                 self._close(number)
             elif waits and sending.replica.log.entry_bytes > self._context.bounds.pinned_log_bytes // 2:
                 self._context.count("snapshot_given_up")
                 self._close(number)
         self._forget_moved()
+
+    def _has_caught_up(self, number: int, sending: _Sending) -> bool:
+        """After an installation, tell whether the receiver has the log that was pinned for it meanwhile.
+
+        The pin follows it, and lasts for as long as it moves on: otherwise the log would be cut before it,
+        and all would begin anew.
+        """
+        replica = sending.replica
+        primary = replica.primary
+        if primary is None or sending.peer not in primary.peers:
+            return False
+        match = primary.progress.match.get(sending.peer, Index(0))
+        if match > replica.pins[number]:
+            replica.pins[number] = match
+            sending.heard = self._context.now
+        return match >= replica.applied
 
     def _forget_moved(self) -> None:
         found = self._context.cluster_map

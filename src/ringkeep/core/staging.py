@@ -10,6 +10,7 @@ from ringkeep.core import limits
 from ringkeep.core.keys import data_prefix
 from ringkeep.core.log import Log
 from ringkeep.core.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.pace import Urgency
 from ringkeep.core.replica import Replica
 from ringkeep.core.sessions import Sessions
 from ringkeep.core.snapshots import running_checksum
@@ -36,6 +37,16 @@ class Staging:
         replica.next_generation += 1
         replica.store_row()
         replica.context.intake.enter(self)
+
+    @property
+    def urgency(self) -> Urgency:
+        """How urgent it is that this replica is filled."""
+        return self.replica.urgency_for(self.replica.context.me)
+
+    @property
+    def held(self) -> bool:
+        """Whether its holder sends nothing just now."""
+        return self.replica.context.moves_paused and self.urgency == Urgency.MOVE
 
     def pull(self) -> None:
         """Say how far the rows are here, and how much may come; nothing while the disk cannot take it."""
@@ -123,6 +134,7 @@ class Staging:
             replica.delete_log(Index(log.floor_index + 1), log.last_index)
             replica.log = Log(offer.last_epoch, index, offer.log_time, [])
         replica.generation = self.generation
+        replica.swapped_in = context.turn
         replica.state.use_generation(self.generation)
         replica.state.sessions = self.sessions
         replica.state.data_bytes = self.row_bytes

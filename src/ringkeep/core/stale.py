@@ -32,6 +32,8 @@ class StaleReads:
         replica = self._replicas.get(message.partition)
         if replica is None or not replica.caught_up or replica.applied < message.at_least:
             return False
+        if not replica.readable:
+            return False
         record = replica.state.record(message.key)
         age = self.age_of(replica)
         if record is None:

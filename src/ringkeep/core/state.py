@@ -4,6 +4,7 @@ A pure function of the log: two replicas at the same applied index hold the same
 """
 
 import struct
+from collections import deque
 from typing import Final
 
 from ringkeep.core.context import Context
@@ -26,8 +27,10 @@ class State:
     __slots__ = (
         "_context",
         "_forgotten",
+        "_fresh",
         "_prefix_keys",
         "_prefix_times",
+        "_turn",
         "data_bytes",
         "partition",
         "records",
@@ -50,6 +53,8 @@ class State:
         self._prefix_keys = space_prefix(self.partition, generation, IDEMPOTENCY)
         self._prefix_times = space_prefix(self.partition, generation, IDEMPOTENCY_BY_TIME)
         self._forgotten = self._prefix_times
+        self._fresh: deque[tuple[bytes, bytes]] = deque()
+        self._turn = self._context.turn
 
     def record(self, key: bytes) -> bytes | None:
         """Return the record of a key, or None."""
@@ -100,30 +105,47 @@ class State:
         return (status, version, fingerprint) if log_time >= horizon else None
 
     def _keep_result(self, entry: Entry, version: int) -> None:
-        """Write the result under the request's key, and forget a few that are past the entry's horizon.
-
-        Rows are forgotten from a cursor on, not from the front: what one turn deletes is still there for a
-        scan in the same turn, and replicas that batch differently must forget the same rows.
-        """
-        data = self._context.effects.batch.data
+        """Write the result under the request's key, and forget a few that are past the entry's horizon."""
+        context = self._context
+        data = context.effects.batch.data
         suffix = _ROW_KEY.pack(len(entry.key)) + entry.key + entry.idempotency
         row = _ROW.pack(_ROW_FORMAT, entry.status, version, entry.log_time, entry.fingerprint)
-        end = self._prefix_times + _TIME_KEY.pack(entry.horizon, 0)
-        if self._forgotten < end:
-            old = self._context.reader.scan(Family.DATA, self._forgotten, end, _FORGET_AT_ONCE)
-            for time_key, key in old:
-                data[time_key] = None
-                held = self._context.get(self._prefix_keys + key)
-                if held is not None and _ROW.unpack(held)[3] < entry.horizon:  # not renewed since
-                    data[self._prefix_keys + key] = None
-                    self.data_bytes -= _result_bytes(key)
-                self.data_bytes -= _time_bytes(key)
-                self._forgotten = time_key + b"\0"
-        if self._context.get(self._prefix_keys + suffix) is None:
+        for time_key, key in self._old_results(self._prefix_times + _TIME_KEY.pack(entry.horizon, 0)):
+            data[time_key] = None
+            held = context.get(self._prefix_keys + key)
+            if held is not None and _ROW.unpack(held)[3] < entry.horizon:  # not renewed since
+                data[self._prefix_keys + key] = None
+                self.data_bytes -= _result_bytes(key)
+            self.data_bytes -= _time_bytes(key)
+            self._forgotten = time_key + b"\0"
+        if context.get(self._prefix_keys + suffix) is None:
             self.data_bytes += _result_bytes(suffix)
         data[self._prefix_keys + suffix] = row
-        data[self._prefix_times + _TIME_KEY.pack(entry.log_time, entry.index)] = suffix
+        time_key = self._prefix_times + _TIME_KEY.pack(entry.log_time, entry.index)
+        data[time_key] = suffix
+        self._of_this_turn().append((time_key, suffix))
         self.data_bytes += _time_bytes(suffix)
+
+    def _old_results(self, end: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the first few rows by time before `end`: the store's, then this turn's, which follow those.
+
+        From a cursor on, not from the front: what this turn has deleted is still in the store. Replicas that
+        batch differently must forget the same rows.
+        """
+        if self._forgotten >= end:
+            return []
+        old = self._context.reader.scan(Family.DATA, self._forgotten, end, _FORGET_AT_ONCE)
+        fresh = self._of_this_turn()
+        while len(old) < _FORGET_AT_ONCE and fresh and fresh[0][0] < end:
+            old.append(fresh.popleft())
+        return old
+
+    def _of_this_turn(self) -> deque[tuple[bytes, bytes]]:
+        """Return the rows by time that this turn has put: the store does not show them yet."""
+        if self._turn != self._context.turn:
+            self._turn = self._context.turn
+            self._fresh.clear()
+        return self._fresh
 
 
 def _result_bytes(suffix: bytes) -> int:

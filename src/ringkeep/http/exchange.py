@@ -148,8 +148,7 @@ class Exchange:
         hub = self.connection.hub
         primary = hub.primary(result.primary)
         if status is Status.FOUND:
-            if request.stale:
-                primary += b"Age: %d\r\n" % -(-result.age_ms // 1_000)
+            primary += self._age(result)
             if route == KV_GET:
                 return self._value(result, primary)
             assert route == GET3
@@ -178,12 +177,19 @@ class Exchange:
         self.answer = _JSON % (len(body), primary, hub.common, self.connection_line, body)
         return 200
 
+    def _age(self, result: Result) -> bytes:
+        """Return the header line that says how old what a stale read saw may be, also if it saw nothing."""
+        request = self.request
+        stale = request is not None and request.stale
+        return b"Age: %d\r\n" % -(-result.age_ms // 1_000) if stale else b""
+
     def _value(self, result: Result, primary: bytes) -> int:
         """Write the answer of GET or HEAD /v1/kv/{key} for a key that is there."""
         version = result.version
         common = self.connection.hub.common
         if self.match is not None and not self.match & {ANYTHING, version}:
-            failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=b'ETag: "%d"\r\n' % version)
+            headers = b'ETag: "%d"\r\n' % version + self._age(result)
+            failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=headers)
             return self._problem(failed, result.primary)
         if self.none_match is not None and self.none_match & {ANYTHING, version}:
             line = b'304 Not Modified\r\nETag: "%d"' % version
@@ -250,9 +256,10 @@ class Exchange:
         assert request is not None
         status = result.status
         if status is Status.NOT_FOUND:
+            age = self._age(result)
             if self.match is not None:
-                return Problem(problems.CONDITION, _CONDITION_TEXT)
-            return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.")
+                return Problem(problems.CONDITION, _CONDITION_TEXT, headers=age)
+            return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.", headers=age)
         if status is Status.CONDITION_FAILED:
             etag = b'ETag: "%d"\r\n' % result.version if result.version else b""
             return Problem(problems.CONDITION, _CONDITION_TEXT, headers=etag)

@@ -17,7 +17,7 @@ APPEND_ENTRIES: Final = (1, 1, 3, 512)
 """So few that a log arrives in pieces; drawn in every world."""
 
 LOW: Final[Mapping[str, tuple[int, ...]]] = {
-    "idempotency_window_ms": (6_000, 12_000),
+    "idempotency_window_ms": (100, 6_000, 12_000),
     "log_time_step_ms": (20, 200),
     "handovers_at_once": (1,),
     "append_entries": (1, 2),

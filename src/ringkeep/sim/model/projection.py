@@ -95,7 +95,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "context": _LINK, "partition": _CONSTANT, "generation": _CONSTANT, "next_generation": _CONSTANT,
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
             "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
-            "deleted": "then nobody holds it any more",
+            "deleted": "then nobody holds it any more", "swapped_in": "likewise",
         },
     ),
     Log: Fields(
