@@ -24,6 +24,7 @@ class FakeCluster:
         self.away = ""
         self.lost: dict[int, tuple[list[str], list[str]]] = {}
         self.problems: list[str] = []
+        self.said = ""
         self.state = "running"
         self.running: list[dict[str, Any]] = []
         self.settings = {"replication": REPLICATION, "partitions": 1, "moves_at_once": 8}
@@ -54,12 +55,22 @@ class FakeCluster:
             "cluster_id": "c" * 32,
             "map_version": 1,
             "controller": self.name,
-            "health": "degraded" if self.problems else "healthy",
+            "health": self.health,
             "problems": self.problems,
+            "missing": [self._missing(text) for text in self.problems],
             "zookeeper": "connected",
             "settings": dict(self.settings),
             "members": [dict(member) for member in self.members.values()],
         }
+
+    def _missing(self, text: str) -> dict[str, Any]:
+        numbers: dict[str, Any] = {"partitions": [], "count": None, "have": None, "want": None}
+        return {"kind": "silent", "health": self.health, "text": text, "nodes": []} | numbers
+
+    @property
+    def health(self) -> str:
+        """Degraded as soon as there are problems, or what the test wants."""
+        return self.said or ("degraded" if self.problems else "healthy")
 
     @property
     def voters(self) -> list[str]:

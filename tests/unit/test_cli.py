@@ -212,6 +212,10 @@ def test_an_answer_that_is_not_ours(fake: Callable[..., FakeNode]) -> None:
         ["plan", "join"],
         ["plan", "stay", "n1"],
         ["weight", "n1", "0"],
+        ["wait"],
+        ["wait", "rich"],
+        ["wait", "healthy", "--timeout", "5"],
+        ["wait", "healthy", "--timeout", "0s"],
         ["weight", "n1", "101"],
         ["settings", "moves_at_once"],
         ["settings", "moves_at_once=many"],
@@ -242,7 +246,7 @@ def test_help_and_version() -> None:
     assert overview.exit_code == 0
     for command in (
         "up", "node", "zookeeper", "put", "get", "delete", "status", "where", "simulate", "moves", "plan",
-        "drain", "undrain", "decommission", "weight", "settings", "recover",
+        "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(main.app, [command, "--help"])
         assert shown.exit_code == 0

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -207,12 +208,59 @@ def test_the_status_shows_what_is_wrong_and_what_moves(host: Host) -> None:
     steered.problems = ["node-9 does not answer", "partition 7 has no quorum"]
     steered.members[OTHER] |= {"damaged": True, "disk_full": True}
     steered.running = [MOVE]
-    shown = run(host, "status").out
+    done = run(host, "status")
+    shown = done.out
     assert "\n  node-9 does not answer\n  partition 7 has no quorum\nmoves are running: 1 under way" in shown
+    assert done.code == 5
     assert "0.1.0    damaged, disk full\n" in shown
 
 
+@pytest.mark.parametrize(("health", "code"), [("healthy", 0), ("degraded", 5), ("unavailable", 6)])
+def test_the_status_ends_with_what_the_health_is(host: Host, health: str, code: int) -> None:
+    host.service.steered.said = health
+    done = run(host, "status")
+    assert (done.code, f": {health}\n" in done.out) == (code, True)
+    done = run(host, "status", "--json")
+    assert (done.code, json.loads(done.out)["health"]) == (code, health)
+
+
 # --- waiting ---------------------------------------------------------------------------------------------
+
+
+def test_waiting_until_healthy(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    steered, looks = host.service.steered, []
+    steered.problems = ["node-9 does not answer"]
+
+    def cluster() -> dict[str, Any]:
+        looks.append(steered.health)
+        if len(looks) == 3:
+            steered.problems = []
+        return steered.cluster()
+
+    monkeypatch.setattr(host.service, "cluster", cluster)
+    done = run(host, "wait", "healthy")
+    assert (done.code, done.err, len(looks)) == (0, "", 3) and re.fullmatch(r"healthy, [0-9.]+ s\n", done.out)
+
+
+@pytest.mark.parametrize(("said", "code"), [("degraded", 5), ("unavailable", 6)])
+def test_waiting_in_vain_says_what_is_missing(host: Host, said: str, code: int) -> None:
+    steered = host.service.steered
+    steered.problems, steered.said = ["node-9 does not answer", "b"], said
+    done = run(host, "wait", "healthy", "--timeout", "300ms")
+    assert done.code == code and done.out == "" and one_line(done.err), done
+    assert f"not healthy after 0.3 s: {said}: node-9 does not answer; b" in done.err
+    done = run(host, "wait", "healthy", "--timeout", "1ms", "--json")
+    answer = json.loads(done.out)
+    assert (done.code, answer["health"]) == (code, said)
+    assert [each["text"] for each in answer["missing"]] == steered.problems
+
+
+def test_waiting_where_nobody_answers() -> None:
+    began = time.monotonic()
+    with redirect_stderr(StringIO()) as err:
+        code = main.run(["wait", "healthy", "--timeout", "1s", "--endpoint", "http://127.0.0.1:1"])
+    assert code == 4 and "not healthy after 1.0 s: no answer: " in err.getvalue()
+    assert 1 <= time.monotonic() - began < 10
 
 
 def test_a_drain_waits_until_the_node_leads_nothing(host: Host) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 import typer
 
-from ringkeep.cli import options, remote
+from ringkeep.cli import health, options, remote
 from ringkeep.cli.documents import cell, items, text
 from ringkeep.cli.failure import Failure
 from ringkeep.cli.moves import summary
 from ringkeep.cli.output import show_json, show_table
 from ringkeep.cli.watched import CLUSTER, MOVES
+from ringkeep.core.slots import ranges
 
 
 def register(app: typer.Typer) -> None:
@@ -26,20 +27,27 @@ def register(app: typer.Typer) -> None:
 def status(
     endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
 ) -> None:
-    """Show the cluster's health and its members."""
+    """Show the cluster's health, what is missing, and the members.
+
+    Ends with 0 if the cluster is healthy, 5 if it is degraded, 6 if some of it is unavailable.
+    """
     cluster = remote.get_json(endpoint, CLUSTER, timeout)
     if as_json:
         show_json(cluster)
-        return
+    else:
+        _show_status(cluster, _moves(endpoint, timeout))
+    raise typer.Exit(health.exit_code_of(cluster))
+
+
+def _show_status(cluster: Mapping[str, Any], moves: str) -> None:
     print(
         f"cluster {text(cluster, 'cluster')} ({text(cluster, 'cluster_id')}): {text(cluster, 'health')}\n"
         f"map {text(cluster, 'map_version')}, controller {text(cluster, 'controller')}, "
         f"ZooKeeper {text(cluster, 'zookeeper')}"
     )
-    problems = cluster.get("problems")
-    for problem in problems if isinstance(problems, list) else ():
-        print(f"  {problem}")
-    if moves := _moves(endpoint, timeout):
+    for line in health.lines_of(cluster):
+        print(f"  {line}")
+    if moves:
         print(moves)
     _show_members(cluster)
 
@@ -85,11 +93,11 @@ def ring(
         show_json({"members": rows, "without_primary": led.get("", [])})
         return
     table = [
-        [name, str(len(led.get(name, []))), str(held.get(name, 0)), _ranges(led.get(name, []))]
+        [name, str(len(led.get(name, []))), str(held.get(name, 0)), ", ".join(ranges(led.get(name, [])))]
         for name in names
     ]
     if "" in led:
-        table.append(["(no primary)", str(len(led[""])), "–", _ranges(led[""])])
+        table.append(["(no primary)", str(len(led[""])), "–", ", ".join(ranges(led[""]))])
     show_table(("NAME", "PRIMARIES", "REPLICAS", "LEADS PARTITIONS"), table)
 
 
@@ -128,14 +136,3 @@ def _show_members(cluster: Mapping[str, Any]) -> None:
 
 def _trouble(member: Mapping[str, Any]) -> list[str]:
     return [name.replace("_", " ") for name in ("damaged", "disk_full") if member.get(name)]
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Return ascending numbers with runs written as "3-7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

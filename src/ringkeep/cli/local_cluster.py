@@ -16,6 +16,7 @@ from typing import Final
 
 from ringkeep import process
 from ringkeep.cli.failure import FAILED, OK, UNAVAILABLE, Failure
+from ringkeep.cli.health import lines_of, settled
 from ringkeep.cli.local_node import LocalNode, leftover_nodes, stop_nodes
 from ringkeep.cli.local_zookeeper import LocalZooKeeper
 from ringkeep.cli.node_directory import has_left
@@ -29,6 +30,7 @@ from ringkeep.settings import PEER_PORT_OFFSET
 HOST: Final = "127.0.0.1"
 WATCH_S: Final = 0.2
 ZOOKEEPER_ANSWER_S: Final = 3.0
+SETTLE_S: Final = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -218,6 +220,14 @@ class _Cluster:
         with contextlib.suppress(OSError):
             show_table(("NAME", "HTTP", "PEER", "PID", "ZONE", "STATE"), rows)
         first, second = nodes[0].http, nodes[1 % len(nodes)].http
+        # What is ready is healthy in a moment, unless something is missing; too few nodes are known to be.
+        cluster = settled(first, SETTLE_S if len(nodes) >= self._settings.replication else 0)
+        if cluster:
+            say(
+                "\n".join(
+                    [f"The cluster is {cluster['health']}.", *(f"  {line}" for line in lines_of(cluster))]
+                )
+            )
         say(
             f"\nData and logs are in {self._settings.data}. Try:\n"
             f"""  curl -X POST http://{first}/put -d '{{"key": "hello", "value": "world"}}'\n"""

@@ -13,7 +13,20 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
-from ringkeep.cli import check, data, inspect, moves, node, recover, simulate, steer, streams, up, zookeeper
+from ringkeep.cli import (
+    check,
+    data,
+    health,
+    inspect,
+    moves,
+    node,
+    recover,
+    simulate,
+    steer,
+    streams,
+    up,
+    zookeeper,
+)
 from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
 from ringkeep.cli.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError
@@ -40,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, data, inspect, moves, steer, recover, simulate, check):
+for group in (up, node, zookeeper, data, inspect, health, moves, steer, recover, simulate, check):
     group.register(app)
 
 

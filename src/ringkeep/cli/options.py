@@ -1,8 +1,11 @@
 """Options that several commands share, so that they read and mean the same everywhere."""
 
+import re
 from typing import Annotated
 
 import typer
+
+from ringkeep.cli.failure import USAGE, Failure
 
 Endpoint = Annotated[
     str | None,
@@ -17,6 +20,14 @@ Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Deadline, like 500ms or 5s, at most 30s.")
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key, 1 to 1024 bytes.")]
+
+
+def span_s(text: str) -> float:
+    """Read how long to wait, like "500ms", "30s", "10m" or "2h". Raises Failure."""
+    match = re.fullmatch(r"([0-9]{1,6})(ms|s|m|h)", text)
+    if match is None or not int(match[1]):
+        raise Failure(f"--timeout: '{text}' is invalid; write it like 30s, 10m or 2h", USAGE)
+    return int(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3_600}[match[2]]
 
 
 def examples(*lines: str) -> str:

@@ -108,7 +108,10 @@ class Detector:
         health = self.peers.get(peer)
         return None if health is None or self.suspects(peer) else health.beat
 
-    def on_tick(self, map_version: MapVersion, map_digest: int, active: bytes, ready: bool) -> bool:
+    def on_tick(
+        self, map_version: MapVersion, map_digest: int, active: bytes, ready: bool, copies: list[bytes],
+        behind: list[tuple[NodeId, int]],
+    ) -> bool:  # fmt: skip
         """Send heartbeats when they are due, or a suspicion has changed; tell whether they were sent."""
         now = self.context.now
         suspects = self.suspected()
@@ -128,6 +131,7 @@ class Detector:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
                     active, self.context.draining, ready, self.context.damaged, self.context.disk_full,
+                    copies, behind,
                 )  # fmt: skip
                 self.context.send(peer, beat)
         return True

@@ -26,6 +26,9 @@ HANDOVER_INTERVAL_MS: Final = 60  # requests are parked for these; there are onl
 CONTROL_INTERVAL_MS: Final = 500
 TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for another to be tried
 ORDER_MS: Final = 10_000  # how long a node says an operator's order to the controller, if it is not done
+SYNC_MS: Final = 200  # a voter is in sync if it holds what was committed so long ago
+LAPSE_MS: Final = 2_000  # a primaryship that changes hands is no outage before so long
+CUT_OFF_HOLD_MS: Final = 2_000  # a node is cut off, or is not any more, once it was so for so long
 STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good
 CUT_OFF_MS: Final = 3_000  # a controller without a majority goes to the end of the line
 GIVE_BACK_AFTER_MS: Final = 2_000  # a preferred primary must have answered for so long
@@ -83,6 +86,7 @@ PARTITIONS: Final = 256
 REPLICATION: Final = 3
 
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
+assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"
 assert LOOK_AFTER_MS * 4 <= RESEND_MS
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
 assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"

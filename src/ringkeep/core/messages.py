@@ -251,6 +251,9 @@ class Heartbeat:
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
     have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
     caught up, serving. `full`: its disk has less room than its reserve.
+    `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
+    which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
+    the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.
     """
 
     map_version: MapVersion
@@ -264,6 +267,8 @@ class Heartbeat:
     ready: bool = False
     damaged: bool = False
     full: bool = False
+    copies: list[bytes] = field(default_factory=list)
+    behind: list[tuple[NodeId, int]] = field(default_factory=list)
 
 
 class Said(IntEnum):

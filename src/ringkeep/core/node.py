@@ -29,6 +29,7 @@ from ringkeep.core.snapshots import Senders
 from ringkeep.core.stale import StaleReads
 from ringkeep.core.steward import Steward
 from ringkeep.core.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.core.vitals import Vitals
 from ringkeep.errors import ProtocolError
 
 
@@ -63,6 +64,7 @@ class Node:
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.office = Office(context, self.detector)
         self.steward = Steward(context, self.detector, cluster, new_cluster_id)
+        self.vitals = Vitals(context, self.detector)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
         self._look_after_at: Millis = 0
@@ -126,12 +128,15 @@ class Node:
             self._probe_at = context.now + limits.SUSPECT_AFTER_MS
             self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
             self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
-        active = self._active(primaries)
-        if self.detector.on_tick(version, self.steward.map_digest, active, self.ready):
+        vitals = self.vitals
+        vitals.on_tick(primaries)
+        if self.detector.on_tick(
+            version, self.steward.map_digest, vitals.active, self.ready, vitals.copies, vitals.behind
+        ):
             self._tell_commits(primaries)
             if self.detector.changed:
                 self.steward.look_again()
-        self.steward.on_tick(active)
+        self.steward.on_tick(vitals.active)
 
     def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
         """Our link to a peer stands. What was under way on an older one is lost: ask and send again."""
@@ -285,14 +290,6 @@ class Node:
         current = self.context.cluster_map
         if current is not None and version < current.version:
             self._push_map(peer)
-
-    def _active(self, primaries: list[Primary]) -> bytes:
-        """Return a bit per partition, lowest first: whether this node leads and serves it."""
-        bits = 0
-        for primary in primaries:
-            if primary.phase == Phase.ACTIVE and not primary.paused:
-                bits |= 1 << primary.replica.partition
-        return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
 
     def _tell_commits(self, primaries: list[Primary]) -> None:
         """Let backups apply what no later Append has told them is committed."""

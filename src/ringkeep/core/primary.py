@@ -15,6 +15,7 @@ from ringkeep.core.context import Context
 from ringkeep.core.departed import Departed
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.execute import Call, Pending, answer_appended
+from ringkeep.core.insync import InSync
 from ringkeep.core.keys import log_key
 from ringkeep.core.messages import RETRY, Append, Entries, Prepare, Promise, Reply
 from ringkeep.core.parked import Parked
@@ -46,6 +47,7 @@ class Primary:
         self.since: Millis = context.now
         self.takeover = Takeover(self)
         self.progress = Progress(context)
+        self.in_sync = InSync()
         self.started = Index(0)  # the entry with which the epoch begins
         self.barrier = Index(0)  # while joint: the entry that both majorities must hold
         self.told = Index(0)

@@ -54,6 +54,10 @@ class Progress:
             self.match[peer] = max(match, self.match.get(peer, Index(0)))
         self.next[peer] = Index(position + 1)
 
+    def is_known(self, node: NodeId) -> bool:
+        """Tell whether a node has told where it stands; this one always has."""
+        return node in self.next or node == self._context.me
+
     def acknowledged(self, peer: NodeId, index: Index) -> bool:
         """Note what a peer holds durably; tell whether that is news."""
         self.heard[peer] = self._context.now

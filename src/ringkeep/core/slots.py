@@ -5,6 +5,7 @@ nothing of nodes: which node holds a partition is the cluster map's business.
 """
 
 from binascii import crc_hqx
+from collections.abc import Iterable
 from typing import Final
 
 SLOTS: Final = 16_384
@@ -32,3 +33,14 @@ def partition_of(key: bytes, partitions: int) -> int:
     splits or merges. Cost: as `slot_of`.
     """
     return slot_of(key) * partitions // SLOTS
+
+
+def ranges(partitions: Iterable[int]) -> list[str]:
+    """Return partitions as people read them, with runs written as "3-7"."""
+    runs: list[list[int]] = []
+    for number in sorted(partitions):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in runs]

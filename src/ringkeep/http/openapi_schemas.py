@@ -6,6 +6,7 @@ Json = dict[str, Any]
 
 _TEXT: Final = {"type": "string"}
 _NUMBER: Final = {"type": "integer"}
+_NULLABLE: Final[Json] = {"type": ["integer", "null"]}
 _NODE: Final = {"type": ["string", "null"]}
 _NODES: Final = {"type": "array", "items": _TEXT}
 
@@ -56,7 +57,7 @@ SCHEMAS: Final[Json] = {
         **_OUTCOME,
     ),
     "Cluster": _object(
-        "cluster cluster_id map_version controller health zookeeper settings members",
+        "cluster cluster_id map_version controller health problems missing zookeeper settings members",
         cluster=_TEXT,
         cluster_id=_TEXT,
         map_version=_NUMBER,
@@ -65,7 +66,27 @@ SCHEMAS: Final[Json] = {
         zookeeper={},
         settings={"type": "object"},
         problems=_NODES | {"description": "What keeps the cluster from being healthy, for people."},
+        missing={
+            "type": "array",
+            "items": {"$ref": "#/components/schemas/Missing"},
+            "description": "The same for programs, in the same order.",
+        },
         members={"type": "array", "items": {"$ref": "#/components/schemas/Member"}},
+    ),
+    "Missing": _object(
+        "kind health text nodes partitions count have want",
+        kind=_TEXT | {"description": "What it is about; there may be more kinds in later versions."},
+        health={
+            "type": "string",
+            "enum": ["healthy", "degraded", "unavailable"],
+            "description": "The best that the cluster can be with this; healthy: a note.",
+        },
+        text=_TEXT | {"description": "One sentence for people, as in `problems`."},
+        nodes=_NODES | {"description": "The nodes that it is about, or that would mend it."},
+        partitions={"type": "array", "items": _NUMBER},
+        count=_NULLABLE | {"description": "Missing copies, moves left, or nodes needed, by kind."},
+        have=_NULLABLE | {"description": "How many there are."},
+        want=_NULLABLE | {"description": "How many there should be."},
     ),
     "Member": _object(
         "name id http peer zone weight state primaries replicas version",

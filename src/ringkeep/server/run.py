@@ -47,7 +47,7 @@ from ringkeep.wire import handshake, mapcodec
 SWITCH_INTERVAL_S: Final = 0.002  # in a long turn, too, the storage thread gets the interpreter soon
 HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
-LOOK_S: Final = 0.2  # between two looks at what a starting node waits for
+LOOK_S: Final = 0.2  # between two looks at what a node waits for
 OK, FAILURE, REFUSED = 0, 1, 78
 RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
@@ -145,7 +145,7 @@ class Server:
         self._code = OK
         self._stopping = False
         self._in_flight = 0
-        self._waited_for: list[str] = []
+        self._waited_for: list[str] | None = None
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -242,13 +242,13 @@ class Server:
         self._driver.tick()
 
     def _say_what_is_waited_for(self) -> None:
-        """Say what keeps this node from being ready, at every change, until it is: then where it serves."""
-        waiting = self._waiting()
-        if not waiting:
-            _say(f"{self.name} is ready: http://{self._settings.advertise_http}")
+        """Say what keeps this node from being ready, or that it is and where it serves, at every change."""
+        if self._stopping:
             return
+        waiting = self._waiting()
         if waiting != self._waited_for:
-            _say(f"{self.name} is not ready yet: {'; '.join(waiting)}")
+            where = f"ready: http://{self._settings.advertise_http}"
+            _say(f"{self.name} is {'not ready: ' + '; '.join(waiting) if waiting else where}")
         self._waited_for = waiting
         self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
@@ -396,4 +396,4 @@ class Server:
         }
 
     def metrics(self) -> Iterable[Sample]:
-        return samples(self._driver)
+        return samples(self._driver, self._views)

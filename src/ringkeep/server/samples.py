@@ -1,11 +1,15 @@
 """A node's own metrics, read from the core's plain counters when somebody asks."""
 
+from collections import Counter
+
+from ringkeep.core.health import Health, Kind
 from ringkeep.core.primary import Phase
 from ringkeep.driver import Driver
 from ringkeep.http.service import Labels, Sample
+from ringkeep.server.views import Views
 
 
-def samples(driver: Driver) -> list[Sample]:
+def samples(driver: Driver, views: Views) -> list[Sample]:
     """Return what `/metrics` shows beside the HTTP interface's own numbers."""
     node = driver.node
     replicas = list(node.replicas.values())
@@ -28,6 +32,7 @@ def samples(driver: Driver) -> list[Sample]:
             "Requests coordinated here and not answered.",
             node.coordinator.unfinished,
         ),
+        ("ready", "1 while clients should send requests to this node.", not views.waiting_for(0)),
         ("map_version", "Number of the newest cluster map held.", found.version if found is not None else 0),
         (
             "peers_suspected",
@@ -55,4 +60,23 @@ def samples(driver: Driver) -> list[Sample]:
         Sample("events", "counter", "What the replication core did, by name.", events),
         *(Sample(name, "counter", text, {(): value}) for name, text, value in counts),
         *(Sample(name, "gauge", text, {(): value}) for name, text, value in gauges),
+        *_health(views),
     ]
+
+
+def _health(views: Views) -> list[Sample]:
+    """Return the health of the cluster as this node sees it."""
+    health, reasons = views.health()
+    kinds = Counter(reason.kind for reason in reasons)
+    states: dict[Labels, float] = {(("state", name),): count for name, count in views.states().items()}
+    copies = sum(reason.count for reason in reasons if reason.kind is Kind.COPIES)
+    moves = sum(reason.count for reason in reasons if reason.kind is Kind.MOVES)
+    return [
+        Sample("health", "gauge", "1 for the state that the cluster is in.",
+               {(("state", each.value),): each is health for each in Health}),
+        Sample("problems", "gauge", "What keeps the cluster from being healthy, and notes, by kind.",
+               {(("kind", kind.value),): kinds[kind] for kind in Kind}),
+        Sample("partitions", "gauge", "Partitions of the cluster by state.", states),
+        Sample("copies_missing", "gauge", "Copies not in sync, where data is served.", {(): copies}),
+        Sample("moves_left", "gauge", "Moves of replicas planned or under way.", {(): moves}),
+    ]  # fmt: skip

@@ -3,14 +3,16 @@
 Reads the core, changes nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ringkeep.core import quorum, salvage, tunables
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core import tunables
+from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.health import Health, Judge, Reason, health_of
 from ringkeep.core.node import Node
 from ringkeep.core.slots import partition_of, slot_of
 from ringkeep.core.types import NodeId, PartitionId
+from ringkeep.server.health import Sentences
 
 
 class Views:
@@ -28,6 +30,7 @@ class Views:
         peer_troubles: Callable[[], Mapping[NodeId, str]],
     ) -> None:
         self._node = node
+        self._judge = Judge(node)
         self._software = software
         self._zookeeper_trouble = zookeeper_trouble
         self._peer_troubles = peer_troubles
@@ -48,15 +51,19 @@ class Views:
         found, steward = node.context.cluster_map, node.steward
         controller = steward.controller()
         names = {m.id: m.name for m in steward.members}
+        health, reasons = self.health()
+        without = self._without_zookeeper()
+        sentences = Sentences(self.name_of, found, steward, without, self._peer_troubles())
         members = [self.member(each) for each in found.nodes] if found is not None else self._forming()
         return {
             "cluster": found.cluster if found is not None else None,
             "cluster_id": found.cluster_id if found is not None else None,
             "map_version": found.version if found is not None else 0,
             "controller": names.get(controller) if controller is not None else None,
-            "health": self._health(),
-            "problems": self._problems(),
-            "zookeeper": "disconnected" if self._without_zookeeper() else "connected",
+            "health": health.value,
+            "problems": [sentences.say(reason) for reason in reasons],
+            "missing": [sentences.fields(reason) for reason in reasons],
+            "zookeeper": "disconnected" if without else "connected",
             "settings": settings(found),
             "alarm": steward.frozen or None,
             "members": members,
@@ -108,62 +115,26 @@ class Views:
             return self._software
         return next((m.software for m in self._node.steward.members if m.id == node), None)
 
-    def _health(self) -> str:
+    def health(self) -> tuple[Health, list[Reason]]:
+        """Return the cluster's health, and what keeps it from being better."""
+        reasons = self._judge.reasons(zookeeper=not self._without_zookeeper())
+        return health_of(reasons), reasons
+
+    def states(self) -> dict[str, int]:
+        """Return how many partitions are in which state."""
         found = self._node.context.cluster_map
-        if found is None:
-            return "unavailable"
-        suspected = self._node.detector.suspected()
-        for part in found.partitions:
-            alive = [node for node in part.replicas if node not in suspected]
-            if not quorum.won(part.voters, part.old_voters, alive):
-                return "unavailable"
-        whole = not suspected and all(
-            self._state(p, part) == "active" for p, part in enumerate(found.partitions)
-        )
-        return "healthy" if whole and not self._node.context.damaged else "degraded"
+        counts = dict.fromkeys(("active", "preparing", "no-quorum"), 0)
+        if found is not None:
+            lost = frozenset(self._judge.lost(found))
+            for number in range(len(found.partitions)):
+                counts[self._state(number, lost)] += 1
+        return counts
 
-    def _problems(self) -> list[str]:
-        """Say what is not as it should be, and what to do about it, for people."""
-        found, steward = self._node.context.cluster_map, self._node.steward
-        if found is None:
-            return []
-        problems = [steward.frozen] if steward.frozen else []
-        if without := self._without_zookeeper():
-            problems.append(f"{without}. Data is served, changes of the cluster wait for it")
-        causes = self._peer_troubles()
-        for node in found.nodes:
-            if node.state == NodeState.DEAD:
-                continue
-            if not steward.hearing.answers(node.id):
-                because = f" ({causes[node.id]})" if node.id in causes else ""
-                problems.append(f"{node.name} does not answer{because}")
-            elif steward.hearing.damaged(node.id):
-                problems.append(f"{node.name} has lost data and has no vote: it is filled anew")
-            if steward.is_full(node.id):
-                problems.append(f"{node.name} has less free disk than its reserve: it takes no writes")
-        lost = [
-            number for number, part in enumerate(found.partitions) if salvage.is_lost(part, steward.hearing)
-        ]
-        if lost:
-            problems.append(
-                f"{len(lost)} partitions (among them {lost[0]}) have no majority of their replicas: bring"
-                " silent nodes back; if they are gone for good: ringkeep recover partition all --accept-loss"
-            )
-        idle = sum(not steward.is_active(number) for number in range(len(found.partitions))) - len(lost)
-        if idle > 0:
-            problems.append(f"{idle} partitions have no active primary just now")
-        held = tunables.setting(found, tunables.MOVES)
-        if held:
-            problems.append("moves are held: ringkeep moves resume lets them go on")
-        return problems
-
-    def _state(self, number: int, part: Partition) -> str:
+    def _state(self, number: int, lost: Collection[int]) -> str:
         """Return a partition's state: by its primary's own word, else by who answers."""
-        if self._node.steward.is_active(number):
+        if self._node.vitals.serving >> number & 1:
             return "active"
-        suspected = self._node.detector.suspected()
-        alive = [node for node in part.replicas if node not in suspected]
-        return "preparing" if quorum.won(part.voters, part.old_voters, alive) else "no-quorum"
+        return "no-quorum" if number in lost else "preparing"
 
     def partitions(self) -> dict[str, Any]:
         """Return `GET /v1/cluster/partitions`.
@@ -171,6 +142,7 @@ class Views:
         `commit` is null for partitions of which no replica is here.
         """
         found = self._node.context.cluster_map
+        lost = frozenset(self._judge.lost(found)) if found is not None else frozenset()
         rows = []
         for number, part in enumerate(found.partitions if found is not None else ()):
             replica = self._node.replicas.get(PartitionId(number))
@@ -182,7 +154,7 @@ class Views:
                 "old_voters": [self.name_of(node) for node in part.old_voters],
                 "learners": [self.name_of(part.learner)] if part.learner is not None else [],
                 "commit": replica.commit if replica is not None else None,
-                "state": self._state(number, part),
+                "state": self._state(number, lost),
             })  # fmt: skip
         return {"partitions": rows}
 
@@ -210,9 +182,17 @@ class Views:
             waits = ["the cluster map to name this start of the node"]
         elif behind := node.holdings.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
+        elif not node.vitals.reach.good:
+            waits = [self._cut_off()]
         else:
             return []
         return waits + self._obstacles()
+
+    def _cut_off(self) -> str:
+        """Say why requests that come here could not be served."""
+        silent = ", ".join(self.name_of(node) for node in self._node.detector.suspected())
+        why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
+        return f"the other nodes: {why}, and most requests that came here could not be served"
 
     def _obstacles(self) -> list[str]:
         """Say what is tried again and again in vain, each with its last cause."""

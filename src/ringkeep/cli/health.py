@@ -1,0 +1,109 @@
+"""The cluster's health on the command line: its lines, its exit codes, and waiting until it is healthy."""
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from ringkeep.cli import options, remote
+from ringkeep.cli.documents import Json, items, text
+from ringkeep.cli.failure import CLUSTER_DEGRADED, CLUSTER_UNAVAILABLE, OK, UNAVAILABLE, Failure
+from ringkeep.cli.output import show_json
+from ringkeep.cli.progress import Progress
+from ringkeep.cli.units import duration
+from ringkeep.cli.watched import Watched
+
+POLL_S: Final = 0.25
+ANSWER_MS: Final = 2_000
+NOTE: Final = "healthy"  # the health of a reason that keeps nothing from being healthy
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command(
+        epilog=options.examples(
+            "ringkeep wait healthy                  # before the next node is restarted",
+            "ringkeep wait healthy --timeout 10m    # after a disk was replaced",
+        )
+    )(wait)
+
+
+def exit_code_of(cluster: Mapping[str, Any]) -> int:
+    """Return what `/v1/cluster` means as an exit code."""
+    return {"healthy": OK, "degraded": CLUSTER_DEGRADED}.get(text(cluster, "health"), CLUSTER_UNAVAILABLE)
+
+
+def settled(endpoint: str, limit_s: float) -> Json:
+    """Return `/v1/cluster` as soon as it is healthy, or as it is after `limit_s`; {} if it cannot be told."""
+    watched = Watched([endpoint], ANSWER_MS)
+    until = time.monotonic() + limit_s
+    while True:
+        try:
+            found = watched.cluster()
+        except Failure:
+            return {}
+        if "health" not in found or exit_code_of(found) == OK or time.monotonic() >= until:
+            return found
+        time.sleep(POLL_S)
+
+
+def lines_of(cluster: Mapping[str, Any]) -> list[str]:
+    """Return what is missing, a line for each reason."""
+    return [
+        f"note: {each.get('text')}" if each.get("health") == NOTE else str(each.get("text"))
+        for each in items(cluster, "missing")
+    ]
+
+
+def wait(
+    state: Annotated[Literal["healthy"], typer.Argument(metavar="healthy", help="What to wait for.")],
+    timeout: Annotated[
+        str, typer.Option("--timeout", metavar="TIME", help="How long to wait, like 30s, 10m or 2h.")
+    ] = "60s",
+    endpoint: options.Endpoint = None,
+    as_json: options.Json = False,
+) -> None:
+    """Wait until every partition has all of its copies in sync, and one more failure would do no harm.
+
+    Ends with 0 then. At the time-out it says what is missing, and ends with 5 if the cluster is degraded,
+    with 6 if some of it is unavailable, and with 4 if no node answers.
+    """
+    limit_s = options.span_s(timeout)
+    watched = Watched(remote.endpoints_of(endpoint), ANSWER_MS)
+    began = time.monotonic()
+    with Progress() as progress:
+        while True:
+            cluster, problem = _look(watched)
+            spent = time.monotonic() - began
+            code = exit_code_of(cluster) if cluster is not None else UNAVAILABLE
+            if code == OK or spent >= limit_s:
+                break
+            lines = lines_of(cluster) if cluster is not None else [problem]
+            progress.show(f"{_said(cluster)}: {'; '.join(lines)}")
+            time.sleep(min(POLL_S, limit_s - spent))
+            watched.timeout_ms = max(1, min(ANSWER_MS, int((limit_s - spent) * 1_000)))
+    if as_json:
+        health = cluster.get("health") if cluster is not None else None
+        missing = items(cluster, "missing") if cluster is not None else []
+        show_json({"health": health, "seconds": round(spent, 3), "missing": missing})
+    elif code == OK:
+        print(f"healthy, {duration(spent)}")
+    if code != OK:
+        reasons = "; ".join(lines_of(cluster)) if cluster is not None else problem
+        raise Failure(f"not {state} after {duration(spent)}: {_said(cluster)}: {reasons}", code)
+
+
+def _look(watched: Watched) -> tuple[Json | None, str]:
+    """Return `/v1/cluster` of a node that is up to date; None, and why, if there is none just now."""
+    try:
+        found = watched.look()
+    except Failure as failure:
+        if failure.exit_code != UNAVAILABLE:
+            raise
+        return None, str(failure)
+    return found, "waiting for a node that answers and is up to date"
+
+
+def _said(cluster: Json | None) -> str:
+    return "no answer" if cluster is None else text(cluster, "health")

@@ -1,0 +1,129 @@
+"""What keeps the cluster from being healthy, in sentences for people and in fields for programs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.health import Kind, Reason
+from ringkeep.core.slots import ranges
+from ringkeep.core.steward import Steward
+from ringkeep.core.types import NodeId
+
+_RUNS: Final = 8  # of partition numbers in one sentence
+
+_OF_ONE_NODE: Final = {
+    Kind.DAMAGED: "has lost data and has no vote: it is filled anew",
+    Kind.STOPPING: "is being stopped",
+    Kind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
+    Kind.DISK_FULL: "has less free disk than its reserve: it takes no writes",
+}
+
+
+class Sentences:
+    """Says reasons in the words of this cluster.
+
+    `without_zookeeper` says why it is of no use here, `causes` why there is no link to a peer.
+    """
+
+    def __init__(
+        self, name_of: Callable[[str], str], found: ClusterMap | None, steward: Steward,
+        without_zookeeper: str, causes: Mapping[NodeId, str],
+    ) -> None:  # fmt: skip
+        self._name_of = name_of
+        self._found = found
+        self._steward = steward
+        self._causes = causes
+        self._sentences: dict[Kind, Callable[[Reason], str]] = {
+            Kind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
+            Kind.NO_MAJORITY: self._no_majority,
+            Kind.NO_PRIMARY: self._no_primary,
+            Kind.COPIES: lambda r: f"{_partitions(r, 'has', 'have')} {r.have} of {r.want} copies in sync",
+            Kind.UNCOUNTED: lambda r: f"{_partitions(r)} just taken over: the copies are not counted yet",
+            Kind.TOO_FEW_NODES: _too_few_nodes,
+            Kind.MOVES: self._moves,
+            Kind.SILENT: self._silent,
+            Kind.BEHIND: self._behind,
+            Kind.ZOOKEEPER: lambda _: (
+                f"{without_zookeeper}. Data is served; changes wait, and a failed primary is not replaced"
+            ),
+            Kind.REGISTER: lambda _: steward.frozen,
+            Kind.CONTROLLER: lambda _: "no node acts as the controller: a primary that fails is not replaced",
+            Kind.HELD: lambda _: "moves are held: ringkeep moves resume lets them go on",
+            Kind.DRAINED: lambda r: f"drained, and leading nothing (ringkeep undrain): {self._names(r)}",
+            Kind.ONE_COPY: lambda _: (
+                "replication is 1: what a node holds cannot be read or written while it is away"
+            ),
+        }
+
+    def say(self, reason: Reason) -> str:
+        """Return one sentence, without a full stop."""
+        if reason.kind in _OF_ONE_NODE:
+            return f"{self._names(reason)} {_OF_ONE_NODE[reason.kind]}"
+        return self._sentences[reason.kind](reason)
+
+    def fields(self, reason: Reason) -> dict[str, Any]:
+        """Return the same for programs; what a kind does not use is null."""
+        return {
+            "kind": reason.kind.value,
+            "health": reason.health.value,
+            "text": self.say(reason),
+            "nodes": [self._name_of(node) for node in reason.nodes],
+            "partitions": list(reason.partitions),
+            "count": reason.count or None,
+            "have": reason.have if reason.want else None,
+            "want": reason.want or None,
+        }
+
+    def _names(self, reason: Reason) -> str:
+        return ", ".join(self._name_of(node) for node in reason.nodes)
+
+    def _no_majority(self, reason: Reason) -> str:
+        back = "no node that could come back has the others"
+        if reason.nodes:
+            few = f"{reason.count} of " if reason.count < len(reason.nodes) else ""
+            back = f"bring back {few}{self._names(reason)}"
+        return (
+            f"{_partitions(reason)} unavailable, without a majority of the copies: {back} (if they are gone"
+            " for good: ringkeep recover partition all --accept-loss)"
+        )
+
+    def _no_primary(self, reason: Reason) -> str:
+        text = f"{_partitions(reason)} unavailable, without an active primary"
+        if reason.nodes:
+            text += f"; no answer from {self._names(reason)}, which led"
+        return text if self._steward.may_change else f"{text}; ZooKeeper is needed to choose another"
+
+    def _moves(self, reason: Reason) -> str:
+        to = f", to {self._names(reason)}" if reason.nodes else ""
+        left = "1 move is" if reason.count == 1 else f"{reason.count} moves are"
+        return f"{left} left{to} (ringkeep moves)"
+
+    def _silent(self, reason: Reason) -> str:
+        parts = self._found.partitions if self._found is not None else ()
+        held = sum(reason.nodes[0] in part.replicas for part in parts)
+        cause = self._causes.get(reason.nodes[0])
+        because = f" ({cause})" if cause else ""
+        return f"{self._names(reason)} does not answer{because}; it holds {held} replicas"
+
+    def _behind(self, reason: Reason) -> str:
+        if not reason.count:
+            return f"{self._names(reason)} has started, and is not ready yet"
+        return f"{self._names(reason)} is catching up: {reason.count} of its replicas are not in sync"
+
+
+def _too_few_nodes(reason: Reason) -> str:
+    lack = reason.want - reason.have
+    nodes = "1 node" if reason.have == 1 else f"{reason.have} nodes"
+    return f"{nodes} for {reason.want} copies of each key: add {lack} {'node' if lack == 1 else 'nodes'}"
+
+
+def _partitions(reason: Reason, one: str = "is", many: str = "are") -> str:
+    """Return how many partitions, which, and the verb that agrees with them."""
+    count = len(reason.partitions)
+    noun, verb = ("partition", one) if count == 1 else ("partitions", many)
+    return f"{count} {noun} ({_shown(reason.partitions)}) {verb}"
+
+
+def _shown(partitions: Sequence[int]) -> str:
+    runs = ranges(partitions)
+    return ", ".join(runs[:_RUNS]) + (", …" if len(runs) > _RUNS else "")
