@@ -31,7 +31,7 @@ class Sentences:
     ) -> None:  # fmt: skip
         self._name_of = name_of
         self._found = found
-        self._steward = steward
+        self._may_change = steward.may_change and not without_zookeeper
         self._causes = causes
         self._sentences: dict[Kind, Callable[[Reason], str]] = {
             Kind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
@@ -67,7 +67,7 @@ class Sentences:
             "kind": reason.kind.value,
             "health": reason.health.value,
             "text": self.say(reason),
-            "nodes": [self._name_of(node) for node in reason.nodes],
+            "nodes": self._sorted(reason),
             "partitions": list(reason.partitions),
             "count": reason.count or None,
             "have": reason.have if reason.want else None,
@@ -75,7 +75,10 @@ class Sentences:
         }
 
     def _names(self, reason: Reason) -> str:
-        return ", ".join(self._name_of(node) for node in reason.nodes)
+        return ", ".join(self._sorted(reason))
+
+    def _sorted(self, reason: Reason) -> list[str]:
+        return sorted(map(self._name_of, reason.nodes))
 
     def _no_majority(self, reason: Reason) -> str:
         back = "no node that could come back has the others"
@@ -91,7 +94,7 @@ class Sentences:
         text = f"{_partitions(reason)} unavailable, without an active primary"
         if reason.nodes:
             text += f"; no answer from {self._names(reason)}, which led"
-        return text if self._steward.may_change else f"{text}; ZooKeeper is needed to choose another"
+        return text if self._may_change else f"{text}; ZooKeeper is needed to choose another"
 
     def _moves(self, reason: Reason) -> str:
         to = f", to {self._names(reason)}" if reason.nodes else ""
