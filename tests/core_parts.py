@@ -28,7 +28,7 @@ from ringkeep.core.office import StatementRow
 from ringkeep.core.orders import Verb
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
-from ringkeep.core.requests import Kind
+from ringkeep.core.requests import Kind, Request, Result
 from ringkeep.core.rows import NO_NODE
 from ringkeep.core.seen import Hearing, Seen, Statement
 from ringkeep.core.steward import Steward
@@ -284,6 +284,7 @@ class Host:
         self.engine = engine or MemoryEngine()
         self.node = Node(me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE)
         self.repaired = False
+        self.answers: list[tuple[Request, Result]] = []
         self._waiting: list[Durable] = []
         self.turn(*[partial(self.node.on_peer_up, peer, Incarnation(1)) for peer in NAMES if peer != me])
 
@@ -306,6 +307,7 @@ class Host:
             event()
         effects, durable = self.node.end_turn()
         self.engine.write(effects.batch)
+        self.answers += effects.answers
         if durable:
             self._waiting.append(durable)
         self.repaired = self.repaired or effects.repaired

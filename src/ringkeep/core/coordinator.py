@@ -85,8 +85,8 @@ class Coordinator:
         low = next(iter(self._unfinished[request.partition])) if counter else 0
         message = Forward(
             request.tag, request.partition, place.epoch, request.deadline - context.now, request.kind,
-            request.condition, self._origin, counter, low, request.key, request.value, request.content_type,
-            request.idempotency, request.fingerprint,
+            request.condition or request.at_least, self._origin, counter, low, request.key, request.value,
+            request.content_type, request.idempotency, request.fingerprint,
         )  # fmt: skip
         if peer == context.me:
             context.parts.on_forward(self._life, message)
@@ -134,8 +134,6 @@ class Coordinator:
             if next(reversed(copies)) < reply.tag:
                 self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies
             return  # another copy may still run: its own answer decides
-        if request.at_least > reply.version and request.kind == Kind.GET and not request.stale:
-            status, reply.detail = Status.UNAVAILABLE, "the key has not reached the version asked for"
         self._finish(request, Result(
             Status(status), reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms
         ))  # fmt: skip

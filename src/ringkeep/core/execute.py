@@ -76,7 +76,7 @@ def execute(primary: "Primary", call: Call) -> None:
     """
     message = call.message
     if message.kind == Kind.GET:
-        primary.context.parts.confirm_read(primary, call, None, Index(0))
+        primary.context.parts.confirm_read(primary, call, None, Index(message.condition))
         return
     if answer_appended(primary, call):
         return

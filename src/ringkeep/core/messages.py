@@ -76,7 +76,7 @@ class Forward:
     `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits,
     the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
     coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
-    as in `core.requests`.
+    as in `core.requests`; of a read the latter is the version that must be reached, 0 for none.
     """
 
     tag: int

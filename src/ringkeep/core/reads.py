@@ -144,6 +144,17 @@ class Reads:
                 else:
                     del self._unapplied[primary]
 
+    def _gave_up(self, primary: Primary, read: Waiting, now: Millis) -> bool:
+        """Answer a client's read of a version that was not reached by its deadline."""
+        call, result, evidence = read
+        if result is not None or now < call.deadline:
+            return False
+        detail = (
+            f"the key's partition is at version {primary.replica.applied}, and has not reached {evidence}"
+        )
+        primary.refuse(call, Status.UNAVAILABLE, detail)
+        return True
+
     def _serve(self, primary: Primary, read: Waiting) -> None:
         call, result, _ = read
         if result is not None:
@@ -173,6 +184,8 @@ class Reads:
     def on_tick(self) -> None:
         """Begin anew for reads whose round got no majority in time; give up those past their deadline."""
         now = self._context.now
+        for primary, reads in list(self._unapplied.items()):
+            self._unapplied[primary] = [read for read in reads if not self._gave_up(primary, read, now)]
         for number, current in list(self._rounds.items()):
             if now - current.since < limits.RESEND_MS:
                 continue

@@ -68,7 +68,7 @@ class StaleReads:
             if self._context.now < deadline:
                 self._waiting.append((deadline, caller, message))
             else:
-                detail = "this replica has not reached the version asked for"
+                detail = "the replica that was asked has not reached that version"
                 self._context.reply(
                     caller,
                     Reply(message.tag, Epoch(0), Status.UNAVAILABLE, active=False, detail=detail),
