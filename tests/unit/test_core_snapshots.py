@@ -1,5 +1,7 @@
 """A snapshot as its holder sends it: in short turns, no faster than allowed, and again where it was lost."""
 
+from dataclasses import replace
+
 import pytest
 from tests.core_parts import A, B, C, D, E, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
 from tests.core_transfer import KIB, Transfer, last_pull, pulls, rows_in, size_of, some_rows
@@ -44,6 +46,33 @@ def test_a_bound_for_all_that_is_under_way() -> None:
         sent += to(C, SnapshotChunk, transfer.holder.turn())
     most = limits.SNAPSHOT_AHEAD_BYTES + limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
     assert size_of(rows_in(sent)) <= most, "whatever a receiver asks for"
+
+
+def a_long_log(transfer: Transfer) -> None:
+    context = transfer.holder.node.context
+    context.bounds = replace(context.bounds, pinned_log_bytes=1)
+
+
+def test_where_the_log_is_long_a_snapshot_is_not_given_up_before_the_receiver_can_have_answered() -> None:
+    transfer = Transfer(some_rows(3, KIB))
+    a_long_log(transfer)
+    transfer.want()
+    offers = to(C, SnapshotOffer, transfer.holder.tick(limits.LOOK_AFTER_MS))  # opened, and looked after
+    assert rows_in(transfer.give(pulls(transfer.newcomer.hear(A, *offers)))) == transfer.rows
+
+
+def test_where_the_log_is_long_a_snapshot_that_waits_or_is_not_wanted_is_given_up() -> None:
+    transfer = Transfer(some_rows(3, KIB))
+    a_long_log(transfer)
+    pull = last_pull(transfer.begin())
+    pull.room = 0
+    transfer.give([pull])
+    transfer.tick()
+    (gone,) = transfer.give([pull])
+    assert isinstance(gone, SnapshotChunk) and gone.gone
+    transfer.begin_again()
+    transfer.tick(limits.RESEND_MS + 1)
+    assert transfer.holder.node.context.counters["snapshot_given_up"] == 2
 
 
 # --- lost, repeated, out of order ------------------------------------------------------------------------

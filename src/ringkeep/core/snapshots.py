@@ -61,6 +61,7 @@ class _Sending:
     read: _Place = _START
     ahead: deque[_Place] = field(default_factory=deque)
     room: int = 0
+    pulled: bool = False  # the receiver has said what room it has
     ended: bool = False
     installed: bool = False
 
@@ -198,7 +199,7 @@ class Senders:
             if not message.done:
                 self._context.send(peer, _gone(message))
             return message.done
-        sending.heard = self._context.now
+        sending.heard, sending.pulled = self._context.now, True
         if message.done:
             sending.frozen.close()
             sending.installed = True
@@ -264,7 +265,9 @@ class Senders:
         """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
-            waits = not sending.installed and (not sending.room or self._is_held(sending.urgency))
+            # Not before the receiver can have answered: else it would be given up as it is opened, for ever.
+            told = sending.pulled or self._context.now - sending.heard > limits.RESEND_MS
+            waits = not sending.installed and ((told and not sending.room) or self._is_held(sending.urgency))
             done = sending.installed and self._has_caught_up(number, sending)
             if done or self._context.now - sending.heard > wait:
                 self._close(number)
