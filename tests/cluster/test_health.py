@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_one_of_three_is_killed_and_then_another(three: Cluster) -> None:
     lost = found["no-majority"]
     assert lost["partitions"] == ALL and lost["nodes"] == ["n2", "n3"] and lost["count"] == 1, lost
     assert "bring back 1 of n2, n3" in lost["text"], lost
-    until(lambda: not nodes._is_ready("n1"), "n1 to want no traffic")
+    until(partial(nodes.is_unready, "n1"), "n1 to want no requests")
     assert "no answer from n2, n3" in nodes.waits_for("n1")
 
     nodes.start("n2")
@@ -48,6 +49,31 @@ def test_one_of_three_is_killed_and_then_another(three: Cluster) -> None:
     nodes.wait_ready("n1", "n2")
     nodes.start("n3").wait_healthy()
     nodes.holds("n3", b"key", b"goes on")
+
+
+def test_a_node_that_is_cut_off_wants_no_requests_and_those_that_it_misses_do(
+    zookeeper: ZooKeeperServer, tmp_path: Path
+) -> None:
+    """Two are frozen: to the other three they are silent. Then the others are, and two hear nobody else."""
+    with Cluster(tmp_path / "five", zookeeper.hosts, 5, partitions=PARTITIONS) as nodes:
+        nodes.start().wait_ready().wait_healthy()
+        few, most = nodes.names[:2], nodes.names[2:]
+        nodes.freeze(*few)
+        found = wait_missing(nodes, "n3", "degraded", "copies", "silent", limit_s=60)
+        assert found["silent"]["text"].startswith(("n1 does not answer", "n2 does not answer"))
+        assert not any(map(nodes.is_unready, most)), "they have a majority, and serve"
+        nodes.thaw(*few)
+        nodes.wait_ready().wait_healthy()
+
+        nodes.freeze(*most)
+        for name in few:
+            until(partial(nodes.is_unready, name), f"{name} to want no requests")
+            assert nodes.request(name, "GET", "/livez").status == 200
+            said = nodes.waits_for(name)
+            assert all(other in said for other in most), said
+            assert health(nodes, name) == "unavailable"
+        nodes.thaw(*most)
+        nodes.wait_ready().wait_healthy()
 
 
 def test_zookeeper_is_away(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import re
 
 import pytest
 from tests.sim.mutants import OF_REPLICAS
+from tests.sim.mutants_health import OF_HEALTH
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.simulate import outcomes
 from ringkeep.sim.main import run_seed
 
-MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP}
+MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH}
 
 # mutant -> within how many seeds, from 1, it must be caught (several times what it takes today), and by what
 CAUGHT = {
@@ -57,6 +58,8 @@ CAUGHT = {
     "barrier opened early": (100, "the barrier is open"),
     "lost registration taken for death": (80, "without a reason"),
     "one suspicion is enough": (300, "without a reason"),
+    "laggard in sync": (600, "says healthy"),
+    "nobody lags": (70, "says healthy"),
 }
 
 SOON = 15

@@ -252,6 +252,11 @@ class Cluster:
         answer = self.ask(name, "GET", "/readyz")
         return answer is not None and answer.status == 200
 
+    def is_unready(self, name: str) -> bool:
+        """Whether a node answers, and says that no requests should be sent to it."""
+        answer = self.ask(name, "GET", "/readyz")
+        return answer is not None and answer.status == 503
+
     def waits_for(self, name: str) -> str:
         """Return what a node says that it waits for."""
         answer = self.ask(name, "GET", "/readyz?verbose")

@@ -29,12 +29,13 @@ class World:
     def __init__(self, found: ClusterMap | None = None, **words: Any) -> None:
         self.host = Host(A)
         self.node = self.host.node
-        self.views = Views(self.node, "0", lambda: "", dict)
+        self.views = Views(self.node, "0", lambda: "", dict, lambda: self.node.context.now + self.late)
         self.beats: dict[NodeId, dict[str, Any]] = {
             B: {"active": b"\x03", "copies": [b"\x03"]} | words,
             C: {"active": b"\x04", "copies": [b"\x04"]},
         }
         self.silent: set[NodeId] = set()
+        self.late = 0  # for so long the core has not moved
         self.members = [a_member(node) for node in (A, B, C)]
         self.node.steward.connected = True
         self.take(found or a_map(*PARTS))
@@ -119,6 +120,10 @@ def stopping(world: World) -> None:
     world.node.context.draining = True
 
 
+def stalled(world: World) -> None:
+    world.late = limits.SUSPECT_AFTER_MS + 1
+
+
 def damaged(world: World) -> None:
     world.say(C, damaged=True)
     world.say(B, copies=[b"\x03", b"\x03"], behind=[(C, 2)])
@@ -148,6 +153,7 @@ TABLE: dict[str, tuple[Callable[[World], object], Health, set[Kind]]] = {
     "a node has no session": (lambda w: w.members.pop(), DEGRADED, {K.UNREGISTERED}),
     "a disk is full": (lambda w: w.say(C, full=True), DEGRADED, {K.DISK_FULL}),
     "this disk is full": (own_disk_full, DEGRADED, {K.DISK_FULL}),
+    "this node stands still": (stalled, DEGRADED, {K.STALLED}),
     "ZooKeeper is away": (not_connected, DEGRADED, {K.ZOOKEEPER}),
     "ZooKeeper was wiped": (frozen, DEGRADED, {K.REGISTER}),
     "nobody is registered": (lambda w: w.members.clear(), DEGRADED, {K.CONTROLLER, K.UNREGISTERED}),
@@ -183,7 +189,7 @@ def texts(world: World) -> str:
 
 
 def test_a_cluster_that_forms_is_unavailable() -> None:
-    views = Views(Host(A).node, "0", lambda: "", dict)
+    views = Views(Host(A).node, "0", lambda: "", dict, lambda: 0)
     assert views.health() == (UNAVAILABLE, [Reason(Kind.FORMING)])
     assert views.cluster()["problems"] == ["the cluster is not formed yet: no data is served"]
 

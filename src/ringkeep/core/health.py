@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ringkeep.core import quorum, salvage, tunables
+from ringkeep.core import limits, quorum, salvage, tunables
 from ringkeep.core.changes import Voters, intended, targets
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.node import Node
 from ringkeep.core.seen import Hearing
-from ringkeep.core.types import NodeId
+from ringkeep.core.types import Millis, NodeId
 from ringkeep.core.vitals import members
 
 
@@ -32,6 +32,7 @@ class Kind(StrEnum):
     """What a reason is about; in the order in which they are told."""
 
     FORMING = "forming"
+    STALLED = "stalled"  # the node that was asked has done nothing for `count` ms: what follows is as old
     NO_MAJORITY = (
         "no-majority"  # `nodes`: those silent or damaged that it waits for; `count`: how many it needs
     )
@@ -90,21 +91,29 @@ class Judge:
         self._node = node
         self._planned: tuple[ClusterMap, frozenset[NodeId], Reason | None] | None = None
 
-    def reasons(self, zookeeper: bool) -> list[Reason]:
+    def reasons(self, zookeeper: bool, now: Millis) -> list[Reason]:
         """Return what keeps the cluster from being healthy, the worst first, and notes.
 
-        `zookeeper`: whether it is of use to this node.
+        `zookeeper`: whether it is of use to this node. `now`: by this node's clock.
         """
         found = self._node.context.cluster_map
         if found is None:
             return [Reason(Kind.FORMING)]
         return [
+            *self._stalled(now),
             *self._partitions(found),
             *self._moves(found),
             *self._nodes(found),
             *self._coordination(zookeeper),
             *self._notes(found),
         ]
+
+    def _stalled(self, now: Millis) -> Iterator[Reason]:
+        """Nothing is heard of while the store takes no writes: what is known here is out of date."""
+        context = self._node.context
+        late = now - context.now
+        if late > limits.SUSPECT_AFTER_MS:
+            yield Reason(Kind.STALLED, (context.me,), count=late)
 
     def lost(self, found: ClusterMap) -> list[int]:
         """Return the partitions that nobody serves, and of which no majority of the voters answers here."""

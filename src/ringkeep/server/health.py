@@ -35,6 +35,9 @@ class Sentences:
         self._causes = causes
         self._sentences: dict[Kind, Callable[[Reason], str]] = {
             Kind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
+            Kind.STALLED: lambda r: (
+                f"{self._names(r)}, the asked node, takes no writes; this is {r.count / 1_000:.1f} s old"
+            ),
             Kind.NO_MAJORITY: self._no_majority,
             Kind.NO_PRIMARY: self._no_primary,
             Kind.COPIES: lambda r: f"{_partitions(r, 'has', 'have')} {r.have} of {r.want} copies in sync",

@@ -223,8 +223,8 @@ class Server:
         start = Start(uuid4().hex, identity.claims, insisted)
         self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes, start)
         self._views = Views(
-            node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles
-        )
+            node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles, self.now,
+        )  # fmt: skip
         self._steering = Steering(node, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:

@@ -6,12 +6,12 @@ Reads the core, changes nothing.
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ringkeep.core import tunables
+from ringkeep.core import limits, tunables
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
 from ringkeep.core.health import Health, Judge, Reason, health_of
 from ringkeep.core.node import Node
 from ringkeep.core.slots import partition_of, slot_of
-from ringkeep.core.types import NodeId, PartitionId
+from ringkeep.core.types import Millis, NodeId, PartitionId
 from ringkeep.server.health import Sentences
 
 
@@ -28,12 +28,14 @@ class Views:
         software: str,
         zookeeper_trouble: Callable[[], str],
         peer_troubles: Callable[[], Mapping[NodeId, str]],
+        now: Callable[[], Millis],
     ) -> None:
         self._node = node
         self._judge = Judge(node)
         self._software = software
         self._zookeeper_trouble = zookeeper_trouble
         self._peer_troubles = peer_troubles
+        self._now = now
         self._names: dict[NodeId, str] = {}
         self._named: ClusterMap | None = None
 
@@ -117,7 +119,7 @@ class Views:
 
     def health(self) -> tuple[Health, list[Reason]]:
         """Return the cluster's health, and what keeps it from being better."""
-        reasons = self._judge.reasons(zookeeper=not self._without_zookeeper())
+        reasons = self._judge.reasons(not self._without_zookeeper(), self._now())
         return health_of(reasons), reasons
 
     def states(self) -> dict[str, int]:
@@ -182,6 +184,8 @@ class Views:
             waits = ["the cluster map to name this start of the node"]
         elif behind := node.holdings.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
+        elif (late := self._now() - node.context.now) > limits.SUSPECT_AFTER_MS:
+            waits = [f"its own store, which has taken no writes for {late / 1_000:.1f} s"]
         elif not node.vitals.reach.good:
             waits = [self._cut_off()]
         else:

@@ -189,7 +189,7 @@ class Invariants:
                 for voter in part.replicas
                 if voter in self._world.nodes
                 and not self._world.nodes[voter].engine.damaged
-                and not self._holds(voter, PartitionId(number), known)
+                and not self.holds(voter, PartitionId(number), known)
             ]
             if quorum.won(part.voters, part.old_voters, lacking):
                 raise Violated(
@@ -197,7 +197,7 @@ class Invariants:
                     f" that can elect a primary lack it (map {found.version})"
                 )
 
-    def _holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:
+    def holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:
         """Tell whether an index is in what is durable on a node, as an entry or below the floor."""
         durable = self._durable.get(node, {})
         known = self.committed[partition]

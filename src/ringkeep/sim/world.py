@@ -12,12 +12,14 @@ from ringkeep.coordination.memory import MemoryService
 from ringkeep.core import limits, quorum
 from ringkeep.core.changes import targets, under_way
 from ringkeep.core.clustermap import ClusterMap, NodeState
+from ringkeep.core.health import Health
 from ringkeep.core.requests import Request
 from ringkeep.core.transitions import illegal
 from ringkeep.core.tunables import GRACE_MS
 from ringkeep.core.types import Millis, NodeId
 from ringkeep.ports import Ending
 from ringkeep.sim import bounds
+from ringkeep.sim.claims import Claims
 from ringkeep.sim.events import Events
 from ringkeep.sim.invariants import Invariants, Violated
 from ringkeep.sim.machine import SIM_TICK_MS, SimNode
@@ -69,6 +71,7 @@ class World:
         self.expect = nodes
         self.service = WatchedService(self)
         self.invariants = Invariants(self)
+        self.claims = Claims(self)
         self.traps = Traps(self)
         self.reasons = Reasons(self)
         self._trace = trace
@@ -108,6 +111,7 @@ class World:
             self.events.after(self.random.randint(0, 50), node.start)
             if self.seed % 4 == 2 and self.random.random() < 0.5:
                 self.events.after(self.random.randint(60, 1_500), lambda node=node: self._restart(node))  # type: ignore[misc]
+        self.events.after(0, self.claims.start)
         assert self.events.run_until(self.healthy, 20_000), f"seed {self.seed}: the cluster did not form"
 
     def _restart(self, node: SimNode) -> None:
@@ -240,7 +244,11 @@ class World:
             primary = leading.driver.node.replicas[number].primary  # type: ignore[index]
             if primary is None or primary.epoch != part.epoch or not primary.may_execute:
                 return False
-        return self._placed(found)
+        return self._placed(found) and self.said_healthy()
+
+    def said_healthy(self) -> bool:
+        """Whether every node says so itself."""
+        return all(self.claims.says(node) is Health.HEALTHY for node in self.nodes.values())
 
     def _placed(self, found: ClusterMap) -> bool:
         if under_way(found.partitions):

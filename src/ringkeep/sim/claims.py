@@ -1,0 +1,73 @@
+"""Whether a node that calls the cluster healthy is right: its word is held against what the disks truly hold.
+
+What a node knows is a moment old, and so is what it is held against: who was there within LATE_MS, and what
+was committed so long ago.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core.health import Health, Judge, health_of
+from ringkeep.core.types import Millis, NodeId, PartitionId
+from ringkeep.sim.invariants import Violated
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+LOOK_MS: Final = 300
+LATE_MS: Final = 5_000
+"""A silent node is suspected after 1 s, a primary's last word counts for 2 s, by clocks that may be slow."""
+
+
+class Claims:
+    """Asks all nodes now and then, as a person would."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._judges: dict[NodeId, tuple[int, Judge]] = {}
+        self._past: deque[tuple[Millis, dict[PartitionId, int]]] = deque()  # how much was committed when
+        self._whole_at: dict[NodeId, Millis] = {}  # when a node was last seen alive, with all it ever had
+
+    def start(self) -> None:
+        """Look from now on."""
+        world = self._world
+        committed = {number: len(entries) for number, entries in world.invariants.committed.items()}
+        self._past.append((world.events.now, committed))
+        while len(self._past) > 1 and self._past[1][0] <= world.events.now - LATE_MS:
+            self._past.popleft()
+        for node in world.nodes.values():
+            if node.alive and not node.engine.damaged:
+                self._whole_at[node.id] = world.events.now
+        for node in list(world.nodes.values()):
+            if self.says(node) is Health.HEALTHY:
+                world.count("said_healthy")
+                self._check(node)
+        world.events.after(LOOK_MS, self.start)
+
+    def says(self, node: "SimNode") -> Health | None:
+        """Return what a node says of the cluster; None if it cannot say anything just now."""
+        if not node.alive or self._world.events.now < node.paused_until:
+            return None
+        births, judge = self._judges.get(node.id, (0, None))
+        if judge is None or births != node.births:
+            judge = Judge(node.driver.node)
+            self._judges[node.id] = node.births, judge
+        return health_of(judge.reasons(node.driver.node.steward.connected, node.now()))
+
+    def _check(self, node: "SimNode") -> None:
+        world, found = self._world, node.driver.node.context.cluster_map
+        assert found is not None
+        then, committed = self._past[0]
+        late = world.events.now - LATE_MS
+        for number, part in enumerate(found.partitions):
+            index = committed.get(PartitionId(number), 0)
+            for voter in part.voters:
+                there = self._whole_at.get(voter, -1) >= late
+                if there and (not index or world.invariants.holds(voter, PartitionId(number), index)):
+                    continue
+                lacks = f"lacks entry {index}, committed at {then}" if there else "is not there"
+                raise Violated(
+                    f"{world.events.now} {node.name}: says healthy, and of partition {number} voter"
+                    f" {voter[:8]} {lacks}"
+                )
