@@ -10,10 +10,10 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test check lint sim mutants model demo demo-elastic bench-quick fmt clean
+.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing: system packages, .venv, Python packages (scripts/setup.sh)
 	@scripts/setup.sh
@@ -25,6 +25,12 @@ run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C sto
 test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest)
 	@$(BIN)/lint-imports --no-logo
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+# But for what is marked `plain`: it replaces rules of the core while it runs, or pickles it.
+test-compiled: compiled ## the test suite over the compiled core (ARGS: of pytest)
+	@export PYTHONPATH=$$($(BIN)/python scripts/compile.py --path); \
+	$(BIN)/python -c 'from ringkeep.core import node; assert not node.__file__.endswith(".py"), node.__file__'; \
+	exec $(BIN)/python -m pytest -m 'not plain' $(ARGS)
 
 check: setup lint ## format, lint, types, import rules, sizes, unit tests: under a minute
 	@exec $(BIN)/python -m pytest -q tests/unit $(ARGS)
@@ -58,7 +64,8 @@ bench-quick: ## measure against etcd on this machine in under two minutes (ARGS:
 	@$(BIN)/python scripts/compile.py || echo 'going on with plain Python'
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/quick.py $(ARGS)
 
-compiled: setup ## compile the hot parts with mypyc (a minute; needs a C compiler): `make run` then uses them
+compiled: ## compile the hot parts with mypyc (a minute; with a C compiler): `make run` then uses them
+	@scripts/setup.sh --compile
 	@$(BIN)/python scripts/compile.py
 
 fmt: setup ## put the code in its format, and fix what lint can fix

@@ -24,7 +24,6 @@ COMPILED = (
     "wire/codec.py",
     "wire/framing.py",
     "wire/hot.py",
-    "driver.py",
 )
 SETUP = """
 from setuptools import setup

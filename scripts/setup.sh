@@ -2,7 +2,8 @@
 # Make this checkout ready to run: system packages, .venv, the locked Python packages, the project itself.
 #
 #   scripts/setup.sh            what `make run` and `make test` need
-#   scripts/setup.sh --bench    also what the benchmarks compare with
+#   scripts/setup.sh --compile  also a C compiler and Python's headers
+#   scripts/setup.sh --bench    also those, and what the benchmarks compare with
 #
 # Safe to repeat. A stamp in .venv says what was installed; while it holds, nothing is fetched or changed.
 # PYTHON=/path/to/python chooses the interpreter for a new .venv.
@@ -96,6 +97,8 @@ missing_debian_packages() {
     if [[ $with_bench == yes ]]; then
         have etcd || echo etcd-server
         have wrk || echo wrk
+    fi
+    if [[ $with_compiler == yes ]]; then
         have cc || printf '%s\n' gcc libc6-dev
         has_headers .venv/bin/python || has_headers "$(find_python)" || echo python3-dev
     fi
@@ -183,11 +186,12 @@ pip_install() { .venv/bin/python -m pip install --quiet --disable-pip-version-ch
 
 # ---------------------------------------------------------------------------------------------------------
 
-with_bench=no
+with_bench=no with_compiler=no
 case "${1-}" in
 "") ;;
---bench) with_bench=yes ;;
-*) fail "unknown argument '$1' (there is only --bench)" ;;
+--compile) with_compiler=yes ;;
+--bench) with_bench=yes with_compiler=yes ;;
+*) fail "unknown argument '$1' (there are --compile and --bench)" ;;
 esac
 
 set_up_system

@@ -28,7 +28,7 @@ from ringkeep.sim.model.machine import NUMBERS
 from ringkeep.sim.model.story import story_of
 from ringkeep.storage.memory import MemoryEngine
 
-pytestmark = pytest.mark.sim
+pytestmark = [pytest.mark.sim, pytest.mark.plain]
 
 SMALL = {
     "a change of primary": Bounds(epochs=2, reads=1),

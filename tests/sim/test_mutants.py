@@ -66,7 +66,7 @@ SOON = 15
 """Mutants that need no more seeds than this are tried by every run of the tests."""
 TRIED = [name for name, (within, _) in CAUGHT.items() if within <= SOON or os.environ.get("ALL_MUTANTS")]
 
-pytestmark = [pytest.mark.sim, pytest.mark.timeout(3_000)]
+pytestmark = [pytest.mark.sim, pytest.mark.plain, pytest.mark.timeout(3_000)]
 
 
 def test_every_mutant_has_its_bound() -> None:

@@ -6,14 +6,11 @@ answered; what must wait for durability is not in this turn at all, but in the o
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
+from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.messages import Message
+from ringkeep.core.requests import Request, Result
 from ringkeep.core.types import NodeId
-
-if TYPE_CHECKING:
-    from ringkeep.core.clustermap import ClusterMap
-    from ringkeep.core.messages import Message
-    from ringkeep.core.requests import Request, Result
 
 
 class Family(IntEnum):
@@ -65,7 +62,7 @@ class MapWrite:
     """Make `next_map` the cluster's, if the register is still at `expected` (0: no map yet, which forms)."""
 
     expected: int
-    next_map: "ClusterMap"
+    next_map: ClusterMap
 
 
 @dataclass(slots=True)
@@ -80,8 +77,8 @@ class Effects:
 
     batch: Batch = field(default_factory=Batch)
     sync: bool = False
-    sends: "dict[NodeId, list[Message]]" = field(default_factory=dict)
-    answers: "list[tuple[Request, Result]]" = field(default_factory=list)
+    sends: dict[NodeId, list[Message]] = field(default_factory=dict)
+    answers: list[tuple[Request, Result]] = field(default_factory=list)
     map_write: MapWrite | None = None
     reregister: bool = False
     repaired: bool = False

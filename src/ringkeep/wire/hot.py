@@ -65,10 +65,11 @@ def read_append(body: bytes, at: int, end: int) -> Append:
     partition, epoch, prev_epoch, prev_index, commit, count = _unpack_append(body, at)
     at += _APPEND_BYTES
     if count == 1:
-        entry = body[at + 4 : end]
-        if int.from_bytes(body[at : at + 4], "big") != len(entry) or at + 4 > end:
-            raise ProtocolError("Append: the entry does not fill the payload")
-        return Append(partition, epoch, prev_epoch, prev_index, commit, [entry])
+        if at + 4 > end or int.from_bytes(body[at : at + 4], "big") != end - at - 4:  # before it is cut: a
+            raise ProtocolError(
+                "Append: the entry does not fill the payload"
+            )  # compiled slice ends no sooner
+        return Append(partition, epoch, prev_epoch, prev_index, commit, [body[at + 4 : end]])
     if count * 4 > end - at:  # before anything of that size is made
         raise ProtocolError("Append: more entries than the payload can hold")
     lengths = struct.unpack_from(f"!{count}I", body, at)
