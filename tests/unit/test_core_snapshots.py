@@ -217,6 +217,7 @@ def test_how_urgent_it_is_depends_on_what_the_receiver_is() -> None:
     assert moved.newcomer.replica.urgency_for(B) == Urgency.TAKEOVER, "b takes over, and asks for it"
 
 
+@pytest.mark.plain  # whose transfer is urgent is replaced
 def test_a_takeover_waits_neither_for_a_place_nor_for_the_limit_of_moves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

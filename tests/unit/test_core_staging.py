@@ -85,6 +85,7 @@ def test_whatever_becomes_of_messages_the_rows_are_right(seed: int) -> None:
 # --- in the turn of the switch ---------------------------------------------------------------------------
 
 
+@pytest.mark.plain  # who hears a reply is replaced
 def test_what_was_just_switched_to_is_read_from_the_next_turn_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store shows the rows once the turn's batch is written: until then no key seems to be there."""
     transfer = Transfer(some_rows(3), learns=False)
