@@ -77,7 +77,8 @@ def test_a_zookeeper_that_denies_access(zookeeper: ZooKeeperServer, operator: An
         until(lambda: DENIED in str(nodes.cluster("n1")["problems"]), lambda: str(nodes.cluster("n1")))
         assert nodes.cluster("n1")["zookeeper"] == "disconnected"
         operator.set_acls(f"{path}/map", [make_acl("world", "anyone", all=True)])
-        until(lambda: not nodes.cluster("n1")["problems"], lambda: str(nodes.cluster("n1")["problems"]))
+        until(lambda: DENIED not in str(nodes.cluster("n1")["problems"]), lambda: str(nodes.cluster("n1")))
+        assert nodes.cluster("n1")["zookeeper"] == "connected"
 
 
 def test_a_peer_that_refuses_the_handshake(zookeeper: ZooKeeperServer, operator: Any, tmp_path: Path) -> None:
