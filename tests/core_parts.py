@@ -27,6 +27,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.office import StatementRow
 from ringkeep.core.orders import Verb
 from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.relay import Relay
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Kind, Request, Result
 from ringkeep.core.rows import NO_NODE
@@ -243,7 +244,8 @@ class StewardWorld:
         self.context.cluster_map = cluster_map
         self.detector = Detector(self.context)
         self.detector.set_peers([B, C])
-        self.steward = Steward(self.context, self.detector, "test", "1" * 32)
+        self.relay = Relay(self.context, self.detector)
+        self.steward = Steward(self.context, self.relay, "test", "1" * 32)
         self.steward.connected = True
         self.steward.on_members([a_member(node) for node in (A, B, C)])
 

@@ -279,7 +279,7 @@ class Driver:
             self._ports.coordination.refresh()
 
         def take() -> None:
-            self.node.steward.on_written()
+            self.node.steward.on_written(done=bool(ok))
             if ok and payload is not None:
                 self._take_map(payload)
 
@@ -289,6 +289,7 @@ class Driver:
         self._event(lambda: self._read_map(znode_version, payload))
 
     def _read_map(self, znode_version: int, payload: bytes | None) -> None:
+        self.node.steward.on_map_read()
         try:
             found = self._ports.codec.decode(payload) if payload is not None else None
         except ProtocolError as error:
@@ -380,13 +381,13 @@ class Driver:
         znode_version, held = self._znode
         if held != write.expected:
             self._ports.coordination.refresh()
-            self._event(self.node.steward.on_written)
+            self._event(lambda: self.node.steward.on_written(done=False))
             return
         try:
             payload = self._ports.codec.encode(write.next_map)
         except ValueError as error:
             self._ports.shell.alarm(f"the next cluster map is refused: {error}")
-            self._event(self.node.steward.on_written)
+            self._event(self.node.steward.on_not_written)
             return
         self._map_on_its_way = payload
         self._ports.coordination.write_map(znode_version, payload)

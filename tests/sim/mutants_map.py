@@ -9,7 +9,9 @@ from tests.sim.mutants import patched, together
 from ringkeep.core import controller, steward
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.messages import Said
+from ringkeep.core.node import Node
 from ringkeep.core.primary import Primary
+from ringkeep.core.relay import Relay
 from ringkeep.core.rows import NO_NODE
 from ringkeep.core.seen import Statement
 from ringkeep.core.steward import Steward
@@ -138,6 +140,34 @@ def one_suspicion_is_enough() -> Any:
     return patched(controller, "_suspected_by_majority", make)
 
 
+def nothing_relayed() -> Any:
+    """Nobody passes heartbeats on: a controller knows what its own links tell it."""
+    return patched(Relay, "pass_on", lambda _: lambda self: None)
+
+
+def reports_not_passed_on() -> Any:
+    """Orders and statements reach the controller by their sender's own link only."""
+    return patched(Node, "_say", lambda say: lambda self, report: None if report.hops else say(self, report))
+
+
+def unsteering_controller_waited_for() -> Any:
+    """The first in line is the controller, though it says that ZooKeeper does not answer it."""
+
+    def make(_: Any) -> Any:
+        return lambda self, node: node == self._context.me or not self._relay.silent(node)
+
+    return patched(Steward, "_stands", make)
+
+
+def relayed_word_outlives_its_source() -> Any:
+    """What was relayed once is believed for ever: nobody looks whether a path to its sender still stands."""
+
+    def make(_: Any) -> Any:
+        return lambda self: {node: node for node in self._words if self._detector.suspects(node)}
+
+    return patched(Relay, "_look_for_ways", make)
+
+
 OF_THE_MAP: dict[str, Callable[[], Any]] = {
     "delayed report counts": delayed_report_counts,
     "single-step replacement": single_step_replacement,
@@ -147,4 +177,8 @@ OF_THE_MAP: dict[str, Callable[[], Any]] = {
     "barrier opened early": barrier_opened_early,
     "lost registration taken for death": lost_registration_taken_for_death,
     "one suspicion is enough": one_suspicion_is_enough,
+    "nothing relayed": nothing_relayed,
+    "reports not passed on": reports_not_passed_on,
+    "controller without ZooKeeper waited for": unsteering_controller_waited_for,
+    "relayed word outlives its source": relayed_word_outlives_its_source,
 }

@@ -36,7 +36,13 @@ class Core:
         self.incarnation = Incarnation(2)  # of the start that the map must name
         self.holdings = SimpleNamespace(staging=False, empty=False)
         self.map_payload = b"" if cluster_map is None else mapcodec.encode(cluster_map)
-        self.steward = SimpleNamespace(members=[], frozen="", on_written=lambda: seen.append("written"))
+        self.steward = SimpleNamespace(
+            members=[],
+            frozen="",
+            on_map_read=lambda: None,
+            on_written=lambda done: seen.append("written"),
+            on_not_written=lambda: seen.append("written"),
+        )
 
     def begin_turn(self, now: int) -> None:
         pass

@@ -139,7 +139,7 @@ def test_a_handover_that_comes_within_the_interval_waits_for_its_end_only() -> N
     world.hear(C)
     world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
     assert world.act() is not None
-    world.steward.on_written()
+    world.steward.on_written(done=True)
     world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
     waited = 0
     while world.tick() is None:
@@ -243,7 +243,7 @@ def test_an_order_that_was_carried_out_does_not_undo_a_later_one() -> None:
     world.steward.on_report(Report([], [(C, Verb.DRAIN, 0)]))
     drained = world.act()
     assert drained is not None
-    world.steward.on_written()
+    world.steward.on_written(done=True)
     for found in (drained.next_map, a_map(nodes=(A, B, C, D), version=9)):
         world.context.cluster_map = found
         world.steward.on_map()

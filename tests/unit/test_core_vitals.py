@@ -94,7 +94,7 @@ class Ears:
         parts = [a_part(node, (node, *[n for n in nodes if n != node][:2])) for node in nodes]
         self.world = StewardWorld(a_map(*parts, nodes=nodes))
         self.world.detector.set_peers(list(nodes[1:]))
-        self.vitals = Vitals(self.world.context, self.world.detector)
+        self.vitals = Vitals(self.world.context, self.world.detector, self.world.relay)
 
     def hear(self, peer: NodeId, active: int, *copies: int) -> None:
         beat = a_beat(active=bytes([active]), copies=[bytes([bits]) for bits in copies])

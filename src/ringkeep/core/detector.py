@@ -1,4 +1,4 @@
-"""Who answers whom: heartbeats, suspicions, and what the others report of theirs.
+"""Whom this node hears and reaches itself: heartbeats and suspicions. What others hear: see `relay.py`.
 
 Suspicion decides only *when* something is tried; nothing that is safe depends on it.
 """
@@ -20,6 +20,7 @@ class PeerHealth:
     refused: bool = False
     probe: int = 0  # newest probe of theirs
     beat: Heartbeat | None = None
+    beat_at: Millis = 0
     links: int = 0  # how often our link to them was made
 
 
@@ -34,6 +35,7 @@ class Detector:
     _next_beat: Millis = 0
     _said: tuple[NodeId, ...] = ()
     _said_draining: bool = False
+    _said_steers: bool = False
     changed: bool = False
     """Whether the last heartbeats told of another suspicion than those before."""
 
@@ -69,7 +71,7 @@ class Detector:
         if health is None:
             return False
         relinked = health.beat is None or health.beat.link != beat.link
-        health.heard = self.context.now
+        health.heard = health.beat_at = self.context.now
         health.beat = beat
         health.probe = max(beat.probe, 0)
         sent = self._sent.get(beat.echo)
@@ -94,15 +96,6 @@ class Detector:
         """Return every suspected node, in order."""
         return [peer for peer in self.peers if self.suspects(peer)]
 
-    def reported_by(self, reporter: NodeId) -> list[NodeId] | None:
-        """Return whom a node suspects by its own word; None if it does not answer itself."""
-        if reporter == self.context.me:
-            return self.suspected()
-        health = self.peers.get(reporter)
-        if health is None or health.beat is None or self.suspects(reporter):
-            return None
-        return health.beat.suspects
-
     def beat_of(self, peer: NodeId) -> Heartbeat | None:
         """Return the newest heartbeat of a node that answers; None for any other."""
         health = self.peers.get(peer)
@@ -110,15 +103,17 @@ class Detector:
 
     def on_tick(
         self, map_version: MapVersion, map_digest: int, active: bytes, ready: bool, copies: list[bytes],
-        behind: list[tuple[NodeId, int]],
+        behind: list[tuple[NodeId, int]], steers: bool,
     ) -> bool:  # fmt: skip
-        """Send heartbeats when they are due, or a suspicion has changed; tell whether they were sent."""
+        """Send heartbeats when they are due, or somebody waits for what has changed; tell whether they were
+        sent."""
         now = self.context.now
         suspects = self.suspected()
         stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
+        stops = stops or (self._said_steers and not steers)  # the next in line is to act at once
         if now < self._next_beat and tuple(suspects) == self._said and not stops:
             return False
-        self._said_draining = self.context.draining
+        self._said_draining, self._said_steers = self.context.draining, steers
         self._next_beat = now + limits.HEARTBEAT_MS
         self.changed = tuple(suspects) != self._said
         self._said = tuple(suspects)
@@ -131,7 +126,7 @@ class Detector:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
                     active, self.context.draining, ready, self.context.damaged, self.context.disk_full,
-                    copies, behind,
+                    copies, behind, steers,
                 )  # fmt: skip
                 self.context.send(peer, beat)
         return True

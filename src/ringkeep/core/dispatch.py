@@ -1,7 +1,7 @@
 """Which message goes to which part. One method per message, found by its type."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ringkeep.core import messages as m
 from ringkeep.core.staging import on_offer
@@ -9,6 +9,8 @@ from ringkeep.core.types import Incarnation, NodeId
 
 if TYPE_CHECKING:
     from ringkeep.core.node import Node
+
+_OF_THEMSELVES: Final = (m.Heartbeat, m.Relayed, m.MapPush)
 
 Handler = Callable[[NodeId, Incarnation, Any], None]
 
@@ -38,6 +40,7 @@ class Dispatch:
             m.SnapshotPull: self._pull,
             m.SnapshotChunk: self._chunk,
             m.Heartbeat: self._heartbeat,
+            m.Relayed: self._relayed,
             m.Report: self._report,
             m.Sizes: self._sizes,
             m.Surplus: self._surplus,
@@ -53,7 +56,7 @@ class Dispatch:
         context = self._context
         for message in messages:
             kind = type(message)
-            if context.recognised or kind is m.Heartbeat or kind is m.MapPush:
+            if context.recognised or kind in _OF_THEMSELVES:
                 self._handlers[kind](peer, incarnation, message)
 
     def _append(self, peer: NodeId, incarnation: Incarnation, message: m.Append) -> None:
@@ -107,7 +110,7 @@ class Dispatch:
         self._node.stale.on_read((peer, incarnation), message)
 
     def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
-        self._node.on_report(message)
+        self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))
 
     def _sizes(self, _: NodeId, __: Incarnation, message: m.Sizes) -> None:
         self._node.journal.on_sizes(message)
@@ -172,11 +175,15 @@ class Dispatch:
         detector, context = self._node.detector, self._context
         before = detector.beat_of(peer)
         relinked = detector.on_heartbeat(peer, message)
-        if before is None or before.suspects != message.suspects:
+        if before is None or (before.suspects, before.steers) != (message.suspects, message.steers):
             self._node.steward.look_again()
         if relinked and context.cluster_map is not None:
             self._node.coordinator.on_link(peer)
         self._node.push_map_if_older(peer, message.map_version)
+
+    def _relayed(self, peer: NodeId, _: Incarnation, message: m.Relayed) -> None:
+        if self._node.relay.on_relayed(peer, message):
+            self._node.steward.look_again()
 
     def _map(self, _: NodeId, __: Incarnation, message: m.MapPush) -> None:
         current = self._context.cluster_map

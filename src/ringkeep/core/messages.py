@@ -254,6 +254,7 @@ class Heartbeat:
     `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
     which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
     the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.
+    `steers`: it may act as the controller: ZooKeeper answers it, and holds what the cluster goes by.
     """
 
     map_version: MapVersion
@@ -269,6 +270,18 @@ class Heartbeat:
     full: bool = False
     copies: list[bytes] = field(default_factory=list)
     behind: list[tuple[NodeId, int]] = field(default_factory=list)
+    steers: bool = True
+
+
+@dataclass(slots=True)
+class Relayed(Heartbeat):
+    """A heartbeat of `node` to somebody else, passed on to a peer that does not hear `node`.
+
+    `age_ms`: since it came to the first that passed it on.
+    """
+
+    node: NodeId = NodeId("")
+    age_ms: Millis = 0
 
 
 class Said(IntEnum):
@@ -290,10 +303,12 @@ class Report:
     node.
 
     `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: see `core.orders`.
+    `hops`: how many nodes have passed it on, where there is no link from its sender to the controller.
     """
 
     statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
     orders: list[tuple[str, str, int]] = field(default_factory=list)
+    hops: int = 0
 
 
 @dataclass(slots=True)
@@ -351,6 +366,7 @@ Message = (
     | SnapshotPull
     | SnapshotChunk
     | Heartbeat
+    | Relayed
     | Report
     | Sizes
     | Surplus

@@ -23,6 +23,7 @@ from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Re
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.reads import Reads
+from ringkeep.core.relay import Relay
 from ringkeep.core.requests import Request, Status
 from ringkeep.core.rows import MAP_KEY
 from ringkeep.core.snapshots import Senders
@@ -63,8 +64,9 @@ class Node:
         self.journal = Journal(context)
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.office = Office(context, self.detector)
-        self.steward = Steward(context, self.detector, cluster, new_cluster_id)
-        self.vitals = Vitals(context, self.detector)
+        self.relay = Relay(context, self.detector)
+        self.steward = Steward(context, self.relay, cluster, new_cluster_id)
+        self.vitals = Vitals(context, self.detector, self.relay)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
         self._look_after_at: Millis = 0
@@ -108,10 +110,10 @@ class Node:
         primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
         if context.now >= self._look_after_at or self.office.handing_over:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
-            said = self.office.on_tick(primaries, self.steward.may_change)
+            said = self.office.on_tick(primaries, self.steward.addressee() is not None)
             report = Report(said, self.steward.pending_orders())
             if report.statements or report.orders:
-                self._say(report)
+                self.on_report(report)
             self._tell_sizes(primaries)
             for primary in primaries:
                 primary.on_tick()
@@ -131,8 +133,10 @@ class Node:
         vitals = self.vitals
         vitals.on_tick(primaries)
         if self.detector.on_tick(
-            version, self.steward.map_digest, vitals.active, self.ready, vitals.copies, vitals.behind
-        ):
+            version, self.steward.map_digest, vitals.active, self.ready, vitals.copies, vitals.behind,
+            self.steward.steers,
+        ):  # fmt: skip
+            self.relay.pass_on()
             self._tell_commits(primaries)
             if self.detector.changed:
                 self.steward.look_again()
@@ -263,15 +267,22 @@ class Node:
         return self.context.recognised and self.holdings.ready
 
     def on_report(self, report: Report) -> None:
-        """A primary (of this node, or another's) makes a statement to the controller."""
+        """A primary (of this node, or another's) makes a statement to the controller.
+
+        It is kept in any case, as this node may be the controller soon, and passed on to whoever it is now.
+        """
         self.steward.on_report(report)
+        if report.hops <= limits.REPORT_HOPS:
+            self._say(report)
 
     def _say(self, report: Report) -> None:
-        controller = self.steward.controller()
-        if controller == self.context.me:
-            self.on_report(report)
-        elif controller is not None and controller in self.context.links:
-            self.context.send(controller, report)
+        """Send a report to the controller, directly or towards it."""
+        addressee = self.steward.addressee()
+        if addressee is None or addressee == self.context.me:
+            return
+        way = self.relay.way_to(addressee)
+        if way is not None and way in self.context.links:
+            self.context.send(way, report)
 
     def _tell_sizes(self, primaries: list[Primary]) -> None:
         sizes = self.journal.tell(primaries, self.senders)

@@ -1,17 +1,17 @@
 """When a node acts as the controller, and what it needs to know before it may.
 
-The controller is the first in the members' line that those after it do not suspect. It writes nothing
-without contact to a majority of nodes, nor while any live node holds a newer map, or another of the same
-number.
+The controller is the first in the members' line that is there, by anybody's word, and says that ZooKeeper
+answers it. It writes nothing without contact to a majority of nodes, directly or through others, nor while
+any live node holds a newer map, or another of the same number.
 """
 
 from ringkeep.core import limits, orders, quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
 from ringkeep.core.controller import disagreement, form, newest_lives, next_map
-from ringkeep.core.detector import Detector
 from ringkeep.core.effects import MapWrite
 from ringkeep.core.messages import Order, Report, Said
+from ringkeep.core.relay import Relay
 from ringkeep.core.seen import Hearing, Seen, Statement
 from ringkeep.core.types import Millis, NodeId
 
@@ -19,9 +19,9 @@ from ringkeep.core.types import Millis, NodeId
 class Steward:
     """One node's part in steering the cluster."""
 
-    def __init__(self, context: Context, detector: Detector, cluster: str, new_cluster_id: str) -> None:
+    def __init__(self, context: Context, relay: Relay, cluster: str, new_cluster_id: str) -> None:
         self._context = context
-        self._detector = detector
+        self._relay = relay
         self._cluster = cluster
         self._new_cluster_id = new_cluster_id
         self.members: list[Member] = []
@@ -40,6 +40,8 @@ class Steward:
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
         self._cut_off_since: Millis | None = None
+        self._doubt_from: Millis | None = None
+        """From when on ZooKeeper owes an answer to a write, or a read after one that did not succeed."""
 
     # --- what it learns -------------------------------------------------------------------------------
 
@@ -56,7 +58,9 @@ class Steward:
         for partition, epoch, config, what, node in report.statements:
             self.statements[partition, what] = Statement(partition, epoch, config, what, node), now
             if what == Said.FAILED and partition < len(current.partitions):
-                self._tried[partition, current.partitions[partition].primary] = now
+                part = current.partitions[partition]
+                if part.epoch == epoch:
+                    self._tried[partition, part.primary] = now
         for order in report.orders:
             self._ordered[orders.about(order)] = order, now
         self.look_again()
@@ -69,7 +73,7 @@ class Steward:
     def hearing(self) -> Hearing:
         """Who answers whom, as far as this node knows."""
         registered = [member.id for member in self.members]
-        return Hearing(self._detector.reported_by, self._damaged, registered)
+        return Hearing(self._relay.suspected_by, self._damaged, registered)
 
     def objection(self, order: Order) -> str:
         """Say why an order will not be carried out, as far as this node knows; "" if it may."""
@@ -100,20 +104,65 @@ class Steward:
         self._obeyed()
         self.look_again()
 
-    def on_written(self) -> None:
-        """The answer to a write came: what counts is the map that is read next."""
+    def on_written(self, done: bool) -> None:
+        """The answer to a write came: what counts is the map that is read next.
+
+        Unless it was done: then one is read at once, if ZooKeeper can be reached at all.
+        """
         self.writing = False
+        self._doubt_from = None if done else self._sooner(limits.MAP_READ_MS)
         self.look_again()
+
+    def on_not_written(self) -> None:
+        """Nothing was asked of ZooKeeper: what was to be written cannot be."""
+        self.on_written(done=True)
+
+    def _sooner(self, wait: Millis) -> Millis:
+        """Return from when on ZooKeeper is in doubt: trying again gives it no more time."""
+        when = self._context.now + wait
+        return when if self._doubt_from is None else min(when, self._doubt_from)
+
+    def on_map_read(self) -> None:
+        """ZooKeeper has answered."""
+        if not self.writing:
+            self._doubt_from = None
 
     # --- who acts -------------------------------------------------------------------------------------
 
     def controller(self) -> NodeId | None:
-        """Return the first in line whom this node does not suspect."""
-        return next((m.id for m in self.members if not self._detector.suspects(m.id)), None)
+        """Return the first in line that is there, and says that it may act; None if there is none.
+
+        Who has not said anything yet is waited for, as long as nobody suspects it.
+        """
+        return next((m.id for m in self.members if self._stands(m.id)), None)
+
+    def addressee(self) -> NodeId | None:
+        """Return whom reports are sent to; None if nobody who is heard can have them carried out.
+
+        That is the controller; but without ZooKeeper the members' line is that of long ago, and may name
+        nobody who still lives: then anybody who reaches ZooKeeper passes reports on.
+        """
+        known = self.controller()
+        current = self._context.cluster_map
+        if known is not None or current is None:
+            return known
+        return next(
+            (n.id for n in current.nodes if n.id != self._context.me and self._says_it_steers(n.id)), None
+        )
+
+    def _says_it_steers(self, node: NodeId) -> bool:
+        beat = self._relay.beat_of(node)
+        return beat is not None and beat.steers
+
+    def _stands(self, node: NodeId) -> bool:
+        if node == self._context.me:
+            return self.steers
+        beat = self._relay.beat_of(node)
+        return beat.steers if beat is not None else not self._relay.silent(node)
 
     def barrier_stands_for(self, expect: int) -> str:
         """Say, for people, what keeps the barrier closed before the cluster is formed."""
-        silent = [m.name for m in self.members if self._detector.suspects(m.id)]
+        silent = [m.name for m in self.members if self._relay.silent(m.id)]
         here = ", ".join(m.name for m in self.members) or "nobody"
         text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
         problem = disagreement(self.members)
@@ -125,6 +174,12 @@ class Steward:
     def may_change(self) -> bool:
         """Whether the register is within reach, and holds what the cluster goes by."""
         return self.connected and not self.frozen
+
+    @property
+    def steers(self) -> bool:
+        """Whether this node may act as the controller: if not, the next in line is to, and at once."""
+        late = self._doubt_from is not None and self._context.now > self._doubt_from
+        return self.may_change and not late
 
     def on_tick(self, active: bytes) -> None:
         """Act if it is this node's turn, something may be due, and it may write.
@@ -150,7 +205,7 @@ class Steward:
         if not self.barrier or len(members) < members[0].expect or disagreement(members):
             return
         for member in members:
-            if member.id != self._context.me and self._detector.beat_of(member.id) is None:
+            if member.id != self._context.me and self._relay.beat_of(member.id) is None:
                 return
             if member.cluster_id:
                 self._context.alarm(
@@ -175,7 +230,7 @@ class Steward:
             and not self.objection(order)
             for order in self._obeyed()
         )
-        if not told and not quorum.won(settled, (), [n for n in settled if not self._detector.suspects(n)]):
+        if not told and not quorum.won(settled, (), [n for n in settled if not self._relay.silent(n)]):
             if self._cut_off_since is None:
                 self._cut_off_since = now
             elif now - self._cut_off_since > limits.CUT_OFF_MS:
@@ -184,9 +239,9 @@ class Steward:
             return False
         self._cut_off_since = None
         for node in nodes:
-            if node == self._context.me or self._detector.suspects(node):
+            if node == self._context.me or self._relay.silent(node):
                 continue
-            beat = self._detector.beat_of(node)
+            beat = self._relay.beat_of(node)
             if beat is None:
                 return False
             if beat.map_version > current.version:
@@ -206,7 +261,7 @@ class Steward:
         }
         self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
         self._note_who_is_silent(current)
-        urgent = any(self._detector.suspects(part.primary) for part in current.partitions)
+        urgent = any(self._relay.silent(part.primary) for part in current.partitions)
         drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
         interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
         if not urgent and now - self._written_at < interval:  # a plan takes milliseconds: make none in vain
@@ -214,7 +269,7 @@ class Steward:
             return
         grace_ms = tunables.setting(current, tunables.GRACE_MS)
         due = next_map(current, Seen(
-            self.members, self._detector.reported_by, self._unfit,
+            self.members, self._relay.suspected_by, self._unfit,
             [said for said, _ in self.statements.values()], self._tried, self._damaged, self.is_full,
             lambda node: self._silent_ms(node) >= limits.ABSENT_MS,
             lambda node: self._silent_ms(node) >= grace_ms,
@@ -238,7 +293,7 @@ class Steward:
         return [order for order, _ in self._ordered.values()]
 
     def _note_who_is_silent(self, current: ClusterMap) -> None:
-        silent = [node.id for node in current.nodes if self._detector.suspects(node.id)]
+        silent = [node.id for node in current.nodes if self._relay.silent(node.id)]
         self._silent_since = {node: self._silent_since.get(node, self._context.now) for node in silent}
 
     def _silent_ms(self, node: NodeId) -> Millis:
@@ -255,14 +310,14 @@ class Steward:
         if primary == self._context.me:
             active = self._mine_active
         else:
-            beat = self._detector.beat_of(primary)
+            beat = self._relay.beat_of(primary)
             active = beat.active if beat is not None else b""
         return number >> 3 < len(active) and bool(active[number >> 3] >> (number & 7) & 1)
 
     def _damaged(self, node: NodeId) -> bool:
         if node == self._context.me:
             return self._context.damaged
-        beat = self._detector.beat_of(node)
+        beat = self._relay.beat_of(node)
         return beat is not None and beat.damaged
 
     def is_full(self, node: NodeId) -> bool:
@@ -270,7 +325,7 @@ class Steward:
 
         A move that went back has made room, and would fill it again.
         """
-        beat = self._detector.beat_of(node)
+        beat = self._relay.beat_of(node)
         if self._context.disk_full if node == self._context.me else beat is not None and beat.full:
             self._full_at[node] = self._context.now
         return self._context.now - self._full_at.get(node, -limits.FULL_MS) < limits.FULL_MS
@@ -278,11 +333,12 @@ class Steward:
     def _unfit(self, node: NodeId) -> bool:
         if node == self._context.me:
             return self._context.damaged or self._context.draining
-        beat = self._detector.beat_of(node)
+        beat = self._relay.beat_of(node)
         return beat is None or beat.damaged or beat.draining
 
     def _write(self, expected: int, due: ClusterMap) -> None:
         self._context.effects.map_write = MapWrite(expected, due)
         self._written_at = self._context.now
+        self._doubt_from = self._sooner(limits.MAP_ANSWER_MS)
         self.writing = True
         self._context.count("map_write_tried")

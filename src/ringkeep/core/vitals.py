@@ -11,6 +11,7 @@ from ringkeep.core.clustermap import ClusterMap, NodeState
 from ringkeep.core.context import Context
 from ringkeep.core.detector import Detector
 from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.relay import Relay
 from ringkeep.core.types import Millis, NodeId
 
 _LONG_AGO = -(1 << 40)
@@ -75,9 +76,10 @@ class Vitals:
     primary says just now that it serves, as bits. `counted`: those whose copies were counted lately.
     """
 
-    def __init__(self, context: Context, detector: Detector) -> None:
+    def __init__(self, context: Context, detector: Detector, relay: Relay) -> None:
         self._context = context
         self._detector = detector
+        self._relay = relay
         self.active = b""
         self.copies: list[bytes] = []
         self.behind: list[tuple[NodeId, int]] = []
@@ -168,17 +170,17 @@ class Vitals:
         self._led, self._voting = led, tuple(node for node in voting if node not in dead)
 
     def words_of(self, node: NodeId) -> tuple[bytes, list[bytes]]:
-        """Return the newest `active` and `copies` of a node that answers."""
+        """Return the newest `active` and `copies` of a node that answers, directly or through others."""
         if node == self._context.me:
             return self.active, self.copies
-        beat = self._detector.beat_of(node)
+        beat = self._relay.beat_of(node)
         return (b"", []) if beat is None else (beat.active, beat.copies)
 
     def behind_of(self, node: NodeId) -> list[tuple[NodeId, int]]:
         """Return whom a node that answers says to be behind."""
         if node == self._context.me:
             return self.behind
-        beat = self._detector.beat_of(node)
+        beat = self._relay.beat_of(node)
         return [] if beat is None else beat.behind
 
     def unserved(self, found: ClusterMap) -> int:

@@ -90,7 +90,7 @@ class _Moves:
         steward = self._node.steward
         if not part.old_voters and tunables.setting(self._found, tunables.MOVES):
             return "moves are held: ringkeep moves resume"
-        if not steward.connected:
+        if steward.addressee() is None:
             return "ZooKeeper cannot be reached"
         if newcomer is not None and not steward.hearing.answers(newcomer):
             return f"{self._name(newcomer)} does not answer"

@@ -266,7 +266,7 @@ class Server:
         self._stopping = True
         self._node.context.draining = True
         deadline = self._loop.time() + HAND_OVER_S
-        while self._loop.time() < deadline and self._node.steward.may_change:
+        while self._loop.time() < deadline and self._node.steward.addressee() is not None:
             primaries = [r.primary for r in self._node.replicas.values() if r.primary is not None]
             if not self._node.office.can_hand_over(primaries):
                 break

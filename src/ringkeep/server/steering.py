@@ -116,10 +116,10 @@ class Steering:
             raise Unavailable("the cluster is not formed yet; nothing was changed")
         if to_change and steward.frozen:
             raise Unavailable(f"{steward.frozen}. Nothing was changed")
-        if to_change and not steward.connected:
+        if to_change and steward.addressee() is None:
             raise Unavailable(
-                "ZooKeeper cannot be reached from this node, and changes of the cluster need it. Data is"
-                " served meanwhile; nothing was changed: try again when it is back, or through another node"
+                "no node that this one can reach has ZooKeeper, and changes of the cluster need it. Data is"
+                " served meanwhile; nothing was changed: try again when ZooKeeper is back"
             )
         return found
 

@@ -106,10 +106,10 @@ class Views:
             return each.state.value
         if each.id == self._node.context.me:
             return "draining" if self._node.context.draining else "active"
-        if self._node.detector.suspects(each.id):
+        if self._node.relay.silent(each.id):
             registered = any(m.id == each.id for m in self._node.steward.members)
             return "suspect" if registered else "dead"
-        beat = self._node.detector.beat_of(each.id)
+        beat = self._node.relay.beat_of(each.id)
         return "draining" if beat is not None and beat.draining else "active"
 
     def _version_of(self, node: NodeId) -> str | None:

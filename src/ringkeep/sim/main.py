@@ -9,6 +9,7 @@ from ringkeep.sim.checker import check
 from ringkeep.sim.clients import Clients
 from ringkeep.sim.faults import Faults
 from ringkeep.sim.history import Operation
+from ringkeep.sim.lasting import Lasting
 from ringkeep.sim.world import World
 
 CLIENTS = 8
@@ -80,15 +81,11 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
         world.events.run_until(over, world.events.now + LONG_MS)
     faults.stop()
     clients.stop()
-    deadline = world.events.now + CALM_MS
-    looked = [0]
-
-    def well() -> bool:
-        looked[0] += 1
-        return clients.finished and looked[0] % LOOK_EVERY == 0 and world.healthy()
-
-    calm = world.events.run_until(well, deadline)
-    assert calm, "not healthy again in time after the last fault"
+    _recover(world, clients)
+    lasting = Lasting(world, faults)
+    lasting.endure()
+    lasting.end()
+    _recover(world, clients)
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
@@ -96,6 +93,17 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
     violation = check(history)
     assert violation is None, f"not linearizable\n{violation}"
     outcome.operations = len(history)
+
+
+def _recover(world: World, clients: Clients) -> None:
+    looked = [0]
+
+    def well() -> bool:
+        looked[0] += 1
+        return clients.finished and looked[0] % LOOK_EVERY == 0 and world.healthy()
+
+    calm = world.events.run_until(well, world.events.now + CALM_MS)
+    assert calm, "not healthy again in time after the last fault"
 
 
 def _note_counters(world: World, outcome: Outcome) -> None:

@@ -28,6 +28,7 @@ from ringkeep.core.messages import (
     Prepare,
     Promise,
     Refuse,
+    Relayed,
     Release,
     Reply,
     Report,
@@ -68,6 +69,7 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (33, Report),
     (34, MapPush),
     (35, Sizes),
+    (36, Relayed),
 )
 
 _LISTED: Final = msgspec.Meta(max_length=65_536)  # checked before the list is made

@@ -1,0 +1,170 @@
+"""What nobody mends: one link stays cut, or one node without ZooKeeper, and then another node dies.
+
+All other faults end soon, so what merely waits for their end looks well. Here the trouble lasts, and the
+cluster must go on meanwhile: each partition of which a majority of voters reach each other has a primary that
+serves, and orders of operators are carried out.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core import limits, quorum
+from ringkeep.core.clustermap import NodeState, Partition
+from ringkeep.core.orders import Verb, is_done
+from ringkeep.core.tunables import MOVES_AT_ONCE
+from ringkeep.core.types import Millis, NodeId
+from ringkeep.sim.machine import SESSION_MS
+
+if TYPE_CHECKING:
+    from ringkeep.sim.faults import Faults
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+SERVED_MS: Final = 2_000
+"""So long after the last blow every partition that can be served is. Clocks may run at 0.8 of the rate."""
+CARRIED_OUT_MS: Final = limits.ORDER_MS
+LOOK_EVERY: Final = 10
+
+
+class Lasting:
+    """One trouble of one world, at the end of its run."""
+
+    def __init__(self, world: "World", faults: "Faults") -> None:
+        self._world = world
+        self._faults = faults
+        self._hurt: list[SimNode] = []
+        self._since: Millis = 0
+
+    def endure(self) -> None:
+        """Let trouble begin, and see the cluster go on with it."""
+        world = self._world
+        self._since = world.events.now
+        if world.random.random() < 0.6:
+            self._cut_link()
+        else:
+            self._cut_service()
+        if world.random.random() < 0.7:  # or at once: nobody has noticed the cut yet
+            pause = world.events.now + world.random.randint(0, 4_000)
+            world.events.run_until(lambda: world.events.now >= pause, pause)
+        self._kill()
+        self._expect(self._served, SERVED_MS, "a partition that could be served is not, while a cut lasts")
+        order = self._order()
+        self._expect(lambda: self._is_done(order), CARRIED_OUT_MS, f"{order} is not done, while a cut lasts")
+        self._expect(self._served, SERVED_MS, "a partition is not served any more, while a cut lasts")
+
+    def end(self) -> None:
+        """Mend it all."""
+        world = self._world
+        world.heal()
+        for node in self._hurt:
+            node.coordination.connect() if node.alive else self._faults.machines.restart(node)
+        self._faults.membership.settle()
+
+    # --- trouble --------------------------------------------------------------------------------------
+
+    def _controller(self) -> "SimNode":
+        return self._world.nodes[self._world.service.members()[0].id]
+
+    def _some(self) -> "SimNode":
+        """Return the controller, more often than anybody else."""
+        return self._controller() if self._world.random.random() < 0.5 else self._faults.any()
+
+    def _cut_link(self) -> None:
+        """Two nodes lose each other, both ways or one way, and everybody else reaches both."""
+        world, node = self._world, self._some()
+        other = world.random.choice([other for other in world.nodes.values() if other is not node])
+        ways = world.random.choice((((node, other),), ((other, node),), ((node, other), (other, node))))
+        for sender, receiver in ways:
+            world.block(sender.id, receiver.id)
+        self._hurt += [node, other]
+        world.count("lasting_cut")
+        world.log(node, f"and {other.name} lose each other for good ({len(ways)} ways)")
+
+    def _cut_service(self) -> None:
+        """A node loses ZooKeeper, and later its registration there."""
+        world, node = self._world, self._some()
+        coordination = node.coordination
+        coordination.disconnect()
+        world.events.after(SESSION_MS, coordination.time_out)
+        world.events.after(SESSION_MS, coordination.expire)
+        self._hurt.append(node)
+        world.count("lasting_without_service")
+        world.log(node, "loses ZooKeeper for good")
+
+    def _kill(self) -> None:
+        """Another node dies, if a majority of the nodes that are left reach each other."""
+        world = self._world
+        others = [node for node in world.nodes.values() if node not in self._hurt]
+        node = world.random.choice(others)
+        left = len(world.nodes) - 1
+        if (len(self._hurt) == 2 and left <= 2) or not world.survives_without(node):
+            return
+        world.lose(node, lambda count: count)
+        self._hurt.append(node)
+        world.count("lasting_cut_and_death")
+        world.log(node, "dies, and stays dead")
+
+    def _order(self) -> tuple[str, str, int]:
+        """Some node that lives is told that one is to lead nothing, or hold more, or about a setting."""
+        world = self._world
+        alive = [node for node in world.nodes.values() if node.alive]
+        choice: list[tuple[str, str, int]] = [(MOVES_AT_ONCE, Verb.SET, world.random.randint(9, 64))]
+        for subject in self._well(alive):
+            choice += [(subject.id, Verb.DRAIN, 0), (subject.id, Verb.WEIGHT, 4)]
+        asked, order = world.random.choice(alive), world.random.choice(choice)
+        world.log(asked, f"is asked: {order[1]} {order[0]}")
+        asked.driver.node.steward.order(order)
+        return order
+
+    def _well(self, alive: "list[SimNode]") -> "list[SimNode]":
+        """Return those of whom any order may be given: nothing that was ordered before is under way."""
+        found = self._world.map
+        assert found is not None, "the cluster was formed"
+        active = {node.id for node in found.nodes if node.state == NodeState.ACTIVE}
+        return [node for node in alive if node.id in active]
+
+    # --- what must be true meanwhile ------------------------------------------------------------------
+
+    def _expect(self, done: Callable[[], bool], within: Millis, otherwise: str) -> None:
+        world, looked = self._world, [0]
+
+        def seen() -> bool:
+            looked[0] += 1
+            return looked[0] % LOOK_EVERY == 0 and done()
+
+        assert world.events.run_until(seen, world.events.now + within), f"{world.events.now} {otherwise}"
+
+    def _is_done(self, order: tuple[str, str, int]) -> bool:
+        return self._world.map is not None and is_done(order, self._world.map)
+
+    def _served(self) -> bool:
+        found = self._world.map
+        assert found is not None, "the cluster was formed"
+        return all(
+            self._is_served(number, part) or not self._can_be_served(part)
+            for number, part in enumerate(found.partitions)
+        )
+
+    def _is_served(self, number: int, part: Partition) -> bool:
+        node = self._world.nodes.get(part.primary)
+        if node is None or not node.alive:
+            return False
+        replica = node.driver.node.replicas.get(number)  # type: ignore[call-overload]  # a plain int
+        primary = replica.primary if replica is not None else None
+        return primary is not None and primary.epoch == part.epoch and primary.may_execute
+
+    def _can_be_served(self, part: Partition) -> bool:
+        """Tell whether a voter reaches a majority: while joint, a voter of both sets both majorities."""
+        common = [node for node in part.voters if not part.old_voters or node in part.old_voters]
+        return any(
+            self._lives(node)
+            and quorum.won(part.voters, part.old_voters, [v for v in part.replicas if self._reach(node, v)])
+            for node in common
+        )
+
+    def _lives(self, node: NodeId) -> bool:
+        return node in self._world.nodes and self._world.nodes[node].alive
+
+    def _reach(self, one: NodeId, other: NodeId) -> bool:
+        world = self._world
+        return self._lives(other) and not world.blocked(one, other) and not world.blocked(other, one)
