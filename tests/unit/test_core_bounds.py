@@ -17,6 +17,7 @@ ELSEWHERE: Final = {
     "FRAME_BYTES", "LINK_BUFFER_BYTES", "MAP_BYTES",  # of connections and of the register
     "DISK_RESERVE_BYTES",  # told to the driver; simulated disks are full now and then
     "PARTITIONS", "REPLICATION",  # of a new cluster
+    "REPORT_HOPS",  # ends what goes round in circles
 }  # fmt: skip
 """Limits that are no bounds of the core."""
 

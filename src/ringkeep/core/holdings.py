@@ -7,6 +7,7 @@ says that it is not needed: until then it may be the one that knows. Its `promis
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition, partitions_of
 from ringkeep.core.context import Context
+from ringkeep.core.keys import ALL_DATA
 from ringkeep.core.messages import Release, Surplus
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
@@ -106,6 +107,8 @@ class Holdings:
             return
         self._asked_at = context.now
         if context.damaged and context.recognised and not self.replicas and not self._deleted:
+            # What was staged may have outlived the loss of its generation's number, which is used again then.
+            context.effects.batch.delete_data(*ALL_DATA)
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
         for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
             place = found.partitions[partition]

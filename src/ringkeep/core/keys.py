@@ -32,6 +32,10 @@ def data_prefix(partition: PartitionId, generation: int) -> bytes:
     return _DATA_PREFIX.pack(partition, generation)
 
 
+ALL_DATA: Final = (b"", b"\xff" * (_DATA_PREFIX.size + 1))
+"""From where to where the data of every partition and generation lies: half open."""
+
+
 def space_prefix(partition: PartitionId, generation: int, space: int) -> bytes:
     """Return the prefix of one space of one generation. A record's data key is this and the user's key."""
     return _DATA_SPACE.pack(partition, generation, space)
