@@ -245,7 +245,7 @@ class StewardWorld:
         self.detector = Detector(self.context)
         self.detector.set_peers([B, C])
         self.relay = Relay(self.context, self.detector)
-        self.steward = Steward(self.context, self.relay, "test", "1" * 32)
+        self.steward = Steward(self.context, self.relay, mapcodec.size, "test", "1" * 32)
         self.steward.connected = True
         self.steward.on_members([a_member(node) for node in (A, B, C)])
 

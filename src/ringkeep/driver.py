@@ -20,7 +20,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.enrolment import Enrolment, Start
-from ringkeep.errors import ProtocolError, StorageError, StorageStalled
+from ringkeep.errors import ConfigurationError, ProtocolError, StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
 
 STALL_RETRY_MS = 5
@@ -225,7 +225,7 @@ class Driver:
         before = self.node.context.cluster_map
         self.node.on_messages(peer, incarnation, messages)
         if self.node.context.cluster_map is not before:
-            self._map_changed()
+            self._map_changed(before)
 
     # --- CoordinationEvents ---------------------------------------------------------------------------
 
@@ -337,10 +337,11 @@ class Driver:
             self._ports.shell.alarm(reason)
 
     def _take_map(self, payload: bytes) -> None:
+        before = self.node.context.cluster_map
         if self.node.take_map(payload):
-            self._map_changed()
+            self._map_changed(before)
 
-    def _map_changed(self) -> None:
+    def _map_changed(self, before: ClusterMap | None) -> None:
         """After a newer map came, from wherever: belong to its cluster, and talk to its nodes.
 
         A newcomer belongs to the cluster once the map names it; who is named no more has left.
@@ -348,18 +349,15 @@ class Driver:
         found = self.node.context.cluster_map
         assert found is not None
         mine = found.node(self.member.id)
-        if mine is None:
-            if self.member.cluster_id:
-                self._ports.shell.departed()
-                self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
-                return
-        elif mine.state == NodeState.DEAD:
-            self._stop(belonging.given_up(self.member, found), Ending.RETIRED)
+        if lost := belonging.given_up(self.member, before, found):
+            return self._stop(lost, Ending.RETIRED)
+        if mine is None and self.member.cluster_id:
+            self._ports.shell.departed()
+            self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
             return
-        elif mine.incarnation > self.member.incarnation:
-            self._stop(belonging.taken_over(mine.incarnation), Ending.REFUSED)
-            return
-        elif self.member.cluster_id != found.cluster_id:
+        if mine is not None and mine.incarnation > self.member.incarnation:
+            return self._stop(belonging.taken_over(mine.incarnation), Ending.REFUSED)
+        if mine is not None and self.member.cluster_id != found.cluster_id:
             self._ports.shell.joined(found.cluster_id)
             self.member = replace(self.member, cluster_id=found.cluster_id)
             self._ports.coordination.announce(self.member)
@@ -385,8 +383,8 @@ class Driver:
             return
         try:
             payload = self._ports.codec.encode(write.next_map)
-        except ValueError as error:
-            self._ports.shell.alarm(f"the next cluster map is refused: {error}")
+        except ConfigurationError as error:
+            self._ports.shell.alarm(f"the next cluster map is not written: {error}")
             self._event(self.node.steward.on_not_written)
             return
         self._map_on_its_way = payload

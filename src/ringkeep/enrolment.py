@@ -68,7 +68,7 @@ class Enrolment:
     def on_map(self, stored: ClusterMap | None, found: ClusterMap | None) -> None:
         """The map that the register holds: stop, if it has no place for this directory."""
         member, shell = self._member, self._ports.shell
-        if found is not None and (lost := belonging.given_up(member, found)):
+        if found is not None and (lost := belonging.given_up(member, stored, found)):
             self._stop(lost, Ending.RETIRED)
             return
         reason = belonging.refusal(member, stored, found, self._start.partitions)

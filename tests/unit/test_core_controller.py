@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tests.core_parts import A, B, C, D, E, a_map, a_member, a_part
+from tests.core_parts import MINE, A, B, C, D, E, a_map, a_member, a_part
 
 from ringkeep.core.belonging import given_up, has_left, may_leave, name_taken, refusal
 from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
@@ -214,11 +214,24 @@ def test_a_name_that_is_taken_is_no_refusal_yet_for_its_node_may_be_gone() -> No
 def test_who_was_given_up_for_dead_is_told_that_its_directory_is_needed_no_more() -> None:
     dead = a_map(states={A: NodeState.DEAD})
     for cluster_id in ("", "1" * 32):
-        assert "gave this node up for dead" in given_up(a_member(A, cluster_id=cluster_id), dead)
-    assert given_up(a_member(A, cluster_id="2" * 32), dead) == "", "by another cluster: nothing is set aside"
+        assert "gave this node up for dead" in given_up(a_member(A, cluster_id=cluster_id), None, dead)
+    assert given_up(a_member(A, cluster_id="2" * 32), None, dead) == "", (
+        "by another cluster: nothing is set aside"
+    )
     assert "ZooKeeper holds" in refused(None, dead, cluster_id="2" * 32)
-    assert given_up(a_member(B), dead) == ""
-    assert given_up(a_member(D), dead) == ""
+    assert given_up(a_member(B), None, dead) == ""
+    assert given_up(a_member(D), None, dead) == ""
+
+
+def test_so_is_one_that_the_map_names_no_more_unless_it_was_about_to_leave() -> None:
+    """Dead nodes are forgotten in the end; what they hold must not come back for that."""
+    found, mine = a_map(nodes=(B, C, D), version=9), a_member(A, cluster_id=MINE)
+    assert "gave this node up for dead" in given_up(mine, a_map(version=7), found)
+    leaving = a_map(version=7, states={A: NodeState.LEAVING})
+    assert given_up(mine, leaving, found) == "", "it has left"
+    assert given_up(mine, None, found) == "", "it does not know: nothing is set aside"
+    assert given_up(mine, a_map(version=10), found) == "", "the map is older than what it knows"
+    assert given_up(a_member(E), a_map(version=7), found) == "", "a newcomer was never named"
 
 
 def test_who_has_left_never_comes_back() -> None:

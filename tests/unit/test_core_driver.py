@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.core_parts import A, B, C, D, a_map, a_member, a_part
+from tests.core_parts import MINE, A, B, C, D, a_map, a_member, a_part
 
+from ringkeep.core import limits
 from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable
@@ -294,10 +295,18 @@ def test_a_newcomer_announces_itself_and_joins_once_the_map_names_it() -> None:
 
 def test_who_is_named_no_more_has_left() -> None:
     world = World(member=a_member(C, incarnation=Incarnation(2)))
-    read(world, a_map())
+    read(world, a_map(states={C: NodeState.LEAVING}))
     departed, line = read(world, a_map(nodes=(A, B), version=8))
     assert departed == "departed"
     assert line.startswith("stop left: ")
+    assert not world.driver.serving
+
+
+def test_who_was_not_asked_to_leave_was_given_up_and_forgotten() -> None:
+    world = World(member=a_member(C, incarnation=Incarnation(2), cluster_id=MINE))
+    read(world, a_map())
+    (line,) = read(world, a_map(nodes=(A, B), version=8))
+    assert line.startswith("stop retired: ")
     assert not world.driver.serving
 
 
@@ -427,6 +436,18 @@ def test_a_change_based_on_another_map_than_the_registers_is_not_written() -> No
     world.core.effects.map_write = MapWrite(7, a_map(version=8))
     world.driver.submit(Request(Kind.GET, b"x"))
     assert "write map at 5" in world.look()
+
+
+def test_a_map_past_its_bound_ends_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    read(world, a_map(version=7))
+    monkeypatch.setattr(limits, "MAP_BYTES", 10)
+    world.core.effects.map_write = MapWrite(7, a_map(version=8))
+    world.driver.submit(Request(Kind.GET, b"x"))
+    said = world.look()
+    assert any("the next cluster map is not written: the cluster map takes" in line for line in said), said
+    assert "written" in said, "another is looked for"
+    assert not [line for line in said if line.startswith("stop")]
 
 
 def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:

@@ -1,4 +1,4 @@
-"""`ringkeep drain`, `undrain`, `decommission`, `weight` and `settings`: what an operator orders.
+"""`ringkeep drain`, `undrain`, `decommission`, `forget`, `weight` and `settings`: what an operator orders.
 
 An order is taken by any node and carried out by the controller. `drain` and `decommission` wait for it.
 """
@@ -35,6 +35,7 @@ def register(app: typer.Typer) -> None:
             "ringkeep decommission node-3 --dead",
         )
     )(decommission)
+    app.command(epilog=options.examples("ringkeep forget node-3~0a1b2c3d"))(forget)
     app.command(epilog=options.examples("ringkeep weight node-3 2"))(weight)
     app.command(
         epilog=options.examples(
@@ -110,6 +111,23 @@ def decommission(
         print(f"{name} {'is given up for dead' if dead else 'is leaving'}; {WATCH}")
 
 
+def forget(
+    name: Name,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
+) -> None:
+    """Name a dead node no more, that was given up or replaced and holds nothing; it is gone from all lists.
+
+    By itself that happens after `forget_ms`. Should it come back, it is told that it was given up.
+    """
+    member = _order(_watched(endpoint, timeout), name, "forget")
+    if as_json:
+        show_json({"node": member})
+    else:
+        print(f"{name} is being forgotten; look: ringkeep members")
+
+
 def weight(
     name: Name,
     share: Annotated[
@@ -140,6 +158,7 @@ def settings(
 
     moves_at_once: how many partitions change their replicas at a time. move_bytes_per_s: how fast one node
     sends for moves, 0 without a limit. grace_ms: how long a node may be silent before it counts as lost.
+    forget_ms: how long a dead node that holds nothing is still shown.
     replication: copies of each key, 1, 3 or 5.
     """
     wanted = dict(_setting(change) for change in changes or ())

@@ -92,10 +92,19 @@ def is_old_copy(member: Member, found: ClusterMap) -> bool:
     )
 
 
-def given_up(member: Member, found: ClusterMap) -> str:
-    """Say that the cluster gave this directory's node up for dead; "" if it did not."""
+def given_up(member: Member, stored: ClusterMap | None, found: ClusterMap) -> str:
+    """Say that the cluster gave this directory's node up for dead; "" if it did not.
+
+    `stored`: the last map that the node knew. A dead node is forgotten in the end. So one that was named
+    then, and is not now, was given up meanwhile, unless it was about to leave.
+    """
     known = found.node(member.id)
-    if known is None or known.state != NodeState.DEAD or member.cluster_id not in ("", found.cluster_id):
+    if known is not None:
+        gone = known.state == NodeState.DEAD and member.cluster_id in ("", found.cluster_id)
+    else:
+        before = stored.node(member.id) if stored is not None and stored.version <= found.version else None
+        gone = before is not None and before.state != NodeState.LEAVING and has_left(member, found)
+    if not gone:
         return ""
     return (
         f"the cluster {found.cluster} gave this node up for dead, and makes its replicas anew elsewhere:"

@@ -41,6 +41,7 @@ HANDOVERS_AT_ONCE: Final = 8
 MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
 GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
+FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
 FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
 SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
 MARK_MS: Final = 200  # how often a node says in ZooKeeper how far it is durable, if that has changed
@@ -81,6 +82,7 @@ LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from o
 FRAME_BYTES: Final = 16 * MIB
 LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the connection is closed, and made anew
 MAP_BYTES: Final = 512 * KIB  # the compressed map in its znode
+MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings that need more are refused: failovers need room too
 
 # disk
 DISK_RESERVE_BYTES: Final = 256 * MIB
@@ -96,6 +98,7 @@ assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one 
 assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
     "one chunk and one largest row fit a frame"
 )
+assert MAP_GROWTH_BYTES < MAP_BYTES
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
 assert 2 * FRAME_BYTES + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor do snapshots"
 assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES

@@ -41,6 +41,8 @@ class MapCodec(Protocol):
 
     def decode(self, payload: bytes) -> ClusterMap: ...
 
+    def size(self, cluster_map: ClusterMap) -> int: ...
+
 
 class Node:
     """The pure state machine of one node, in one life of its process."""
@@ -65,7 +67,7 @@ class Node:
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.office = Office(context, self.detector)
         self.relay = Relay(context, self.detector)
-        self.steward = Steward(context, self.relay, cluster, new_cluster_id)
+        self.steward = Steward(context, self.relay, codec.size, cluster, new_cluster_id)
         self.vitals = Vitals(context, self.detector, self.relay)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0

@@ -24,6 +24,7 @@ class Verb(StrEnum):
 
     DECOMMISSION = "decommission"  # a node id: move everything off, then let it stop
     GIVE_UP = "give-up"  # a node id: it is lost, make its replicas anew elsewhere
+    FORGET = "forget"  # a node id: it was given up and holds nothing, name it no more
     DRAIN = "drain"  # a node id: lead nothing
     UNDRAIN = "undrain"  # a node id: lead, and stay, as before
     WEIGHT = "weight"  # a node id: its share, the number
@@ -55,6 +56,8 @@ def objection(order: Order, now: ClusterMap, hearing: Hearing) -> str:
     node = now.node(NodeId(subject))
     if node is None:
         return "there is no such node in the cluster map"
+    if verb == Verb.FORGET:
+        return _forget_objection(now, node, hearing)
     if node.state == NodeState.DEAD:
         return f"{node.name} was given up for dead before, and has no part in the cluster"
     if verb == Verb.WEIGHT:
@@ -86,6 +89,8 @@ def is_done(order: Order, now: ClusterMap) -> bool:
         return True
     if verb == Verb.WEIGHT:
         return node.weight == number
+    if verb == Verb.FORGET:
+        return False
     stays = (NodeState.ACTIVE, NodeState.JOINING)
     return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES.get(verb)
 
@@ -110,6 +115,8 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
         return salvage.salvaged(now, int(subject), hearing)
     node = now.node(NodeId(subject))
     assert node is not None, "who is not there was objected to"
+    if verb == Verb.FORGET:
+        return replace(now, nodes=tuple(each for each in now.nodes if each is not node))
     if verb == Verb.WEIGHT:
         grows = node.state == NodeState.ACTIVE and number > node.weight
         new = replace(node, weight=number, state=NodeState.JOINING if grows else node.state)
@@ -131,6 +138,20 @@ def _staying(now: ClusterMap, node: NodeInfo) -> NodeInfo:
 
 
 # --- reasons to refuse -------------------------------------------------------------------------------
+
+
+def _forget_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+    if node.state != NodeState.DEAD:
+        return (
+            f"{node.name} was not given up, and cannot be forgotten:"
+            f" ringkeep decommission {node.name}, with --dead if it is gone for good"
+        )
+    held = len(partitions_of(now, node.id))
+    if held:
+        return f"{held} partitions still name {node.name}: wait until others hold its replicas"
+    if node.id in hearing.registered:
+        return f"{node.name} is still registered in ZooKeeper: it is told that it was given up, and stops"
+    return ""
 
 
 def _setting_objection(name: str, value: int, now: ClusterMap) -> str:

@@ -23,8 +23,12 @@ def next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
             present = replace(now, nodes=tuple(nodes))
             if not loss_objection(present, node, seen.hearing):
                 nodes[at] = replace(node, state=NodeState.DEAD)
-    nodes = [node for node in nodes if not _has_left(node, held, lives)]
-    for member in seen.members:
+    nodes = [
+        node
+        for node in nodes
+        if not _has_left(node, held, lives) and not _is_forgotten(node, held, lives, seen)
+    ]
+    for member in seen.members if seen.room else ():
         if member.cluster_id or any(node.id == member.id for node in nodes):
             continue  # who belonged to this cluster and is not in the map has left it for good
         nodes = _with_newcomer(replace(now, nodes=tuple(nodes)), member, lives, seen.hearing)
@@ -60,6 +64,18 @@ def _refreshed(node: NodeInfo, member: Member | None) -> NodeInfo:
 def _has_left(node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member]) -> bool:
     """Tell whether a leaving node has nothing any more, and its process, which clients used, has ended."""
     return node.state == NodeState.LEAVING and node.id not in held and node.id not in lives
+
+
+def _is_forgotten(
+    node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member], seen: Seen
+) -> bool:
+    """Tell whether the map names a dead node for nothing: it holds nothing, and nobody need be told any more.
+
+    If it comes back all the same, its directory belongs to this cluster, whose map does not name it: that it
+    was given up follows from this too (`belonging.py`).
+    """
+    idle = node.state == NodeState.DEAD and node.id not in held and node.id not in lives
+    return idle and (not seen.room or seen.forgettable(node.id))
 
 
 def _with_newcomer(

@@ -65,7 +65,9 @@ class Seen:
     anything. `damaged`: it lost something that it had acknowledged. `full`: its disk has no room for a
     replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as long as the grace
     time. `active`: whether a partition's primary says that it serves. `tried`: (partition, node) that failed
-    to become ACTIVE lately, and are chosen last. `orders`: what operators want.
+    to become ACTIVE lately, and are chosen last. `orders`: what operators want. `forgettable`: dead for
+    so long that the map need not name it any more. `room`: whether the map may grow: if not, nobody joins,
+    and no dead node stays that holds nothing.
     """
 
     members: Sequence[Member]
@@ -79,6 +81,8 @@ class Seen:
     lost: Callable[[NodeId], bool] = _never
     active: Callable[[int], bool] = _never
     orders: Sequence[Order] = ()
+    forgettable: Callable[[NodeId], bool] = _never
+    room: bool = True
 
     @property
     def hearing(self) -> Hearing:

@@ -5,11 +5,15 @@ answers it. It writes nothing without contact to a majority of nodes, directly o
 any live node holds a newer map, or another of the same number.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from ringkeep.core import limits, orders, quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
 from ringkeep.core.controller import disagreement, form, newest_lives, next_map
 from ringkeep.core.effects import MapWrite
+from ringkeep.core.map_growth import Size, too_large
 from ringkeep.core.messages import Order, Report, Said
 from ringkeep.core.relay import Relay
 from ringkeep.core.seen import Hearing, Seen, Statement
@@ -19,8 +23,12 @@ from ringkeep.core.types import Millis, NodeId
 class Steward:
     """One node's part in steering the cluster."""
 
-    def __init__(self, context: Context, relay: Relay, cluster: str, new_cluster_id: str) -> None:
+    def __init__(
+        self, context: Context, relay: Relay, size: Size, cluster: str,
+        new_cluster_id: str,
+    ) -> None:  # fmt: skip
         self._context = context
+        self._size = size
         self._relay = relay
         self._cluster = cluster
         self._new_cluster_id = new_cluster_id
@@ -36,6 +44,9 @@ class Steward:
         self._silent_since: dict[NodeId, Millis] = {}
         self._ordered: dict[tuple[str, str], tuple[Order, Millis]] = {}
         self._orders: dict[tuple[str, str], tuple[Order, Millis]] = {}
+        self._dead_since: dict[NodeId, Millis] = {}
+        self.no_room = ""
+        """Why the map may not grow, as the controller has found; for people."""
         self._tried: dict[tuple[int, NodeId], Millis] = {}
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
@@ -80,7 +91,11 @@ class Steward:
         current = self._context.cluster_map
         if current is None:
             return "the cluster is not formed yet"
-        return orders.objection(order, current, self.hearing)
+        reason = orders.objection(order, current, self.hearing)
+        if not reason and order[1] == orders.Verb.SET:
+            after = orders.carry_out([order], current, self.hearing)
+            reason = too_large(current, after, self._damaged, self._size)
+        return reason
 
     def pending_orders(self) -> list[Order]:
         """Return what operators asked of this node, and is not done yet; a passing objection ends nothing."""
@@ -268,16 +283,41 @@ class Steward:
             self._look_at = self._written_at + interval
             return
         grace_ms = tunables.setting(current, tunables.GRACE_MS)
-        due = next_map(current, Seen(
+        seen = Seen(
             self.members, self._relay.suspected_by, self._unfit,
             [said for said, _ in self.statements.values()], self._tried, self._damaged, self.is_full,
             lambda node: self._silent_ms(node) >= limits.ABSENT_MS,
             lambda node: self._silent_ms(node) >= grace_ms,
             self.is_active,
             self._obeyed(),
-        ))  # fmt: skip
+            self._is_long_dead(current),
+        )  # fmt: skip
+        due = self._that_fits(current, seen)
         if due is not None:
             self._write(current.version, due)
+
+    def _that_fits(self, current: ClusterMap, seen: Seen) -> ClusterMap | None:
+        """Return the next map: without newcomers, and at last without settings, if there is no room for
+        them."""
+        told = [order for order in seen.orders if order[1] != orders.Verb.SET]
+        full, reasons = replace(seen, room=False), [""]
+        for trial in (seen, full, replace(full, orders=told)):
+            due = next_map(current, trial)
+            reasons.append("" if due is None else too_large(current, due, self._damaged, self._size))
+            if not reasons[-1]:
+                break
+        if reasons[1] not in ("", self.no_room):
+            self._context.alarm(reasons[1])
+        self.no_room = reasons[1]
+        return due
+
+    def _is_long_dead(self, current: ClusterMap) -> Callable[[NodeId], bool]:
+        """Return whether a node has been dead for so long that it is forgotten, as long as this one has
+        looked."""
+        now, after = self._context.now, tunables.setting(current, tunables.FORGET_MS)
+        dead = [node.id for node in current.nodes if node.state == NodeState.DEAD]
+        self._dead_since = since = {node: self._dead_since.get(node, now) for node in dead}
+        return lambda node: node in since and now - since[node] >= after
 
     def _obeyed(self) -> list[Order]:
         """Return what operators want, as it is being said by the nodes that they have asked.

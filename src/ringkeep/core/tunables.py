@@ -24,6 +24,7 @@ REPLICATIONS: Final = (1, 3, 5)
 MOVES_AT_ONCE: Final = "moves_at_once"
 MOVE_BYTES_PER_S: Final = "move_bytes_per_s"
 GRACE_MS: Final = "grace_ms"
+FORGET_MS: Final = "forget_ms"
 
 TUNABLES: Final = {
     MOVES_AT_ONCE: Tunable(limits.MOVES_AT_ONCE, 1, 64, "partitions that change their replicas at one time"),
@@ -32,6 +33,12 @@ TUNABLES: Final = {
     ),
     GRACE_MS: Tunable(
         limits.GRACE_MS, 1_000, 7 * 24 * 3_600_000, "silence after which a node is given up for lost"
+    ),
+    FORGET_MS: Tunable(
+        limits.FORGET_MS,
+        1_000,
+        366 * 24 * 3_600_000,
+        "how long a dead node that holds nothing is still shown",
     ),
 }
 

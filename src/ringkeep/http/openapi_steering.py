@@ -20,6 +20,7 @@ _SAY: Final = {
     "undrain": "Let a drained node lead again.",
     "decommission": "Move everything off a node and let it go; or give a dead one up.",
     "weight": "Change a node's share of the data.",
+    "forget": "Name a node no more that was given up and holds nothing.",
     "pause": "Hold moves: what is under way stays where it is.",
     "resume": "Let moves go on.",
     "cancel": "Undo what is under way; nothing new begins until `resume`.",
@@ -158,7 +159,7 @@ def steering() -> Json:
     }  # fmt: skip
     for verb in HOLDS:
         found[f"/v1/cluster/moves/{verb}"] = {"post": _order(f"{verb}Moves", _SAY[verb], answer="Moves")}
-    bodies = {"drain": "", "undrain": "", "decommission": "Decommission", "weight": "Weight"}
+    bodies = {"drain": "", "undrain": "", "decommission": "Decommission", "weight": "Weight", "forget": ""}
     for verb, body in bodies.items():
         more = {"parameters": [_NAME, dead]} if verb == "decommission" else node
         found[f"/v1/cluster/nodes/{{name}}/{verb}"] = {"post": _order(verb, _SAY[verb], body, **more)}

@@ -17,7 +17,7 @@ from ringkeep.http.target import unquote
 HOLDS: Final = ("pause", "resume", "cancel")
 """Orders about all moves."""
 
-NODE_ORDERS: Final = ("drain", "undrain", "decommission", "weight")
+NODE_ORDERS: Final = ("drain", "undrain", "decommission", "weight", "forget")
 """Orders about one node, as the path says them."""
 
 WEIGHTS: Final = (1, 100)

@@ -69,8 +69,8 @@ class Service(Protocol):
     def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
         """Take an order about a node, and return the member as `cluster` shows it.
 
-        `verb`: decommission, give-up, drain, undrain or weight. The order is carried out later, by the
-        controller. Raises NoSuchNode, Refusal, and Unavailable while no order can be taken.
+        `verb`: decommission, give-up, drain, undrain, weight or forget. The order is carried out later, by
+        the controller. Raises NoSuchNode, Refusal, and Unavailable while no order can be taken.
         """
         ...
 

@@ -59,7 +59,7 @@ class Steering:
         return json_answer(self._service.hold_moves(verb), ACCEPTED)
 
     async def order(self, request: Request, verb: str) -> Response:
-        """`POST /v1/cluster/nodes/{name}/drain`, `undrain`, `decommission`, `weight`."""
+        """`POST /v1/cluster/nodes/{name}/drain`, `undrain`, `decommission`, `weight`, `forget`."""
         parameters = parameters_of(request, *(("dead",) if verb == "decommission" else ()))
         body = await _body(request)
         name = orders.node_name(request.scope["raw_path"])

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from ringkeep.core.bounds import IN_USE, Bounds
-from ringkeep.core.tunables import MOVE_BYTES_PER_S, MOVES_AT_ONCE
+from ringkeep.core.tunables import FORGET_MS, MOVE_BYTES_PER_S, MOVES_AT_ONCE
 
 USUAL: Final = replace(IN_USE, log_entries=12, snapshot_chunk_rows=2)
 APPEND_ENTRIES: Final = (1, 1, 3, 512)
@@ -46,7 +46,11 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
 assert LOW.keys() == {field.name for field in fields(Bounds)}, "every bound is drawn low in some worlds"
 
 
-LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {MOVES_AT_ONCE: (1,), MOVE_BYTES_PER_S: (8_000, 30_000)}
+LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {
+    MOVES_AT_ONCE: (1,),
+    MOVE_BYTES_PER_S: (8_000, 30_000),
+    FORGET_MS: (1_000, 2_000),
+}
 """The same for what operators may set."""
 
 

@@ -22,6 +22,7 @@ PATHS: Final = (
     "controller_changed",
     "coordinators_forgotten",
     "damage_repaired",
+    "dead_forgotten",
     "departed_coordinator_refused",
     "deposed",
     "deposed_by_refusal",

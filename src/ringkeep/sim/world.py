@@ -179,6 +179,8 @@ class World:
 
     def _note_steps(self, before: ClusterMap, after: ClusterMap) -> None:
         """Count the steps of changes that not every run takes."""
+        gone = [node for node in before.nodes if after.node(node.id) is None]
+        self.count("dead_forgotten", sum(node.state == NodeState.DEAD for node in gone))
         for old, new in zip(before.partitions, after.partitions, strict=True):
             if old.old_voters and new.epoch != old.epoch:
                 self.count("joint_failover")
@@ -203,6 +205,9 @@ class World:
         if not self.traced:
             return
         names = {node.id: node.name for node in after.nodes}
+        for node in before.nodes if before is not None else ():
+            if after.node(node.id) is None:
+                self.log(None, f"map {after.version}: {node.name} is named no more")
         states = {node.id: node.state for node in before.nodes} if before is not None else {}
         for node in after.nodes:
             if states.get(node.id) != node.state:

@@ -55,15 +55,24 @@ _decoder: Final = msgspec.msgpack.Decoder(_Columns)
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
+def size(cluster_map: ClusterMap) -> int:
+    """Return how many bytes the map takes. Cost: that of encoding it."""
+    return len(_encoded(cluster_map))
+
+
 def encode(cluster_map: ClusterMap) -> bytes:
     """Return the map as bytes. Raises ConfigurationError if they are more than limits.MAP_BYTES."""
-    encoded = bytes([FORMAT]) + zlib.compress(_pack(_columns(cluster_map)), _COMPRESSION)
+    encoded = _encoded(cluster_map)
     if len(encoded) > limits.MAP_BYTES:
         raise ConfigurationError(
             f"the cluster map takes {len(encoded)} bytes, {limits.MAP_BYTES} are allowed: "
             f"fewer partitions ({len(cluster_map.partitions)}) or nodes ({len(cluster_map.nodes)})"
         )
     return encoded
+
+
+def _encoded(cluster_map: ClusterMap) -> bytes:
+    return bytes([FORMAT]) + zlib.compress(_pack(_columns(cluster_map)), _COMPRESSION)
 
 
 def decode(encoded: bytes) -> ClusterMap:

@@ -59,6 +59,10 @@ class Codec:
         return mapcodec.encode(cluster_map)
 
     @staticmethod
+    def size(cluster_map: ClusterMap) -> int:
+        return mapcodec.size(cluster_map)
+
+    @staticmethod
     @cache
     def decode(payload: bytes) -> ClusterMap:
         return mapcodec.decode(payload)
