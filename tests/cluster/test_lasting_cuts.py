@@ -26,11 +26,25 @@ def crossed(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[tuple[Cluste
     with Cluster(tmp_path / "c", zookeeper.hosts, 5, partitions=32, options=SESSION) as nodes:
         crossings = Crossings(nodes)
         try:
-            nodes.start().wait_ready().wait_active()
+            start_in_line(nodes)
             yield nodes, crossings
         finally:
             nodes.end()
             crossings.close()
+
+
+def start_in_line(nodes: Cluster) -> None:
+    """Start one after the other, so that the members' line has them by their numbers."""
+    first = nodes.names[0]
+    for count, name in enumerate(nodes.names, start=1):
+        nodes.start(name)
+        until(partial(has_met, nodes, first, count), f"{first} to see {name} registered")
+    nodes.wait_ready().wait_active()
+
+
+def has_met(nodes: Cluster, via: str, count: int) -> bool:
+    answer = nodes.ask(via, "GET", "/v1/cluster")
+    return answer is not None and len(answer.json["members"]) == count
 
 
 def order(nodes: Cluster, via: str, method: str, path: str, body: object = None) -> None:
@@ -58,11 +72,12 @@ def test_a_link_of_the_controllers_stays_cut_and_another_node_dies(
     crossed: tuple[Cluster, Crossings],
 ) -> None:
     nodes, crossings = crossed
-    controller = nodes.cluster()["controller"]
-    others = [name for name in nodes.names if name != controller]
-    # The one of whom the controller must be told: it votes with the victim, and the controller does not.
-    victim, other, via = next(
-        (victim, other, next(name for name in others if name not in (victim, other)))
+    controller, via, *others = nodes.names
+    assert nodes.cluster()["controller"] == controller
+    # The one of whom the controller must be told: it votes with the victim, and the controller does not. The
+    # next in line (`via`) hears both, so that nobody but the controller acts.
+    victim, other = next(
+        (victim, other)
         for victim in others
         for other in others
         if other != victim
