@@ -194,7 +194,7 @@ class Views:
 
     def _cut_off(self) -> str:
         """Say why requests that come here could not be served."""
-        silent = ", ".join(self.name_of(node) for node in self._node.detector.suspected())
+        silent = ", ".join(sorted(map(self.name_of, self._node.detector.suspected())))
         why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
         return f"the other nodes: {why}, and most requests that came here could not be served"
 
