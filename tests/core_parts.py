@@ -287,6 +287,7 @@ class Host:
         self.node = Node(me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE)
         self.repaired = False
         self.answers: list[tuple[Request, Result]] = []
+        self.damage = ""
         self._waiting: list[Durable] = []
         self.turn(*[partial(self.node.on_peer_up, peer, Incarnation(1)) for peer in NAMES if peer != me])
 
@@ -313,6 +314,7 @@ class Host:
         if durable:
             self._waiting.append(durable)
         self.repaired = self.repaired or effects.repaired
+        self.damage = self.damage or effects.damage
         return [
             (peer, message)
             for peer, queue in effects.sends.items()

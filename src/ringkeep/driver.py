@@ -106,6 +106,8 @@ class Driver:
         except StorageError as error:
             self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
             return
+        if effects.damage:
+            ports.engine.record_damage(effects.damage)
         if durable:
             self._waiting.append((self._ticket, durable))
             if self._ticket > self._synced:

@@ -57,6 +57,8 @@ class Enrolment:
         self._leaving = False
         self._others: list[Member] | None = None  # registered as this node elsewhere; None: not read yet
         self._others_since: Millis | None = None
+        self._other: Member | None = None  # the last one seen
+        self._other_at: Millis = 0
         self._version = NO_MARK
         self._marked = 0
         self._asked_at: Millis | None = None  # an answer about the mark is awaited since then
@@ -88,6 +90,8 @@ class Enrolment:
         spread = min(len(members) * limits.MARK_SPREAD_MS, limits.MARK_MOST_MS)
         self._interval_ms = max(limits.MARK_MS, spread)
         self._others = [each for each in members if each.id == mine.id and each.peer != mine.peer]
+        if self._others:
+            self._other, self._other_at = self._others[0], self._ports.clock.now()
         self._look()
 
     def on_session(self, connected: bool) -> None:
@@ -129,10 +133,10 @@ class Enrolment:
     @property
     def waiting_for(self) -> str:
         """Say, for people, whom this start waits for before it speaks; "" if for nobody."""
-        if self.passed or not self._others:
+        if self.passed or self._other is None:
             return ""
         return (
-            f"the process at {self._others[0].peer}, which is registered as this very node, to be gone:"
+            f"the process at {self._other.peer}, which is registered as this very node, to be gone:"
             " never run two copies of one data directory"
         )
 
@@ -141,13 +145,23 @@ class Enrolment:
         if self.passed or not self._fits or self._others is None:
             return
         now = self._ports.clock.now()
-        if not self._others:
+        if self._alone:
             if self._asked_at is None or now - self._asked_at > limits.MARK_ANSWER_MS:
                 self._ask()
         elif self._others_since is None:
             self._others_since = now
-        elif now - self._others_since > 2 * self._ports.coordination.session_ms + limits.COPY_WAIT_MS:
+        elif self._others and (
+            now - self._others_since > 2 * self._ports.coordination.session_ms + limits.COPY_WAIT_MS
+        ):
             self._stop(belonging.runs_elsewhere(self._others[0]), Ending.REFUSED)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether nobody else is registered as this node. Who was may live, and have lost its session: then
+        it registers again, within a session's time."""
+        session_ms = self._ports.coordination.session_ms
+        silent_ms = self._ports.clock.now() - self._other_at
+        return self._others == [] and (self._other is None or silent_ms > session_ms)
 
     def _compare(self, mark: Mark | None) -> None:
         """Hold the directory against the mark; if it may speak, make the mark its own."""
@@ -181,7 +195,7 @@ class Enrolment:
                 self.passed = True
                 self._speak()
         elif not self.passed:
-            if self._fits and self._others == []:
+            if self._fits and self._alone:
                 self._compare(mark)
         elif mark is not None and mark.incarnation >= self._claim.incarnation:
             self._stop(belonging.taken_over(mark.incarnation), Ending.REFUSED)

@@ -9,6 +9,7 @@ import re
 
 import pytest
 from tests.sim.mutants import OF_REPLICAS
+from tests.sim.mutants_copies import OF_COPIES
 from tests.sim.mutants_health import OF_HEALTH
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
@@ -16,7 +17,7 @@ from tests.sim.mutants_requests import OF_REQUESTS
 from ringkeep.cli.simulate import outcomes
 from ringkeep.sim.main import run_seed
 
-MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH}
+MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES}
 
 # mutant -> within how many seeds, from 1, it must be caught (several times what it takes today), and by what
 CAUGHT = {
@@ -64,6 +65,9 @@ CAUGHT = {
     "one suspicion is enough": (300, "without a reason"),
     "laggard in sync": (600, "says healthy"),
     "nobody lags": (70, "says healthy"),
+    "mark not compared": (100, "old copy of its disk votes"),
+    "loss told by a promise overlooked": (150, "filled up again"),
+    "copy beside not looked for": (60, "takes its mark"),
 }
 
 SOON = 15

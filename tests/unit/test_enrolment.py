@@ -105,6 +105,10 @@ def test_a_registration_that_goes_away_was_that_of_a_dead_process() -> None:
     read(world, a_map(), members=[a_member(A, peer="elsewhere:2")])
     assert not speaks(world)
     world.driver.members_changed([])
+    world.now += 1_000
+    assert tick(world) == [], "it may have lost its session, and register again"
+    world.now += 1
+    world.driver.tick()
     assert world.look()[0] == "announce"
     assert not world.driver.enrolment.waiting_for
 

@@ -186,9 +186,9 @@ class Context:
         """Carry out what waited for a batch that is durable now.
 
         What a replica acknowledged that has been deleted meanwhile is not said: it would be taken for the
-        word of the one that is begun there anew.
+        word of the one that is begun there anew. Nor does a store say anything that was found damaged.
         """
-        for peer, items in durable.acks.items():
+        for peer, items in durable.acks.items() if not self.damaged else ():
             kept = self._still_held(items, durable.turn) if self.deleted else items
             if kept:
                 self.send(peer, Acks(kept))

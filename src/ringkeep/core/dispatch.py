@@ -34,6 +34,7 @@ class Dispatch:
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
+            m.Lost: self._lost,
             m.Fetch: self._fetch,
             m.Entries: self._entries,
             m.SnapshotOffer: self._offer,
@@ -120,15 +121,22 @@ class Dispatch:
         if replica is not None and not self._context.damaged:
             replica.on_prepare(peer, incarnation, message)
 
-    def _promise(self, peer: NodeId, _: Incarnation, message: m.Promise) -> None:
+    def _promise(self, peer: NodeId, incarnation: Incarnation, message: m.Promise) -> None:
         replica = self._replicas.get(message.partition)
         if replica is not None and replica.primary is not None:
-            replica.primary.on_promise(peer, message)
+            replica.primary.on_promise(peer, incarnation, message)
 
     def _refuse(self, peer: NodeId, _: Incarnation, message: m.Refuse) -> None:
         replica = self._replicas.get(message.partition)
         if replica is not None and replica.primary is not None:
             replica.primary.on_refused(peer, message.epoch, message.promised)
+
+    def _lost(self, peer: NodeId, incarnation: Incarnation, message: m.Lost) -> None:
+        replica = self._replicas.get(message.partition)
+        if replica is None or self._context.damaged:
+            return
+        if replica.promised == (message.epoch, peer, incarnation):
+            self._node.on_loss(message)
 
     def _fetch(self, peer: NodeId, _: Incarnation, message: m.Fetch) -> None:
         """Serve a new primary's question, only while it is the one that is followed here."""

@@ -72,6 +72,7 @@ class Effects:
     `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in
     order, one frame each. `answers`: finished client requests. `reregister`: go to the end of the members'
     line. `repaired`: nothing that the damaged store lost is counted on any more; forget the damage.
+    `damage`: what the store was found to have lost; to be recorded durably before anything is sent.
     `alarms`: for the log and the operator.
     """
 
@@ -82,4 +83,5 @@ class Effects:
     map_write: MapWrite | None = None
     reregister: bool = False
     repaired: bool = False
+    damage: str = ""
     alarms: list[str] = field(default_factory=list)

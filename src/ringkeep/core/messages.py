@@ -168,6 +168,16 @@ class Refuse:
 
 
 @dataclass(slots=True)
+class Lost:
+    """Primary to voter: an earlier life of yours held (`last_epoch`, `index`) durably, and you do not."""
+
+    partition: PartitionId
+    epoch: Epoch
+    last_epoch: Epoch
+    index: Index
+
+
+@dataclass(slots=True)
 class Fetch:
     """New primary to the voter with the greatest log: entries after `after`, please (my commit)."""
 
@@ -360,6 +370,7 @@ Message = (
     | Prepare
     | Promise
     | Refuse
+    | Lost
     | Fetch
     | Entries
     | SnapshotOffer

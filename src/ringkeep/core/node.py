@@ -19,7 +19,7 @@ from ringkeep.core.effects import Effects, Family
 from ringkeep.core.execute import Call, answer_appended, execute
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.journal import Journal
-from ringkeep.core.messages import RETRY, Commits, Forward, MapPush, Message, Reply, Report, StaleRead
+from ringkeep.core.messages import RETRY, Commits, Forward, Lost, MapPush, Message, Reply, Report, StaleRead
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.reads import Reads
@@ -172,6 +172,18 @@ class Node:
         for replica in self.replicas.values():
             if replica.primary is not None:
                 replica.primary.depose()
+
+    def on_loss(self, message: Lost) -> None:
+        """A primary that lives remembers more of this node than there is."""
+        what = (
+            f"the data of this node is older than what it held: of partition {message.partition} it had"
+            f" acknowledged entry {message.index}, which is not here. Was a copy put back? The node has no"
+            " vote, and is filled anew from the others"
+        )
+        self.context.count("loss_admitted")
+        self.context.alarm(what)
+        self.context.effects.damage = what
+        self.on_damage()
 
     def submit(self, request: Request) -> None:
         """Take a client's request; its answer is among the effects of this or a later turn."""

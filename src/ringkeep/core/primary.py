@@ -17,13 +17,13 @@ from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.execute import Call, Pending, answer_appended
 from ringkeep.core.insync import InSync
 from ringkeep.core.keys import log_key
-from ringkeep.core.messages import RETRY, Append, Entries, Prepare, Promise, Reply
+from ringkeep.core.messages import RETRY, Append, Entries, Lost, Prepare, Promise, Reply
 from ringkeep.core.parked import Parked
 from ringkeep.core.progress import Progress
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Status
 from ringkeep.core.takeover import Takeover
-from ringkeep.core.types import Epoch, Index, Millis, NodeId
+from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId
 
 
 class Phase(IntEnum):
@@ -131,7 +131,8 @@ class Primary:
         own = Promise(
             replica.partition, self.epoch, replica.log.last_epoch, replica.log.last_index, replica.commit
         )
-        self.context.durable.calls.append(partial(self.on_promise, self.context.me, own))
+        me, life = self.context.me, self.context.incarnation
+        self.context.durable.calls.append(partial(self.on_promise, me, life, own))
         for peer in self.peers:
             self.prepare(peer)
 
@@ -142,9 +143,12 @@ class Primary:
         if peer in self.context.links:
             self.context.send(peer, Prepare(self.replica.partition, self.epoch))
 
-    def on_promise(self, peer: NodeId, message: Promise) -> None:
+    def on_promise(self, peer: NodeId, life: Incarnation, message: Promise) -> None:
         """Count a promise; with a majority, adopt the greatest log; later on, learn a peer's position."""
         if message.epoch != self.epoch or self.phase == Phase.DEPOSED or peer not in self.place.replicas:
+            return
+        if self.progress.lacks(peer, life, message, self.takeover.held_by(peer)):
+            self._on_lost(peer)
             return
         self.takeover.promises[peer] = message
         self.progress.heard[peer] = self.context.now
@@ -152,6 +156,17 @@ class Primary:
             self.takeover.look()
         elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer != self.context.me:
             self._learn_position(peer, message)
+
+    def _on_lost(self, peer: NodeId) -> None:
+        """A peer lacks what it held in an earlier life: it is told so, and its copy counts no more."""
+        self.context.count("loss_noticed")
+        self.progress.landed(peer)
+        if peer in self.context.links:
+            lost = Lost(self.replica.partition, self.epoch, *self.progress.lost[peer])
+            self.context.send(peer, lost)
+        if self.takeover.keep_only(tuple(node for node in self.place.replicas if node != peer)):
+            self.phase = Phase.PREPARING
+            self.takeover.look()
 
     def on_fetching(self) -> None:
         """Somebody else has the greatest log: it is adopted first."""

@@ -8,24 +8,27 @@ from collections.abc import Collection
 
 from ringkeep.core import limits
 from ringkeep.core.context import Context
-from ringkeep.core.messages import Append
-from ringkeep.core.types import Index, Millis, NodeId
+from ringkeep.core.messages import Append, Promise
+from ringkeep.core.types import Epoch, Incarnation, Index, Millis, NodeId
 
 
 class Progress:
     """One primary's view of its peers.
 
     `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
-    not known. `heard`: when the peer last moved on, for sending again. `given`: bytes of entries that the
-    peer was sent, repetitions included.
+    not known. `lives`: which life of each peer told it. `lost`: (epoch, index) of the last entry that a peer
+    held durably in an earlier life, if it lacks that. `heard`: when the peer last moved on, for sending
+    again. `given`: bytes of entries that the peer was sent, repetitions included.
     """
 
-    __slots__ = ("_context", "_in_flight", "given", "heard", "match", "next")
+    __slots__ = ("_context", "_in_flight", "given", "heard", "lives", "lost", "match", "next")
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self.match: dict[NodeId, Index] = {}
         self.next: dict[NodeId, Index] = {}
+        self.lives: dict[NodeId, Incarnation] = {}
+        self.lost: dict[NodeId, tuple[Epoch, Index]] = {}
         self.heard: dict[NodeId, Millis] = {}
         self.given: dict[NodeId, int] = {}
         self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
@@ -45,8 +48,30 @@ class Progress:
             self.landed(gone)
             self.match.pop(gone, None)
             self.next.pop(gone, None)
+            self.lives.pop(gone, None)
+            self.lost.pop(gone, None)
             self.given.pop(gone, None)
             del self.heard[gone]
+
+    def lacks(
+        self, peer: NodeId, life: Incarnation, promise: Promise, held: tuple[Epoch, Index] | None
+    ) -> bool:
+        """Tell whether a peer that was started again lacks what it held durably before: then an older copy of
+        its disk was put back, or its disk lost something. Its copy counts for nothing from then on.
+
+        Not asked of one life: what it says twice may arrive in the other order.
+        """
+        due = self.lost.get(peer)
+        if due is None and self.lives.get(peer, life) != life:
+            due = held
+        self.lives[peer] = life
+        if due is None or (promise.last_epoch >= due[0] and promise.last_index >= due[1]):
+            self.lost.pop(peer, None)
+            return False
+        self.lost[peer] = due
+        self.match.pop(peer, None)
+        self.next.pop(peer, None)
+        return True
 
     def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
         """A Promise told the position; `match`: up to where the logs are known to be equal, if they are."""

@@ -126,7 +126,7 @@ class Replica:
         self.context.durable.calls.append(partial(self._tell_promise, peer, answer))
 
     def _tell_promise(self, peer: NodeId, answer: Promise) -> None:
-        if not self.deleted:  # what it tells of the log is true no more
+        if not self.deleted and not self.context.damaged:  # what it tells of the log is true no more
             self.context.send(peer, answer)
 
     # --- the log, as a backup -------------------------------------------------------------------------

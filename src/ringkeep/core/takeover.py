@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core import limits
 from ringkeep.core.messages import Entries, Fetch, Promise
-from ringkeep.core.types import Index, NodeId
+from ringkeep.core.types import Epoch, Index, NodeId
 
 if TYPE_CHECKING:
     from ringkeep.core.primary import Primary
@@ -56,6 +56,17 @@ class Takeover:
         self._primary.replica.drop_staging()
         self._primary.replica.matched = Index(0)  # what equals the log of somebody else is to be found anew
         return True
+
+    def held_by(self, peer: NodeId) -> tuple[Epoch, Index] | None:
+        """Return the last entry that a peer is known to hold durably, and to have kept if it lives."""
+        primary = self._primary
+        if not primary.started:  # nothing was sent there yet, so it holds what it promised with
+            told = self.promises.get(peer)
+            return (told.last_epoch, told.last_index) if told is not None else None
+        match, log = primary.progress.match.get(peer), primary.replica.log
+        if match is None:
+            return None
+        return log.epoch_at(match) if match >= log.floor_index else Epoch(0), match
 
     def fetch(self) -> None:
         """Ask the holder of the greatest log for what follows the committed prefix, which both share."""

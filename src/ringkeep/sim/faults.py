@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ringkeep.sim.copies import CopyFaults
 from ringkeep.sim.machine_faults import MachineFaults
 from ringkeep.sim.membership import Membership
 from ringkeep.sim.network_faults import NetworkFaults
@@ -36,6 +37,7 @@ class Faults:
             *NetworkFaults(world, self).kinds,
             *ServiceFaults(world, self).kinds,
             *self.membership.kinds,
+            *CopyFaults(world, self).kinds,
         ]
         self._weights = self._swarm()
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
@@ -67,6 +69,8 @@ class Faults:
         self.stopped = True
         world = self._world
         world.traps.clear()
+        for twin in world.twins:
+            twin.end()
         world.heal()
         self.membership.settle()
         world.reasons.everywhere()

@@ -10,7 +10,7 @@ from ringkeep.core.departed import coordinators_of
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import Entry, EntryKind, decode, origins_in
 from ringkeep.core.keys import after, data_prefix, log_key
-from ringkeep.core.messages import Acks, Message, Promise
+from ringkeep.core.messages import Acks, Confirmed, Message, Promise
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import decode_promised, decode_replica, promised_key, replica_key
@@ -36,6 +36,7 @@ class Invariants:
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._acked: dict[tuple[NodeId, PartitionId], tuple[Epoch, int]] = {}
         self._forgotten: dict[PartitionId, set[bytes]] = {}
+        self._gone: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._settled: set[tuple[int, Epoch, int]] = set()
         self._told: dict[tuple[NodeId, PartitionId], Epoch] = {}
         self._checked: dict[tuple[NodeId, PartitionId], Index] = {}
@@ -62,6 +63,12 @@ class Invariants:
             for name in [name for name in names if name[0] == node.id]:
                 del names[name]
 
+    def on_old_copy(self, node: "SimNode", lost: Collection[tuple[PartitionId, Epoch]]) -> None:
+        """Under these epochs a primary that lives remembers more of a node than there is on its disk now."""
+        for name in [name for name in self._gone if name[0] == node.id]:
+            del self._gone[name]
+        self._gone.update(((node.id, partition), epoch) for partition, epoch in lost)
+
     def on_write(self, node: "SimNode", ticket: int, batch: Batch) -> None:
         """A batch was written, and is not durable yet."""
         if batch.log or batch.ranges or batch.meta:
@@ -70,12 +77,18 @@ class Invariants:
     def on_send(self, node: "SimNode", messages: list[Message]) -> None:
         """A frame leaves: what it promises is told."""
         for message in messages:
+            if node.beyond_mark and type(message) in (Promise, Acks, Confirmed):
+                raise Violated(f"{self._world.events.now} {node.name}: an old copy of its disk votes")
             if type(message) is Promise:
                 self._told[node.id, message.partition] = message.epoch
             elif type(message) is Acks:
                 for at in range(0, len(message.items), 3):
                     partition, epoch, index = message.items[at : at + 3]
                     name = node.id, PartitionId(partition)
+                    if self._gone.get(name) == epoch:
+                        raise Violated(
+                            f"{self._world.events.now} {node.name}: an old copy is filled up again"
+                        )
                     before = self._acked.get(name, (0, 0))
                     if (epoch, index) > before:
                         self._acked[name] = Epoch(epoch), index
@@ -188,7 +201,7 @@ class Invariants:
                 voter
                 for voter in part.replicas
                 if voter in self._world.nodes
-                and not self._world.nodes[voter].engine.damaged
+                and not self._world.nodes[voter].lost
                 and not self.holds(voter, PartitionId(number), known)
             ]
             if quorum.won(part.voters, part.old_voters, lacking):
@@ -268,7 +281,7 @@ class Invariants:
             voter
             for voter in place.replicas
             if self._durable.get(voter, {}).get(row) == entry
-            or (voter in machines and machines[voter].engine.damaged)  # acknowledged, perhaps, and lost since
+            or (voter in machines and machines[voter].lost)  # acknowledged, perhaps, and lost since
         ]
         enough = quorum.won(place.voters, place.old_voters, holders)
         self._require(enough, node, replica, f"entry {index} committed, durable on {len(holders)} only")

@@ -24,6 +24,7 @@ from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
 if TYPE_CHECKING:
+    from ringkeep.sim.copies import Disk
     from ringkeep.sim.world import World
 
 SESSION_MS = 2_000
@@ -60,7 +61,23 @@ class SimNode:
         self.incarnation = Incarnation(0)
         self.cluster_id = ""
         self.claims: Sequence[Claim] = ()
+        self.old_copy = False
+        """Whether the disk holds less than it once did, and nobody has noticed."""
+        self.beyond_mark = False
+        """Whether that must be noticed before a process on it gives any vote."""
         self.engine = MemoryEngine()
+
+    def put_back(self, disk: "Disk", beyond_mark: bool) -> None:
+        """Give the machine an older copy of its disk."""
+        assert not self.alive and disk.id == self.id
+        self.incarnation, self.cluster_id, self.claims = disk.incarnation, disk.cluster_id, disk.claims
+        self.engine = disk.engine
+        self.old_copy, self.beyond_mark = True, beyond_mark
+
+    @property
+    def lost(self) -> bool:
+        """Whether something durable is gone from here that may yet be counted on."""
+        return self.old_copy or self.engine.damaged
 
     # --- life -----------------------------------------------------------------------------------------
 
@@ -107,6 +124,15 @@ class SimNode:
             return ticket
 
         engine.write = watched  # type: ignore[method-assign]
+        record = engine.record_damage
+
+        def recorded(what: str) -> None:
+            record(what)
+            world.count("old_copy_found", self.old_copy)
+            self.old_copy = self.beyond_mark = False
+            world.invariants.on_old_copy(self, ())
+
+        engine.record_damage = recorded  # type: ignore[method-assign]
         propose = self.coordination.write_map
 
         def counted(expected: int, payload: bytes) -> None:

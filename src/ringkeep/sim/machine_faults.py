@@ -81,7 +81,7 @@ class MachineFaults:
         world = self._world
         node = self._faults.any()
         whole = [other for other in world.nodes.values() if other is not node]
-        if not node.alive or any(not other.alive or other.engine.damaged for other in whole):
+        if not node.alive or node.old_copy or any(not other.alive or other.lost for other in whole):
             return
         if not world.survives_without(node):
             return

@@ -51,7 +51,7 @@ class Reasons:
             if node is None or node.state == NodeState.DEAD or node.incarnation != old.incarnation:
                 continue
             machine = self._world.nodes.get(old.primary)
-            if machine is not None and machine.engine.damaged:
+            if machine is not None and machine.lost:
                 continue
             lost = [v for v in old.replicas if v != old.primary and self._lost(v, old.primary)]
             if not quorum.won(old.voters, old.old_voters, lost):

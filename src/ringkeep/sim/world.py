@@ -25,6 +25,7 @@ from ringkeep.sim.invariants import Invariants, Violated
 from ringkeep.sim.machine import SIM_TICK_MS, SimNode
 from ringkeep.sim.reasons import Reasons
 from ringkeep.sim.traps import Traps
+from ringkeep.sim.twin import Twin
 from ringkeep.wire import mapcodec
 
 
@@ -85,6 +86,7 @@ class World:
         """Whether messages pass through the codec on their way."""
         self.map: ClusterMap | None = None
         self.nodes: dict[NodeId, SimNode] = {}
+        self.twins: list[Twin] = []
         self.given_up: dict[NodeId, Millis] = {}
         """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon.
         """
@@ -298,7 +300,7 @@ class World:
         if GRACE_MS in self.map.settings:  # who is down may be given up any moment
             lost.update(each.id for each in self.nodes.values() if not each.alive)
         lost.update(each for each, until in self.given_up.items() if self.events.now < until)
-        lost.update(each.id for each in self.nodes.values() if each.engine.damaged or each is node)
+        lost.update(each.id for each in self.nodes.values() if each.lost or each is node)
         return all(
             quorum.won(part.voters, part.old_voters, [v for v in part.replicas if v not in lost])
             for part in self.map.partitions

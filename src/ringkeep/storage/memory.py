@@ -258,6 +258,15 @@ class MemoryEngine:
         """See `ringkeep.ports.Engine`."""
         self.damaged = True
 
+    def copy(self) -> "MemoryEngine":
+        """Return what a process finds in a copy of this disk that is made now, while this one runs."""
+        found = MemoryEngine()
+        for table, copy in zip(self._tables, found._tables, strict=True):
+            copy.keys = table.settle().copy()
+            copy.rows = table.rows.copy()
+        found.damaged = self.damaged
+        return found
+
     def clear_damaged(self) -> None:
         """Forget the damage; called once what it means is itself durable."""
         self.damaged = False

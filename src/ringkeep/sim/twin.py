@@ -1,0 +1,117 @@
+"""A process that was started from a copy of a running node's disk: it must lose, and say no word before."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from ringkeep.coordination.memory import MemoryCoordination
+from ringkeep.core.belonging import Claim, Mark
+from ringkeep.core.clustermap import Member
+from ringkeep.core.messages import Message
+from ringkeep.core.node import Node
+from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.driver import Driver
+from ringkeep.enrolment import Start
+from ringkeep.ports import Ending, Ports
+from ringkeep.sim.events import Call
+from ringkeep.sim.invariants import Violated
+from ringkeep.wire import mapcodec
+
+if TYPE_CHECKING:
+    from ringkeep.sim.copies import Disk
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+SESSION_MS = 2_000
+TICK_MS = 50
+
+
+class Twin:
+    """Every port but the engine and the coordination. Its first word would be to write the mark."""
+
+    def __init__(self, world: "World", original: "SimNode", disk: "Disk") -> None:
+        self._world = world
+        self._original = original
+        self._said_at: Millis = 0
+        self.alive = True
+        incarnation = Incarnation(disk.incarnation + 1)
+        node = Node(disk.id, incarnation, disk.engine, mapcodec, "sim", "f" * 32, self.now())
+        name = original.name
+        member = Member(
+            disk.id, name, f"{name}-copy:http", f"{name}-copy:peer", name, 1, world.expect, world.replication,
+            world.partitions, incarnation, MapVersion(0), disk.cluster_id,
+        )  # fmt: skip
+        coordination = MemoryCoordination(world.service, self, self._coordinate, SESSION_MS)  # type: ignore[arg-type]  # see __getattr__
+        coordination.write_mark = self._speak  # type: ignore[method-assign]
+        ports = Ports(disk.engine, self, self, coordination, self, self, mapcodec)
+        self._driver = Driver(node, ports, member, 1, Start(f"{name}-copy-{world.events.now}", disk.claims))
+        self._coordination = coordination
+        coordination.start()
+        self._tick()
+
+    def __getattr__(self, name: str) -> object:
+        """What the coordination tells is told to the driver."""
+        return getattr(self._driver, name)
+
+    def _speak(self, node: NodeId, expected: int, mark: Mark) -> None:
+        mine = self._original
+        registered = any(
+            m.id == node and m.peer == f"{mine.name}:peer" for m in self._world.service.members()
+        )
+        if mine.alive and mine.id == node and registered:
+            raise Violated(f"{self.now()} {mine.name}: a copy beside its living original takes its mark")
+        self.end()  # the original is gone, or cut off: what a copy may do then is another fault
+
+    def end(self) -> None:
+        """End the process, if it runs yet."""
+        if self.alive:
+            self.alive = False
+            self._driver.halt()
+            self._coordination.stop()
+
+    def _tick(self) -> None:
+        if self.alive:
+            self._world.events.after(TICK_MS, self._tick)
+            self._driver.tick()
+
+    def _coordinate(self, call: Call) -> None:
+        world = self._world
+        self._said_at = max(self._said_at, world.events.now + world.draw(0, 3))
+        world.events.at(self._said_at, call)
+
+    # --- clock, shell, network, syncer ----------------------------------------------------------------
+
+    def now(self) -> Millis:
+        return self._world.events.now
+
+    def soon(self, call: Call) -> None:
+        self._world.events.at(self.now(), call, last=True)
+
+    def later(self, delay_ms: Millis, call: Call) -> None:
+        self._world.events.after(delay_ms, call)
+
+    def joined(self, cluster_id: str) -> None: ...
+
+    def claiming(self, claims: Sequence[Claim]) -> None: ...
+
+    def superseded(self) -> None: ...
+
+    def departed(self) -> None: ...
+
+    def alarm(self, text: str) -> None: ...
+
+    def stop(self, reason: str, ending: Ending) -> None:
+        if "runs already" in reason:
+            self._world.count("copy_beside_refused")
+        self._world.log(self._original, f"the copy beside it stops: {reason}")
+        self.end()
+
+    def disk_free(self) -> int:
+        return 1 << 40
+
+    def set_peers(self, peers: Mapping[NodeId, str]) -> None:
+        self.send(NodeId(""), [])
+
+    def send(self, peer: NodeId, messages: list[Message]) -> None:
+        raise Violated(f"{self.now()} {self._original.name}: a copy beside its original speaks")
+
+    def request(self, ticket: int) -> None: ...
