@@ -6,6 +6,8 @@ has returned, so it never says more than the truth; it may say less, and is ther
 killed process leaves it with the operating system, and a power loss leaves an older one, at most
 FSYNC_EVERY_S behind.
 
+It names the database's MANIFEST, too, as it was when the mark was fsynced last.
+
 Two slots, in different sectors, take turns: a torn write spoils one, and the other still speaks.
 """
 
@@ -20,38 +22,39 @@ import google_crc32c
 
 from ringkeep.errors import StorageDamaged
 from ringkeep.storage.files import write_atomically
+from ringkeep.storage.manifest import NONE, Manifest
 
 FSYNC_EVERY_S: Final = 1.0
 
 _SLOT_BYTES: Final = 4096
 _SLOTS: Final = 2
-_BODY: Final = struct.Struct("!4sIQ")
+_BODY: Final = struct.Struct("!4sIQQQ")
 _CHECKSUM: Final = struct.Struct("!I")
 _MARK_BYTES: Final = _BODY.size + _CHECKSUM.size
 _MAGIC: Final = b"RKsm"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
-def _encode(sequence: int) -> bytes:
-    body = _BODY.pack(_MAGIC, _FORMAT, sequence)
+def _encode(sequence: int, manifest: Manifest) -> bytes:
+    body = _BODY.pack(_MAGIC, _FORMAT, sequence, *manifest)
     return body + _CHECKSUM.pack(google_crc32c.value(body))
 
 
-def _decode(slot: bytes) -> int | None:
-    """Return the sequence number, or None for a slot that is torn or foreign."""
+def _decode(slot: bytes) -> tuple[int, Manifest] | None:
+    """Return the sequence number and the MANIFEST, or None for a slot that is torn or foreign."""
     body, rest = slot[: _BODY.size], slot[_BODY.size : _BODY.size + _CHECKSUM.size]
     if len(rest) != _CHECKSUM.size or rest != _CHECKSUM.pack(google_crc32c.value(body)):
         return None
-    magic, form, sequence = _BODY.unpack(body)
-    return int(sequence) if (magic, form) == (_MAGIC, _FORMAT) else None
+    magic, form, sequence, *manifest = _BODY.unpack(body)
+    return (int(sequence), Manifest(*manifest)) if (magic, form) == (_MAGIC, _FORMAT) else None
 
 
 class SyncedMark:
     """The open file. After opening, only one thread writes it."""
 
-    __slots__ = ("_fsynced_at", "_handle", "_next_slot", "_page", "sequence")
+    __slots__ = ("_fsynced_at", "_handle", "_next_slot", "_page", "manifest", "sequence")
 
-    def __init__(self, handle: int, sequence: int, next_slot: int) -> None:
+    def __init__(self, handle: int, sequence: int, manifest: Manifest, next_slot: int) -> None:
         self._handle = handle
         # Mapped, not written: a system call would hand the interpreter lock over, and wait to get it back.
         self._page = mmap.mmap(handle, _SLOT_BYTES * _SLOTS)
@@ -59,37 +62,43 @@ class SyncedMark:
         self._fsynced_at = time.monotonic()
         self.sequence = sequence
         """The newest number written."""
+        self.manifest = manifest
+        """The MANIFEST that stands beside it."""
 
     @classmethod
     def open(cls, path: Path) -> "SyncedMark":
         """Open the mark. Raises StorageDamaged if both slots are unreadable, and OSError."""
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         found = [_decode(os.pread(handle, _SLOT_BYTES, slot * _SLOT_BYTES)) for slot in range(_SLOTS)]
-        known = [(sequence, slot) for slot, sequence in enumerate(found) if sequence is not None]
+        known = [(*content, slot) for slot, content in enumerate(found) if content is not None]
         if not known:
             os.close(handle)
             raise StorageDamaged(f"{path}: neither slot of the synced mark is readable")
-        sequence, slot = max(known)
-        return cls(handle, sequence, (slot + 1) % _SLOTS)
+        sequence, manifest, slot = max(known)
+        return cls(handle, sequence, manifest, (slot + 1) % _SLOTS)
 
     @classmethod
     def create(cls, path: Path, sequence: int) -> "SyncedMark":
         """Put a new mark in place, durably. Raises OSError."""
-        slot = _encode(sequence).ljust(_SLOT_BYTES, b"\0")
+        slot = _encode(sequence, NONE).ljust(_SLOT_BYTES, b"\0")
         write_atomically(path, slot * _SLOTS)
         return cls.open(path)
+
+    @property
+    def due(self) -> bool:
+        """Whether the next `advance` fsyncs the mark: then the MANIFEST is to be looked at before."""
+        return time.monotonic() - self._fsynced_at >= FSYNC_EVERY_S
 
     def advance(self, sequence: int) -> None:
         """Write the number, if it is new, once everything up to it is durable. Raises OSError."""
         if sequence > self.sequence:
             at = self._next_slot * _SLOT_BYTES
-            self._page[at : at + _MARK_BYTES] = _encode(sequence)
+            self._page[at : at + _MARK_BYTES] = _encode(sequence, self.manifest)
             self._next_slot = (self._next_slot + 1) % _SLOTS
             self.sequence = sequence
-        now = time.monotonic()
-        if now - self._fsynced_at >= FSYNC_EVERY_S:
+        if self.due:
             self._page.flush()
-            self._fsynced_at = now
+            self._fsynced_at = time.monotonic()
 
     def close(self) -> None:
         """Close without a further fsync. Calling it again does nothing."""

@@ -22,6 +22,7 @@ from rocksdict import Rdict as Database
 from ringkeep.core.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
 from ringkeep.storage import files
+from ringkeep.storage.manifest import manifest_of, synced_manifest
 from ringkeep.storage.mark import SyncedMark
 from ringkeep.storage.records import mend_records
 from ringkeep.storage.staged import StagedTables
@@ -141,6 +142,8 @@ class RocksEngine:
         sequence = self._database.latest_sequence_number()
         try:
             self._database.flush_wal(True)
+            if self._mark.due:
+                self._mark.manifest = synced_manifest(self._directory / files.DATABASE, self._mark.manifest)
             self._mark.advance(sequence)
             self._staged.sync()
         except Exception as error:
@@ -255,6 +258,7 @@ def open_engine(directory: Path) -> RocksEngine:
         mark.close()
         raise StorageDamaged(f"the database in {directory} is lost: it held rows before, and is not there")
     try:
+        _check_manifest(path, mark)
         for where in mend_records(path):
             _log.warning("bytes that RocksDB cannot get past were made unreadable: %s", where)
         database = _open_database(path)
@@ -276,6 +280,16 @@ def open_engine(directory: Path) -> RocksEngine:
         database.close()
         raise StorageError(f"{directory}: {error}") from error
     return RocksEngine(database, directory, mark, staged, damaged)
+
+
+def _check_manifest(path: Path, mark: SyncedMark) -> None:
+    """Raise what RocksDB does not: it would open with an older MANIFEST, and miss what came later."""
+    found = manifest_of(path)
+    if found < mark.manifest:
+        raise OSError(
+            f"{_ROTTEN}: MANIFEST {found.number} of {found.size} bytes is older than what was there,"
+            f" {mark.manifest.number} of {mark.manifest.size} bytes"
+        )
 
 
 def _open_mark(directory: Path) -> tuple[SyncedMark, str]:

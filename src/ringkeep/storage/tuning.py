@@ -3,6 +3,8 @@
 Knows nothing of what the rows mean, only how the three families are used.
 """
 
+import tempfile
+from pathlib import Path
 from typing import Final
 
 from rocksdict import (
@@ -37,7 +39,7 @@ assert sum(WRITE_BUFFER_BYTES[family] * WRITE_BUFFERS[family] for family in Fami
 
 def database_options() -> Options:
     """Return the settings of the database as a whole."""
-    options = Options(raw_mode=True)
+    options = _options_that_track_logs()
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     # A prefix of what was written, whatever the tail looks like; the synced mark says if it is too short.
@@ -53,6 +55,19 @@ def database_options() -> Options:
     options.set_max_manifest_file_size(4 * MIB)
     options.set_allow_concurrent_memtable_write(False)
     options.set_write_buffer_size(64 * KIB)  # of the family `default`, which RocksDB insists on: unused
+    return options
+
+
+def _options_that_track_logs() -> Options:
+    """Return options under which the log files that were synced stand in the MANIFEST, and are all insisted
+    on: without that, a database that misses one among several opens as if nothing was in it.
+
+    rocksdict has no call that sets this one (0.3.29), but reads options from a database's file of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="ringkeep-options-") as directory:
+        Path(directory, "OPTIONS-000001").write_text(_TRACKED)
+        Path(directory, "rocksdict-config.json").write_text('{"raw_mode": true, "prefix_extractors": {}}')
+        options, _ = Options.load_latest(directory)
     return options
 
 
@@ -76,6 +91,17 @@ def family_options(family: Family) -> Options:
         options.set_compression_type(DBCompressionType.none())
     return options
 
+
+_TRACKED: Final = """\
+[Version]
+  rocksdb_version=9.8.4
+  options_file_version=1.1
+
+[DBOptions]
+  track_and_verify_wals_in_manifest=true
+
+[CFOptions "default"]
+"""
 
 _CACHE: Final = Cache(BLOCK_CACHE_BYTES)
 
