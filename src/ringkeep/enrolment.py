@@ -170,7 +170,7 @@ class Enrolment:
             ports.shell.superseded()
             self._stop(belonging.other_line(mark), Ending.REFUSED)
             return
-        if mark is not None and self._position < mark.position and not ports.engine.damaged:
+        if mark is not None and self._position < mark.position:
             lost = belonging.lost(self._position, mark)
             ports.engine.record_damage(lost)
             ports.shell.alarm(lost)

@@ -66,11 +66,6 @@ class Engine(Protocol):
         """
         ...
 
-    @property
-    def damaged(self) -> bool:
-        """Whether something durable was lost, and is yet counted on."""
-        ...
-
     def record_damage(self, what: str) -> None:
         """Remember, durably, that this store lost something; `what`, for people. Raises StorageError."""
         ...
