@@ -65,9 +65,9 @@ CAUGHT = {
     "one suspicion is enough": (300, "without a reason"),
     "laggard in sync": (600, "says healthy"),
     "nobody lags": (70, "says healthy"),
-    "mark not compared": (100, "old copy of its disk votes"),
-    "loss told by a promise overlooked": (150, "filled up again"),
-    "copy beside not looked for": (60, "takes its mark"),
+    "mark not compared": (300, "old copy of its disk votes"),
+    "loss told by a promise overlooked": (600, "filled up again"),
+    "copy beside not looked for": (15, "takes its mark"),
 }
 
 SOON = 15
