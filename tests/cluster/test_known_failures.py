@@ -223,6 +223,7 @@ def test_known_failure_from_the_start(
     check(fresh(count, options=options))
 
 
+@pytest.mark.plain  # each mistake is put into the core
 @pytest.mark.parametrize(
     "check, mistake, words", CAUGHT, ids=lambda each: getattr(each, "__name__", each)[:48]
 )

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         waits = behaviour == "wait"
         self.send_response(503 if waits else 200)
         self.end_headers()
-        self.wfile.write(b'{"title": "Not ready", "detail": "waits for a test"}' if waits else b"")
+        self.wfile.write(b"not ready\\nwaits for: a test\\n" if waits else b"ready\\n")
     def log_message(self, *args):
         pass
 
@@ -140,7 +140,7 @@ def test_a_node_that_refuses_to_start_ends_up_with_its_code_and_words(start: Sta
 def test_it_says_what_it_waits_for_and_can_be_stopped_meanwhile(start: Start, tmp_path: Path) -> None:
     (tmp_path / "data" / "node-1.behaviour").write_text("wait")
     up = start()
-    up.says("waiting for node-1: waits for a test")
+    up.says("waiting for node-1: a test")
     assert "node-2 is ready" in up.output
     assert up.stop() == 0
     assert up.remains() == []

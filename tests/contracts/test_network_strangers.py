@@ -3,6 +3,7 @@
 import asyncio
 import random
 import struct
+from typing import cast
 
 import msgspec
 import pytest
@@ -167,8 +168,7 @@ class Fake(asyncio.Protocol):
         self.answer, self.then = answer, then
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def data_received(self, data: bytes) -> None:
         self.transport.pause_reading()
