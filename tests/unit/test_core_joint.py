@@ -67,6 +67,27 @@ def put(host: Host, counter: int = 1) -> Index:
     return host.replica.log.last_index
 
 
+# --- room on the way to a peer ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("promises", [[1], [2], [1, 2], [2, 1]])
+def test_a_late_promise_does_not_fill_the_way_to_a_peer_for_ever(promises: list[int]) -> None:
+    """It tells of a position that was passed already, or is just being passed. What is sent again because of
+    it is acknowledged a second time: that was no news, and its bytes counted as on their way ever after."""
+    host = leader()
+    bound(host.node.context, inflight_bytes=1)
+    put(host, 1)
+    for acknowledged_before in (True, False):
+        if acknowledged_before:
+            host.hear(B, an_ack(2))
+        for position in promises:
+            host.hear(B, a_promise(position))
+    host.hear(B, an_ack(2))
+    assert host.node.context.in_flight[B] == 0
+    sent = to(B, Append, host.hear(B, a_request(Kind.PUT, 2)))
+    assert [len(append.entries) for append in sent] == [1]
+
+
 # --- commitment ------------------------------------------------------------------------------------------
 
 

@@ -74,7 +74,11 @@ class Progress:
         return True
 
     def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
-        """A Promise told the position; `match`: up to where the logs are known to be equal, if they are."""
+        """A Promise told the position; `match`: up to where the logs are known to be equal, if they are.
+
+        What was sent before is there, or is sent again: it is not waited for any more.
+        """
+        self.landed(peer)
         if match is not None:
             self.match[peer] = max(match, self.match.get(peer, Index(0)))
         self.next[peer] = Index(position + 1)
@@ -86,11 +90,11 @@ class Progress:
     def acknowledged(self, peer: NodeId, index: Index) -> bool:
         """Note what a peer holds durably; tell whether that is news."""
         self.heard[peer] = self._context.now
+        if index + 1 >= self.next.get(peer, 0):
+            self.landed(peer)  # if it is news or not: an older promise may have had it sent twice
         if index <= self.match.get(peer, 0):
             return False
         self.match[peer] = index
-        if index + 1 >= self.next.get(peer, 0):
-            self.landed(peer)
         return True
 
     def has_room(self, peer: NodeId) -> bool:

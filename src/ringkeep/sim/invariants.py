@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ringkeep.core import quorum
 from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.departed import coordinators_of
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import Entry, EntryKind, decode, origins_in
 from ringkeep.core.keys import after, data_prefix, log_key
@@ -303,9 +302,7 @@ class Invariants:
 
     def check_agreement(self) -> None:
         """9. At rest, all replicas of a partition hold the same state, de-duplication included, and know how
-        large it is; nothing is kept for coordinators that are no more."""
-        assert self._world.map is not None
-        coordinators = coordinators_of(self._world.map)
+        large it is."""
         states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
@@ -320,8 +317,6 @@ class Invariants:
                 self._require(other[0] == replica.applied, node, replica, what)
                 what = f"state at {replica.applied} differs from {name}'s"
                 self._require(tuple(other) == state, node, replica, what)
-                kept = replica.state.sessions.origins <= coordinators
-                self._require(kept, node, replica, "requests of a departed coordinator are still kept")
 
     def _require(self, holds: bool, node: "SimNode", replica: Replica, what: str) -> None:
         if not holds:

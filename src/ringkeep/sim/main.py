@@ -90,6 +90,8 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
     world.invariants.check_agreement()
+    tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
+    assert tidy, "requests of departed coordinators are kept for ever"
     violation = check(history)
     assert violation is None, f"not linearizable\n{violation}"
     outcome.operations = len(history)

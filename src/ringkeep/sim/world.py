@@ -12,6 +12,7 @@ from ringkeep.coordination.memory import MemoryService
 from ringkeep.core import limits, quorum
 from ringkeep.core.changes import targets, under_way
 from ringkeep.core.clustermap import ClusterMap, NodeState
+from ringkeep.core.departed import coordinators_of
 from ringkeep.core.health import Health
 from ringkeep.core.requests import Request
 from ringkeep.core.transitions import illegal
@@ -282,6 +283,17 @@ class World:
             applied.setdefault(number, replica.applied) == replica.applied
             for node in self.nodes.values()
             for number, replica in node.driver.node.replicas.items()
+        )
+
+    @property
+    def tidy(self) -> bool:
+        """Whether no replica keeps what coordinators asked that are no more."""
+        assert self.map is not None
+        coordinators = coordinators_of(self.map)
+        return all(
+            replica.state.sessions.origins <= coordinators
+            for node in self.nodes.values()
+            for replica in node.driver.node.replicas.values()
         )
 
     def submit(self, node: SimNode, request: Request) -> bool:
