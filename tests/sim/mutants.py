@@ -18,6 +18,7 @@ from ringkeep.core.holdings import Holdings
 from ringkeep.core.log import Log
 from ringkeep.core.messages import Acks, Promise
 from ringkeep.core.primary import Primary
+from ringkeep.core.progress import Progress
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import Promised, promised_key
 from ringkeep.core.staging import Staging
@@ -60,6 +61,32 @@ def ack_before_fsync() -> Any:
         return mutant
 
     return patched(Context, "end", make)
+
+
+def acknowledged_twice_counted_for_ever() -> Any:
+    """Bytes that were sent twice stay counted as on their way when they are acknowledged the second time."""
+
+    def make(_: Any) -> Any:
+        def mutant(self: Progress, peer: Any, index: Index) -> bool:
+            self.heard[peer] = self._context.now
+            if index <= self.match.get(peer, 0):
+                return False
+            self.match[peer] = index
+            if index + 1 >= self.next.get(peer, 0):
+                self.landed(peer)
+            return True
+
+        return mutant
+
+    def at(_: Any) -> Any:
+        def mutant(self: Progress, peer: Any, position: Index, match: Any) -> None:
+            if match is not None:
+                self.match[peer] = max(match, self.match.get(peer, Index(0)))
+            self.next[peer] = Index(position + 1)
+
+        return mutant
+
+    return together(patched(Progress, "acknowledged", make), patched(Progress, "at", at))
 
 
 def own_copy_counted_unsynced() -> Any:
@@ -303,6 +330,7 @@ def snapshot_taken_too_soon() -> Any:
 
 OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "ack before fsync": ack_before_fsync,
+    "acknowledged twice, counted for ever": acknowledged_twice_counted_for_ever,
     "own copy counted unsynced": own_copy_counted_unsynced,
     "older entry committed by count": older_entry_committed_by_count,
     "backup's commit not capped": commit_not_capped,
