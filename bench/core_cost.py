@@ -74,8 +74,8 @@ class Place:
     def stop(self, reason: str, ending: Ending) -> None:
         raise AssertionError(reason)
 
-    def disk_free(self) -> int:
-        return 1 << 40
+    def disk_free(self) -> tuple[int, int]:
+        return 1 << 40, 1
 
     # syncer, network, coordination
     def request(self, ticket: int) -> None:

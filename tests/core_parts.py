@@ -251,7 +251,8 @@ class StewardWorld:
 
     def hear(self, peer: NodeId, **beat: object) -> None:
         self.detector.peers[peer].heard = self.detector.peers[peer].echoed = self.context.now
-        self.detector.peers[peer].beat = a_beat(**beat)
+        heard = self.detector.peers[peer].beat = a_beat(**beat)
+        self.context.note_disk_of(peer, heard.disk)
 
     def refuse(self, peer: NodeId) -> None:
         self.detector.on_down(peer, True)

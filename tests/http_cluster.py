@@ -42,6 +42,7 @@ class FakeCluster:
             "weight": 1,
             "state": "active",
             "damaged": False,
+            "disk": "fine",
             "disk_full": False,
             "primaries": int(number == 0),
             "replicas": int(number < REPLICATION),

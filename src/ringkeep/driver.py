@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringkeep.core import belonging, limits
+from ringkeep.core import belonging
 from ringkeep.core.belonging import Mark
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Durable
+from ringkeep.core.disk import Questions
 from ringkeep.core.effects import Batch, Effects, MapWrite
 from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
@@ -25,6 +26,7 @@ from ringkeep.ports import Ending, Ports
 
 STALL_RETRY_MS = 5
 ANNOUNCE_INTERVAL_MS = 2_000
+DISK_FAILED = "the disk failed, nothing more is acknowledged: "  # the same words, whatever it was
 
 
 class Driver:
@@ -41,7 +43,7 @@ class Driver:
         )
         self._in_turn = False
         self._ticket = 0
-        self._synced = 0
+        self._synced = self._asked = 0  # tickets: what is durable, and what was asked to be
         self._waiting: deque[tuple[int, Durable]] = deque()
         self._stuck: tuple[Effects, Durable] | None = None
         self._backlog: deque[Callable[[], None]] = deque()
@@ -49,7 +51,6 @@ class Driver:
         self._znode: tuple[int, int] = (-1, 0)
         self._map_on_its_way: bytes | None = None
         self._announced_at: Millis = 0
-        self._disk_look_at: Millis = 0
         self._stopped = False
         self._doubted = 0  # the map of ours beside which an older one was read
         self.turns = self.syncs = self.frames = 0  # carried out so far, for metrics
@@ -68,10 +69,7 @@ class Driver:
             self._in_turn = True
             self.node.begin_turn(self._ports.clock.now())
             self._ports.shell.soon(self._finish_turn)
-        try:
-            call()
-        except Exception as error:
-            self._defect(error)
+        self._guarded(call)
 
     @property
     def at_rest(self) -> bool:
@@ -82,35 +80,32 @@ class Driver:
         if self._stopped:
             return
         self._in_turn = False
+        self._guarded(lambda: self._carry_out(*self.node.end_turn()))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """End, as a crash would, if this fails: what the core believes can be trusted no more, and what is
+        durable is right. That a disk fails is to be expected; anything else is a defect."""
         try:
-            self._carry_out(*self.node.end_turn())
+            call()
+        except StorageError as error:
+            self.disk_failed(error)
         except Exception as error:
-            self._defect(error)
-
-    def _defect(self, error: Exception) -> None:
-        """A bug: what the core believes can be trusted no more.
-
-        End, as a crash would; what is durable is right.
-        """
-        self._stop(f"a defect, nothing more is acknowledged: {error!r}", Ending.FAILED)
-        raise error
+            self._stop(f"a defect, nothing more is acknowledged: {error!r}", Ending.FAILED)
+            raise
 
     def _carry_out(self, effects: Effects, durable: Durable) -> None:
         ports = self._ports
         self.turns += 1
-        try:
-            if not self._write(effects.batch):
-                self._stuck = effects, durable
-                ports.shell.later(STALL_RETRY_MS, self._retry)
-                return
-        except StorageError as error:
-            self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
+        if not self._write(effects.batch):
+            self._stuck = effects, durable
+            ports.shell.later(STALL_RETRY_MS, self._retry)
             return
         if effects.damage:
             ports.engine.record_damage(effects.damage)
         if durable:
             self._waiting.append((self._ticket, durable))
             if self._ticket > self._synced:
+                self._asked = self._ticket
                 ports.syncer.request(self._ticket)
             else:
                 self._event(self._settle)
@@ -144,7 +139,7 @@ class Driver:
         if stuck is None or self._stopped:
             return
         self._stuck = None
-        self._carry_out(*stuck)
+        self._guarded(lambda: self._carry_out(*stuck))
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -170,9 +165,9 @@ class Driver:
         self.syncs += 1
         self._event(self._settle)
 
-    def sync_failed(self, error: StorageError) -> None:
-        """A sync failed: that is final. Nothing more is acknowledged by this process."""
-        self._stop(f"the disk failed to sync, nothing more is acknowledged: {error}", Ending.FAILED)
+    def disk_failed(self, error: StorageError) -> None:
+        """The disk refused something, in a sync or elsewhere: that is final for this process."""
+        self._stop(f"{DISK_FAILED}{error}", Ending.DISK)
 
     def _settle(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._synced:
@@ -190,22 +185,44 @@ class Driver:
 
         Before it does, answers of the primaries are not heard here: what they applied would end as unknown.
         """
-        return self.enrolment.passed and self.node.context.recognised and not self._stopped
+        return (
+            self.enrolment.passed and self.node.context.recognised and not self._stopped and not self._held_up
+        )
+
+    @property
+    def unsynced(self) -> int:
+        """How many turns wait for a sync."""
+        return len(self._waiting)
+
+    @property
+    def _held_up(self) -> bool:
+        """Whether a refused batch has held everything up for so long that no more is to wait behind it."""
+        return self._stuck is not None and not self.node.context.disk.answers
 
     def tick(self) -> None:
         """Call every TICK_MS."""
-        self._event(self._tick)
+        if not self._stopped:
+            self._guarded(self._look_at_disk)
+        if self._stuck is None:
+            self._event(self._tick)
+
+    def _look_at_disk(self) -> None:
+        """See whether it answers and has room: also while a refused batch holds up all turns."""
+        ports = self._ports
+        free, looks = ports.shell.disk_free()
+        asked = Questions(
+            self._synced if self._asked > self._synced else -1,
+            self._ticket if self._stuck is not None else -1,
+            looks,
+        )
+        news = self.node.context.disk.note(
+            ports.clock.now(), ports.engine.stalled(), free, self._disk_reserve, asked
+        )
+        if news:
+            ports.shell.alarm(news)
 
     def _tick(self) -> None:
-        context, now = self.node.context, self.node.context.now
-        try:
-            stalled = self._ports.engine.stalled()
-        except StorageError as error:
-            return self._stop(f"storage failed, nothing more is acknowledged: {error}", Ending.FAILED)
-        look = not stalled and (now >= self._disk_look_at or self.node.holdings.staging)
-        if look:
-            self._disk_look_at = now + limits.SUSPECT_AFTER_MS
-        context.note_disk(stalled, self._ports.shell.disk_free() if look else None, self._disk_reserve)
+        context = self.node.context
         self.node.on_tick()
         self._announce_map()
         self.enrolment.on_tick(context.cluster_map, context.links, self.node.holdings.empty)
@@ -219,7 +236,10 @@ class Driver:
         self._event(lambda: self.node.on_peer_down(peer, refused))
 
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
-        self._event(lambda: self._receive(peer, incarnation, messages))
+        if self._held_up:  # lost, so that what is held up stays bounded; said when it is over
+            self.node.on_frame_lost()
+        else:
+            self._event(lambda: self._receive(peer, incarnation, messages))
 
     def _receive(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         if not self.enrolment.passed:

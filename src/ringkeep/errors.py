@@ -3,6 +3,10 @@
 Imports nothing of the product, so that every part and the stand-alone client can share it.
 """
 
+import errno
+from pathlib import Path
+from typing import Final
+
 
 class RingkeepError(Exception):
     """Anything that Ringkeep reports to its caller."""
@@ -54,6 +58,21 @@ class StorageStalled(RingkeepError):
 
 class StorageDamaged(StorageError):
     """What was durable before is not all there, or the database does not open."""
+
+
+_OF_SETTINGS: Final = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+    errno.ENAMETOOLONG, errno.ELOOP,
+})  # fmt: skip
+"""What is wrong with a directory when it is the wrong one; anything else is the disk's fault."""
+
+
+def of_directory(directory: Path, error: OSError) -> RingkeepError:
+    """Return what to raise when a directory cannot be used: StorageError, unless it is the wrong one."""
+    text = error.strerror or str(error)
+    if error.errno in _OF_SETTINGS:
+        return ConfigurationError(f"{directory} cannot be used as a data directory: {text}")
+    return StorageError(f"{directory}: {text}")
 
 
 class ProtocolError(RingkeepError):

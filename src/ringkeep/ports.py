@@ -206,7 +206,8 @@ class Clock(Protocol):
 class Ending(Enum):
     """Why a node stops by itself."""
 
-    FAILED = "failed"
+    FAILED = "failed"  # a defect
+    DISK = "disk"  # its disk failed
     REFUSED = "refused"  # its configuration or directory does not fit the cluster
     RETIRED = "retired"  # it was given up for dead: its directory is set aside, and begins as a new node
     LEFT = "left"  # it was asked to leave, and holds nothing any more
@@ -237,8 +238,10 @@ class Shell(Protocol):
     def stop(self, reason: str, ending: Ending) -> None:
         """End the process."""
 
-    def disk_free(self) -> int:
-        """Bytes free where the data is."""
+    def disk_free(self) -> tuple[int, int]:
+        """Bytes free where the data is, as last seen, and the number of that look: it stays the same while
+        the file system does not answer. Returns at once."""
+        ...
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from ringkeep.errors import ConfigurationError
+from ringkeep.errors import ConfigurationError, of_directory
 
 PID_FILE: Final = "pid"
 LOG_FILE: Final = "log"
@@ -48,7 +48,8 @@ class PidFile:
     def take(cls, directory: Path) -> "PidFile":
         """Make the directory if need be, lock its pid file and write our pid into it.
 
-        Raises ConfigurationError if a live process holds it, or if the directory cannot be written.
+        Raises ConfigurationError if a live process holds it, or if the directory may not be written, and
+        StorageError if the disk fails.
         """
         path = directory / PID_FILE
         deadline = time.monotonic() + LOCK_PATIENCE_S
@@ -68,9 +69,7 @@ class PidFile:
             os.ftruncate(descriptor, 0)
             os.write(descriptor, b"%d\n" % os.getpid())
         except OSError as error:
-            raise ConfigurationError(
-                f"{directory} cannot be used as a data directory: {error.strerror}"
-            ) from None
+            raise of_directory(directory, error) from None
         return cls(descriptor, path)
 
     def release(self) -> None:
@@ -189,14 +188,16 @@ def send_signal(pid: int, number: signal.Signals) -> None:
 def start_log(directory: Path, name: str, level: str = "info", to_stderr: bool = True) -> None:
     """Send this process's log to `DIR/log` (rotated: 10 MiB, three older ones), warnings also to stderr.
 
-    `name` (the node's) stands in every line. Replaces what an earlier call set up.
+    `name` (the node's) stands in every line. Replaces what an earlier call set up. Raises ConfigurationError
+    and StorageError if there can be no file.
     """
     pattern = f"%(asctime)s.%(msecs)03d %(levelname)-7s {name} %(name)s: %(message)s"
-    handlers: list[logging.Handler] = [
-        RotatingFileHandler(
-            directory / LOG_FILE, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8"
-        )
-    ]
+    path = directory / LOG_FILE
+    try:
+        file = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS, encoding="utf-8")
+    except OSError as error:
+        raise of_directory(directory, error) from None
+    handlers: list[logging.Handler] = [file]
     if to_stderr:
         terminal = logging.StreamHandler()
         terminal.setLevel(logging.WARNING)

@@ -10,6 +10,7 @@ import re
 import pytest
 from tests.sim.mutants import OF_REPLICAS
 from tests.sim.mutants_copies import OF_COPIES
+from tests.sim.mutants_disk import OF_DISKS
 from tests.sim.mutants_health import OF_HEALTH
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
@@ -17,7 +18,7 @@ from tests.sim.mutants_requests import OF_REQUESTS
 from ringkeep.cli.simulate import outcomes
 from ringkeep.sim.main import run_seed
 
-MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES}
+MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS}
 
 # mutant -> within how many seeds, from 1, it must be caught (several times what it takes today), and by what
 CAUGHT = {
@@ -72,6 +73,9 @@ CAUGHT = {
     "mark not compared": (300, "old copy of its disk votes"),
     "loss told by a promise overlooked": (600, "filled up again"),
     "copy beside not looked for": (15, "takes its mark"),
+    "hanging disk not noticed": (100, "does not answer|still leads"),
+    "full disk leads on": (120, "still leads what others could"),
+    "full backup appends": (100, "has no room, and appends"),
 }
 
 SOON = 15

@@ -15,7 +15,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ class Place:
     data: Path
     zookeeper: str
     options: tuple[str, ...] = ()  # beside those of all nodes
+    environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
 
@@ -159,7 +160,8 @@ class Cluster:
             environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGKEEP_")}
             with (self.directory / f"{name}.out").open("ab") as output:
                 place.process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment,
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                    env=environment | place.environment,
                     preexec_fn=partial(die_with_parent, os.getpid()),
                 )  # fmt: skip
             self._processes.append(place.process)

@@ -114,7 +114,7 @@ class World:
         self.core = Core(self.seen, cluster_map)
         note = self.seen.append
         shell = SimpleNamespace(
-            disk_free=lambda: 1 << 30, soon=self.turn_ends.append,
+            disk_free=lambda: (1 << 30, 1), soon=self.turn_ends.append,
             later=lambda _, call: self.timers.append(call), alarm=note,
             stop=lambda reason, ending: note(f"stop {ending.value}: {reason}"),
             joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
@@ -225,9 +225,9 @@ def test_events_behind_a_second_refusal_keep_their_order() -> None:
 def test_a_failed_sync_is_final() -> None:
     world = World()
     world.submit("a")
-    world.driver.sync_failed(StorageError("no"))
+    world.driver.disk_failed(StorageError("no"))
     (line,) = world.look()
-    assert line.startswith("stop failed: the disk failed to sync")
+    assert line.startswith("stop disk: the disk failed, nothing more is acknowledged: no")
     world.driver.synced(1)
     assert world.look() == [], "nothing is acknowledged any more"
     assert world.submit("b") == []
@@ -245,7 +245,7 @@ def test_a_batch_that_was_not_written_is_neither_sent_nor_answered(error: Except
     seen = world.submit("a")
     assert seen[0] == "core a"
     assert [line[:27] for line in seen[1:]] == (
-        ["stop failed: storage failed"] if type(error) is StorageError else []
+        ["stop disk: the disk failed,"] if type(error) is StorageError else []
     )
 
 

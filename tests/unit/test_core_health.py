@@ -11,8 +11,8 @@ from tests.core_parts import A, B, C, D, Host, a_beat, a_map, a_member, a_part
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, NodeState
+from ringkeep.core.disk import NOTHING_ASKED, DiskState
 from ringkeep.core.health import Health, Kind, Reason, health_of
-from ringkeep.core.requests import Status
 from ringkeep.core.types import NodeId
 from ringkeep.server.views import Views
 
@@ -58,7 +58,8 @@ class World:
                 health.refused = True
             else:
                 health.heard = health.echoed = self.node.context.now
-                health.beat = a_beat(**self.beats.get(peer, {}))
+                beat = health.beat = a_beat(**self.beats.get(peer, {}))
+                self.node.context.note_disk_of(peer, beat.disk)
         self.host.turn(self.node.on_tick)
 
     def reasons(self) -> dict[Kind, Reason]:
@@ -113,7 +114,7 @@ def not_connected(world: World) -> None:
 
 
 def own_disk_full(world: World) -> None:
-    world.node.context.refuse_writes = Status.NO_SPACE, "full"
+    world.node.context.disk.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
 
 
 def stopping(world: World) -> None:
@@ -151,7 +152,10 @@ TABLE: dict[str, tuple[Callable[[World], object], Health, set[Kind]]] = {
     "this node is stopping": (stopping, DEGRADED, {K.STOPPING}),
     "a node is damaged": (damaged, DEGRADED, {K.DAMAGED, K.COPIES, K.MOVES}),
     "a node has no session": (lambda w: w.members.pop(), DEGRADED, {K.UNREGISTERED}),
-    "a disk is full": (lambda w: w.say(C, full=True), DEGRADED, {K.DISK_FULL}),
+    "a disk is full": (lambda w: w.say(C, disk=DiskState.SHORT), DEGRADED, {K.DISK_FULL}),
+    "a disk takes nothing": (lambda w: w.say(C, disk=DiskState.SPENT), DEGRADED, {K.DISK_SPENT}),
+    "a disk is slow": (lambda w: w.say(C, disk=DiskState.SLOW), DEGRADED, {K.DISK_SLOW}),
+    "a disk does not answer": (lambda w: w.say(C, disk=DiskState.SILENT), DEGRADED, {K.DISK_SILENT}),
     "this disk is full": (own_disk_full, DEGRADED, {K.DISK_FULL}),
     "this node stands still": (stalled, DEGRADED, {K.STALLED}),
     "ZooKeeper is away": (not_connected, DEGRADED, {K.ZOOKEEPER}),

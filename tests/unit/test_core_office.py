@@ -4,6 +4,7 @@ import pytest
 from tests.core_parts import A, B, C, D, StewardWorld, a_map, a_part, a_row
 
 from ringkeep.core import limits
+from ringkeep.core.disk import NOTHING_ASKED, DiskState, Questions
 from ringkeep.core.messages import Said
 from ringkeep.core.office import Office, StatementRow
 from ringkeep.core.primary import Phase, Primary
@@ -136,3 +137,35 @@ def test_a_primary_that_does_not_become_active_asks_for_another() -> None:
     world.context.now += limits.TAKE_OFFICE_MS
     assert world.say() == [a_row(Said.FAILED)]
     assert world.say() == [], "and waits again before it repeats that"
+
+
+# --- a disk that is no good ------------------------------------------------------------------------------
+
+
+def test_a_node_without_room_hands_over_to_one_that_has_some() -> None:
+    world = Leader(voters=(A, B, C))
+    assert world.say() == [], "it is the preferred one"
+    world.context.disk.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
+    assert world.say(disk=DiskState.SHORT) == [], "nobody has more"
+    assert world.primary.may_execute
+    world.hear(C)
+    assert world.office.on_tick([world.primary], True) == [a_row(Said.HANDOVER, C)]
+
+
+def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:
+    world = Leader(voters=(A, B, C))
+    world.say()
+    for _ in range(limits.DISK_ANSWERS_MS // limits.TICK_MS + 2):
+        world.context.now += limits.TICK_MS
+        asked = Questions(sync=1, write=-1, look=-1)
+        world.context.disk.note(world.context.now, stalled=False, free=2, reserve=1, asked=asked)
+    assert not world.primary.may_execute
+    assert world.say() == [a_row(Said.FAILED)]
+    world.context.disk.note(world.context.now, stalled=False, free=2, reserve=1, asked=NOTHING_ASKED)
+    assert world.say() == [] and world.primary.may_execute, "nobody took it, and it answers again"
+
+
+def test_a_disk_without_room_is_not_handed_to() -> None:
+    world = Leader()
+    assert world.say(disk=DiskState.SHORT) == []
+    assert world.primary.may_execute

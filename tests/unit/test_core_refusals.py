@@ -9,6 +9,7 @@ import pytest
 from tests.core_parts import A, B, C, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
 
 from ringkeep.core import limits
+from ringkeep.core.disk import NOTHING_ASKED
 from ringkeep.core.entry import Entry, EntryKind, encode
 from ringkeep.core.messages import Append, Forward, Reply
 from ringkeep.core.primary import Phase
@@ -83,10 +84,10 @@ def test_what_is_refused_waits_no_more() -> None:
     host.primary.paused = True
     host.hear(B, a_copy(1))
     host.primary.paused = False
-    host.node.context.refuse_writes = Status.NO_SPACE, "full"
+    host.node.context.disk.note(0, stalled=False, free=0, reserve=1 << 20, asked=NOTHING_ASKED)
     (reply,) = to(B, Reply, host.hear(B, a_copy(2)))
     assert reply.status == Status.NO_SPACE
-    host.node.context.refuse_writes = None
+    host.node.context.disk.note(0, stalled=False, free=2 << 20, reserve=1 << 20, asked=NOTHING_ASKED)
     host.tick(UNTIL_SOON)
     assert host.replica.log.last_index == 1, "the older one does not run after that"
 

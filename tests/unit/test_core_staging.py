@@ -9,6 +9,7 @@ from tests.core_parts import A, C, Host, P, a_part, bound, map_of, to
 from tests.core_transfer import C_LEARNS, KIB, Transfer, last_pull, pulls, size_of, some_rows
 
 from ringkeep.core import limits
+from ringkeep.core.disk import NOTHING_ASKED
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.entry import Entry, EntryKind, encode
 from ringkeep.core.keys import data_prefix
@@ -140,11 +141,12 @@ def asked_while_switching(transfer: Transfer, event: Callable[[], object]) -> No
 # --- a receiver that cannot take more --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reason", [Status.BUSY, Status.NO_SPACE])
-def test_nothing_is_pulled_while_the_store_takes_nothing(reason: Status) -> None:
+@pytest.mark.parametrize(("stalled", "free"), [(True, 2), (False, 1)], ids=["stalled", "short of room"])
+def test_nothing_is_pulled_while_the_store_takes_nothing(stalled: bool, free: int) -> None:
     transfer = Transfer(some_rows(300, 10 * KIB))
     sent = transfer.give(transfer.begin())
-    transfer.newcomer.node.context.refuse_writes = (reason, "the disk")
+    disk = transfer.newcomer.node.context.disk
+    disk.note(0, stalled, free, 2, NOTHING_ASKED)
     asked = transfer.bring(sent)
     assert [last_pull([pull]).room for pull in asked] == [0] * len(sent)
     transfer.bring(transfer.give(asked))  # it was under way before that was heard
@@ -153,7 +155,7 @@ def test_nothing_is_pulled_while_the_store_takes_nothing(reason: Status) -> None
         chunks, asked = transfer.tick(limits.RESEND_MS + 1)
         assert chunks + transfer.give(asked) == []
     assert transfer.newcomer.replica.staging is staging, "it waits, as long as it takes"
-    transfer.newcomer.node.context.refuse_writes = None
+    disk.note(0, stalled=False, free=3, reserve=2, asked=NOTHING_ASKED)
     _, asked = transfer.tick()
     assert len(asked) == 1, "it goes on at the next tick"
     transfer.finish(asked)

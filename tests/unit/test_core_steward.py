@@ -9,6 +9,7 @@ from tests.core_parts import A, B, C, D, StewardWorld, a_beat, a_map, a_member, 
 
 from ringkeep.core import limits, tunables
 from ringkeep.core.clustermap import NodeState, Partition
+from ringkeep.core.disk import DiskState
 from ringkeep.core.messages import Heartbeat, Order, Report, Said
 from ringkeep.core.orders import Verb
 from ringkeep.core.types import NodeId
@@ -291,7 +292,7 @@ def test_an_order_that_is_not_obeyed_is_given_up_in_the_end() -> None:
 
 def test_a_node_whose_disk_is_full_says_so_itself() -> None:
     world = growing(a_part(A, learner=D, replaces=C))
-    world.hear(D, full=True)
+    world.hear(D, disk=DiskState.SHORT)
     write = world.act()
     assert write is not None
     assert write.next_map.partitions[0].learner is None

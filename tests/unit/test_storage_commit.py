@@ -68,21 +68,65 @@ def test_an_error_of_the_disk_is_final(tmp_path: Path, method: str) -> None:
     again.close()
 
 
+class FailedBehindOurBack:
+    """RocksDB after a flush or compaction failed; `error`: what it says to writes since."""
+
+    def __init__(self, real: Any, error: str) -> None:
+        self._real = real
+        self._error = error
+
+    def property_int_value(self, name: str) -> int:
+        return 1 if name == "rocksdb.background-errors" else 0
+
+    def write(self, *rows: Any) -> None:
+        if self._error:
+            raise Exception(self._error)
+        self._real.write(*rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
 def test_a_failed_background_flush_is_final(tmp_path: Path) -> None:
     engine = open_engine(tmp_path)
     real = engine._database
-
-    class Failed(Broken):
-        def _fail(self, *_: object) -> Any:
-            return 1
-
-    failed: Any = Failed(real, "property_int_value", "")
+    failed: Any = FailedBehindOurBack(real, "IO error: Input/output error: While fsync: 000012.sst")
     engine._database = failed
-    with pytest.raises(StorageError, match="failed flushes or compactions"):
+    with pytest.raises(StorageError, match="Input/output error"):
         engine.stalled()
     engine._database = real
     with pytest.raises(StorageError):
         engine.write(one_row())
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    "error", ["", "IO error: No space left on device: While appending to file: 000012.sst"]
+)
+def test_one_that_found_no_room_is_not_final(tmp_path: Path, error: str) -> None:
+    """Of a compaction RocksDB itself makes nothing; after a flush it takes no writes until there is room."""
+    engine = open_engine(tmp_path)
+    real = engine._database
+    failed: Any = FailedBehindOurBack(real, error)
+    engine._database = failed
+    assert engine.stalled() == bool(error)
+    engine._database = real
+    assert not engine.stalled()
+    engine.write(one_row())
+    engine.flush()
+    engine.close()
+
+
+def test_a_sync_that_found_no_room_is_final(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    real = engine._database
+    failed: Any = FailedBehindOurBack(real, "IO error: No space left on device: While fdatasync: 000012.log")
+    engine._database = failed
+    with pytest.raises(StorageError, match="No space"):
+        engine.write(one_row())
+    engine._database = real
+    with pytest.raises(StorageError):
+        engine.flush()
     engine.close()
 
 

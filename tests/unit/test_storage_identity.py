@@ -17,7 +17,7 @@ import pytest
 from ringkeep.core.belonging import Claim
 from ringkeep.core.effects import Batch, Family
 from ringkeep.core.types import Incarnation
-from ringkeep.errors import ConfigurationError
+from ringkeep.errors import ConfigurationError, StorageError
 from ringkeep.storage import files
 from ringkeep.storage.aside import Why, is_kept
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
@@ -168,9 +168,9 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes) -> None:
 
 def test_an_unwritable_place_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ConfigurationError, match="cannot be used as a node's directory"):
+    with pytest.raises(ConfigurationError, match="cannot be used as a data directory"):
         open_identity(tmp_path / "file", "a")
-    with pytest.raises(ConfigurationError, match="cannot be used as a node's directory"):
+    with pytest.raises(ConfigurationError, match="cannot be used as a data directory"):
         open_identity(tmp_path / "file" / "below", "a")
 
 
@@ -191,7 +191,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    with pytest.raises(ConfigurationError, match="Input/output error"):
+    with pytest.raises(StorageError, match="Input/output error"):
         held.next_incarnation()
     monkeypatch.undo()
     held.close()

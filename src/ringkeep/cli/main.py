@@ -27,9 +27,9 @@ from ringkeep.cli import (
     up,
     zookeeper,
 )
-from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
+from ringkeep.cli.failure import DISK, FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
 from ringkeep.cli.help import GroupedCommands
-from ringkeep.errors import ConfigurationError, RingkeepError
+from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 
 SERVER_PACKAGES: Final = frozenset(
     {
@@ -114,6 +114,8 @@ def _problem(error: Exception) -> Failure | None:
             return error
         case ConfigurationError():
             return Failure(str(error), getattr(error, "exit_code", REFUSED))
+        case StorageError():
+            return Failure(str(error), DISK)
         case RingkeepError():
             return Failure(str(error), FAILED)
         case TyperException():

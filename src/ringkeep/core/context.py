@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ringkeep.core.bounds import IN_USE, Bounds
 from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.disk import DiskState, OwnDisk
 from ringkeep.core.effects import Effects, Family
 from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
 from ringkeep.core.pace import Intake
-from ringkeep.core.requests import Status
 from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
 if TYPE_CHECKING:
@@ -116,27 +116,25 @@ class Context:
         self.intake = Intake(bounds)
         self.damaged = False
         self.draining = False
-        self.refuse_writes: tuple[int, str] | None = None
+        self.disk = OwnDisk()
+        self.disks: dict[NodeId, DiskState] = {}  # of the others, where they are not fine
         self.move_bytes_per_s = 0  # of snapshots that this node sends; 0: no limit
         self.moves_paused = False
 
-    def note_disk(self, stalled: bool, free: int | None, reserve: int) -> None:
-        """Decide whether writes are taken: not while the store stalls, nor with less room than the reserve.
+    def note_disk_of(self, peer: NodeId, state: int) -> None:
+        """Take what another node says of its disk; remembered until it says something else."""
+        if state:
+            self.disks[peer] = DiskState(min(state, DiskState.SILENT))
+        else:
+            self.disks.pop(peer, None)
 
-        `free`, `reserve`: bytes; `free` is None where it was not looked at.
-        """
-        if stalled:
-            self.refuse_writes = Status.BUSY, "the disk cannot keep up with the writes just now"
-        elif free is not None and free < reserve:
-            detail = f"{free >> 20} MiB are free where the primary keeps its data, less than the reserve"
-            self.refuse_writes = Status.NO_SPACE, detail
-        elif free is not None or not self.disk_full:
-            self.refuse_writes = None
+    def disk_of(self, node: NodeId) -> DiskState:
+        """Return the state of a node's disk, by its own word; fine if it has said nothing."""
+        return self.disk.state if node == self.me else self.disks.get(node, DiskState.FINE)
 
-    @property
-    def disk_full(self) -> bool:
-        """Whether the disk has less room than its reserve."""
-        return self.refuse_writes is not None and self.refuse_writes[0] == Status.NO_SPACE
+    def takes_entries(self, peer: NodeId) -> bool:
+        """Tell whether another node takes entries, as far as its disk is concerned."""
+        return self.disks.get(peer, DiskState.FINE) < DiskState.SPENT
 
     def get(self, key: bytes) -> bytes | None:
         """Return the data row as it is after everything applied so far, this turn included."""

@@ -185,7 +185,7 @@ def _successor(
     fit = [node for node in common if not seen.unfit(node) and _reaches_majority(node, part, seen.suspicions)]
     if statement is not None and not gone and statement.what == Said.HANDOVER:
         return statement.node if statement.node in fit else None
-    others = sorted((node for node in fit if node != part.primary), key=last.__contains__)
+    others = sorted((n for n in fit if n != part.primary), key=lambda n: (seen.full(n), n in last))
     if others:
         return others[0]
     return part.primary if gone and part.primary in fit else None

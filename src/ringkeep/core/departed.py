@@ -39,7 +39,7 @@ class Departed:
         """Append what is to be forgotten, after a change of the map and at the beginning of an epoch."""
         primary = self._primary
         context, replica = primary.context, primary.replica
-        if not primary.may_execute:
+        if not primary.may_execute or not context.disk.takes_entries:
             return
         if self._coordinators != context.coordinators:
             self._coordinators, self._from = context.coordinators, replica.log.last_index

@@ -45,6 +45,7 @@ class Detector:
     def set_peers(self, wanted: list[NodeId]) -> None:
         """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""
         now = self.context.now
+        self.context.disks = {p: state for p, state in self.context.disks.items() if p in wanted}
         self.peers = {peer: self.peers.get(peer) or PeerHealth(now, now) for peer in sorted(wanted)}
 
     def on_up(self, peer: NodeId) -> None:
@@ -73,6 +74,7 @@ class Detector:
         relinked = health.beat is None or health.beat.link != beat.link
         health.heard = health.beat_at = self.context.now
         health.beat = beat
+        self.context.note_disk_of(peer, beat.disk)
         health.probe = max(beat.probe, 0)
         sent = self._sent.get(beat.echo)
         if sent is not None and sent > health.echoed:
@@ -125,7 +127,7 @@ class Detector:
             if peer in self.context.links:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
-                    active, self.context.draining, ready, self.context.damaged, self.context.disk_full,
+                    active, self.context.draining, ready, self.context.damaged, self.context.disk.state,
                     copies, behind, steers,
                 )  # fmt: skip
                 self.context.send(peer, beat)

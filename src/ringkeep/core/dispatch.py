@@ -16,7 +16,10 @@ Handler = Callable[[NodeId, Incarnation, Any], None]
 
 
 class Dispatch:
-    """Delivers messages to one node's parts. Only an undamaged replica answers Promise, Ack, Confirmed."""
+    """Delivers messages to one node's parts. Only an undamaged replica answers Promise, Ack, Confirmed.
+
+    What a disk could not make durable in a bearable time is not taken in: it is lost, as with a link.
+    """
 
     def __init__(self, node: "Node") -> None:
         self._node = node
@@ -62,8 +65,13 @@ class Dispatch:
 
     def _append(self, peer: NodeId, incarnation: Incarnation, message: m.Append) -> None:
         replica = self._replicas.get(message.partition)
-        if replica is not None and not self._context.damaged:
+        context = self._context
+        if replica is None or context.damaged:
+            return
+        if context.disk.takes_entries:
             replica.on_append(peer, incarnation, message)
+        else:
+            self._node.holdings.missed[message.partition] = None
 
     def _acks(self, peer: NodeId, _: Incarnation, message: m.Acks) -> None:
         items, replicas = message.items, self._replicas
@@ -118,7 +126,8 @@ class Dispatch:
 
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)
-        if replica is not None and not self._context.damaged:
+        context = self._context
+        if replica is not None and not context.damaged and context.disk.answers:
             replica.on_prepare(peer, incarnation, message)
 
     def _promise(self, peer: NodeId, incarnation: Incarnation, message: m.Promise) -> None:
@@ -158,7 +167,8 @@ class Dispatch:
 
     def _offer(self, peer: NodeId, _: Incarnation, message: m.SnapshotOffer) -> None:
         replica = self._replicas.get(message.partition)
-        if replica is not None and not self._context.damaged:
+        context = self._context
+        if replica is not None and not context.damaged and context.disk.takes_entries:
             on_offer(replica, peer, message)
 
     def _pull(self, peer: NodeId, _: Incarnation, message: m.SnapshotPull) -> None:
@@ -170,8 +180,9 @@ class Dispatch:
 
     def _chunk(self, peer: NodeId, _: Incarnation, message: m.SnapshotChunk) -> None:
         replica = self._replicas.get(message.partition)
-        if replica is not None and replica.staging is not None and replica.staging.peer == peer:
-            replica.staging.on_chunk(message)
+        staging = replica.staging if replica is not None else None
+        if staging is not None and staging.peer == peer and self._context.disk.takes_entries:
+            staging.on_chunk(message)
 
     def _surplus(self, peer: NodeId, _: Incarnation, message: m.Surplus) -> None:
         self._node.holdings.on_surplus(peer, message)

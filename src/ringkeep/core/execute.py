@@ -6,6 +6,7 @@ waits until what it looked at is committed, and for a confirmation.
 
 from typing import TYPE_CHECKING
 
+from ringkeep.core.disk import DiskState
 from ringkeep.core.entry import Entry, EntryKind, row_bytes, tail_of, version_of
 from ringkeep.core.messages import RETRY, Forward
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Status
@@ -88,7 +89,7 @@ def execute(primary: "Primary", call: Call) -> None:
         return
     if _answer_kept(primary, call):
         return
-    refused = _admission(primary)
+    refused = _admission(primary, message.kind)
     if refused is not None:
         primary.refuse(call, *refused)
         return
@@ -144,19 +145,38 @@ def _answer_kept(primary: "Primary", call: Call) -> bool:
     return True
 
 
-def _admission(primary: "Primary") -> tuple[Status, str] | None:
+def _admission(primary: "Primary", kind: int) -> tuple[Status, str] | None:
     """Say why nothing may be appended just now, before anything is."""
-    if primary.context.refuse_writes is not None:
-        status, detail = primary.context.refuse_writes
-        return Status(status), detail
-    pending, replica, bounds = primary.pending, primary.replica, primary.context.bounds
+    context, bounds = primary.context, primary.context.bounds
+    if context.disk.stalled:
+        return Status.BUSY, "the disk cannot keep up with the writes just now"
+    if (context.disk.state or context.disks) and (refused := _no_room(primary, kind)) is not None:
+        return refused
+    pending, replica = primary.pending, primary.replica
     if replica.pins and replica.log.entry_bytes > bounds.pinned_log_bytes:
-        primary.context.count("busy_for_a_transfer")
+        context.count("busy_for_a_transfer")
         return Status.BUSY, "a replica of this partition is being caught up, and must not fall behind again"
     if len(pending.calls) >= bounds.uncommitted_entries or pending.size >= bounds.uncommitted_bytes:
-        primary.context.count("busy_pipeline")
+        context.count("busy_pipeline")
         return Status.BUSY, "too many writes of this partition are waiting for their quorum"
     return None
+
+
+def _no_room(primary: "Primary", kind: int) -> tuple[Status, str] | None:
+    """Say why the replicas' disks do not take this write, if they do not.
+
+    A majority of them must have the whole reserve, and a part of it for a delete: so a majority never gets
+    where it takes nothing, and deletes can always make room. One that is short of room takes part meanwhile.
+    """
+    context, place = primary.context, primary.place
+    worst = DiskState.SHORT if kind == Kind.DELETE else DiskState.SLOW
+    if context.disk.takes_entries and primary.won([n for n in place.replicas if context.disk_of(n) <= worst]):
+        return None
+    if not primary.won([n for n in place.replicas if context.disk_of(n) != DiskState.SILENT]):
+        return Status.UNAVAILABLE, "the disks of a majority of the key's replicas do not answer"
+    if not context.disk.takes_entries:
+        return Status.NO_SPACE, context.disk.room
+    return Status.NO_SPACE, "a majority of the key's replicas have less free disk than their reserve"
 
 
 def _evaluate(primary: "Primary", call: Call) -> None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from ringkeep.core import limits, quorum, salvage, tunables
 from ringkeep.core.changes import Voters, intended, targets
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.disk import DiskState
 from ringkeep.core.node import Node
 from ringkeep.core.seen import Hearing
 from ringkeep.core.types import Millis, NodeId
@@ -46,7 +47,10 @@ class Kind(StrEnum):
     BEHIND = "behind"  # `count`: in so many partitions it is not in sync; 0: it has just started
     STOPPING = "stopping"
     UNREGISTERED = "unregistered"
+    DISK_SILENT = "disk-silent"
+    DISK_SPENT = "disk-spent"
     DISK_FULL = "disk-full"
+    DISK_SLOW = "disk-slow"
     ZOOKEEPER = "zookeeper"  # of no use to this node
     REGISTER = "register"  # ZooKeeper does not hold the map that the cluster goes by
     CONTROLLER = "controller"
@@ -55,6 +59,12 @@ class Kind(StrEnum):
     ONE_COPY = "one-copy"
 
 
+_DISKS = {
+    DiskState.SLOW: Kind.DISK_SLOW,
+    DiskState.SHORT: Kind.DISK_FULL,
+    DiskState.SPENT: Kind.DISK_SPENT,
+    DiskState.SILENT: Kind.DISK_SILENT,
+}
 _NOTES = frozenset({Kind.HELD, Kind.DRAINED, Kind.ONE_COPY})  # as somebody wants it: told, and no trouble
 _OUTAGES = frozenset({Kind.FORMING, Kind.NO_MAJORITY, Kind.NO_PRIMARY})
 
@@ -195,8 +205,9 @@ class Judge:
             yield Reason(Kind.STOPPING, one)
         if steward.connected and all(member.id != node.id for member in steward.members):
             yield Reason(Kind.UNREGISTERED, one)
-        if steward.is_full(node.id):
-            yield Reason(Kind.DISK_FULL, one)
+        disk = _DISKS.get(core.context.disk_of(node.id))
+        if disk is not None or steward.is_full(node.id):
+            yield Reason(disk or Kind.DISK_FULL, one)
 
     def _coordination(self, zookeeper: bool) -> Iterator[Reason]:
         steward = self._node.steward

@@ -7,11 +7,12 @@ says that it is not needed: until then it may be the one that knows. Its `promis
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition, partitions_of
 from ringkeep.core.context import Context
+from ringkeep.core.disk import DiskState
 from ringkeep.core.keys import ALL_DATA
-from ringkeep.core.messages import Release, Surplus
+from ringkeep.core.messages import Refuse, Release, Surplus
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
-from ringkeep.core.rows import partitions_stored
+from ringkeep.core.rows import NOBODY, partitions_stored
 from ringkeep.core.types import Millis, NodeId, PartitionId
 
 
@@ -21,6 +22,8 @@ class Holdings:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.replicas: dict[PartitionId, Replica] = {}
+        self.missed: dict[PartitionId, None] = {}
+        """Where something was not taken that the primary believes to be on its way."""
         self._asked_at: Millis = 0
         self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
 
@@ -100,13 +103,18 @@ class Holdings:
     def on_tick(self) -> None:
         """Go on with snapshots; ask for leave to delete what the map gives to others."""
         context, found = self._context, self._context.cluster_map
+        if self.missed and context.disk.takes_entries:
+            self._have_asked_anew()
         for replica in self.replicas.values():
-            if replica.staging is not None:
+            if replica.staging is not None and context.disk.state == DiskState.SPENT:
+                replica.drop_staging()
+            elif replica.staging is not None:
                 replica.staging.on_tick()
         if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
-        if context.damaged and context.recognised and not self.replicas and not self._deleted:
+        gone = not self.replicas and not self._deleted
+        if context.damaged and context.recognised and gone and context.disk.answers:
             # What was staged may have outlived the loss of its generation's number, which is used again then.
             context.effects.batch.delete_data(*ALL_DATA)
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
@@ -114,6 +122,16 @@ class Holdings:
             place = found.partitions[partition]
             if place.primary in context.links:
                 context.send(place.primary, Surplus(partition, place.config))
+
+    def _have_asked_anew(self) -> None:
+        """Let primaries know that something was lost, though no link was: they ask where the logs stand."""
+        missed, self.missed = self.missed, {}
+        for partition in missed:
+            replica = self.replicas.get(partition)
+            promised = replica.promised if replica is not None else NOBODY
+            if promised.node in self._context.links:
+                refusal = Refuse(partition, promised.epoch, promised.epoch)
+                self._context.send(promised.node, refusal)
 
     def _begin_anew(self) -> None:
         """Nothing that a damaged store had lost is counted on any more: it is as good as an empty one."""

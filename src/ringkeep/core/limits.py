@@ -42,6 +42,7 @@ MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
 GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
 FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
+DISK_ANSWERS_MS: Final = 3_000  # a disk that owes an answer for so long has failed, until it answers
 FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
 SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
 MARK_MS: Final = 200  # how often a node says in ZooKeeper how far it is durable, if that has changed
@@ -93,6 +94,7 @@ REPLICATION: Final = 3
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"
 assert LOOK_AFTER_MS * 4 <= RESEND_MS
+assert SUSPECT_AFTER_MS < DISK_ANSWERS_MS, "a node is not left sooner for its disk than for its silence"
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
 assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
 assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (

@@ -260,7 +260,7 @@ class Heartbeat:
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
     have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
-    caught up, serving. `full`: its disk has less room than its reserve.
+    caught up, serving. `disk`: the state of its disk, `core.disk.DiskState`.
     `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
     which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
     the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.
@@ -277,7 +277,7 @@ class Heartbeat:
     draining: bool = False
     ready: bool = False
     damaged: bool = False
-    full: bool = False
+    disk: int = 0
     copies: list[bytes] = field(default_factory=list)
     behind: list[tuple[NodeId, int]] = field(default_factory=list)
     steers: bool = True

@@ -173,6 +173,10 @@ class Node:
             if replica.primary is not None:
                 replica.primary.depose()
 
+    def on_frame_lost(self) -> None:
+        """A frame of some peer was not taken, though its link stands. May be called between turns."""
+        self.holdings.missed.update(dict.fromkeys(self.replicas))
+
     def on_loss(self, message: Lost) -> None:
         """A primary that lives remembers more of this node than there is."""
         what = (
@@ -277,8 +281,8 @@ class Node:
 
     @property
     def ready(self) -> bool:
-        """Whether every replica here has caught up to the commit that it was first told after the start."""
-        return self.context.recognised and self.holdings.ready
+        """Whether the disk answers, and every replica has caught up to the commit that it was first told."""
+        return self.context.recognised and self.holdings.ready and self.context.disk.answers
 
     def on_report(self, report: Report) -> None:
         """A primary (of this node, or another's) makes a statement to the controller.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.detector import Detector
+from ringkeep.core.disk import DiskState
 from ringkeep.core.messages import Said
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.rows import NO_NODE
@@ -80,16 +81,18 @@ class Office:
         now = self._context.now
         for peer in self._detector.peers:
             beat = self._detector.beat_of(peer)
-            if beat is not None and beat.ready and not beat.draining and not beat.damaged:
+            fit = beat is not None and beat.ready and not beat.draining and not beat.damaged
+            if fit and self._context.disk_of(peer) == DiskState.FINE:
                 self._seen_since.setdefault(peer, now)
             else:
                 self._seen_since.pop(peer, None)
 
     def _pause_or_resume(self, primary: Primary) -> None:
-        """Without a majority nothing more is appended; the same incarnation goes on when one
-        answers again."""
+        """Without a majority, or a disk that answers, nothing more is appended; the same incarnation goes
+        on when they answer again."""
         suspects = self._detector.suspects
-        paused = not primary.won([node for node in primary.place.replicas if not suspects(node)])
+        answering = primary.won([node for node in primary.place.replicas if not suspects(node)])
+        paused = not answering or not self._context.disk.answers
         if paused and not primary.paused:
             self._context.count("primary_paused")
         primary.paused = paused
@@ -101,11 +104,12 @@ class Office:
         if primary.phase == Phase.ACTIVE and not primary.paused:
             primary.since = self._context.now
             return False
-        return waited >= limits.TAKE_OFFICE_MS and len(primary.place.voters) > 1
+        patience = limits.TAKE_OFFICE_MS if self._context.disk.answers else limits.RESEND_MS
+        return waited >= patience and len(primary.place.voters) > 1
 
     def _begin_handover(self, primary: Primary) -> None:
-        """Start to drain, if the partition has a better primary: the preferred one, or anyone while
-        leaving."""
+        """Start to drain, if the partition has a better primary: the preferred one, or anyone where this
+        node is to lead no more."""
         if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
             return
         now, draining = self._context.now, self._context.draining
@@ -123,10 +127,11 @@ class Office:
     def _better(self, primary: Primary) -> NodeId | None:
         """Return the first voter that should rather lead; while joint, one of both sets of voters."""
         me, now, place = self._context.me, self._context.now, primary.place
-        wait = 0 if self._context.draining else limits.GIVE_BACK_AFTER_MS
+        leaves = self._context.draining or self._context.disk.state != DiskState.FINE
+        wait = 0 if leaves else limits.GIVE_BACK_AFTER_MS
         for voter in place.voters:
             if voter == me:
-                if not self._context.draining:
+                if not leaves:
                     return None  # everyone more preferred is absent
                 continue
             if place.old_voters and voter not in place.old_voters:

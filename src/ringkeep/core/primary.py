@@ -116,9 +116,8 @@ class Primary:
     @property
     def may_execute(self) -> bool:
         """Whether requests are executed just now, and not parked."""
-        return (
-            self.phase == Phase.ACTIVE and not self.paused and not self.handing_over_until and self.in_office
-        )
+        kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disk.answers
+        return kept and not self.paused and not self.handing_over_until
 
     # --- taking office --------------------------------------------------------------------------------
 
@@ -199,7 +198,12 @@ class Primary:
         return index
 
     def _learn_position(self, peer: NodeId, promise: Promise) -> None:
-        """Find from a promise where a peer's log agrees with this one, and send on from there."""
+        """Find from a promise where a peer's log agrees with this one, and send on from there.
+
+        Not while its disk takes no entries: it is asked again once it does.
+        """
+        if not self.context.takes_entries(peer):
+            return
         log = self.replica.log
         last = promise.last_index
         if log.floor_index <= last <= log.last_index and log.epoch_at(last) == promise.last_epoch:
@@ -366,7 +370,7 @@ class Primary:
         if self.phase == Phase.FETCHING:
             self.takeover.on_tick()
         for peer in self.peers:
-            if peer not in self.context.links:
+            if peer not in self.context.links or (self.started and not self.context.takes_entries(peer)):
                 continue
             if self.progress.is_silent(peer, last):
                 if self.phase == Phase.PREPARING and peer in self.takeover.promises:

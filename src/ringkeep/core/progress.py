@@ -98,8 +98,10 @@ class Progress:
         return True
 
     def has_room(self, peer: NodeId) -> bool:
-        """Tell whether more may be sent to a peer just now; over all partitions it has one bound."""
-        return self._context.in_flight.get(peer, 0) < self._context.bounds.inflight_bytes
+        """Tell whether more may be sent to a peer just now: its disk takes it, and over all partitions it
+        has one bound."""
+        context = self._context
+        return context.in_flight.get(peer, 0) < context.bounds.inflight_bytes and context.takes_entries(peer)
 
     def sent(self, peer: NodeId, message: Append) -> None:
         """Count what is on its way."""

@@ -61,13 +61,13 @@ def _never(_: object) -> bool:
 class Seen:
     """What a controller knows beside the map.
 
-    `members`: the live processes, one per node id. `unfit`: damaged, draining or too old to be given
-    anything. `damaged`: it lost something that it had acknowledged. `full`: its disk has no room for a
-    replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as long as the grace
-    time. `active`: whether a partition's primary says that it serves. `tried`: (partition, node) that failed
-    to become ACTIVE lately, and are chosen last. `orders`: what operators want. `forgettable`: dead for
-    so long that the map need not name it any more. `room`: whether the map may grow: if not, nobody joins,
-    and no dead node stays that holds nothing.
+    `members`: the live processes, one per node id. `unfit`: damaged, draining, or with a disk that does not
+    answer: it is given nothing. `damaged`: it lost something that it had acknowledged. `full`: its disk has
+    no room for a replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as
+    long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
+    node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
+    `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
+    if not, nobody joins, and no dead node stays that holds nothing.
     """
 
     members: Sequence[Member]

@@ -58,7 +58,7 @@ class Staging:
 
     def _room(self) -> int:
         context = self.replica.context
-        return context.intake.room(self) if context.refuse_writes is None else 0
+        return context.intake.room(self) if context.disk.takes_replicas else 0
 
     def go_on(self) -> None:
         """Pull again after a wait, if there is room now."""

@@ -12,6 +12,7 @@ from ringkeep.core import limits, orders, quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
 from ringkeep.core.controller import disagreement, form, newest_lives, next_map
+from ringkeep.core.disk import DiskState
 from ringkeep.core.effects import MapWrite
 from ringkeep.core.map_growth import Size, too_large
 from ringkeep.core.messages import Order, Report, Said
@@ -365,12 +366,18 @@ class Steward:
 
         A move that went back has made room, and would fill it again.
         """
-        beat = self._relay.beat_of(node)
-        if self._context.disk_full if node == self._context.me else beat is not None and beat.full:
+        if self._disk_of(node) in (DiskState.SHORT, DiskState.SPENT):
             self._full_at[node] = self._context.now
         return self._context.now - self._full_at.get(node, -limits.FULL_MS) < limits.FULL_MS
 
+    def _disk_of(self, node: NodeId) -> int:
+        """Return the state of a node's disk, by the newest of its words, heard here or passed on."""
+        beat = self._relay.beat_of(node) if node != self._context.me else None
+        return beat.disk if beat is not None else self._context.disk_of(node)
+
     def _unfit(self, node: NodeId) -> bool:
+        if self._disk_of(node) == DiskState.SILENT:
+            return True
         if node == self._context.me:
             return self._context.damaged or self._context.draining
         beat = self._relay.beat_of(node)

@@ -305,6 +305,7 @@ _REFUSALS: Final = {
     ),
     Status.NO_SPACE: (
         problems.NO_SPACE,
-        "There is less free disk than the reserve. Nothing was applied; free some space, then try again.",
+        "There is less free disk than the reserve. Nothing was applied; make room, then try again. Deletes "
+        "are taken for as long as a part of the reserve is left.",
     ),
 }

@@ -104,6 +104,10 @@ SCHEMAS: Final[Json] = {
         replicas=_NUMBER,
         version=_TEXT,
         damaged={"type": "boolean", "description": "Its store lost something durable; it does not vote."},
+        disk={
+            "enum": ["fine", "slow", "short", "spent", "silent"],
+            "description": "The state of its disk, by its own word; see docs/operations.md.",
+        },
         disk_full={"type": "boolean", "description": "It has less free disk than the reserve."},
     ),
     "Partitions": _object(

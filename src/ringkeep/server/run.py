@@ -9,11 +9,10 @@ import contextlib
 import gc
 import logging
 import os
-import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -25,7 +24,7 @@ from ringkeep.core.clustermap import Member
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import MapVersion, Millis
-from ringkeep.driver import Driver
+from ringkeep.driver import DISK_FAILED, Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
 from ringkeep.http.server import HttpServer, serve_http
@@ -41,14 +40,16 @@ from ringkeep.storage.aside import Why
 from ringkeep.storage.group import GroupCommit
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.rocks import RocksEngine, open_engine
+from ringkeep.storage.room import RoomWatch
 from ringkeep.transport.links import PeerNetwork
 from ringkeep.wire import handshake, mapcodec
 
 SWITCH_INTERVAL_S: Final = 0.002  # in a long turn, too, the storage thread gets the interpreter soon
 HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
+CLOSE_S: Final = 10.0  # for the last sync, and for what the store does in the background
 LOOK_S: Final = 0.2  # between two looks at what a node waits for
-OK, FAILURE, REFUSED = 0, 1, 78
+OK, FAILURE, DISK, REFUSED = 0, 1, 74, 78
 RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
 log = logging.getLogger("ringkeep.node")
@@ -71,6 +72,8 @@ def run_node(settings: NodeSettings) -> int:
             return code
     except (ConfigurationError, StorageDamaged) as error:
         return _fail(settings, str(error), REFUSED)
+    except StorageError as error:
+        return _fail(settings, f"{DISK_FAILED}{error}", DISK)
     except RingkeepError as error:
         return _fail(settings, str(error), FAILURE)
 
@@ -144,6 +147,7 @@ class Server:
         self._over: asyncio.Event
         self._code = OK
         self._stopping = False
+        self._all_durable = False
         self._in_flight = 0
         self._waited_for: list[str] | None = None
 
@@ -216,8 +220,10 @@ class Server:
             self._engine,
             self._loop,
             lambda ticket: self._driver.synced(ticket),
-            lambda e: self._driver.sync_failed(e),
+            lambda e: self._driver.disk_failed(e),
         )
+        self._room = RoomWatch(settings.data, settings.disk_reserve_bytes, self._engine.make_room)
+        self._engine.used_up = self._room.used_up
         ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
         insisted = settings.partitions if settings.partitions_given else None
         start = Start(uuid4().hex, identity.claims, insisted)
@@ -278,25 +284,47 @@ class Server:
         if http is not None:
             await http.close(FINISH_S if self._code == OK else 0.2)
         self._driver.halt()
-        self._syncer.close()
+        await self._bounded(self._sync_last)
         await self._leave_mark()
         await self._coordination.stop()
         await self._network.close()
-        self._engine.close()
+        await self._bounded(self._close_store)
         log.info("stopped")
 
+    def _sync_last(self) -> None:
+        """Make everything durable that was acknowledged, and the rest too."""
+        self._room.close()
+        self._syncer.close()
+        if self._code == OK:
+            try:
+                self._engine.flush()
+                self._all_durable = True
+            except StorageError as error:
+                log.critical("%s%s", DISK_FAILED, error)
+                self._code = DISK
+
     async def _leave_mark(self) -> None:
-        """Make everything durable, and say so: any older copy of the directory is found out by that."""
+        """Say how far everything is durable: any older copy of the directory is found out by that."""
         last = self._driver.enrolment.last_mark()
-        if last is None or self._code != OK:
-            return
-        try:
-            self._engine.flush()
-        except StorageError as error:
-            log.error("the last writes are not certain to be durable: %s", error)
+        if last is None or not self._all_durable:
             return
         if not await self._coordination.leave_mark(self._identity.node_id, *last):
             log.warning("ZooKeeper did not take note of how far this node's data is durable")
+
+    def _close_store(self) -> None:
+        with contextlib.suppress(StorageError):
+            self._engine.close()
+
+    async def _bounded(self, call: Callable[[], None]) -> None:
+        """Have this done by a thread; a disk that keeps it waiting for too long ends the process."""
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        deadline = self._loop.time() + CLOSE_S
+        while thread.is_alive():
+            if self._loop.time() > deadline:
+                log.critical("%sit does not answer, and is not waited for", DISK_FAILED)
+                os._exit(DISK)  # nothing else ends a thread that waits for the disk
+            await asyncio.sleep(limits.TICK_MS / 1000)
 
     # --- driver.Shell and ports.Clock -----------------------------------------------------------------
 
@@ -331,11 +359,12 @@ class Server:
         log.log(logging.INFO if ending is Ending.LEFT else logging.CRITICAL, reason)
         self._code = {
             Ending.LEFT: OK, Ending.RETIRED: RENEWED, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE,
+            Ending.DISK: DISK,
         }[ending]  # fmt: skip
         self._over.set()
 
-    def disk_free(self) -> int:
-        return shutil.disk_usage(Path(self._settings.data)).free
+    def disk_free(self) -> tuple[int, int]:
+        return self._room.seen
 
     # --- http.Service ---------------------------------------------------------------------------------
 

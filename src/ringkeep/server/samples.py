@@ -41,7 +41,13 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         ),
         ("zookeeper_connected", "1 while ZooKeeper answers.", node.steward.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
-        ("disk_full", "1 while the disk has less room than its reserve.", node.context.disk_full),
+        (
+            "disk_state",
+            "0 fine, 1 slow, 2 less room than the reserve, 3 no room for entries, 4 it does not answer.",
+            node.context.disk.state,
+        ),
+        ("disk_full", "1 while the disk has less room than its reserve.", node.context.disk.full),
+        ("turns_unsynced", "Turns of the loop that wait for the disk to sync.", driver.unsynced),
         ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
         ("moves_running", "Partitions of the cluster that change their replicas.", len(node.journal.running)),
         (

@@ -84,6 +84,7 @@ class Views:
             "weight": each.weight,
             "state": self._state_of(each),
             "damaged": self._node.steward.hearing.damaged(each.id),
+            "disk": self._node.context.disk_of(each.id).name.lower(),
             "disk_full": self._node.steward.is_full(each.id),
             "primaries": sum(part.primary == each.id for part in found.partitions),
             "replicas": sum(each.id in part.replicas for part in found.partitions),
@@ -94,8 +95,8 @@ class Views:
         return [
             {
                 "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone,
-                "weight": m.weight, "state": "joining", "damaged": False, "disk_full": False,
-                "primaries": 0, "replicas": 0,
+                "weight": m.weight, "state": "joining", "damaged": False, "disk": "fine",
+                "disk_full": False, "primaries": 0, "replicas": 0,
                 "version": m.software,
             }
             for m in self._node.steward.members
@@ -182,6 +183,8 @@ class Views:
             waits = [] if without and not node.steward.members else [node.steward.barrier_stands_for(expect)]
         elif not node.context.recognised:
             waits = ["the cluster map to name this start of the node"]
+        elif not node.context.disk.answers:
+            waits = ["the disk to answer: it has not for seconds, so others lead"]
         elif behind := node.holdings.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
         elif (late := self._now() - node.context.now) > limits.SUSPECT_AFTER_MS:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ringkeep.sim.copies import CopyFaults
+from ringkeep.sim.machine import PLENTY
 from ringkeep.sim.machine_faults import MachineFaults
 from ringkeep.sim.membership import Membership
 from ringkeep.sim.network_faults import NetworkFaults
@@ -78,7 +79,7 @@ class Faults:
         for node in list(world.nodes.values()):
             node.paused_until = min(node.paused_until, world.events.now)
             node.fsync_ms = (0, 2)
-            node.full = False
+            node.free, node.hangs = PLENTY, False
             if node.alive:
                 node.coordination.connect()
             else:

@@ -18,6 +18,7 @@ from ringkeep.driver import Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import StorageError
 from ringkeep.ports import Ending, Ports
+from ringkeep.sim.disk_rules import DiskRules
 from ringkeep.sim.events import Call
 from ringkeep.sim.network import SimNetwork
 from ringkeep.storage.memory import MemoryEngine
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 SESSION_MS = 2_000
 SIM_TICK_MS = 50
+RESERVE = 1 << 20
+PLENTY, SHORT_OF_ROOM, NO_ROOM = 1 << 40, RESERVE // 2, 0  # bytes free on a disk
+LOOK_AGAIN_MS = 50  # whether a disk that hangs answers again
 
 
 class Died(BaseException):
@@ -48,7 +52,8 @@ class SimNode:
         self._rate = 1.0
         self._read_at: tuple[Millis, Millis] = (0, 0)  # when the rate was set, and what the clock said then
         self.fsync_ms = (0, 2)
-        self.full = False  # less disk is free than the reserve
+        self.free = PLENTY
+        self.hangs = False  # a sync has no answer
         self.driver: Driver
         self.network: SimNetwork
         self.coordination: MemoryCoordination
@@ -106,7 +111,8 @@ class SimNode:
         syncer = SimSyncer(self, self.engine)
         ports = Ports(self.engine, syncer, self.network, self.coordination, self, self.life, mapcodec)
         start = Start(f"{self.name}-{self.births}", self.claims)
-        self.driver = late.sink = Driver(node, ports, member, 1, start)
+        self.driver = late.sink = Driver(node, ports, member, RESERVE, start)
+        self.rules = DiskRules(self)
         self._watch()
         self.coordination.start()
         self._tick(self.births)
@@ -120,6 +126,7 @@ class SimNode:
         def watched(batch: Batch) -> int:
             ticket = write(batch)
             world.invariants.on_write(self, ticket, batch)
+            self.rules.on_write(batch)
             world.traps.on_write(self, batch)
             return ticket
 
@@ -205,6 +212,8 @@ class SimNode:
             self.world.events.after(SIM_TICK_MS, lambda: self._tick(life))
             if self.world.events.now >= self.paused_until:
                 self._guarded(self.driver.tick)
+                if self.alive:
+                    self.rules.on_tick(SIM_TICK_MS)
 
     def end_turn(self, call: Call) -> None:
         """Carry out what a turn has led to, and look at what became of it."""
@@ -280,8 +289,8 @@ class SimShell:
         self._node.world.log(self._node, f"stops: {reason}")
         self._node.world.on_stop(self._node, ending)
 
-    def disk_free(self) -> int:
-        return 0 if self._node.full else 1 << 40
+    def disk_free(self) -> tuple[int, int]:
+        return self._node.free, self._node.world.events.now
 
 
 class SimSyncer:
@@ -309,10 +318,13 @@ class SimSyncer:
         node = self._node
         if not node.alive or node.births != self._life:
             return
+        if node.hangs:
+            node.world.events.after(LOOK_AGAIN_MS, lambda: self._done(covered))
+            return
         try:
             self._engine.make_durable(covered)
         except StorageError as error:
-            node.deliver(partial(node.driver.sync_failed, error))
+            node.deliver(partial(node.driver.disk_failed, error))
             return
         self._busy = False
         node.world.invariants.on_durable(node, covered)

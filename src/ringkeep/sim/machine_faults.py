@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ringkeep.sim.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
 from ringkeep.sim.traps import KINDS
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class MachineFaults:
             (1, self._fail_flush),
             (1, self._damage),
             (1, self._full_disk),
+            (1, self._hang),
         ]
 
     def _crash(self) -> None:
@@ -93,13 +95,26 @@ class MachineFaults:
         self._bring_back(node)
 
     def _full_disk(self) -> None:
-        node = self._faults.any()
-        node.full = True
+        """A disk has less room than the reserve, or none, for a while or so long that others must lead."""
+        node, random = self._faults.any(), self._world.random
+        node.free = random.choice((SHORT_OF_ROOM, NO_ROOM))
+        self._world.log(node, f"has {node.free} bytes of room")
 
         def recover() -> None:
-            node.full = False
+            node.free = PLENTY
 
-        self._faults.later(300, 2_000, recover)
+        self._faults.later(*random.choice(((300, 2_000), (4_000, 10_000))), recover)
+
+    def _hang(self) -> None:
+        """A disk takes everything, and answers no sync for a long time."""
+        node = self._faults.any()
+        node.hangs = True
+        self._world.log(node, "has a disk that answers no sync")
+
+        def recover() -> None:
+            node.hangs = False
+
+        self._faults.later(4_000, 10_000, recover)
 
     def _trap(self) -> None:
         kind = self._world.random.choice(KINDS)

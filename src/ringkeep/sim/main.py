@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ringkeep.sim.checker import check
 from ringkeep.sim.clients import Clients
+from ringkeep.sim.disk_trial import DiskTrial
 from ringkeep.sim.faults import Faults
 from ringkeep.sim.history import Operation
 from ringkeep.sim.lasting import Lasting
@@ -19,6 +20,8 @@ FAULT_KINDS = 3
 """A world goes on until so many kinds of fault have struck it, and a primary was replaced."""
 LONG_MS = 60_000
 REST_MS = 500
+DISK_TRIAL_EVERY = 4
+"""In one of so many seeds a disk fails at the end, in a cluster that is well."""
 CALM_MS = 30_000
 """Within so long after the last fault the cluster must be healthy again, with nobody's help."""
 LOOK_EVERY = 10
@@ -86,6 +89,9 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
     lasting.endure()
     lasting.end()
     _recover(world, clients)
+    if world.seed % DISK_TRIAL_EVERY == 1:
+        DiskTrial(world).run()
+        _recover(world, clients)
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"

@@ -105,8 +105,8 @@ class Twin:
         self._world.log(self._original, f"the copy beside it stops: {reason}")
         self.end()
 
-    def disk_free(self) -> int:
-        return 1 << 40
+    def disk_free(self) -> tuple[int, int]:
+        return 1 << 40, self._world.events.now
 
     def set_peers(self, peers: Mapping[NodeId, str]) -> None:
         self.send(NodeId(""), [])

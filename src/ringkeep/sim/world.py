@@ -143,7 +143,7 @@ class World:
 
     def on_stop(self, node: SimNode, ending: Ending) -> None:
         """A process ends itself: a broken disk, or the cluster has no place for it any more."""
-        if ending is Ending.FAILED:
+        if ending is Ending.DISK:
             self.events.at(self.events.now, lambda: self.traps.on_failed(node))
             return
         has_left = self.map is not None and self.map.node(node.id) is None

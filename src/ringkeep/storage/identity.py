@@ -15,7 +15,7 @@ from typing import Final
 
 from ringkeep.core.belonging import Claim
 from ringkeep.core.types import Incarnation, NodeId
-from ringkeep.errors import ConfigurationError
+from ringkeep.errors import ConfigurationError, of_directory
 from ringkeep.storage import aside, files
 
 FORMAT: Final = 1
@@ -46,13 +46,13 @@ class Identity:
         self._lock = lock
 
     def next_incarnation(self) -> Incarnation:
-        """Count this start. The number is durable when this returns. Raises ConfigurationError."""
+        """Count this start. The number is durable when this returns. Raises StorageError."""
         self.incarnation = Incarnation(self.incarnation + 1)
         self._save()
         return self.incarnation
 
     def join(self, cluster: str, cluster_id: str) -> None:
-        """Record the cluster, durably. Raises ConfigurationError, also if it belongs to another one."""
+        """Record the cluster, durably. Raises StorageError, and ConfigurationError if it is another one's."""
         if self.cluster_id and self.cluster_id != cluster_id:
             raise ConfigurationError(
                 f"{self.directory} belongs to the cluster {self.cluster} ({self.cluster_id}), "
@@ -64,7 +64,7 @@ class Identity:
             self._save()
 
     def claim(self, claims: Sequence[Claim]) -> None:
-        """Record these claims in place of those before, durably. Raises ConfigurationError."""
+        """Record these claims in place of those before, durably. Raises StorageError."""
         self.claims = tuple(claims)
         self._save()
 
@@ -100,7 +100,7 @@ class Identity:
         try:
             files.write_atomically(self.directory / files.IDENTITY, content)
         except OSError as error:
-            raise _unwritable(self.directory, error) from error
+            raise of_directory(self.directory, error) from error
 
     def _load(self, content: bytes) -> None:
         path = self.directory / files.IDENTITY
@@ -135,14 +135,14 @@ def open_identity(directory: Path, name: str) -> Identity:
     """Lock the directory and read whose it is; on the first use, make it the directory of a new node.
 
     So also on the first use after `abandon_identity`, even if that was interrupted.
-    Raises ConfigurationError, in words for the operator: it cannot be written, another process holds it, it
-    holds something else, it is another node's, or its format is unknown.
+    Raises ConfigurationError, in words for the operator: it may not be written, another process holds it, it
+    holds something else, it is another node's, or its format is unknown. Raises StorageError if a disk fails.
     """
     try:
         files.make_directories(directory)
         lock = _lock(directory)
     except OSError as error:
-        raise _unwritable(directory, error) from error
+        raise of_directory(directory, error) from error
     identity = Identity(directory, lock)
     try:
         _fill(identity, name)
@@ -157,12 +157,12 @@ def abandon_identity(identity: Identity, why: aside.Why) -> str:
 
     Nothing is deleted, and a power loss leaves the old state or the new one for the next start. That start
     makes a new node here, which the others fill. The database must be closed; the lock stays with this
-    process. Raises ConfigurationError.
+    process. Raises StorageError.
     """
     try:
         return aside.set_aside(identity.directory, why)
     except OSError as error:
-        raise _unwritable(identity.directory, error) from error
+        raise of_directory(identity.directory, error) from error
 
 
 def _fill(identity: Identity, name: str) -> None:
@@ -172,7 +172,7 @@ def _fill(identity: Identity, name: str) -> None:
         content = path.read_bytes() if path.exists() else None
         others = sorted(entry.name for entry in identity.directory.iterdir() if _is_content(entry.name))
     except OSError as error:
-        raise _unwritable(identity.directory, error) from error
+        raise of_directory(identity.directory, error) from error
     if content is not None:
         identity._load(content)
         if identity.name != name:
@@ -191,7 +191,7 @@ def _fill(identity: Identity, name: str) -> None:
                 " node"
             )
         if not os.access(identity.directory, os.W_OK):
-            raise _unwritable(identity.directory, PermissionError(errno.EACCES, "Permission denied"))
+            raise of_directory(identity.directory, PermissionError(errno.EACCES, "Permission denied"))
         return
     if others:
         raise ConfigurationError(
@@ -236,7 +236,3 @@ def _checked_text(text: object) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is not text")
     return text
-
-
-def _unwritable(directory: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"{directory} cannot be used as a node's directory: {error.strerror or error}")

@@ -7,6 +7,9 @@ Knows nothing of what the rows mean. Why each choice was made: docs/adr/0003-sto
 """
 
 import logging
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +35,13 @@ Row = tuple[bytes, bytes]
 
 _REFUSED: Final = "Result incomplete"
 """How RocksDB's error begins when it would have had to wait: nothing was written."""
+
+_NO_ROOM: Final = "No space left on device"
+_IN_A_SYNC: Final = re.compile(r"While \w*sync", re.IGNORECASE)
+"""Also in RocksDB's errors. A sync that found no room may have lost something: that will not pass."""
+
+_WAIT_S: Final = 0.05
+"""From one look to the next, whether a store that ran out of room takes writes again."""
 
 _ROTTEN: Final = "Corruption"
 _GONE: Final = "No such file or directory"
@@ -73,7 +83,9 @@ class RocksEngine:
     """The Engine port on disk. Made by `open_engine`; `flush` may run in another thread, all else may not.
 
     After a StorageError nothing works any more, on purpose: RocksDB may have dropped what failed to reach the
-    disk, and a second try could succeed without it.
+    disk, and a second try could succeed without it. A write that finds no room is another matter: nothing of
+    it is there, and once there is room RocksDB writes everything before it to tables, and begins a new log
+    file. Until then it is as in a stall, and nothing may be synced: that would end it for good.
     """
 
     def __init__(
@@ -90,6 +102,13 @@ class RocksEngine:
         self._write_options.no_slowdown = True
         self._ticket = 0
         self._failed = ""
+        self._held = False
+        """Whether RocksDB takes no writes, and no syncs, because it found no room, or because of something
+        that is being looked at this moment."""
+        self._background_failures = 0
+        self.used_up: Callable[[], bool] = bool
+        """Whether there is so little room that nothing may be written: before RocksDB finds none at all.
+        A sync that is under way just then would be the end."""
         self._open = True
         self._snapshots: set[RocksSnapshot] = set()
         self._staged = staged
@@ -99,6 +118,8 @@ class RocksEngine:
         assert self._open, "a closed engine is not written"
         if self._failed:
             raise StorageError(self._failed)
+        if self.used_up():
+            raise StorageStalled("there is no room on the disk")
         meta, log, data = self._handles
         rows = WriteBatch(raw_mode=True)
         for family, begin, end in batch.ranges:
@@ -114,14 +135,28 @@ class RocksEngine:
             for prefix in batch.taken:
                 for key, value in self._staged.take(prefix, self._tables[Family.DATA]):
                     rows.put(prefix + key, value, data)
-            self._database.write(rows, self._write_options)
+            self._commit(rows)
             self._stage(batch)
+        except StorageStalled:
+            raise
         except Exception as error:
-            if str(error).startswith(_REFUSED):
-                raise StorageStalled(str(error)) from error
             raise self.failure(error) from error
         self._ticket += 1
         return self._ticket
+
+    def _commit(self, rows: WriteBatch) -> None:
+        """Write to the database. Raises StorageStalled if nothing was written, and that will pass."""
+        try:
+            self._database.write(rows, self._write_options)
+        except Exception as error:
+            self._held = True  # first of all, before another thread can begin a sync
+            text = str(error)
+            no_room = _NO_ROOM in text and not _IN_A_SYNC.search(text)
+            self._held = no_room
+            if no_room or text.startswith(_REFUSED):
+                raise StorageStalled(text) from error
+            raise
+        self._held = False
 
     def _stage(self, batch: Batch) -> None:
         """Forget what is staged no more, and put aside what is new: after the batch, which may be refused."""
@@ -136,12 +171,17 @@ class RocksEngine:
 
     def flush(self) -> int:
         """See `ringkeep.ports.Engine`. Cost: one fsync, and a second one each FSYNC_EVERY_S for the mark."""
-        if self._failed:
-            raise StorageError(self._failed)
-        ticket = self._ticket
-        sequence = self._database.latest_sequence_number()
+        sync = self._database.flush_wal
+        while True:
+            ticket = self._ticket
+            sequence = self._database.latest_sequence_number()
+            if self._failed:
+                raise StorageError(self._failed)
+            if not self._held:
+                break  # and nothing comes between this look and the sync
+            time.sleep(_WAIT_S)
         try:
-            self._database.flush_wal(True)
+            sync(True)
             if self._mark.due:
                 self._mark.manifest = synced_manifest(self._directory / files.DATABASE, self._mark.manifest)
             self._mark.advance(sequence)
@@ -179,18 +219,41 @@ class RocksEngine:
     def stalled(self) -> bool:
         """See `ringkeep.ports.Engine`. Cost: 1 µs, so nothing is cached.
 
-        Raises StorageError after a failed flush or compaction in the background, which is final.
+        Raises StorageError after a failed flush or compaction in the background, which is final unless it
+        found no room.
         """
         number = self._database.property_int_value
-        failures = number("rocksdb.background-errors")
-        if failures:
-            raise self.failure(OSError(f"RocksDB reports {failures} failed flushes or compactions"))
+        failures = number("rocksdb.background-errors") or 0
+        if failures != self._background_failures or self._held:
+            self._background_failures = failures
+            try:
+                self._commit(WriteBatch(raw_mode=True))  # RocksDB tells by it what it makes of that
+            except StorageStalled:
+                return True
+            except Exception as error:
+                raise self.failure(error) from error
+        if self.used_up():
+            return True
         return bool(number("rocksdb.is-write-stopped") or number("rocksdb.actual-delayed-write-rate"))
+
+    def make_room(self) -> None:
+        """Have what only memory and the log files hold written to tables: then the files go, and what was
+        deleted goes with them. Any thread may call it; what is begun goes on after it has returned.
+
+        Raises StorageError.
+        """
+        try:
+            for table in self._tables:
+                if table.property_int_value("rocksdb.num-entries-active-mem-table") and not self._held:
+                    table.flush(wait=False)
+        except Exception as error:
+            if _NO_ROOM not in str(error):
+                raise self.failure(error) from error
 
     def close(self) -> None:
         """Close, with all open snapshots. What was not flushed stays in the log file. Idempotent.
 
-        To be called when no flush runs any more.
+        To be called when no flush runs any more. Raises StorageError.
         """
         if not self._open:
             return
@@ -199,10 +262,13 @@ class RocksEngine:
             snapshot.close()
         self._staged.forget(b"", b"\xff" * 8)
         self._handles.clear()
-        for table in self._tables:
-            table.close()
-        self._database.close()
-        self._mark.close()
+        try:
+            for table in self._tables:
+                table.close()
+            self._database.close()
+            self._mark.close()
+        except Exception as error:
+            raise self.failure(error) from error
 
     def record_damage(self, what: str) -> None:
         """See `ringkeep.ports.Engine`."""

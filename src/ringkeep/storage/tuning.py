@@ -34,6 +34,9 @@ MAX_LOG_BYTES: Final = 128 * MIB
 MAX_OPEN_FILES: Final = 512
 BLOOM_BITS_PER_KEY: Final = 10
 
+DELETIONS: Final = 128, 64, 0.3
+"""A table with 64 deletions among 128 rows, or 0.3 of all, is compacted soon: so deletes make room."""
+
 assert sum(WRITE_BUFFER_BYTES[family] * WRITE_BUFFERS[family] for family in Family) <= 2 * MAX_LOG_BYTES
 
 
@@ -87,6 +90,7 @@ def family_options(family: Family) -> Options:
     # The log is rewritten soon anyway, and meta is tiny: compressing them costs more than it saves.
     if family is Family.DATA:
         options.set_compression_type(DBCompressionType.lz4())
+        options.add_compact_on_deletion_collector_factory(*DELETIONS)
     else:
         options.set_compression_type(DBCompressionType.none())
     return options

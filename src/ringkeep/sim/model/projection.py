@@ -84,11 +84,11 @@ FIELDS: Final[dict[type, Fields]] = {
             "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
-            "refuse_writes": _CONSTANT, "intake": _EMPTY,
+            "disk": _CONSTANT, "disks": _EMPTY, "intake": _EMPTY,
             "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
         },
     ),
-    Holdings: Fields(("replicas", "_deleted"), {"_context": _LINK, "_asked_at": _TIME}),
+    Holdings: Fields(("replicas", "_deleted"), {"_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY}),
     Replica: Fields(
         ("promised", "log", "commit", "applied", "matched", "primary"),
         {
@@ -161,7 +161,7 @@ def _assert_empty(node: Node) -> None:
     """What the table says to be empty or unused is so."""
     context = node.context
     assert not context.effects.batch and not context.effects.sends and not context.durable
-    assert not context.stirred and not (context.damaged or context.draining or context.refuse_writes)
+    assert not context.stirred and not (context.damaged or context.draining or context.disk.state)
     assert not node.coordinator.unfinished and not node.senders._open and not node.senders._wanted
     assert not node.stale._waiting
     for replica in node.replicas.values():

@@ -1,0 +1,54 @@
+"""What must not be asked of a disk that has no room, or does not answer: once its node can know, it may not.
+
+Counted in ticks of the process, so that a pause, or a batch that was refused, is no excuse and no trap.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core import limits
+from ringkeep.core.effects import Batch
+from ringkeep.core.entry import EntryKind, decode
+from ringkeep.core.primary import Phase
+from ringkeep.core.types import PartitionId
+from ringkeep.sim.invariants import Violated
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+
+KNOWN_AFTER: Final = 2  # ticks: one to look, and the turn in which that was
+FEW: Final = 8  # turns that may come to wait for a sync, by new maps, after it is known that there is none
+
+
+class DiskRules:
+    """The rules for one machine, whatever runs on it."""
+
+    def __init__(self, node: "SimNode") -> None:
+        self._node = node
+        self._without_room = 0
+        self._silent = 0
+        self._waiting = 0
+
+    def on_tick(self, tick_ms: int) -> None:
+        """The process has just looked at its disk."""
+        node, driver = self._node, self._node.driver
+        unhindered = driver._stuck is None
+        self._without_room = self._without_room + 1 if not node.free and unhindered else 0
+        self._silent = self._silent + 1 if node.hangs and unhindered and driver._asked > driver._synced else 0
+        waiting = driver.unsynced
+        if self._silent < KNOWN_AFTER + (limits.DISK_ANSWERS_MS // tick_ms) * 5 // 4:
+            self._waiting = waiting  # the slowest clock has 0.8 of the rate
+        elif waiting > self._waiting + FEW:
+            raise Violated(f"{node.name}: {waiting} turns wait for a disk that does not answer")
+
+    def on_write(self, batch: Batch) -> None:
+        """A batch was written. A primary that takes office may put its entry there, and what it adopts."""
+        if self._without_room < KNOWN_AFTER:
+            return
+        replicas = self._node.driver.node.replicas
+        for key, value in batch.log.items():
+            replica = replicas.get(PartitionId(int.from_bytes(key[:2], "big")))
+            primary = replica.primary if replica is not None else None
+            if value is None or (primary is not None and primary.phase != Phase.ACTIVE):
+                continue
+            if primary is None or decode(value).kind != EntryKind.NOOP:
+                raise Violated(f"{self._node.name} has no room, and appends")

@@ -1,0 +1,80 @@
+"""One disk stops answering, or has no more room, in a cluster that is well: others must lead, and serve.
+
+Whoever leads a partition there has to be replaced in a bounded time, without anybody's help, and writes must
+go through meanwhile. In the middle of other faults nobody could say when.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core.requests import Kind, Request, Result, Status
+from ringkeep.core.slots import partition_of
+from ringkeep.core.types import Millis
+from ringkeep.sim.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+REPLACED_MS: Final[Millis] = 8_000
+"""Within so long others lead: three seconds until it is noticed, and the rest for slow clocks and the map."""
+WRITE_EVERY_MS: Final[Millis] = 100
+_ANSWERED: Final = (Status.CREATED, Status.REPLACED)
+
+
+class DiskTrial:
+    """What one node's disk does, and what became of the partitions that it led."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        assert world.map is not None
+        self._node = world.random.choice([world.nodes[part.primary] for part in world.map.partitions])
+        self._led = [n for n, p in enumerate(world.map.partitions) if p.primary == self._node.id]
+        self._keys = {n: self._key_of(n) for n in self._led}
+        self._served: set[int] = set()  # partitions of which a write was answered by another primary
+        self._over = False
+
+    def run(self) -> None:
+        """Break the disk, see others lead and serve, and let it be whole again."""
+        world, node = self._world, self._node
+        kind = world.random.choice(("hangs", "is short", "is full"))
+        world.log(node, f"has a disk that {kind}")
+        world.count(f"disk_{kind.replace(' ', '_')}")
+        if kind == "hangs":
+            node.hangs = True
+        else:
+            node.free = SHORT_OF_ROOM if kind == "is short" else NO_ROOM
+        self._write()
+        replaced = world.events.run_until(self._replaced, world.events.now + REPLACED_MS)
+        assert replaced, f"{node.name} has a disk that {kind}, and still leads what others could"
+        self._over = True
+        node.hangs, node.free = False, PLENTY
+
+    def _key_of(self, partition: int) -> bytes:
+        keys = (b"trial %d" % number for number in range(10_000))
+        return next(key for key in keys if partition_of(key, self._world.partitions) == partition)
+
+    def _other(self) -> "SimNode":
+        return self._world.random.choice([n for n in self._world.nodes.values() if n is not self._node])
+
+    def _write(self) -> None:
+        """Write to each of the partitions, through others, again and again."""
+        if self._over:
+            return
+        for number, key in self._keys.items():
+            self._world.submit(
+                self._other(), Request(Kind.PUT, key, b"trial", done=partial(self._on_answer, number))
+            )
+        self._world.events.after(WRITE_EVERY_MS, self._write)
+
+    def _on_answer(self, number: int, result: Result) -> None:
+        found = self._world.map
+        if (
+            result.status in _ANSWERED
+            and found is not None
+            and found.partitions[number].primary != self._node.id
+        ):
+            self._served.add(number)
+
+    def _replaced(self) -> bool:
+        return self._served.issuperset(self._led)
