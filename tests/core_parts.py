@@ -9,6 +9,7 @@ from typing import Any
 from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.context import Context, Durable
 from ringkeep.core.controller import form, next_map
+from ringkeep.core.copies import Copies
 from ringkeep.core.detector import Detector
 from ringkeep.core.effects import MapWrite
 from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
@@ -31,7 +32,7 @@ from ringkeep.core.relay import Relay
 from ringkeep.core.replica import Replica
 from ringkeep.core.requests import Kind, Request, Result
 from ringkeep.core.rows import NO_NODE
-from ringkeep.core.seen import Hearing, Seen, Statement
+from ringkeep.core.seen import Copy, Hearing, Seen, Statement
 from ringkeep.core.steward import Steward
 from ringkeep.core.transitions import illegal
 from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
@@ -139,6 +140,8 @@ class Cluster:
         self.lost: set[NodeId] = set()
         self.unfit: set[NodeId] = set()
         self.serves = True
+        self.copies: dict[NodeId, Copy] = {}
+        self.unsaid: set[NodeId] = set()
 
     @classmethod
     def formed(cls, count: int, partitions: int, replication: int = 3) -> "Cluster":
@@ -171,9 +174,17 @@ class Cluster:
         said = self.suspects.get(node, ())
         return (*said, *[n for n in sorted(self.silent) if n not in said and (node, n) not in self.heard])
 
+    def copy(self, node: NodeId, number: int) -> Copy | None:
+        """What a node says that it holds; unless it is told otherwise, each voter holds ten entries."""
+        if node in self.silent or node in self.unsaid:
+            return None
+        part = self.map.partitions[number]
+        votes = node in part.voters or node in part.old_voters
+        return self.copies.get(node, Copy(part.epoch, part.epoch, Index(10)) if votes else Copy())
+
     @property
     def hearing(self) -> Hearing:
-        return Hearing(self.suspicions, self.damaged.__contains__)
+        return Hearing(self.suspicions, self.damaged.__contains__, (), self.copy)
 
     def die(self, *nodes: NodeId) -> None:
         """Their processes end, and their registrations with them."""
@@ -201,7 +212,7 @@ class Cluster:
             self.damaged.__contains__, self.full.__contains__, self.absent.__contains__,
             self.lost.__contains__,
             lambda number: self.serves and self.map.partitions[number].primary not in self.silent,
-            self.orders,
+            self.orders, copy=self.copy,
         )  # fmt: skip
 
     def step(self) -> bool:
@@ -245,7 +256,8 @@ class StewardWorld:
         self.detector = Detector(self.context)
         self.detector.set_peers([B, C])
         self.relay = Relay(self.context, self.detector)
-        self.steward = Steward(self.context, self.relay, mapcodec.size, "test", "1" * 32)
+        self.copies = Copies(self.context, {})
+        self.steward = Steward(self.context, self.relay, self.copies, mapcodec.size, "test", "1" * 32)
         self.steward.connected = True
         self.steward.on_members([a_member(node) for node in (A, B, C)])
 

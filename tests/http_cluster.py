@@ -23,6 +23,7 @@ class FakeCluster:
         self.name = name
         self.away = ""
         self.lost: dict[int, tuple[list[str], list[str]]] = {}
+        self.named_lost: list[str] = []
         self.problems: list[str] = []
         self.said = ""
         self.state = "running"
@@ -151,15 +152,22 @@ class FakeCluster:
         self.settings |= wanted
         return dict(self.settings)
 
-    def recover(self, partitions: Sequence[int]) -> dict[str, Any]:
+    def recover(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
         """Recover the partitions that are lost."""
         self._take_order()
+        self.named_lost = list(lost)
         if idle := [each for each in partitions if each not in self.lost]:
             raise Refusal(f"partition {idle[0]} needs no recovery; leave it out")
         if not self.lost:
             raise Refusal("no partition needs recovery")
         rows = [
-            {"partition": each, "gone": self.lost[each][0], "left": self.lost[each][1]}
+            {
+                "partition": each,
+                "gone": self.lost[each][0],
+                "left": self.lost[each][1],
+                "goes_on_with": (self.lost[each][1] or [self.name])[0],
+                "begins_empty": not self.lost[each][1],
+            }
             for each in partitions or list(self.lost)
         ]
         for row in rows:

@@ -157,9 +157,9 @@ class FakeService:
         """Change settings."""
         return self.steered.change(wanted)
 
-    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
+    def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
         """Recover what the test lost."""
-        return self.steered.recover(partitions)
+        return self.steered.recover(partitions, lost)
 
     def map_copy(self) -> dict[str, Any]:
         """Return a copy."""

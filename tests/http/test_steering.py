@@ -280,13 +280,19 @@ def test_recovery_of_nothing_in_particular(wire: Wire, partitions: Any) -> None:
     assert '"all"' in refused(post(wire, "/v1/cluster/recover", body), 400, "bad-request")
 
 
+@pytest.mark.parametrize("lost", ["b", [1], {"b": 1}, None, [None]])
+def test_who_is_lost_is_a_list_of_names(wire: Wire, lost: Any) -> None:
+    body = {"partitions": "all", "accept_loss": True, "lost": lost}
+    assert "'lost'" in refused(post(wire, "/v1/cluster/recover", body), 400, "bad-request")
+
+
 def test_partitions_are_recovered(host: Host, wire: Wire) -> None:
     host.service.steered.lost = {7: (["b", "c"], ["a"]), 9: (["c"], ["a"])}
-    answer = post(wire, "/v1/cluster/recover", {"partitions": [7], "accept_loss": True})
-    assert (answer.status, answer.json()) == (
-        202,
-        {"partitions": [{"partition": 7, "gone": ["b", "c"], "left": ["a"]}]},
-    )
+    body = {"partitions": [7], "accept_loss": True, "lost": ["b", "c", "b"]}
+    answer = post(wire, "/v1/cluster/recover", body)
+    row = {"partition": 7, "gone": ["b", "c"], "left": ["a"], "goes_on_with": "a", "begins_empty": False}
+    assert (answer.status, answer.json()) == (202, {"partitions": [row]})
+    assert host.service.steered.named_lost == ["b", "c"]
     answer = post(wire, "/v1/cluster/recover", {"partitions": "all", "accept_loss": True})
     assert [each["partition"] for each in answer.json()["partitions"]] == [9]
 

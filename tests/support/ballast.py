@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.cluster import Cluster
 
+from ringkeep.core.slots import partition_of
+
 CALLERS = 4
 
 
@@ -29,7 +31,9 @@ class Ballast:
         names = self._cluster.running()
         self._cluster.stored(names[len(key) % len(names)], key, self._values[key])
 
-    def verify(self, via: str) -> None:
-        """Read all of it through one node."""
+    def verify(self, via: str, partition: int | None = None) -> None:
+        """Read all of it, or what is in one partition, through one node."""
+        count = self._cluster.partition_count
+        keys = [key for key in self._values if partition in (None, partition_of(key, count))]
         with ThreadPoolExecutor(CALLERS) as callers:
-            list(callers.map(lambda key: self._cluster.holds(via, key, self._values[key]), self._values))
+            list(callers.map(lambda key: self._cluster.holds(via, key, self._values[key]), keys))

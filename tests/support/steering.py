@@ -8,6 +8,12 @@ from typing import Any
 from tests.support.cluster import Answer, Cluster, until, until_each
 
 ACCEPTED, CONFLICT = 202, 409
+RECOVER_ALL = {"partitions": "all", "accept_loss": True}
+PASSING = (
+    "still registered", "has not said yet", "must be named", "has a majority", "still answers",
+    "ZooKeeper cannot be reached",
+)  # fmt: skip
+"""Why a recovery is refused for a while after a loss: until it is seen by everybody, and told."""
 MOVED_S = 60.0  # for moves of some dozens of replicas, two map writes a second
 
 
@@ -114,3 +120,18 @@ def wait_even(nodes: Cluster, names: Iterable[str], replication: int = 3, limit_
         lambda: f"{names} to share everything; they have {shares(nodes)}; {moves(nodes)}",
         limit_s,
     )
+
+
+def recovered(nodes: Cluster, *lost: str, via: str = "") -> list[dict[str, Any]]:
+    """Order that everything goes on without these nodes, until it is taken; return what was told."""
+
+    def taken() -> Any:
+        answer = order(nodes, "recover", RECOVER_ALL | {"lost": lost}, via=via)
+        if answer.status != ACCEPTED:
+            assert any(reason in answer.body.decode() for reason in PASSING), answer
+        return answer.json.get("partitions")
+
+    found: list[dict[str, Any]] = until(
+        taken, "the loss to be seen by everybody, and the recovery to be taken"
+    )
+    return found

@@ -193,9 +193,12 @@ def test_settings(host: Host) -> None:
 
 
 def test_partitions_are_recovered(host: Host) -> None:
-    host.service.steered.lost = {7: (["b", "c"], ["a"]), 9: (["c"], ["a"])}
-    done = run(host, "recover", "partition", "7", "7", "--accept-loss")
-    assert done.code == 0 and "7          b, c  a\n" in done.out
+    host.service.steered.lost = {7: (["b", "c"], ["a", "d"]), 8: (["b"], []), 9: (["c"], ["a"])}
+    done = run(host, "recover", "partition", "7", "7", "--accept-loss", "--lost", "b", "--lost", "c")
+    assert done.code == 0 and "7          b, c  a, d    a\n" in done.out
+    assert host.service.steered.named_lost == ["b", "c"]
+    done = run(host, "recover", "partition", "8", "--accept-loss", "--lost", "b")
+    assert "empty: there is no copy" in done.out
     done = run(host, "recover", "partition", "all", "--accept-loss", "--json")
     assert json.loads(done.out)["partitions"][0]["partition"] == 9
     assert run(host, "recover", "partition", "all", "--accept-loss").code == 1

@@ -18,6 +18,7 @@ ELSEWHERE: Final = {
     "DISK_RESERVE_BYTES",  # told to the driver; simulated disks are full now and then
     "PARTITIONS", "REPLICATION",  # of a new cluster
     "REPORT_HOPS",  # ends what goes round in circles
+    "RECOVERY_STEP",  # a distance between indices
 }  # fmt: skip
 """Limits that are no bounds of the core."""
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from tests.core_parts import A, B, C, D, StewardWorld, a_beat, a_map, a_member, a_part, a_row
+from tests.core_parts import A, B, C, D, P, StewardWorld, a_beat, a_map, a_member, a_part, a_row
 
 from ringkeep.core import limits, tunables
 from ringkeep.core.clustermap import NodeState, Partition
 from ringkeep.core.disk import DiskState
-from ringkeep.core.messages import Heartbeat, Order, Report, Said
+from ringkeep.core.messages import Copies, Heartbeat, Order, Report, Said
 from ringkeep.core.orders import Verb
-from ringkeep.core.types import NodeId
+from ringkeep.core.types import Epoch, Index, NodeId
 
 
 def deposing() -> StewardWorld:
@@ -348,9 +348,24 @@ def test_a_partition_is_recovered_though_a_majority_of_all_nodes_is_gone() -> No
     world.steward.on_members([a_member(A)])
     world.refuse(B)
     world.refuse(C)
-    order = ("0", Verb.RECOVER, 3)
-    assert world.steward.objection(order) == ""
-    world.steward.on_report(Report([], [order]))
+    order, lost = ("0", Verb.RECOVER, 3), [(node, Verb.LOST, 0) for node in (B, C)]
+    assert "--lost b --lost c" in world.steward.objection(order)
+    assert "a has not said yet what it holds" in world.steward.objection(order, [B, C])
+    world.steward.on_report(Report([], [*lost, order]))
+    assert world.act() is None
+    world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))
+    assert world.steward.objection(order, [B, C]) == ""
     write = world.act()
     assert write is not None
     assert write.next_map.partitions[0].voters == (A,)
+    assert [node.state for node in write.next_map.nodes[1:]] == [NodeState.DEAD, NodeState.DEAD]
+
+
+def test_a_node_that_is_cut_off_recovers_nothing_that_it_only_does_not_hear() -> None:
+    """The registrations of the others have expired, and they serve on the other side of a broken network."""
+    world = StewardWorld(a_map(a_part(C)))
+    world.steward.on_members([a_member(A)])
+    world.context.now += 2 * limits.SUSPECT_AFTER_MS
+    world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))
+    world.steward.on_report(Report([], [("0", Verb.RECOVER, 3)]))
+    assert world.act() is None

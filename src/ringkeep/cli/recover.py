@@ -9,16 +9,17 @@ from typing import Annotated
 import typer
 
 from ringkeep.cli import options, remote
-from ringkeep.cli.documents import cell, items
+from ringkeep.cli.documents import Json, cell, items
 from ringkeep.cli.failure import USAGE, Failure
 from ringkeep.cli.output import show_json, show_table
 
 RECOVER = "/v1/cluster/recover"
+_FIELDS = ("partition", "gone", "left")
 
 recover_commands = typer.Typer(
     help="Get over losses that need a decision: a majority of replicas, or ZooKeeper's data.",
     epilog=options.examples(
-        "ringkeep recover partition 17 --accept-loss",
+        "ringkeep recover partition 17 --accept-loss --lost node-2 --lost node-3",
         "ringkeep recover map --zookeeper zk1:2181 --cluster shop --endpoint http://10.0.0.1:8000",
     ),
 )
@@ -32,8 +33,8 @@ def register(app: typer.Typer) -> None:
 @recover_commands.command(
     epilog=options.examples(
         "ringkeep partitions        # which have no quorum",
-        "ringkeep recover partition 17 --accept-loss",
-        "ringkeep recover partition all --accept-loss",
+        "ringkeep recover partition 17 --accept-loss --lost node-2 --lost node-3",
+        "ringkeep recover partition all --accept-loss --lost node-2 --lost node-3",
     )
 )
 def partition(
@@ -46,14 +47,19 @@ def partition(
             "--accept-loss", help="Writes that only the lost replicas had are lost for good; I accept that."
         ),
     ] = False,
+    lost: Annotated[
+        list[str] | None,
+        typer.Option("--lost", metavar="NAME", help="A node that is gone for good; repeat it for each."),
+    ] = None,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Let partitions go on with what is left of them, after a majority of their replicas was lost for good.
+    """Let partitions go on with the best copies left, after a majority of their replicas was lost for good.
 
     Acknowledged writes may be lost. If any of the lost nodes can come back, start it instead: then nothing
-    is lost, and the partition serves by itself.
+    is lost, and the partition serves by itself. Every node that does not answer must be named as lost, and
+    is given up. If it lives nevertheless, what it has acknowledged meanwhile is lost; its data is set aside.
     """
     partitions = _partitions(which)
     if not accept_loss:
@@ -62,15 +68,14 @@ def partition(
             "back; start their nodes if you can, else repeat this with --accept-loss",
             USAGE,
         )
-    body = {"partitions": partitions, "accept_loss": True}
+    body = {"partitions": partitions, "accept_loss": True, "lost": lost or []}
     endpoints, timeout_ms = remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout)
     answer = remote.order(endpoints, RECOVER, timeout_ms, body)
     if as_json:
         show_json(answer)
         return
-    fields = ("partition", "gone", "left")
-    rows = [[cell(row.get(field)) for field in fields] for row in items(answer, "partitions")]
-    show_table(("PARTITION", "GONE", "GOES ON WITH"), rows)
+    rows = [[*(cell(row.get(field)) for field in _FIELDS), _home(row)] for row in items(answer, "partitions")]
+    show_table(("PARTITION", "GONE", "COPIES", "GOES ON WITH"), rows)
     print("look: ringkeep partitions")
 
 
@@ -106,6 +111,11 @@ def recover_map(
     from ringkeep.cli.recover_map import run
 
     run({"zookeeper": zookeeper, "cluster": cluster}, endpoint, data or (), without or (), timeout, yes)
+
+
+def _home(row: Json) -> str:
+    empty = ", empty: there is no copy" if row.get("begins_empty") else ""
+    return cell(row.get("goes_on_with")) + empty
 
 
 def _partitions(which: list[str]) -> list[int] | str:

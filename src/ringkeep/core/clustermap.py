@@ -8,7 +8,7 @@ Source of the idea: Vertical Paxos (PODC 2009), PacificA (MSR-TR-2008-25).
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
+from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
 
 
 class NodeState(StrEnum):
@@ -40,7 +40,8 @@ class Partition:
     """Placement and primaryship of one partition.
 
     `voters` in preference order, the first being the preferred primary. `old_voters` is empty unless a joint
-    change is under way. `config` is the number of the map that last changed the replicas.
+    change is under way. `config` is the number of the map that last changed the replicas. `base`: no entry up
+    to there is ever appended again; a recovery after a loss raises it past all indices that were given out.
     """
 
     epoch: Epoch
@@ -51,6 +52,7 @@ class Partition:
     old_voters: tuple[NodeId, ...] = ()
     learner: NodeId | None = None
     replaces: NodeId | None = None
+    base: Index = Index(0)
 
     @property
     def replicas(self) -> tuple[NodeId, ...]:

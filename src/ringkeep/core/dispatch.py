@@ -10,9 +10,10 @@ from ringkeep.core.types import Incarnation, NodeId
 if TYPE_CHECKING:
     from ringkeep.core.node import Node
 
-_OF_THEMSELVES: Final = (m.Heartbeat, m.Relayed, m.MapPush)
-
 Handler = Callable[[NodeId, Incarnation, Any], None]
+
+_OF_THEMSELVES: Final = (m.Heartbeat, m.Relayed, m.MapPush, m.Copies)
+"""What nodes say before the map names their life."""
 
 
 class Dispatch:
@@ -47,6 +48,7 @@ class Dispatch:
             m.Relayed: self._relayed,
             m.Report: self._report,
             m.Sizes: self._sizes,
+            m.Copies: self._copies,
             m.Surplus: self._surplus,
             m.Release: self._release,
             m.MapPush: self._map,
@@ -123,6 +125,9 @@ class Dispatch:
 
     def _sizes(self, _: NodeId, __: Incarnation, message: m.Sizes) -> None:
         self._node.journal.on_sizes(message)
+
+    def _copies(self, peer: NodeId, _: Incarnation, message: m.Copies) -> None:
+        self._node.copies.on_copies(peer, message)
 
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)

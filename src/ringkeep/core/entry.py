@@ -6,7 +6,7 @@ for expiry (a flag); `docs/storage.md` shows it byte by byte.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -159,6 +159,29 @@ def decode(data: bytes) -> Entry:
         tail,
         replaced_bytes,
     )
+
+
+def anew(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
+    """Return the bytes of entries that are appended once more, under another epoch and from another index on.
+
+    Their versions are new ones, and what they say of each other's versions follows. Empty ones are left out.
+    """
+    indices: dict[int, Index] = {}
+    for entry in entries:
+        if entry.kind != EntryKind.NOOP:
+            indices[entry.index] = Index(above + 1 + len(indices))
+    return [
+        encode(
+            replace(
+                entry,
+                epoch=epoch,
+                index=indices[entry.index],
+                version=indices.get(entry.version, entry.version),
+            )
+        )
+        for entry in entries
+        if entry.index in indices
+    ]
 
 
 def _check_tail(data: bytes, at: int) -> None:

@@ -26,6 +26,7 @@ class Holdings:
         """Where something was not taken that the primary believes to be on its way."""
         self._asked_at: Millis = 0
         self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
+        self._renewed: set[PartitionId] = set()  # on a damaged store: the map lets them go on by themselves
 
     def load(self) -> None:
         """Take up the replicas that are stored here and were not given up in an earlier life."""
@@ -56,9 +57,15 @@ class Holdings:
             # Nobody older may count on it: what it once promised, and then deleted, is promised again.
             replica.promise(place.epoch, place.primary, place.incarnation)
         mine = place.primary == context.me and place.incarnation == context.incarnation
-        if mine and replica.primary is None and replica.promised.epoch < place.epoch and not context.damaged:
+        if not mine or replica.primary is not None or replica.promised.epoch >= place.epoch:
+            return
+        if not context.damaged:
             replica.primary = Primary(context, replica, place)
             replica.primary.start()
+        elif replica.log.last_index < place.base:
+            # A recovery after a loss: what this store had lost before is not counted on any more.
+            replica.go_on_above(place.base, place.epoch)
+            self._renewed.add(partition)
 
     def begin_turn(self) -> None:
         """Begin anew what was deleted in the turn before, and given back by the map since."""
@@ -113,10 +120,8 @@ class Holdings:
         if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
-        gone = not self.replicas and not self._deleted
-        if context.damaged and context.recognised and gone and context.disk.answers:
-            # What was staged may have outlived the loss of its generation's number, which is used again then.
-            context.effects.batch.delete_data(*ALL_DATA)
+        if self._is_anew and context.recognised and context.disk.answers:
+            self._drop_all_but_live()
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
         for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
             place = found.partitions[partition]
@@ -133,19 +138,37 @@ class Holdings:
                 refusal = Refuse(partition, promised.epoch, promised.epoch)
                 self._context.send(promised.node, refusal)
 
+    @property
+    def _is_anew(self) -> bool:
+        """Whether nothing is left on a damaged store that somebody may count on to be whole."""
+        return self._context.damaged and not self._deleted and self.replicas.keys() <= self._renewed
+
+    def _drop_all_but_live(self) -> None:
+        """Delete what was staged: it may have outlived the loss of its generation's number, which is used
+        again then."""
+        batch, (begin, end) = self._context.effects.batch, ALL_DATA
+        for partition in sorted(self.replicas):
+            live, begin_next = self.replicas[partition].live_range()
+            batch.delete_data(begin, live)
+            begin = begin_next
+        batch.delete_data(begin, end)
+
     def _begin_anew(self) -> None:
-        """Nothing that a damaged store had lost is counted on any more: it is as good as an empty one."""
-        if self._context.damaged and not self.replicas:
+        """Nothing that a damaged store had lost is counted on any more: it is as good as an undamaged one."""
+        if self._is_anew:
             self._context.damaged = False
             self._context.effects.repaired = True
             self._context.count("damage_repaired")
+            self._renewed.clear()
+            if self._context.cluster_map is not None:
+                self.follow(self._context.cluster_map)
 
     def on_surplus(self, peer: NodeId, message: Surplus) -> None:
         """A former holder asks. Only a primary that serves under stable voters without it may release it."""
         replica = self.replicas.get(message.partition)
         primary = replica.primary if replica is not None else None
-        if primary is None or primary.phase != Phase.ACTIVE:
-            return
+        if primary is None or primary.phase != Phase.ACTIVE or primary.paused:
+            return  # without its majority, the holder's may be one of the last copies
         place = primary.place
         if place.config == message.config and not place.old_voters and peer not in place.replicas:
             self._context.send(peer, Release(message.partition, primary.epoch, place.config))

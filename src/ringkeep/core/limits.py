@@ -78,6 +78,10 @@ STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be off
 STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for
 STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: nothing more is asked for
 LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
+COPIES_MS: Final = 500  # how often nodes tell what copies they hold of partitions without a majority
+RECOVERY_STEP: Final = 1 << 48
+"""Each recovery after a loss begins the indices above the next multiple of this. At 100,000 writes a
+second one partition reaches it in 89 years; 31 recoveries stay within what a double holds exactly."""
 
 # frames
 FRAME_BYTES: Final = 16 * MIB
@@ -108,4 +112,5 @@ assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while th
 assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"
 assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES
 assert 2 * INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "entries alone never fill a link's buffer"
+assert COPIES_MS * 2 <= STATEMENT_MS, "one lost message is no silence"
 assert MAX_TIMEOUT_MS < IDEMPOTENCY_WINDOW_MS, "a retry within its deadline finds its first result"

@@ -334,6 +334,18 @@ class Sizes:
 
 
 @dataclass(slots=True)
+class Copies:
+    """Every node to every other, while partitions have no majority: which copies it holds of them, durably.
+
+    `looked`: those partitions, as the sender sees it. `held`: of these (partition, highest promise, last
+    epoch, last index), whatever the sender's part in them is or was.
+    """
+
+    looked: list[PartitionId]
+    held: list[tuple[PartitionId, Epoch, Epoch, Index]]
+
+
+@dataclass(slots=True)
 class Surplus:
     """Holder to primary: the map of that config gives me no replica of it. Repeated until released."""
 
@@ -380,6 +392,7 @@ Message = (
     | Relayed
     | Report
     | Sizes
+    | Copies
     | Surplus
     | Release
     | MapPush

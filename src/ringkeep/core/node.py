@@ -12,6 +12,7 @@ from ringkeep.core.bounds import IN_USE, Bounds
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context, Durable, Reader
 from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.copies import Copies
 from ringkeep.core.departed import coordinators_of
 from ringkeep.core.detector import Detector
 from ringkeep.core.dispatch import Dispatch
@@ -67,7 +68,8 @@ class Node:
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.office = Office(context, self.detector)
         self.relay = Relay(context, self.detector)
-        self.steward = Steward(context, self.relay, codec.size, cluster, new_cluster_id)
+        self.copies = Copies(context, self.replicas)
+        self.steward = Steward(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
         self.vitals = Vitals(context, self.detector, self.relay)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
@@ -123,6 +125,7 @@ class Node:
             for replica in unapplied:
                 replica.apply()
             self.holdings.on_tick()
+            self.copies.on_tick(self.steward.hearing)
         self.reads.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
@@ -161,6 +164,7 @@ class Node:
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
         self.detector.on_down(peer, refused)
+        self.copies.on_peer_down(peer)
 
     def on_messages(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         """Take one frame from a peer, in order."""

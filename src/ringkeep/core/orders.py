@@ -4,7 +4,7 @@ Pure, and used twice: by the node that is asked, to refuse at once with a reason
 word counts. An order names a state that the cluster should have, so that to say it twice changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from typing import Final
@@ -30,6 +30,7 @@ class Verb(StrEnum):
     WEIGHT = "weight"  # a node id: its share, the number
     SET = "set"  # the name of a setting: its value, the number
     RECOVER = "recover"  # a partition: go on with what is left of it; its epoch now, 0 if that is not known
+    LOST = "lost"  # a node id: it is gone for good; given up with the recoveries that are ordered beside this
 
 
 _STATES: Final[Mapping[str, NodeState]] = {
@@ -46,13 +47,21 @@ def about(order: Order) -> tuple[str, str]:
     return ("state" if verb in _STATES else verb), subject
 
 
-def objection(order: Order, now: ClusterMap, hearing: Hearing) -> str:
-    """Say why an order must not be carried out, and what to do instead; "" if it may."""
+def lost_by(orders: Iterable[Order]) -> frozenset[NodeId]:
+    """Return the nodes that some of these orders name as lost."""
+    return frozenset(NodeId(subject) for subject, verb, _ in orders if verb == Verb.LOST)
+
+
+def objection(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId] = ()) -> str:
+    """Say why an order must not be carried out, and what to do instead; "" if it may.
+
+    `lost`: the nodes that the orders beside it name as lost.
+    """
     subject, verb, number = order
     if verb == Verb.SET:
         return _setting_objection(subject, number, now)
     if verb == Verb.RECOVER:
-        return salvage.objection(now, subject, hearing)
+        return salvage.objection(now, subject, hearing, lost)
     node = now.node(NodeId(subject))
     if node is None:
         return "there is no such node in the cluster map"
@@ -60,6 +69,8 @@ def objection(order: Order, now: ClusterMap, hearing: Hearing) -> str:
         return _forget_objection(now, node, hearing)
     if node.state == NodeState.DEAD:
         return f"{node.name} was given up for dead before, and has no part in the cluster"
+    if verb == Verb.LOST:
+        return salvage.loss_objection(now, node, hearing)
     if verb == Verb.WEIGHT:
         if node.state == NodeState.DRAINING:
             return f"{node.name} is being drained: undrain it first, then change its weight"
@@ -87,6 +98,8 @@ def is_done(order: Order, now: ClusterMap) -> bool:
     node = now.node(NodeId(subject))
     if node is None:
         return True
+    if verb == Verb.LOST:
+        return node.state == NodeState.DEAD
     if verb == Verb.WEIGHT:
         return node.weight == number
     if verb == Verb.FORGET:
@@ -96,14 +109,19 @@ def is_done(order: Order, now: ClusterMap) -> bool:
 
 
 def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:
-    """Return the map in which the orders that may be carried out are; its number is the same."""
+    """Return the map in which the orders that may be carried out are; its number is the same.
+
+    Nobody is given up for lost unless a recovery is ordered too.
+    """
+    orders = [order for order in orders if order[1] in list(Verb)]
+    lost = lost_by(orders)
     for order in orders:
-        if order[1] in list(Verb) and not is_done(order, now) and not objection(order, now, hearing):
-            now = _carried_out(order, now, hearing)
+        if order[1] != Verb.LOST and not is_done(order, now) and not objection(order, now, hearing, lost):
+            now = _carried_out(order, now, hearing, lost)
     return now
 
 
-def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
+def _carried_out(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId]) -> ClusterMap:
     subject, verb, number = order
     if verb == Verb.SET:
         if subject == tunables.REPLICATION:
@@ -112,7 +130,7 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing) -> ClusterMap:
             now = replace(now, nodes=tuple(_staying(now, node) for node in now.nodes))
         return replace(now, settings=now.settings | {subject: number})
     if verb == Verb.RECOVER:
-        return salvage.salvaged(now, int(subject), hearing)
+        return salvage.salvaged(now, int(subject), hearing, lost)
     node = now.node(NodeId(subject))
     assert node is not None, "who is not there was objected to"
     if verb == Verb.FORGET:
@@ -186,7 +204,7 @@ def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
         return (
             f"{node.name} is needed: without it partition {needing[0]} (one of {len(needing)}) has no"
             " majority of its replicas. Bring it or another silent node back; if they are gone for good:"
-            " ringkeep recover partition all --accept-loss"
+            " ringkeep recover partition all --accept-loss --lost NAME …"
         )
     return too_few(now.nodes, node, now.replication)
 

@@ -185,6 +185,8 @@ class Primary:
     def begin(self) -> None:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING
+        if self.replica.log.last_index < self.place.base:
+            self.replica.go_on_above(self.place.base, self.epoch)
         self.time_at = self.context.now
         self.started = self.append_own(EntryKind.NOOP)
         for peer, promise in self.takeover.promises.items():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core.context import Context, Reader
 from ringkeep.core.effects import Family
-from ringkeep.core.entry import decode, epoch_of
+from ringkeep.core.entry import anew, decode, epoch_of
 from ringkeep.core.keys import after, data_prefix, log_key
 from ringkeep.core.log import Log
 from ringkeep.core.messages import Append, Entries, Prepare, Promise, Refuse
@@ -223,6 +223,27 @@ class Replica:
         kept, bounds = self.applied - log.floor_index, self.context.bounds
         if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):
             self._trim()
+
+    def go_on_above(self, base: Index, epoch: Epoch) -> None:
+        """After a loss: let this log go on above `base`, as from a snapshot of what it knows to be committed.
+
+        Whoever holds an older copy is sent the state: this log does not reach back to it. What came after may
+        have been acknowledged, and is appended anew: the lost copies may have others at its indices.
+        """
+        assert base > self.log.last_index, "no index is given out twice"
+        self.apply()
+        old = self.log
+        rest = [decode(old[Index(number)]) for number in range(self.applied + 1, old.last_index + 1)]
+        self.delete_log(Index(old.floor_index + 1), old.last_index)
+        self.log = Log(epoch, base, old.time_at(self.applied), [])
+        self.applied = self.commit = base
+        self.store_applied()
+        self.store_row()
+        for entry in anew(rest, epoch, base):
+            self.log.append(epoch, entry)
+            self.context.effects.batch.log[log_key(self.partition, self.log.last_index)] = entry
+        self.context.count("went_on_above")
+        self.context.count("appended_anew", len(rest))
 
     def _trim(self) -> None:
         """Cut the applied part of the window to half its bound, in one go, so that each entry costs

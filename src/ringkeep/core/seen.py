@@ -5,23 +5,41 @@ Values and questions only; what follows from them is decided elsewhere.
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ringkeep.core.clustermap import Member
 from ringkeep.core.messages import Order
-from ringkeep.core.types import Epoch, MapVersion, NodeId
+from ringkeep.core.types import Epoch, Index, MapVersion, NodeId
 
 Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
 """Whom a node suspects by its own word, or None if it does not answer."""
 
 
+class Copy(NamedTuple):
+    """What a node holds durably of a partition: the highest promise, and where its log ends.
+
+    (0, 0) is the end of an empty log: then it holds nothing.
+    """
+
+    promised: Epoch = Epoch(0)
+    last_epoch: Epoch = Epoch(0)
+    last_index: Index = Index(0)
+
+
+def _unsaid(_: NodeId, __: int) -> Copy | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Hearing:
     """Who answers, by everybody's own word. `damaged`: it answers, and has no vote. `registered`: the
-    processes that the coordination service knows."""
+    processes that the coordination service knows. `copy`: what a node says that it holds of a partition that
+    has no majority; None if it has not said so lately."""
 
     suspicions: Suspicions
     damaged: Callable[[NodeId], bool]
     registered: Collection[NodeId] = ()
+    copy: Callable[[NodeId, int], Copy | None] = _unsaid
 
     def answers(self, node: NodeId) -> bool:
         """Tell whether a node answers here."""
@@ -67,7 +85,7 @@ class Seen:
     long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
     node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
     `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
-    if not, nobody joins, and no dead node stays that holds nothing.
+    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it.
     """
 
     members: Sequence[Member]
@@ -83,8 +101,9 @@ class Seen:
     orders: Sequence[Order] = ()
     forgettable: Callable[[NodeId], bool] = _never
     room: bool = True
+    copy: Callable[[NodeId, int], Copy | None] = _unsaid
 
     @property
     def hearing(self) -> Hearing:
         """Who answers whom."""
-        return Hearing(self.suspicions, self.damaged, [member.id for member in self.members])
+        return Hearing(self.suspicions, self.damaged, [member.id for member in self.members], self.copy)

@@ -5,13 +5,14 @@ answers it. It writes nothing without contact to a majority of nodes, directly o
 any live node holds a newer map, or another of the same number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from ringkeep.core import limits, orders, quorum, salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, Member, NodeState
 from ringkeep.core.context import Context
 from ringkeep.core.controller import disagreement, form, newest_lives, next_map
+from ringkeep.core.copies import Copies
 from ringkeep.core.disk import DiskState
 from ringkeep.core.effects import MapWrite
 from ringkeep.core.map_growth import Size, too_large
@@ -25,12 +26,13 @@ class Steward:
     """One node's part in steering the cluster."""
 
     def __init__(
-        self, context: Context, relay: Relay, size: Size, cluster: str,
+        self, context: Context, relay: Relay, copies: Copies, size: Size, cluster: str,
         new_cluster_id: str,
     ) -> None:  # fmt: skip
         self._context = context
         self._size = size
         self._relay = relay
+        self._copies = copies
         self._cluster = cluster
         self._new_cluster_id = new_cluster_id
         self.members: list[Member] = []
@@ -85,14 +87,17 @@ class Steward:
     def hearing(self) -> Hearing:
         """Who answers whom, as far as this node knows."""
         registered = [member.id for member in self.members]
-        return Hearing(self._relay.suspected_by, self._damaged, registered)
+        return Hearing(self._relay.suspected_by, self._damaged, registered, self._copies.copy)
 
-    def objection(self, order: Order) -> str:
-        """Say why an order will not be carried out, as far as this node knows; "" if it may."""
+    def objection(self, order: Order, lost: Collection[NodeId] = ()) -> str:
+        """Say why an order will not be carried out, as far as this node knows; "" if it may.
+
+        `lost`: the nodes that are named as lost beside it.
+        """
         current = self._context.cluster_map
         if current is None:
             return "the cluster is not formed yet"
-        reason = orders.objection(order, current, self.hearing)
+        reason = orders.objection(order, current, self.hearing, lost)
         if not reason and order[1] == orders.Verb.SET:
             after = orders.carry_out([order], current, self.hearing)
             reason = too_large(current, after, self._damaged, self._size)
@@ -240,12 +245,9 @@ class Steward:
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
         voting = {voter for part in current.partitions for voter in salvage.voters_of(part)}
         settled = [node for node in nodes if node in voting]
-        told = any(
-            order[1] == orders.Verb.RECOVER
-            and not orders.is_done(order, current)
-            and not self.objection(order)
-            for order in self._obeyed()
-        )
+        wanted = self._obeyed()
+        lost = orders.lost_by(wanted)
+        told = any(order[1] == orders.Verb.RECOVER and not self.objection(order, lost) for order in wanted)
         if not told and not quorum.won(settled, (), [n for n in settled if not self._relay.silent(n)]):
             if self._cut_off_since is None:
                 self._cut_off_since = now
@@ -291,7 +293,7 @@ class Steward:
             lambda node: self._silent_ms(node) >= grace_ms,
             self.is_active,
             self._obeyed(),
-            self._is_long_dead(current),
+            self._is_long_dead(current), copy=self._copies.copy,
         )  # fmt: skip
         due = self._that_fits(current, seen)
         if due is not None:

@@ -5,6 +5,7 @@ nothing of who is alive or of why a map changes.
 Source: joint consensus, Ongaro's dissertation (2014), section 4.3, with the voters in an outside register.
 """
 
+from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, Partition
 from ringkeep.core.types import MapVersion
 
@@ -29,7 +30,11 @@ def illegal(old: ClusterMap, new: ClusterMap) -> str:
             continue
         strangers = [node for node in (after.primary, *after.replicas) if node not in ids]
         reason = f"a replica on {strangers[0]}, which the map does not name" if strangers else ""
-        reason = reason or _well_formed(after) or _epoch(before, after) or _step(before, after, new.version)
+        reason = reason or _well_formed(after)
+        if after.base != before.base:
+            reason = reason or _recovery(before, after, new.version)
+        else:
+            reason = reason or _epoch(before, after) or _step(before, after, new.version)
         if reason:
             return f"partition {number}: {reason}"
     held = {node for part in new.partitions for node in part.replicas}
@@ -48,6 +53,16 @@ def _well_formed(part: Partition) -> str:
     if part.replaces is not None and (part.learner is None or part.replaces not in part.voters):
         return "a learner replaces a voter, and nothing else is replaced"
     return ""
+
+
+def _recovery(before: Partition, after: Partition, version: MapVersion) -> str:
+    """Hold a recovery after a loss against what it must do: one copy goes on, past all that was promised."""
+    if after.base % limits.RECOVERY_STEP or after.base < before.base:
+        return f"the indices go on above {after.base}, where they may have been given out"
+    if after.epoch <= before.epoch or after.config != version:
+        return "a recovery under an epoch or a config that was there before"
+    alone = after.voters == (after.primary,) and not after.old_voters and after.learner is None
+    return "" if alone else "a recovery with more than one copy"
 
 
 def _epoch(before: Partition, after: Partition) -> str:

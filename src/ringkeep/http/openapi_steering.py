@@ -100,9 +100,12 @@ STEERING_SCHEMAS: Final[Json] = {
     "Recover": _object(
         "partitions accept_loss",
         partitions={"oneOf": [_list(_COUNT), {"const": "all"}]}, accept_loss={"const": True},
+        lost=_list(_TEXT) | {"description": "The nodes that are gone for good: every one that is silent."},
     ) | {"additionalProperties": False},
     "Recovered": _object("partitions", partitions=_list(_object(
-        "partition gone left", partition=_COUNT, gone=_list(_TEXT), left=_list(_TEXT),
+        "partition gone left goes_on_with begins_empty", partition=_COUNT, gone=_list(_TEXT),
+        left=_list(_TEXT) | {"description": "The nodes that hold a copy, the most advanced first."},
+        goes_on_with=_NODE, begins_empty={"type": "boolean"},
     ))),
     "MapCopy": _object(
         "name id cluster cluster_id map_version map promised",
@@ -151,8 +154,8 @@ def steering() -> Json:
         "/v1/cluster/settings": settings | {"patch": change},
         "/v1/cluster/recover": {
             "post": _order(
-                "recover", "Let partitions go on with what is left, though writes may be lost.", "Recover",
-                "Recovered",
+                "recover", "Let partitions go on with the best copies left, though writes may be lost.",
+                "Recover", "Recovered",
             )
         },
         "/v1/cluster/copy": get("copy", "This node's copy of the map, and its promises.", json_of("MapCopy")),

@@ -44,6 +44,13 @@ class Plan(NamedTuple):
     weight: int
 
 
+class Recovery(NamedTuple):
+    """Which partitions are to go on after a loss, [] for all that need it; which nodes are gone for good."""
+
+    partitions: list[int]
+    lost: list[str]
+
+
 def allow_of(path: bytes) -> bytes:
     """Return the Allow line of a route of the admin app."""
     if _PATHS.fullmatch(path):
@@ -172,11 +179,11 @@ def _text(name: str, raw: bytes) -> str:
         raise bad(f"The parameter {name!r} is not UTF-8.") from None
 
 
-def parse_recover(body: bytes) -> list[int]:
-    """Return the partitions to recover, [] for all that need it. Raises Problem (400)."""
-    example = '{"partitions": [17], "accept_loss": true}'
-    members = members_of(body, example, "partitions", "accept_loss")
-    wanted = members.get("partitions")
+def parse_recover(body: bytes) -> Recovery:
+    """Return what is to be recovered. Raises Problem (400)."""
+    example = '{"partitions": [17], "accept_loss": true, "lost": ["node-2", "node-3"]}'
+    members = members_of(body, example, "partitions", "accept_loss", "lost")
+    wanted, lost = members.get("partitions"), members.get("lost", [])
     if wanted != "all" and not _are_partitions(wanted):
         raise bad(
             "The member 'partitions' must be \"all\" (those that need it), or a list of numbers, each once; "
@@ -184,7 +191,12 @@ def parse_recover(body: bytes) -> list[int]:
         )
     if members.get("accept_loss") is not True:
         raise bad(_LOSS)
-    return list(wanted) if _are_partitions(wanted) else []
+    if not isinstance(lost, list) or not all(isinstance(each, str) for each in lost):
+        raise bad(
+            "The member 'lost' must be a list of names: of the nodes that are gone for good; "
+            f"send a JSON object like {example}."
+        )
+    return Recovery(list(wanted) if _are_partitions(wanted) else [], list(dict.fromkeys(lost)))
 
 
 def _are_partitions(wanted: object) -> TypeGuard[list[int]]:

@@ -85,11 +85,12 @@ class Service(Protocol):
         """
         ...
 
-    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
-        """Let partitions (none: all that need it) go on with what is left of them, though writes may be lost.
+    def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
+        """Let partitions (none: all that need it) go on with the best copies left, though writes may be lost.
 
-        Returns `{"partitions": [{"partition", "gone": [names], "left": [names]}]}`. Raises Refusal for those
-        that do not need it, or if none does, and Unavailable.
+        `lost`: the names of the nodes that are gone for good. Returns `{"partitions": [{"partition",`
+        `"gone": [names], "left": [names], "goes_on_with", "begins_empty"}]}`. Raises NoSuchNode, Refusal for
+        those that do not need it, if none does, and while a lost node may live, and Unavailable.
         """
         ...
 

@@ -86,10 +86,10 @@ class Steering:
         return json_answer(self._service.plan(*wanted))
 
     async def recover(self, request: Request) -> Response:
-        """`POST /v1/cluster/recover`: let partitions go on with what is left of them."""
+        """`POST /v1/cluster/recover`: let partitions go on with the best copies that are left."""
         parameters_of(request)
-        partitions = orders.parse_recover(await _body(request))
-        return json_answer(self._service.recover_partitions(partitions), ACCEPTED)
+        wanted = orders.parse_recover(await _body(request))
+        return json_answer(self._service.recover_partitions(*wanted), ACCEPTED)
 
     async def copy(self, request: Request) -> Response:
         """`GET /v1/cluster/copy`: this node's copy of the map, and its promises, for `recover map`."""

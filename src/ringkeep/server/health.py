@@ -93,7 +93,7 @@ class Sentences:
             back = f"bring back {few}{self._names(reason)}"
         return (
             f"{_partitions(reason)} unavailable, without a majority of the copies: {back} (if they are gone"
-            " for good: ringkeep recover partition all --accept-loss)"
+            " for good: ringkeep recover partition all --accept-loss --lost NAME …)"
         )
 
     def _no_primary(self, reason: Reason) -> str:

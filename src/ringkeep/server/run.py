@@ -401,8 +401,8 @@ class Server:
     def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         return self._steering.change_settings(wanted)
 
-    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
-        return self._steering.recover_partitions(partitions)
+    def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
+        return self._steering.recover_partitions(partitions, lost)
 
     def map_copy(self) -> dict[str, Any]:
         return self._steering.map_copy()

@@ -5,15 +5,17 @@ the controller checks it again, and its word counts.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from ringkeep.core import salvage, tunables
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
 from ringkeep.core.messages import Order
 from ringkeep.core.node import Node
-from ringkeep.core.orders import Verb
+from ringkeep.core.orders import Verb, lost_by
 from ringkeep.core.rows import promises_stored
+from ringkeep.core.seen import Hearing
+from ringkeep.core.types import NodeId
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.server import plans
 from ringkeep.server.moves import moves
@@ -71,27 +73,34 @@ class Steering:
         self._order(*((name, Verb.SET, value) for name, value in wanted.items()))
         return settings(found) | dict(wanted)
 
-    def recover_partitions(self, partitions: Sequence[int]) -> dict[str, Any]:
-        """Order that partitions go on with what is left of them. Raises Refusal, Unavailable."""
+    def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
+        """Order that partitions go on with the best copies left. Raises NoSuchNode, Refusal, Unavailable."""
         found, hearing = self._map(to_change=True), self._node.steward.hearing
         numbers = list(partitions) or [
             number for number, part in enumerate(found.partitions) if salvage.is_lost(part, hearing)
         ]
         if not numbers:
             raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
+        named = [self._named(found, name) for name in lost]
         epochs = {number: part.epoch for number, part in enumerate(found.partitions)}
-        self._order(*((str(number), Verb.RECOVER, epochs.get(number, 0)) for number in numbers))
-        rows = []
-        for number in numbers:
-            part = found.partitions[number]
-            left = salvage.left_of(part, hearing)
-            gone = [node for node in salvage.voters_of(part) if node not in left]
-            rows.append({
-                "partition": number,
-                "gone": [self._views.name_of(node) for node in gone],
-                "left": [self._views.name_of(node) for node in left],
-            })  # fmt: skip
-        return {"partitions": rows}
+        self._order(
+            *((node.id, Verb.LOST, 0) for node in named if node.state != NodeState.DEAD),
+            *((str(number), Verb.RECOVER, epochs.get(number, 0)) for number in numbers),
+        )
+        return {"partitions": [self._recovered(found, number, hearing) for number in numbers]}
+
+    def _recovered(self, found: ClusterMap, number: int, hearing: Hearing) -> dict[str, Any]:
+        """Return what becomes of a partition that is recovered, as far as this node knows."""
+        name, left = self._views.name_of, salvage.copies_of(found, number, hearing)
+        home = salvage.home_of(found, number, hearing)
+        voters = salvage.voters_of(found.partitions[number])
+        return {
+            "partition": number,
+            "gone": [name(node) for node in voters if not hearing.answers(node)],
+            "left": [name(node) for node in left],
+            "goes_on_with": name(home) if home is not None else None,
+            "begins_empty": not left,
+        }
 
     def map_copy(self) -> dict[str, Any]:
         """Return this node's copy of the map, and its promises."""
@@ -130,14 +139,15 @@ class Steering:
             raise NoSuchNode(f"there is no node {name} in the cluster; there are: {names}")
         return node
 
-    def _check(self, order: Order) -> None:
-        reason = self._node.steward.objection(order)
+    def _check(self, order: Order, lost: Collection[NodeId] = ()) -> None:
+        reason = self._node.steward.objection(order, lost)
         if reason:
             raise Refusal(reason)
 
     def _order(self, *orders: Order) -> None:
         """Take all of these orders, or none. Raises Refusal."""
+        lost = lost_by(orders)
         for order in orders:
-            self._check(order)
+            self._check(order, lost)
         for order in orders:
             self._node.steward.order(order)

@@ -19,6 +19,7 @@ from ringkeep.core.messages import (
     Commits,
     Confirm,
     Confirmed,
+    Copies,
     Entries,
     Fetch,
     Forward,
@@ -72,6 +73,7 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (34, MapPush),
     (35, Sizes),
     (36, Relayed),
+    (37, Copies),
 )
 
 _LISTED: Final = msgspec.Meta(max_length=65_536)  # checked before the list is made

@@ -13,7 +13,7 @@ import msgspec
 
 from ringkeep.core import limits
 from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId
 from ringkeep.errors import ConfigurationError, ProtocolError
 
 FORMAT: Final = 1
@@ -49,6 +49,7 @@ class _Columns(NamedTuple):
     old_voters: _Flat
     learner: _Column  # position + 1, 0 for none; `replaces` likewise
     replaces: _Column
+    base: _Column
 
 
 _decoder: Final = msgspec.msgpack.Decoder(_Columns)
@@ -130,6 +131,7 @@ def _columns(cluster_map: ClusterMap) -> _Columns:
         old_voters=[at[node] for part in partitions for node in part.old_voters],
         learner=[0 if part.learner is None else at[part.learner] + 1 for part in partitions],
         replaces=[0 if part.replaces is None else at[part.replaces] + 1 for part in partitions],
+        base=[part.base for part in partitions],
     )
 
 
@@ -145,14 +147,14 @@ def _cluster_map(columns: _Columns) -> ClusterMap:
         )
         rows = zip(
             columns.epoch, columns.primary, columns.incarnation, voters, columns.config, old_voters,
-            columns.learner, columns.replaces, strict=True,
+            columns.learner, columns.replaces, columns.base, strict=True,
         )  # fmt: skip
         partitions = tuple(
             Partition(
                 Epoch(epoch), ids[primary], Incarnation(incarnation), voting, MapVersion(config), old,
-                optional[learner], optional[replaces],
+                optional[learner], optional[replaces], Index(base),
             )
-            for epoch, primary, incarnation, voting, config, old, learner, replaces in rows
+            for epoch, primary, incarnation, voting, config, old, learner, replaces, base in rows
         )  # fmt: skip
     except (IndexError, ValueError) as error:
         raise ProtocolError(f"malformed cluster map: {error}") from error
