@@ -12,13 +12,16 @@ from tests.sim.mutants import OF_REPLICAS
 from tests.sim.mutants_copies import OF_COPIES
 from tests.sim.mutants_disk import OF_DISKS
 from tests.sim.mutants_health import OF_HEALTH
+from tests.sim.mutants_losses import OF_LOSSES
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.simulate import outcomes
 from ringkeep.sim.main import run_seed
 
-MUTANTS = {**OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS}
+MUTANTS = {
+    **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,
+}  # fmt: skip
 
 # mutant -> within how many seeds, from 1, it must be caught (several times what it takes today), and by what
 CAUGHT = {
@@ -76,6 +79,13 @@ CAUGHT = {
     "hanging disk not noticed": (100, "does not answer|still leads"),
     "full disk leads on": (120, "still leads what others could"),
     "full backup appends": (100, "has no room, and appends"),
+    "only voters count as copies": (1_500, "recovered without entry"),
+    "any copy does": (1_500, "recovered without entry"),
+    "silence taken for loss": (60, "a majority of its disks is there"),
+    "unsaid taken for nothing": (500, "recovered without entry"),
+    "versions go on from the copy": (120, "was given out twice|is seen again"),
+    "end of the copy keeps its versions": (15, "not appended anew|is seen again"),
+    "end of the copy dropped": (15, "not appended anew"),
 }
 
 SOON = 15

@@ -32,7 +32,7 @@ class Claims:
     def start(self) -> None:
         """Look from now on."""
         world = self._world
-        committed = {number: len(entries) for number, entries in world.invariants.committed.items()}
+        committed = {number: line.last for number, line in world.invariants.committed.items()}
         self._past.append((world.events.now, committed))
         while len(self._past) > 1 and self._past[1][0] <= world.events.now - LATE_MS:
             self._past.popleft()

@@ -101,7 +101,7 @@ class CopyFaults:
                 replica = other.driver.node.replicas.get(partition)
                 if replica is None:
                     continue
-                known = len(self._world.invariants.committed.get(partition, ()))
+                known = self._world.invariants.committed[partition].last
                 if replica.promised.epoch != part.epoch or not self._world.invariants.holds(
                     other.id, partition, known
                 ):

@@ -14,6 +14,8 @@ from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import decode_promised, decode_replica, promised_key, replica_key
 from ringkeep.core.types import Epoch, Index, NodeId, PartitionId
+from ringkeep.sim.line import Line
+from ringkeep.sim.losses import Accepted, among, holders, unfounded
 
 if TYPE_CHECKING:
     from ringkeep.sim.machine import SimNode
@@ -29,7 +31,9 @@ class Invariants:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.committed: dict[PartitionId, list[bytes]] = {}
+        self.committed: dict[PartitionId, Line] = {}
+        self.accepted: list[Accepted] = []
+        self._turn_began = 0  # the number of an event before all that this turn has led to
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
@@ -130,6 +134,7 @@ class Invariants:
                 self._settled.add((number, primary.epoch, primary.place.config))
             if primary is not None and primary.phase == Phase.ACTIVE:
                 self._check_active(node, replica, primary)
+        self._turn_began = self._world.events.count
 
     def _check_told(self, node: "SimNode", held: Collection[PartitionId]) -> None:
         """2. A promise that was told outlives the process, and the replica too."""
@@ -193,27 +198,27 @@ class Invariants:
         if found is None:
             return
         for number, part in enumerate(found.partitions):
-            known = len(self.committed.get(PartitionId(number), ()))
-            if not known:
+            line = self.committed.get(PartitionId(number))
+            if line is None or not line.last or line.going_on:
                 continue
             lacking = [
                 voter
                 for voter in part.replicas
                 if voter in self._world.nodes
                 and not self._world.nodes[voter].lost
-                and not self.holds(voter, PartitionId(number), known)
+                and not self.holds(voter, PartitionId(number), line.last)
             ]
             if quorum.won(part.voters, part.old_voters, lacking):
                 raise Violated(
-                    f"{self._world.events.now} partition {number}: 5. entry {known} is committed, and voters"
-                    f" that can elect a primary lack it (map {found.version})"
+                    f"{self._world.events.now} partition {number}: 5. entry {line.last} is committed, and"
+                    f" voters that can elect a primary lack it (map {found.version})"
                 )
 
     def holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:
         """Tell whether an index is in what is durable on a node, as an entry or below the floor."""
         durable = self._durable.get(node, {})
-        known = self.committed[partition]
-        if durable.get(log_key(partition, Index(index))) == known[index - 1]:
+        entry = self.committed[partition].entries.get(index)  # none if it was lost for good since
+        if entry is not None and durable.get(log_key(partition, Index(index))) == entry:
             return True
         row = durable.get(replica_key(partition))
         return row is not None and decode_replica(row).floor_index >= index
@@ -233,24 +238,25 @@ class Invariants:
         if replica.commit == start:
             return
         self._require(replica.commit > start, node, replica, f"commit fell from {start}")
-        known = self.committed.setdefault(replica.partition, [])
-        for number in range(start + 1, replica.commit + 1):
-            if number <= min(len(known), replica.log.floor_index):
-                continue  # came with a snapshot, or went within the turn in which it came
+        line = self.committed.setdefault(replica.partition, Line())
+        if line.going_on and replica.log.floor_index >= line.base:
+            self._gone_on(node, replica, line, start)
+        below = min(line.next - 1, replica.log.floor_index)  # came with a snapshot, or went in this very turn
+        for number in range(max(start, below) + 1, replica.commit + 1):
             entry = self._entry(node, replica, Index(number))
-            if number <= len(known):
+            if number < line.next:
                 self._require(
-                    known[number - 1] == entry,
+                    line.entries.get(number) == entry,
                     node,
                     replica,
                     f"entry {number} differs from the committed one",
                 )
                 continue
             self._require(
-                number == len(known) + 1, node, replica, f"entry {number} committed before those below it"
+                number == line.next, node, replica, f"entry {number} committed before those below it"
             )
             self._check_durable(node, replica, Index(number), entry)
-            known.append(entry)
+            line.add(entry, self._turn_began)  # before it is answered, in this very turn
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
@@ -261,6 +267,57 @@ class Invariants:
             forgotten.update(origins_in(entry.tail))
         late = f"entry {entry.index} is of a coordinator that was forgotten"
         self._require(entry.origin not in forgotten, node, replica, late)
+
+    # --- after a loss ---------------------------------------------------------------------------------
+
+    def check_recoveries(self, before: ClusterMap, after: ClusterMap) -> None:
+        """A partition goes on with its best copy, and only if a majority of its disks is gone."""
+        for number in among(before.partitions, after.partitions):
+            new, line = after.partitions[number], self.committed.setdefault(PartitionId(number), Line())
+            text = f"{self._world.events.now} partition {number}: "
+            if unfounded(self._world, before, before.partitions[number]):
+                raise Violated(f"{text}recovered, and a majority of its disks is there")
+            reached = {
+                each.id: self._reach(each.id, PartitionId(number)) for each in holders(self._world, before)
+            }
+            best = max(reached.values())
+            if reached.get(new.primary, 0) < best:
+                raise Violated(f"{text}recovered without entry {best}, which a copy holds")
+            line.base, line.going_on = new.base, True
+            self._world.count("partition_recovered")
+
+    def _reach(self, node: NodeId, partition: PartitionId) -> int:
+        """Return the highest committed entry that is durable on a node."""
+        entries = self.committed[partition].entries
+        return max((index for index in entries if self.holds(node, partition, index)), default=0)
+
+    def _gone_on(self, node: "SimNode", replica: Replica, line: Line, kept: int) -> None:
+        """The survivor goes on from what it knew to be committed; what else it held it appends anew.
+
+        Everything above `kept` has lost its version, and what it did not hold at all is lost.
+        """
+        line.going_on = False
+        log = replica.log
+        there = [decode(log[Index(number)]) for number in range(line.base + 1, log.last_index + 1)]
+        ids = {(entry.origin, entry.counter) for entry in there}
+        for number in range(kept + 1, self._reach(node.id, replica.partition) + 1):
+            entry = decode(line.entries[number])
+            held = entry.kind == EntryKind.NOOP or (entry.origin, entry.counter) in ids
+            self._require(
+                held, node, replica, f"entry {number} was in the best copy, and is not appended anew"
+            )
+        began = line.cut(kept)
+        told = [decode(entry) for entry in line.entries.values()]
+        forgets = [entry for entry in told if entry.kind == EntryKind.FORGET]
+        self._forgotten[replica.partition] = {
+            origin for entry in forgets for origin in origins_in(entry.tail)
+        }
+        if began is not None:
+            self._world.count("acknowledged_lost")
+            now = self._world.events.count
+            self.accepted.append(Accepted(replica.partition, kept, line.base, began, now))
+
+    # --- helpers --------------------------------------------------------------------------------------
 
     def _entry(self, node: "SimNode", replica: Replica, index: Index) -> bytes:
         """Find an entry in the window, or in the store if the turn that committed it has trimmed it away."""
@@ -294,8 +351,7 @@ class Invariants:
         self._require(
             first == (node.id, node.incarnation), node, replica, f"two ACTIVE primaries of {primary.epoch}"
         )
-        known = self.committed.get(replica.partition, [])
-        missing = replica.log.last_index < len(known)
+        missing = replica.log.last_index < self.committed.get(replica.partition, Line()).last
         self._require(not missing, node, replica, f"primary of epoch {primary.epoch} lacks committed entries")
         self._world.count("epochs")
         self._world.log(node, f"leads partition {replica.partition} under epoch {primary.epoch}")

@@ -11,6 +11,7 @@ from ringkeep.sim.disk_trial import DiskTrial
 from ringkeep.sim.faults import Faults
 from ringkeep.sim.history import Operation
 from ringkeep.sim.lasting import Lasting
+from ringkeep.sim.losses import Losses, forgive, repeated
 from ringkeep.sim.world import World
 
 CLIENTS = 8
@@ -73,9 +74,14 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     faults = Faults(world, clients)
+    losses = Losses(world)
 
     def over() -> bool:
-        enough = len(faults.struck) >= FAULT_KINDS and world.counters["epochs"] > world.partitions
+        enough = (
+            losses.struck
+            and len(faults.struck) >= FAULT_KINDS
+            and world.counters["epochs"] > world.partitions
+        )
         return (clients.finished and enough) or world.events.count > steps
 
     world.events.run_until(lambda: clients.finished or world.events.count > steps, LONG_MS)
@@ -98,6 +104,9 @@ def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -
     world.invariants.check_agreement()
     tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
     assert tidy, "requests of departed coordinators are kept for ever"
+    again = repeated(history, world.invariants.accepted, world.partitions)
+    assert not again, again
+    forgive(history, world.invariants.accepted, world.partitions)
     violation = check(history)
     assert violation is None, f"not linearizable\n{violation}"
     outcome.operations = len(history)

@@ -98,7 +98,7 @@ class NetworkFaults:
         found = node.driver.node.context.cluster_map
         assert found is not None
         part = world.random.choice(found.partitions)
-        if not all(voter in world.nodes for voter in part.voters):
+        if len(part.voters) == 1 or not all(voter in world.nodes for voter in part.voters):
             return
         old, others = world.nodes[part.primary], [world.nodes[n] for n in part.voters if n != part.primary]
         for other in world.nodes.values():
@@ -219,7 +219,7 @@ class NetworkFaults:
         found = node.driver.node.context.cluster_map
         assert found is not None
         part = found.partitions[partition_of(BURST_KEY, len(found.partitions))]
-        if not all(voter in world.nodes for voter in part.voters):
+        if len(part.voters) == 1 or not all(voter in world.nodes for voter in part.voters):
             return
         primary = world.nodes[part.primary]
         backup = world.nodes[world.random.choice([n for n in part.voters if n != part.primary])]

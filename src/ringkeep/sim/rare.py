@@ -12,8 +12,10 @@ FAULT: Final = "fault_"
 TRAP: Final = "trap_"
 
 PATHS: Final = (
+    "acknowledged_lost",
     "answer_not_final",
     "append_refused_epoch",
+    "appended_anew",
     "busy_for_a_transfer",
     "busy_pipeline",
     "busy_waiting_room",
@@ -22,6 +24,7 @@ PATHS: Final = (
     "controller_changed",
     "coordinators_forgotten",
     "copy_beside_refused",
+    "cut_off_alone",
     "damage_repaired",
     "dead_forgotten",
     "departed_coordinator_refused",
@@ -52,6 +55,7 @@ PATHS: Final = (
     "old_copy_beyond_mark",
     "old_copy_found",
     "old_copy_within_window",
+    "partition_recovered",
     "position_asked_again",
     "primary_paused",
     "replica_deleted",
@@ -65,6 +69,7 @@ PATHS: Final = (
     "staging_dropped",
     "suffix_cut",
     "tail_fetched",
+    "went_on_above",
     "takeover_looked_again",
 )
 

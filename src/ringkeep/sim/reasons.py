@@ -45,7 +45,7 @@ class Reasons:
     def unfounded(self, before: ClusterMap, after: ClusterMap) -> str:
         """Say which primary was deposed without a reason; "" if there was one for each."""
         for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
-            if new.epoch == old.epoch or self._was_said(number, old):
+            if new.epoch == old.epoch or new.base != old.base or self._was_said(number, old):
                 continue
             node = after.node(old.primary)
             if node is None or node.state == NodeState.DEAD or node.incarnation != old.incarnation:

@@ -202,6 +202,7 @@ class World:
             reason = self.reasons.unfounded(before, after)
             assert not reason, f"{self.events.now} map {after.version}: {reason}"
             self.invariants.check_step(before, after)
+            self.invariants.check_recoveries(before, after)
             self._note_steps(before, after)
             self.invariants.check_held()
         self.traps.on_map(before, after)
@@ -224,6 +225,8 @@ class World:
                 text += f" and {' '.join(names[node] for node in part.old_voters)}"
             if part.learner is not None:
                 text += f", learner {names[part.learner]}"
+            if before is not None and part.base != before.partitions[number].base:
+                text += f", recovered, goes on above {part.base}"
             self.log(None, f"map {after.version}: {text}")
 
     def log(self, node: SimNode | None, text: str) -> None:

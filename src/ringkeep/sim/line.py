@@ -1,0 +1,42 @@
+"""What was committed of one partition: every entry by its index, and when it was.
+
+A recovery after a loss cuts the line where the best copy that was left ends, and lets it go on far above.
+"""
+
+from dataclasses import dataclass, field
+
+from ringkeep.core.types import Index
+
+
+@dataclass(slots=True)
+class Line:
+    """`last`: the highest index that was committed. `base`: above which it goes on, or went on, after a loss.
+
+    `going_on`: a recovery is ordered, and its survivor has not gone on yet.
+    """
+
+    entries: dict[int, bytes] = field(default_factory=dict)
+    since: dict[int, int] = field(default_factory=dict)  # the number of the event in which each was committed
+    last: int = 0
+    base: Index = Index(0)
+    going_on: bool = False
+
+    @property
+    def next(self) -> int:
+        """Return the index that is committed next."""
+        return max(self.last, self.base) + 1
+
+    def add(self, entry: bytes, now: int) -> None:
+        """Commit one more entry."""
+        self.last = self.next
+        self.entries[self.last] = entry
+        self.since[self.last] = now
+
+    def cut(self, kept: int) -> int | None:
+        """Forget what comes after `kept`; return when the first of it was committed, None if nothing was."""
+        lost = [index for index in self.entries if index > kept]
+        began = self.since[min(lost)] if lost else None
+        for index in lost:
+            del self.entries[index], self.since[index]
+        self.last = max(self.entries, default=0)
+        return began

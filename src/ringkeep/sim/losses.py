@@ -1,0 +1,200 @@
+"""Losses for good, and an operator who lets partitions go on after them.
+
+Some worlds lose a majority of a partition's disks. The operator names the machines that are gone, truly, and
+orders the recovery again and again, of everything that some node finds lost and through any node, also where
+nothing is gone and a part of the cluster is only cut off: then the order must be refused. What was
+acknowledged and is lost is what was accepted; nothing else may differ from a history without losses.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from ringkeep.core import quorum, salvage
+from ringkeep.core.changes import holds_data
+from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
+from ringkeep.core.orders import Verb
+from ringkeep.core.slots import partition_of
+from ringkeep.core.types import Millis, NodeId
+from ringkeep.sim.history import Operation
+
+if TYPE_CHECKING:
+    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world import World
+
+SAY_AGAIN_MS: Final = 500
+FIRST_MS: Final = (100, 2_500)
+CUT_OFF_MS: Final = (3_000, 6_000)
+
+
+def loses(seed: int) -> bool:
+    """Tell whether this seed's world is one of those with losses for good: of three nodes, or of five."""
+    return seed % 16 in (5, 12)
+
+
+class Losses:
+    """What is lost for good in one world, and the operator."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.struck = not loses(world.seed)
+        if not self.struck:
+            begin = self._cut_off if world.random.random() < 0.5 else self._lose
+            world.events.after(world.random.randint(*FIRST_MS), begin)
+            world.events.after(world.random.randint(*FIRST_MS), self._operate)
+
+    def _cut_off(self) -> None:
+        """A node hears nobody, and all the others' sessions have expired: to it they seem to be gone."""
+        world = self._world
+        started = [node for node in world.nodes.values() if node.births]
+        alone = world.random.choice(started)
+        world.log(alone, "is cut off, and the only one that is registered")
+        world.count("cut_off_alone")
+        for other in world.nodes.values():
+            if other is not alone:
+                world.block(alone.id, other.id)
+                world.block(other.id, alone.id)
+            if other is not alone and other.births:
+                other.coordination.disconnect()
+                other.coordination.expire()
+        world.events.after(world.random.randint(*CUT_OFF_MS), lambda: self._mend(alone.id))
+
+    def _mend(self, alone: NodeId) -> None:
+        world = self._world
+        for other in world.nodes.values():
+            world.unblock(alone, other.id)
+            if other.alive:
+                other.coordination.connect()
+        world.events.after(world.random.randint(*FIRST_MS), self._lose)
+
+    def _lose(self) -> None:
+        """A majority of some partition's disks is gone, or all of its voters; one node at least is spared."""
+        world = self._world
+        assert world.map is not None, "the cluster was formed before anything struck"
+        spared = [n.id for n in world.map.nodes if holds_data(n.state) and n.id in world.nodes]
+        if not spared:
+            world.events.after(SAY_AGAIN_MS, self._lose)
+            return
+        kept = world.random.choice(spared)
+        part = world.random.choice(world.map.partitions)
+        voters = [node for node in salvage.voters_of(part) if node in world.nodes and node != kept]
+        world.random.shuffle(voters)
+        fewest = min(quorum.majority(len(part.voters)), len(voters))
+        gone = voters[: world.random.randint(fewest, len(voters))]
+        for node in [world.nodes[each] for each in gone]:
+            if node.alive:
+                world.lose(node, lambda count: count)
+            world.log(node, "is lost for good")
+            world.swap_disk(node)
+        world.count("majority_lost")
+        self.struck = True
+
+    # --- the operator ---------------------------------------------------------------------------------
+
+    def _operate(self) -> None:
+        """Order, through some node, that everything it finds lost goes on; name only who is truly gone."""
+        world = self._world
+        world.events.after(SAY_AGAIN_MS, self._operate)
+        alive = [node for node in world.nodes.values() if node.alive]
+        if not alive or world.map is None:
+            return
+        node = world.random.choice(alive)
+        found, steward = node.driver.node.context.cluster_map, node.driver.node.steward
+        if found is None:
+            return
+        lost = [number for number, p in enumerate(found.partitions) if salvage.is_lost(p, steward.hearing)]
+        for number in lost:
+            world.count("recovery_ordered")
+            steward.order((str(number), Verb.RECOVER, found.partitions[number].epoch))
+        for each in gone_of(world, found) if lost else ():
+            steward.order((each, Verb.LOST, 0))
+
+
+def gone_of(world: "World", found: ClusterMap) -> list[NodeId]:
+    """Return the nodes of a map whose disks are gone."""
+    return [n.id for n in found.nodes if n.id not in world.nodes and n.state != NodeState.DEAD]
+
+
+def unfounded(world: "World", before: ClusterMap, old: Partition) -> bool:
+    """Tell whether a partition was recovered though a majority of its disks is there.
+
+    Of a node that was damaged in this life the others may not know yet that it is repaired.
+    """
+    dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
+    there = [
+        voter
+        for voter in salvage.voters_of(old)
+        if voter in world.nodes and voter not in dead and not _was_damaged(world.nodes[voter])
+    ]
+    return quorum.won(old.voters, old.old_voters, there)
+
+
+def _was_damaged(node: "SimNode") -> bool:
+    return node.lost or (node.alive and "damage_repaired" in node.driver.node.context.counters)
+
+
+# --- what was accepted -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A loss: the versions of a partition above `kept`, up to `base`. Some of those writes have others now.
+
+    `since`: when the first of them was committed. `until`: when the survivor went on.
+    """
+
+    partition: int
+    kept: int
+    base: int
+    since: Millis
+    until: Millis
+
+    def has_lost(self, version: int) -> bool:
+        return self.kept < version <= self.base
+
+
+def repeated(history: Iterable[Operation], accepted: Iterable[Accepted], partitions: int) -> str:
+    """Say which version was given out twice, or is seen again after it was lost; "" if none is."""
+    given: dict[tuple[int, int], Operation] = {}
+    losses = list(accepted)
+    for each in history:
+        number = partition_of(each.key, partitions)
+        if each.outcome == "ok" and each.kind != "get" and each.version:
+            other = given.setdefault((number, each.version), each)
+            if other is not each:
+                return f"partition {number}: version {each.version} was given out twice: {other}; {each}"
+        for loss in losses:
+            if loss.partition == number and each.start > loss.until and loss.has_lost(each.version):
+                return f"partition {number}: version {each.version} was lost, and is seen again: {each}"
+    return ""
+
+
+def forgive(history: Iterable[Operation], accepted: Iterable[Accepted], partitions: int) -> None:
+    """Make of the history what may be demanded after these losses.
+
+    A lost write is one of unknown outcome: of its copies one may be in the log that was left. What was seen
+    while the lost entries counted proves nothing.
+    """
+    losses = list(accepted)
+    for each in history:
+        for loss in losses:
+            if loss.partition == partition_of(each.key, partitions) and _is_void(each, loss):
+                each.outcome, each.version, each.end, each.read = "unknown", 0, None, None
+
+
+def _is_void(operation: Operation, loss: Accepted) -> bool:
+    if operation.kind != "get" and operation.outcome == "ok":
+        return loss.has_lost(operation.version)
+    ended_before = operation.end is not None and operation.end < loss.since
+    return not ended_before and operation.start < loss.until
+
+
+def among(partitions: Iterable[Partition], others: Iterable[Partition]) -> list[int]:
+    """Return which partitions were recovered from one map to the next."""
+    return [n for n, (old, new) in enumerate(zip(partitions, others, strict=True)) if old.base != new.base]
+
+
+def holders(world: "World", before: ClusterMap) -> list["SimNode"]:
+    """Return the machines whose disks count: all but those of nodes that were given up."""
+    dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
+    return [node for node in world.nodes.values() if node.id not in dead]
