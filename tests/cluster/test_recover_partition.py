@@ -1,20 +1,19 @@
 """Partitions lose their majority for good: they go on with what is left, on an operator's word only."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from tests.support.ballast import Ballast
 from tests.support.cluster import Cluster, until
 from tests.support.recorder import Recorder
-from tests.support.steering import ACCEPTED, member, order, refused, wait_even
+from tests.support.steering import RECOVER_ALL as ALL
+from tests.support.steering import member, order, recovered, refused, wait_even
 
 from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-BAD_REQUEST = 400
-ALL = {"partitions": "all", "accept_loss": True}
+BAD_REQUEST, NOT_FOUND = 400, 404
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +30,6 @@ def all_have_all(nodes: Cluster) -> bool:
     """Whether every replica has committed as much as the others."""
     commits = [[p["commit"] for p in nodes.partitions(name)] for name in nodes.names]
     return all(len({c for c in of_one if c is not None}) == 1 for of_one in zip(*commits, strict=True))
-
-
-def taken(nodes: Cluster) -> Any:
-    """Order the recovery; return what was told, None while it is refused because somebody may still live."""
-    answer = order(nodes, "recover", ALL)
-    assert answer.status == ACCEPTED or b"still registered" in answer.body, answer
-    return answer.json["partitions"] if answer.status == ACCEPTED else None
 
 
 def test_partitions_without_a_majority_go_on_when_told_to(nodes: Cluster) -> None:
@@ -62,9 +54,14 @@ def test_partitions_without_a_majority_go_on_when_told_to(nodes: Cluster) -> Non
     sound = next(p["partition"] for p in nodes.partitions() if p["partition"] not in hit)
     refused(nodes, "recover", {"partitions": [sound], "accept_loss": True})
 
-    told = until(lambda: taken(nodes), "the registrations of the dead to end")
+    until(lambda: "--lost n2 --lost n5" in refused(nodes, "recover", ALL), "the dead to be asked for by name")
+    assert "must be named: --lost n5" in refused(nodes, "recover", ALL | {"lost": ["n2"]})
+    assert "n3 answers, and is not lost" in refused(nodes, "recover", ALL | {"lost": [*gone, "n3"]})
+    assert order(nodes, "recover", ALL | {"lost": [*gone, "n9"]}).status == NOT_FOUND
+    told = recovered(nodes, *gone)
     assert {each["partition"] for each in told} == set(hit), told
     assert all(set(each["gone"]) == set(gone) and len(each["left"]) == 1 for each in told), told
+    assert all([each["goes_on_with"]] == each["left"] and not each["begins_empty"] for each in told), told
     nodes.names[:] = rest
     nodes.wait_active()
     with Recorder(nodes) as load:
