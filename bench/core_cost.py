@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import Member
 from ringkeep.core.controller import form
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Kind, Request, Result, Status
@@ -83,8 +84,11 @@ class Place:
 
     def set_peers(self, peers: Mapping[NodeId, str]) -> None: ...
 
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
+    def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
         self.house.events.append((peer, self.id, messages))
+
+    def renew(self, peer: NodeId) -> None:
+        raise AssertionError("nobody is suspected here")
 
     def announce(self, member: Member) -> None: ...
 

@@ -74,7 +74,7 @@ def bound(context: Context, **bounds: int) -> None:
 def sent(context: Context, kind: type[Message]) -> list[Any]:
     """End the turn; return the messages of one kind that left with it."""
     effects, _ = context.end()
-    return [message for queue in effects.sends.values() for message in queue if isinstance(message, kind)]
+    return [message for _, _, queue in effects.frames() for message in queue if isinstance(message, kind)]
 
 
 def a_member(node: NodeId, machine: str = "", **changes: Any) -> Member:
@@ -330,7 +330,7 @@ class Host:
         self.damage = self.damage or effects.damage
         return [
             (peer, message)
-            for peer, queue in effects.sends.items()
+            for peer, _, queue in effects.frames()
             for message in queue
             if not isinstance(message, self.unsaid)
         ]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Acks, Message
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.transport.links import PeerNetwork
@@ -23,6 +24,8 @@ class Recorder:
     """What one node's network gave back, in order."""
 
     links: list[tuple[Any, ...]] = field(default_factory=list)
+    jams: list[bool] = field(default_factory=list)
+    parts: int = 0  # how often something came that made no whole message
     heard: list[tuple[NodeId, int, Message]] = field(default_factory=list)
 
     def peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
@@ -30,6 +33,12 @@ class Recorder:
 
     def peer_down(self, peer: NodeId, refused: bool) -> None:
         self.links.append(("refused" if refused else "down", peer))
+
+    def jam(self, peer: NodeId, jammed: bool) -> None:
+        self.jams.append(jammed)
+
+    def sign_of_life(self, peer: NodeId) -> None:
+        self.parts += 1
 
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         self.heard += [(peer, incarnation, message) for message in messages]
@@ -61,8 +70,8 @@ class Node:
     def meet(self, *others: "Node") -> None:
         self.network.set_peers({other.id: other.address for other in others})
 
-    def send(self, other: "Node", *messages: Message) -> None:
-        self.network.send(other.id, list(messages))
+    def send(self, other: "Node", *messages: Message, lane: Lane = Lane.MAIN) -> None:
+        self.network.send(other.id, lane, list(messages))
 
 
 class World:
@@ -149,10 +158,12 @@ class Raw:
         return cls(*await asyncio.open_connection("127.0.0.1", node.port))
 
     @classmethod
-    async def as_peer(cls, node: Node, peer: NodeId = B, incarnation: int = 1) -> "Raw":
+    async def as_peer(
+        cls, node: Node, peer: NodeId = B, incarnation: int = 1, link: int = 1, lane: Lane = Lane.MAIN
+    ) -> "Raw":
         """Connect and shake hands."""
         raw = await cls.to(node)
-        raw.writer.write(opening(said(node, peer, incarnation)))
+        raw.writer.write(opening(said(node, peer, incarnation, link, lane)))
         assert isinstance(await raw.answer(), Welcome)
         return raw
 
@@ -175,5 +186,5 @@ class Raw:
         self.writer.close()
 
 
-def said(node: Node, peer: NodeId = B, incarnation: int = 1) -> Hello:
-    return hello(Identity("test", "", peer, Incarnation(incarnation)), node.id)
+def said(node: Node, peer: NodeId = B, incarnation: int = 1, link: int = 1, lane: Lane = Lane.MAIN) -> Hello:
+    return hello(Identity("test", "", peer, Incarnation(incarnation)), node.id, link, lane)

@@ -56,7 +56,8 @@ def replace_data(server: ZooKeeperServer, copy: Path | None) -> None:
 class Proxy:
     """A TCP proxy on the loop of the test. It moves bytes only while that loop runs."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
+        self.host = host
         self.port = free_port()
         self.swallows = False  # drop what the server answers
         self.swallows_after = b""  # begin to, once a client has sent this
@@ -71,7 +72,7 @@ class Proxy:
     async def open(self) -> None:
         """Accept connections."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self._server = await asyncio.start_server(self._serve, self.host, self.port)
 
     async def cut(self) -> None:
         """Close every connection and accept no other. What is held stays on its way to the server."""

@@ -30,8 +30,7 @@ DISK_FAILED = "the disk failed, nothing more is acknowledged: "  # the same word
 
 
 class Driver:
-    """One node, alive: passes NetworkEvents, CoordinationEvents and requests to the core, and
-    carries out effects."""
+    """One node, alive: passes events and requests to the core, and carries out effects."""
 
     def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int, start: Start) -> None:
         self.node = node
@@ -109,9 +108,11 @@ class Driver:
                 ports.syncer.request(self._ticket)
             else:
                 self._event(self._settle)
-        self.frames += len(effects.sends)
-        for peer, messages in effects.sends.items():
-            ports.network.send(peer, messages)
+        for peer, lane, messages in effects.frames():
+            self.frames += 1
+            ports.network.send(peer, lane, messages)
+        for peer in effects.renewals:
+            ports.network.renew(peer)
         for request, result in effects.answers:
             request.done(result)
         for text in effects.alarms:
@@ -122,6 +123,8 @@ class Driver:
             ports.engine.clear_damaged()
         if effects.reregister:
             ports.coordination.reregister()
+        if effects.again:
+            ports.shell.soon(lambda: self._event(lambda: None))
 
     def _write(self, batch: Batch) -> bool:
         if batch:
@@ -235,6 +238,13 @@ class Driver:
     def peer_down(self, peer: NodeId, refused: bool) -> None:
         self._event(lambda: self.node.on_peer_down(peer, refused))
 
+    def jam(self, peer: NodeId, jammed: bool) -> None:
+        self._event(lambda: self.node.on_jam(peer, jammed))
+
+    def sign_of_life(self, peer: NodeId) -> None:
+        """No event of a turn: it may come a thousand times a second, and changes nothing else."""
+        self.node.detector.hear(peer, self._ports.clock.now())
+
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         if self._held_up:  # lost, so that what is held up stays bounded; said when it is over
             self.node.on_frame_lost()
@@ -265,20 +275,9 @@ class Driver:
         self._set_peers()
 
     def _set_peers(self) -> None:
-        """Talk to every node of the map, at the address of its newest life; while forming, to every
-        member."""
-        if not self.enrolment.passed:
-            return
-        found = self.node.context.cluster_map
-        peers: dict[NodeId, str] = {}
-        if found is not None:
-            mine = self.member.peer  # a node at our own address is gone: its disk was wiped, or set aside
-            peers = {n.id: n.peer for n in found.nodes if n.state != NodeState.DEAD and n.peer != mine}
-        for member in self.node.steward.members:
-            if found is None or member.id in peers:
-                peers[member.id] = member.peer
-        peers.pop(self.node.context.me, None)
-        self._ports.network.set_peers(peers)
+        if self.enrolment.passed:
+            found, members = self.node.context.cluster_map, self.node.steward.members
+            self._ports.network.set_peers(belonging.peers(self.member, found, members))
 
     def barrier_read(self, stands: bool) -> None:
         def take() -> None:
@@ -294,8 +293,7 @@ class Driver:
         self._event(take)
 
     def map_written(self, ok: bool | None) -> None:
-        """The answer to our write; only a certain yes makes it the map, and no answer at all is
-        asked after."""
+        """The answer to our write; only a certain yes makes it the map, and no answer is asked after."""
         payload, self._map_on_its_way = self._map_on_its_way, None
         if ok is None:
             self._ports.coordination.refresh()

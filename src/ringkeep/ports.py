@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import Member
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.effects import Batch, Family, Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.node import MapCodec
 from ringkeep.core.types import Incarnation, Millis, NodeId
@@ -100,8 +100,19 @@ class NetworkEvents(Protocol):
         """
         ...
 
+    def jam(self, peer: NodeId, jammed: bool) -> None:
+        """Much of what was given to the bulk lane of the link to that peer is unsent, or not any more.
+
+        A new link is not jammed.
+        """
+        ...
+
+    def sign_of_life(self, peer: NodeId) -> None:
+        """Something came from that peer that makes no whole message yet: it lives."""
+        ...
+
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
-        """These came, in the order in which they were sent, from that life of that peer.
+        """These came, in the order in which they were sent on one lane, from that life of that peer.
 
         Its link to us and our link to it are two connections: neither says anything of the other.
         """
@@ -115,8 +126,15 @@ class Network(Protocol):
         """Keep a link to each of these nodes (id -> "HOST:PORT"), and to no other."""
         ...
 
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
-        """Send as one frame, in order. Lost silently if there is no link, or with the link."""
+    def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
+        """Send in order, within the lane. Lost silently if there is no link, or with the link."""
+        ...
+
+    def renew(self, peer: NodeId) -> None:
+        """Give up the link to a peer, as if it were lost, and make it anew at once.
+
+        A cut that no refusal tells of leaves a connection that waits ever longer before it tries again.
+        """
         ...
 
 

@@ -17,7 +17,7 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from tests.support import broken
-from tests.support.cluster import HOST, Cluster, free_ports, kv, until, until_each
+from tests.support.cluster import HOST, RINGKEEP, Cluster, free_ports, kv, until, until_each
 from tests.support.proxy import ThreadedProxy
 
 from ringkeep.coordination.codec import decode_member
@@ -42,9 +42,11 @@ def fresh(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Callable[..., 
     made: list[Cluster] = []
 
     def make(count: int, program: str = "", partitions: int = 16, options: tuple[str, ...] = ()) -> Cluster:
-        words = {"program": (sys.executable, broken.__file__, program)} if program else {}
+        words = (sys.executable, broken.__file__, program) if program else RINGKEEP
         made.append(
-            Cluster(tmp_path / "c", zookeeper.hosts, count, partitions=partitions, options=options, **words)
+            Cluster(
+                tmp_path / "c", zookeeper.hosts, count, partitions=partitions, options=options, program=words
+            )
         )
         return made[-1]
 

@@ -10,6 +10,7 @@ import pytest
 from tests.network_world import A, B, C, World, note, on_both_loops
 
 from ringkeep.core import limits
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Append
 from ringkeep.core.types import Epoch, Index, PartitionId
 
@@ -149,7 +150,7 @@ async def test_another_node_on_that_address_is_not_spoken_to(world: World) -> No
     a, c = await world.start(A), await world.start(C)
     a.network.set_peers({B: c.address, C: a.address})
     await world.until(lambda: len(a.events.links) == 2, "both refusals")
-    a.network.send(B, [note(1)])
+    a.network.send(B, Lane.MAIN, [note(1)])
     assert sorted(a.events.links) == [("down", B), ("down", C)]
     a.network.set_peers({C: c.address})
     await world.until(lambda: a.events.links[-1] == ("up", C, 1), "the link to the right node")

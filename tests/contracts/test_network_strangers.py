@@ -3,16 +3,17 @@
 import asyncio
 import random
 import struct
-from typing import cast
+from typing import ClassVar, cast
 
 import msgspec
 import pytest
 from tests.network_world import A, B, C, Raw, World, note, on_both_loops, said
 
 from ringkeep.core import limits
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Append
 from ringkeep.core.types import Epoch, Index, PartitionId
-from ringkeep.transport import links, listener
+from ringkeep.transport import listener, outgoing
 from ringkeep.wire.codec import encode
 from ringkeep.wire.framing import frame
 from ringkeep.wire.handshake import MAGIC, Code, Refusal, Role, Welcome, opening
@@ -62,7 +63,7 @@ async def test_a_peer_that_sends_garbage_loses_its_connection(world: World, bad:
     await world.until(lambda: a.events.numbers() == [1], "a good message")
     raw.writer.write(bad)
     await raw.closed()
-    again = await Raw.as_peer(a)
+    again = await Raw.as_peer(a, link=2)
     again.writer.write(encode([note(2)])[0])
     await world.until(lambda: a.events.numbers() == [1, 2], "a good message again")
     again.writer.close()
@@ -132,18 +133,26 @@ async def test_a_welcome_names_both_ends(world: World) -> None:
 
 
 @on_both_loops
-async def test_a_new_connection_discards_the_old_one(world: World) -> None:
+async def test_a_new_link_discards_the_old_one_on_every_lane(world: World) -> None:
     a = await world.start(A)
-    old = await Raw.as_peer(a)
+    old = await Raw.as_peer(a, link=3)
+    bulk = await Raw.as_peer(a, link=3, lane=Lane.BULK)
     first, second = encode([note(1)])[0], encode([note(2)])[0]
     old.writer.write(first + second[:10])
     await world.until(lambda: a.events.numbers() == [1], "the first message")
-    new = await Raw.as_peer(a)
+    new = await Raw.as_peer(a, link=4)
+    bulk.writer.write(encode([note(9)])[0])
     old.writer.write(second[10:] + encode([note(3)])[0])
     new.writer.write(encode([note(4)])[0])
     await world.until(lambda: len(a.events.heard) > 1, "the message on the new connection")
     await old.closed()
+    await bulk.closed()
     assert a.events.numbers() == [1, 4]
+    late = await Raw.to(a)
+    late.writer.write(opening(said(a, link=3, lane=Lane.BULK)))
+    refusal = await late.answer()
+    assert isinstance(refusal, Refusal) and refusal.code == Code.OLDER
+    await late.closed()
     newer = await Raw.as_peer(a, incarnation=2)
     await new.closed()
     newer.writer.write(encode([note(5)])[0])
@@ -164,8 +173,11 @@ async def test_bytes_behind_a_hello_are_refused(world: World) -> None:
 class Fake(asyncio.Protocol):
     """A listener that answers a Hello as told, and then reads nothing, or speaks where it should not."""
 
+    alive: ClassVar[list["Fake"]] = []  # asyncio's loop keeps no transport that does not read
+
     def __init__(self, answer: bytes, then: bytes = b"") -> None:
         self.answer, self.then = answer, then
+        self.alive.append(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
@@ -192,7 +204,7 @@ async def test_a_peer_that_does_not_read_loses_its_link(
     await world.until(lambda: a.events.links == [("up", B, 1)], "the link")
     message = Append(PartitionId(1), Epoch(1), Epoch(1), Index(1), Index(1), [bytes(limits.MIB)])
     for _ in range(100):
-        a.network.send(B, [message])
+        a.network.send(B, Lane.BULK, [message])
         await asyncio.sleep(0)
     await world.until(lambda: a.events.links[:3] == [("up", B, 1), ("down", B), ("up", B, 1)], "a new link")
     server.close()
@@ -214,7 +226,7 @@ async def test_a_peer_that_does_not_read_loses_its_link(
 async def test_a_wrong_answer_makes_no_link(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes, then: bytes
 ) -> None:
-    monkeypatch.setattr(links, "HANDSHAKE_S", 0.05)
+    monkeypatch.setattr(outgoing, "HANDSHAKE_S", 0.05)
     server = await asyncio.get_running_loop().create_server(lambda: Fake(answer, then), "127.0.0.1", 0)
     a = await world.start(A)
     a.network.set_peers({B: f"127.0.0.1:{server.sockets[0].getsockname()[1]}"})

@@ -78,7 +78,7 @@ class Story:
             machine.engine.write(effects.batch)
         if durable:
             machine.waiting.append((machine.engine.written, durable))
-        for peer, messages in effects.sends.items():
+        for peer, _, messages in effects.frames():
             spoken: list[Message] = [each for each in messages if not isinstance(each, UNSAID)]
             for message in spoken:
                 self.say(name, f"-> {NAMES[peer]}  {spell(message)}")

@@ -7,6 +7,7 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core import execute
 from ringkeep.core.coordinator import Coordinator
+from ringkeep.core.detector import Detector
 from ringkeep.core.effects import Family
 from ringkeep.core.messages import RETRY
 from ringkeep.core.parked import Parked
@@ -19,6 +20,20 @@ from ringkeep.core.state import State
 from ringkeep.core.types import Index
 from ringkeep.driver import Driver
 from ringkeep.errors import StorageStalled
+
+
+def silent_link_kept() -> Any:
+    """A link whose peer is suspected is left to heal by itself."""
+
+    def make(on_tick: Any) -> Any:
+        def mutant(self: Detector, *arguments: Any) -> bool:
+            sent: bool = on_tick(self, *arguments)
+            self.context.effects.renewals.clear()
+            return sent
+
+        return mutant
+
+    return patched(Detector, "on_tick", make)
 
 
 def read_without_confirm() -> Any:
@@ -241,4 +256,5 @@ OF_REQUESTS: dict[str, Callable[[], Any]] = {
     "departed coordinator served": departed_coordinator_served,
     "refused batch forgotten": refused_batch_forgotten,
     "refused batch overtaken": refused_batch_overtaken,
+    "silent link kept": silent_link_kept,
 }

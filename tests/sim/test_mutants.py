@@ -69,6 +69,7 @@ CAUGHT = {
     "relayed word outlives its source": (150, "while a cut lasts|not healthy again"),
     "replica deleted early": (15, "deleted, and votes"),
     "barrier opened early": (100, "the barrier is open"),
+    "silent link kept": (45, "nothing is wrong between them"),
     "lost registration taken for death": (80, "without a reason"),
     "one suspicion is enough": (300, "without a reason"),
     "laggard in sync": (600, "says healthy"),

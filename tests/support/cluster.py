@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes, urlencode
 
+from tests.support.wires import Wires
+
 from ringkeep.core.slots import partition_of
 from ringkeep.process import die_with_parent, last_lines, port_is_free
 
@@ -96,6 +98,8 @@ class Place:
     zookeeper: str
     options: tuple[str, ...] = ()  # beside those of all nodes
     environment: dict[str, str] = field(default_factory=dict)
+    host: str = HOST
+    inside: tuple[str, ...] = ()  # words before the program: where it runs
     process: "subprocess.Popen[bytes] | None" = None
 
 
@@ -111,6 +115,7 @@ class Cluster:
         partitions: int = 8,
         options: Sequence[str] = (),
         program: Sequence[str] = RINGKEEP,
+        wires: Wires | None = None,
     ) -> None:
         self.directory = directory
         self.partition_count = partitions
@@ -118,6 +123,7 @@ class Cluster:
         self.program = tuple(program)
         self._options = ("--expect", str(nodes), "--partitions", str(partitions), *options)
         self._zookeeper = zookeeper
+        self._wires = wires
         self.names: list[str] = []
         self.places: dict[str, Place] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -136,7 +142,10 @@ class Cluster:
         flags = [word for flag, value in options.items() for word in (f"--{flag}", str(value))]
         taken = {port for place in self.places.values() for port in (place.http, place.peer)}
         http, peer = [port for port in free_ports(2 + len(taken)) if port not in taken][:2]
-        self.places[name] = Place(http, peer, self.directory / name, self._zookeeper, tuple(flags))
+        place = Place(http, peer, self.directory / name, self._zookeeper, tuple(flags))
+        if self._wires is not None:
+            place.host, place.inside = self._wires.attach(name)
+        self.places[name] = place
         self.names.append(name)
         return self.places[name]
 
@@ -152,8 +161,9 @@ class Cluster:
             place = self.places[name]
             assert place.process is None or place.process.poll() is not None, f"{name} runs"
             command = [
-                *self.program, "node", "--name", name, "--data", str(place.data), "--cluster", self.id,
-                "--http", f"{HOST}:{place.http}", "--peer", f"{HOST}:{place.peer}",
+                *place.inside, *self.program, "node", "--name", name, "--data", str(place.data),
+                "--cluster", self.id,
+                "--http", f"{place.host}:{place.http}", "--peer", f"{place.host}:{place.peer}",
                 "--zookeeper", place.zookeeper, *self._options, *place.options,
             ]  # fmt: skip
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -307,7 +317,7 @@ class Cluster:
         limit_s: float = 15.0,
     ) -> Answer:
         """Ask one node on a connection of its own. Raises OSError, HTTPException; no answer is a failure."""
-        connection = http.client.HTTPConnection(HOST, self.places[via].http, timeout=limit_s)
+        connection = http.client.HTTPConnection(self.places[via].host, self.places[via].http, timeout=limit_s)
         began = time.monotonic()
         try:
             connection.request(method, path, body, headers or {})

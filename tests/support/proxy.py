@@ -11,16 +11,16 @@ from tests.zookeeper_fixture import Proxy
 class ThreadedProxy:
     """Moves bytes until it is cut, and again once it is mended. Close it last."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, host: str = "127.0.0.1") -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._proxy = Proxy(target)
+        self._proxy = Proxy(target, host)
         self.mend()
 
     @property
     def hosts(self) -> str:
-        return f"127.0.0.1:{self._proxy.port}"
+        return f"{self._proxy.host}:{self._proxy.port}"
 
     def cut(self) -> None:
         self._run(self._proxy.cut())

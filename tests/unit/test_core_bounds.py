@@ -14,7 +14,8 @@ SETTINGS = set(tunables.TUNABLES)
 ELSEWHERE: Final = {
     "KIB", "MIB",  # units
     "KEY_BYTES", "VALUE_BYTES", "CONTENT_TYPE_BYTES", "IDEMPOTENCY_KEY_BYTES",  # of what clients may send
-    "FRAME_BYTES", "LINK_BUFFER_BYTES", "MAP_BYTES", "MAP_GROWTH_BYTES",  # of connections and of the register
+    "FRAME_BYTES", "BULK_FRAME_BYTES", "LINK_JAM_BYTES", "LINK_BUFFER_BYTES",  # of connections
+    "MAP_BYTES", "MAP_GROWTH_BYTES",  # of the register
     "DISK_RESERVE_BYTES",  # told to the driver; simulated disks are full now and then
     "PARTITIONS", "REPLICATION",  # of a new cluster
     "REPORT_HOPS",  # ends what goes round in circles

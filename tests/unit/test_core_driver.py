@@ -120,7 +120,9 @@ class World:
             joined=lambda cluster_id: note("joined"), superseded=lambda: note("superseded"),
             departed=lambda: note("departed"), claiming=self.claimed.append,
         )  # fmt: skip
-        network = SimpleNamespace(send=lambda peer, m: note(f"send {' '.join(m)}"), set_peers=self.set_peers)
+        network = SimpleNamespace(
+            send=lambda peer, lane, m: note(f"send {' '.join(m)}"), set_peers=self.set_peers
+        )
         coordination = SimpleNamespace(
             session_ms=1_000, read_mark=self.read_mark, write_mark=self.write_mark,
             announce=lambda member: note("announce"), refresh=lambda: note("refresh"),

@@ -266,7 +266,7 @@ EXAMPLE: list[Message] = [
 ]
 
 
-HELLO = Hello("default", "", 1, 1, "node", "0a" * 16, 3, "node-1", "0b" * 16, "0.1.0")
+HELLO = Hello("default", "", 1, 1, "node", "0a" * 16, 3, "node-1", "0b" * 16, "0.1.0", 7, 1)
 
 
 def in_hex(data: bytes) -> str:

@@ -191,7 +191,9 @@ def test_a_payload_of_any_type_is_read_or_refused(number: int, payload: bytes) -
 texts = st.text(max_size=20)
 numbers = st.integers(0, 2**32 - 1)
 OPENINGS: list[st.SearchStrategy[Opening]] = [
-    st.builds(Hello, texts, texts, numbers, numbers, texts, texts, numbers, texts, texts, texts),
+    st.builds(
+        Hello, texts, texts, numbers, numbers, texts, texts, numbers, texts, texts, texts, numbers, numbers
+    ),
     st.builds(Welcome, texts, texts, numbers, texts, numbers, texts, texts, texts, numbers),
     st.builds(Refusal, texts, texts),
 ]

@@ -4,7 +4,7 @@ A directory that belongs to a cluster never forms a new one, and never serves un
 holds is compared with the node's mark: an older state of it has forgotten promises and entries.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -236,3 +236,19 @@ def odd_one_out(member: Member, members: Sequence[Member]) -> str:
                 f"{first.name} has the same {field} {getattr(member, field)}, and was first: choose another"
             )
     return ""
+
+
+def peers(mine: Member, found: ClusterMap | None, members: Iterable[Member]) -> dict[NodeId, str]:
+    """Return whom to talk to, and where: every node of the map, at the address of its newest life; while
+    forming, every member.
+
+    Another node at our own address is gone: its disk was wiped, or set aside.
+    """
+    there: dict[NodeId, str] = {}
+    if found is not None:
+        there = {n.id: n.peer for n in found.nodes if n.state != NodeState.DEAD and n.peer != mine.peer}
+    for member in members:
+        if found is None or member.id in there:
+            there[member.id] = member.peer
+    there.pop(mine.id, None)
+    return there

@@ -38,6 +38,9 @@ class Bounds:
     stagings_at_once: int = limits.STAGINGS_AT_ONCE
     staging_sync_bytes: int = limits.STAGING_SYNC_BYTES
     staging_unsynced_bytes: int = limits.STAGING_UNSYNCED_BYTES
+    bulk_bytes: int = limits.BULK_BYTES
+    bulk_turn_bytes: int = limits.BULK_TURN_BYTES
+    read_turn_bytes: int = limits.READ_TURN_BYTES
 
     def __post_init__(self) -> None:
         assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"

@@ -104,6 +104,8 @@ class Context:
         self.stirred: dict[Primary, None] = {}
         self.unapplied: dict[Replica, None] = {}
         self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
+        self.bulk_given: dict[NodeId, int] = {}  # bytes given to each peer's bulk lane in this turn
+        self.jammed: set[NodeId] = set()  # peers to whom much is still unsent
         self.parked_bytes = 0
         self.turn = 0
         self.deleted: dict[PartitionId, int] = {}  # in which turn a replica was deleted here, the last time
@@ -151,13 +153,35 @@ class Context:
         else:
             queue.append(message)
 
+    def send_bulk(self, peer: NodeId, message: Message, size: int) -> None:
+        """Send what is large, or must not overtake it, beside the frame of what is small.
+
+        `size`: bytes of values and entries in it.
+        """
+        self.effects.bulk.setdefault(peer, []).append(message)
+        self.bulk_given[peer] = self.bulk_given.get(peer, 0) + size
+
+    def send_sized(self, peer: NodeId, message: Message, size: int) -> None:
+        """Send what may come in any order, by how large it is."""
+        if size > self.bounds.bulk_bytes:
+            self.send_bulk(peer, message, size)
+        else:
+            self.send(peer, message)
+
+    def takes_bulk(self, peer: NodeId) -> bool:
+        """Tell whether more that is large may be given to the link to `peer` just now.
+
+        Held back by whoever can wait: requests and answers. What a replica is sent has bounds of its own.
+        """
+        return peer not in self.jammed and self.bulk_given.get(peer, 0) < self.bounds.bulk_turn_bytes
+
     def reply(self, caller: Life, reply: Reply) -> None:
         """Answer a coordinator: this node, or another one, unless it has begun a new life since it asked."""
         peer, incarnation = caller
         if peer == self.me:
             self.parts.on_reply(reply)
         elif self.links.get(peer) == incarnation:
-            self.send(peer, reply)
+            self.send_sized(peer, reply, len(reply.value))
 
     def count(self, name: str, by: int = 1) -> None:
         """Count an event by name: rare paths must be shown to be taken, and metrics read the same numbers."""
@@ -171,6 +195,8 @@ class Context:
         """Start a turn: nothing is gathered yet."""
         assert now >= self.now, "the clock is monotonic"
         self.now = now
+        if self.bulk_given:
+            self.bulk_given = {}
 
     def end(self) -> tuple[Effects, Durable]:
         """Finish a turn: hand over what was gathered, and start anew."""

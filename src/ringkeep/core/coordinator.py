@@ -3,6 +3,7 @@
 A request's outcome is *not applied* only when no copy that was sent can still run. A copy is sent under one
 epoch and can run only under that one. Under one epoch copies arrive in order or not at all, and a primary
 looks for an earlier copy before it does anything else: so its answer settles the epoch's earlier copies too.
+(All copies of a request are of one size, so all of them go on the same lane of a link.)
 RETRY settles only the copy that it answers: who says it may have been deposed, and an earlier copy may stand
 in a log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
@@ -78,6 +79,11 @@ class Coordinator:
         if peer != context.me and context.links.get(peer) != place.incarnation:
             self._waiting[request.tag >> _COPY_BITS] = request
             return
+        large = len(request.value) > context.bounds.bulk_bytes and peer != context.me
+        if large and not context.takes_bulk(peer):
+            context.count("large_request_held_back")
+            self._waiting[request.tag >> _COPY_BITS] = request
+            return
         self._waiting.pop(request.tag >> _COPY_BITS, None)
         request.tag += 1
         request.open_copies[request.tag] = place.epoch
@@ -90,6 +96,8 @@ class Coordinator:
         )  # fmt: skip
         if peer == context.me:
             context.parts.on_forward(self._life, message)
+        elif large:
+            context.send_bulk(peer, message, len(request.value))
         else:
             context.send(peer, message)
 

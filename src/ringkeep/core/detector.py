@@ -63,6 +63,13 @@ class Detector:
         if health is not None and refused:
             health.refused = True
 
+    def hear(self, peer: NodeId, now: Millis) -> None:
+        """Something came from a peer, if only a part of a message: it lives. Whether it hears us, too, its
+        heartbeats say."""
+        health = self.peers.get(peer)
+        if health is not None and now > health.heard:
+            health.heard = now
+
     def on_heartbeat(self, peer: NodeId, beat: Heartbeat) -> bool:
         """Note that the path works, this way, and the other way too if it echoes a recent probe.
 
@@ -72,7 +79,7 @@ class Detector:
         if health is None:
             return False
         relinked = health.beat is None or health.beat.link != beat.link
-        health.heard = health.beat_at = self.context.now
+        health.beat_at = self.context.now
         health.beat = beat
         self.context.note_disk_of(peer, beat.disk)
         health.probe = max(beat.probe, 0)
@@ -111,6 +118,7 @@ class Detector:
         sent."""
         now = self.context.now
         suspects = self.suspected()
+        self.context.effects.renewals += [peer for peer in suspects if peer in self.context.links]
         stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
         stops = stops or (self._said_steers and not steers)  # the next in line is to act at once
         if now < self._next_beat and tuple(suspects) == self._said and not stops:
@@ -130,5 +138,5 @@ class Detector:
                     active, self.context.draining, ready, self.context.damaged, self.context.disk.state,
                     copies, behind, steers,
                 )  # fmt: skip
-                self.context.send(peer, beat)
+                self.context.effects.beats[peer] = [beat]
         return True

@@ -60,6 +60,7 @@ class Dispatch:
         Until the map names this life, nodes talk of themselves only.
         """
         context = self._context
+        self._node.detector.hear(peer, context.now)
         for message in messages:
             kind = type(message)
             if context.recognised or kind in _OF_THEMSELVES:
@@ -161,7 +162,7 @@ class Dispatch:
             return
         answer = replica.entries_after(message.after)
         if answer is not None:
-            self._context.send(peer, answer)
+            self._context.send_sized(peer, answer, sum(map(len, answer.entries)))
         else:
             self._node.senders.want(replica, peer, message.epoch)
 

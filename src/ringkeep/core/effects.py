@@ -4,6 +4,7 @@ The order is part of the meaning: the batch is written (not yet durable) before 
 answered; what must wait for durability is not in this turn at all, but in the one that `synced` starts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -19,6 +20,14 @@ class Family(IntEnum):
     META = 0
     LOG = 1
     DATA = 2
+
+
+class Lane(IntEnum):
+    """The ways to a peer. Each keeps its order; none waits for another, and all of them are lost together."""
+
+    PULSE = 0  # heartbeats alone: however much else is said, they arrive
+    MAIN = 1  # everything small
+    BULK = 2  # values and entries that are large, and what must not overtake them
 
 
 class Batch:
@@ -69,8 +78,10 @@ class MapWrite:
 class Effects:
     """Everything that one turn of the core asks for.
 
-    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`: per peer, in
-    order, one frame each. `answers`: finished client requests. `reregister`: go to the end of the members'
+    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`, `bulk`: what
+    goes to each peer, in order, on the main and on the bulk lane; `beats`: on that of the heartbeats.
+    `renewals`: peers whose link is to be given up and made anew. `again`: work is left for a turn that
+    follows at once. `answers`: finished client requests. `reregister`: go to the end of the members'
     line. `repaired`: nothing that the damaged store lost is counted on any more; forget the damage.
     `damage`: what the store was found to have lost; to be recorded durably before anything is sent.
     `alarms`: for the log and the operator.
@@ -79,9 +90,19 @@ class Effects:
     batch: Batch = field(default_factory=Batch)
     sync: bool = False
     sends: dict[NodeId, list[Message]] = field(default_factory=dict)
+    bulk: dict[NodeId, list[Message]] = field(default_factory=dict)
+    beats: dict[NodeId, list[Message]] = field(default_factory=dict)
+    renewals: list[NodeId] = field(default_factory=list)
+    again: bool = False
     answers: list[tuple[Request, Result]] = field(default_factory=list)
     map_write: MapWrite | None = None
     reregister: bool = False
     repaired: bool = False
     damage: str = ""
     alarms: list[str] = field(default_factory=list)
+
+    def frames(self) -> Iterator[tuple[NodeId, Lane, list[Message]]]:
+        """Return what leaves, in the order in which it is given to the network."""
+        for lane, queues in ((Lane.PULSE, self.beats), (Lane.MAIN, self.sends), (Lane.BULK, self.bulk)):
+            for peer, messages in queues.items():
+                yield peer, lane, messages

@@ -84,8 +84,14 @@ RECOVERY_STEP: Final = 1 << 48
 second one partition reaches it in 89 years; 31 recoveries stay within what a double holds exactly."""
 
 # frames
-FRAME_BYTES: Final = 16 * MIB
-LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the connection is closed, and made anew
+FRAME_BYTES: Final = 16 * MIB  # the longest that is taken
+BULK_BYTES: Final = 16 * KIB  # a value or an entry above this goes on the lane for large things
+BULK_FRAME_BYTES: Final = 1 * MIB  # of that lane: taken in one piece; one larger message goes alone
+BULK_TURN_BYTES: Final = 8 * MIB  # of requests and answers, to one peer in one turn
+READ_TURN_BYTES: Final = 8 * MIB  # of values read for answers in one turn
+BULK_BYTES_PER_MS: Final = 10 * KIB  # the slowest way on which a bulk lane is not thought to be silent
+LINK_JAM_BYTES: Final = 8 * MIB  # unsent to one peer; beyond: large requests and answers are held back
+LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the link is closed, and made anew
 MAP_BYTES: Final = 512 * KIB  # the compressed map in its znode
 MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings that need more are refused: failovers need room too
 
@@ -107,6 +113,10 @@ assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
 assert MAP_GROWTH_BYTES < MAP_BYTES
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
 assert 2 * FRAME_BYTES + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor do snapshots"
+assert (
+    LINK_JAM_BYTES + 2 * (BULK_TURN_BYTES + VALUE_BYTES) + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES
+    <= LINK_BUFFER_BYTES
+), "nor do requests and answers, which hear of a jam a turn late"
 assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES
 assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while the other is synced"
 assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"

@@ -86,6 +86,7 @@ class Node:
         self.context.begin(now)
         self.holdings.begin_turn()
         self.senders.begin_turn()
+        self.reads.begin_turn()
 
     def end_turn(self) -> tuple[Effects, Durable]:
         """Finish the turn: commit, send and start reads for all of it at once; return what is to be done.
@@ -161,10 +162,18 @@ class Node:
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
         linked = self.context.links.pop(peer, None)
+        self.context.jammed.discard(peer)
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
+
+    def on_jam(self, peer: NodeId, jammed: bool) -> None:
+        """Much is unsent to a peer, or not any more: what is large, and can wait, does."""
+        if jammed and peer in self.context.links:
+            self.context.jammed.add(peer)
+        else:
+            self.context.jammed.discard(peer)
 
     def on_messages(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         """Take one frame from a peer, in order."""

@@ -139,8 +139,13 @@ class Primary:
         """Ask a peer for its promise and its position: at the start, and whenever the position is
         in doubt."""
         self.progress.ask_anew(peer)
-        if peer in self.context.links:
-            self.context.send(peer, Prepare(self.replica.partition, self.epoch))
+        if peer not in self.context.links:
+            return
+        question = Prepare(self.replica.partition, self.epoch)
+        if self.progress.uses_bulk(peer):  # behind the entries that may be on their way, so as to count them
+            self.context.send_bulk(peer, question, 0)
+        else:
+            self.context.send(peer, question)
 
     def on_promise(self, peer: NodeId, life: Incarnation, message: Promise) -> None:
         """Count a promise; with a majority, adopt the greatest log; later on, learn a peer's position."""
@@ -221,7 +226,7 @@ class Primary:
         self.context.stirred[self] = None
         append = self._make_append(self.progress.next[peer])
         if append is not None:
-            self._launch(peer, append)  # with or without entries: the peer learns what its log matches
+            self.progress.send(peer, append)  # with or without entries: the peer learns what its log matches
 
     # --- replicating ----------------------------------------------------------------------------------
 
@@ -301,16 +306,12 @@ class Primary:
                 if shared is None:
                     fallen.append(peer)
                     continue
-            self._launch(peer, shared)
+            self.progress.send(peer, shared)
             sent += 1
         for peer in fallen:
             self.prepare(peer)  # its answer shows that it needs a snapshot
         if sent == len(self.peers):
             self.told = self.replica.commit
-
-    def _launch(self, peer: NodeId, message: Append) -> None:
-        self.progress.sent(peer, message)
-        self.context.send(peer, message)
 
     def _make_append(self, position: Index) -> Append | None:
         log, replica, bounds = self.replica.log, self.replica, self.context.bounds

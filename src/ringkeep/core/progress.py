@@ -21,7 +21,7 @@ class Progress:
     again. `given`: bytes of entries that the peer was sent, repetitions included.
     """
 
-    __slots__ = ("_context", "_in_flight", "given", "heard", "lives", "lost", "match", "next")
+    __slots__ = ("_bulk_to", "_context", "_in_flight", "given", "heard", "lives", "lost", "match", "next")
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -32,6 +32,7 @@ class Progress:
         self.heard: dict[NodeId, Millis] = {}
         self.given: dict[NodeId, int] = {}
         self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
+        self._bulk_to: dict[NodeId, Index] = {}  # the last entry that went on the bulk lane
 
     def ask_anew(self, peer: NodeId) -> None:
         """The position is in doubt: what is on its way may be lost."""
@@ -51,6 +52,7 @@ class Progress:
             self.lives.pop(gone, None)
             self.lost.pop(gone, None)
             self.given.pop(gone, None)
+            self._bulk_to.pop(gone, None)
             del self.heard[gone]
 
     def lacks(
@@ -103,8 +105,22 @@ class Progress:
         context = self._context
         return context.in_flight.get(peer, 0) < context.bounds.inflight_bytes and context.takes_entries(peer)
 
-    def sent(self, peer: NodeId, message: Append) -> None:
-        """Count what is on its way."""
+    def uses_bulk(self, peer: NodeId) -> bool:
+        """Tell whether something of the bulk lane may still be on its way to a peer.
+
+        Then whatever follows it, of this partition, goes on the same lane: it would be refused, having
+        overtaken what it follows.
+        """
+        to = self._bulk_to.get(peer)
+        if to is None:
+            return False
+        if self.match.get(peer, 0) < to:
+            return True
+        del self._bulk_to[peer]
+        return False
+
+    def send(self, peer: NodeId, message: Append) -> None:
+        """Send it, and count what is on its way."""
         if self.match.get(peer) == message.prev_index:
             self.heard[peer] = self._context.now  # nothing was due from it until now
         self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
@@ -112,6 +128,11 @@ class Progress:
         self.given[peer] = self.given.get(peer, 0) + size
         self._in_flight[peer] = self._in_flight.get(peer, 0) + size
         self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
+        if size > self._context.bounds.bulk_bytes or self.uses_bulk(peer):
+            self._bulk_to[peer] = Index(self.next[peer] - 1)
+            self._context.send_bulk(peer, message, 0)
+        else:
+            self._context.send(peer, message)
 
     def landed(self, peer: NodeId) -> None:
         """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
@@ -123,7 +144,10 @@ class Progress:
         """Tell whether a peer owes an answer for too long: its position, or what was sent to it."""
         position = self.next.get(peer)
         waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
-        return waiting and self._context.now - self.heard.get(peer, 0) >= limits.RESEND_MS
+        if not waiting:
+            return False
+        patience = limits.RESEND_MS + self._context.in_flight.get(peer, 0) // limits.BULK_BYTES_PER_MS
+        return self._context.now - self.heard.get(peer, 0) >= patience
 
     def clear(self) -> None:
         """Give up: nothing of this primary is on its way any more."""

@@ -7,6 +7,8 @@ write that was acknowledged before the reads arrived.
 Source: ReadIndex, Ongaro's dissertation (2014), section 6.4, batched over partitions.
 """
 
+from collections import deque
+
 from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.entry import read_record
@@ -49,6 +51,9 @@ class Reads:
         self._rounds: dict[int, _Round] = {}
         self._number = first_name(context.incarnation)
         self._unapplied: dict[Primary, list[Waiting]] = {}
+        self._later: deque[tuple[Primary, Waiting]] = deque()  # enough was read in this turn
+        self._held: deque[tuple[Primary, Waiting]] = deque()  # large answers, to whom much is still unsent
+        self._turn_bytes = 0
         self.probes: dict[NodeId, int] = {}  # newest probe heard from each peer
 
     def add(self, primary: Primary, call: Call, result: tuple[int, int] | None, evidence: Index) -> None:
@@ -65,8 +70,29 @@ class Reads:
         for primary in primaries:
             self._arrived.setdefault(primary, [])
 
+    def begin_turn(self) -> None:
+        """Go on with the answers for which there was no room."""
+        self._turn_bytes = 0
+        for _ in range(len(self._held)):
+            primary, read = self._held.popleft()
+            if self._context.takes_bulk(read[0].caller[0]):
+                self._serve_late(primary, read)
+            else:
+                self._held.append((primary, read))
+        for _ in range(len(self._later)):
+            self._serve_late(*self._later.popleft())
+
+    def _serve_late(self, primary: Primary, read: Waiting) -> None:
+        """Serve what was confirmed earlier: what was applied since only makes it newer."""
+        if primary.phase != Phase.ACTIVE or not primary.in_office:
+            self._send_back(primary, [read])
+        elif self._context.now < read[0].deadline + limits.REPLY_GRACE_MS:  # after that nobody waits for it
+            self._serve(primary, read)
+
     def end_turn(self) -> None:
         """Start one round for everything that arrived in this turn."""
+        if self._later:
+            self._context.effects.again = True
         if not self._arrived:
             return
         arrived, self._arrived = self._arrived, {}
@@ -157,12 +183,21 @@ class Reads:
 
     def _serve(self, primary: Primary, read: Waiting) -> None:
         call, result, _ = read
+        context = self._context
         if result is not None:
             primary.answer(call, *result)
+            return
+        if self._turn_bytes >= context.bounds.read_turn_bytes:
+            self._later.append((primary, read))
             return
         record = primary.replica.state.record(call.message.key)
         if record is None:
             primary.answer(call, Status.NOT_FOUND)
+            return
+        self._turn_bytes += len(record)
+        if len(record) > context.bounds.bulk_bytes and not context.takes_bulk(call.caller[0]):
+            context.count("large_answer_held_back")
+            self._held.append((primary, read))
         else:
             version, content_type, value = read_record(record)
             primary.answer(call, Status.FOUND, version, value, content_type)

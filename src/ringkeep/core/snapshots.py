@@ -148,7 +148,7 @@ class Senders:
         """Offer this replica's state to a peer, as soon as it may be read."""
         for sending in self._open.values():
             if sending.serves(replica, peer, epoch):
-                self._context.send(peer, sending.offer)
+                self._context.send_bulk(peer, sending.offer, len(sending.offer.state))
                 return
         self._wanted[replica.partition, peer] = replica, epoch
 
@@ -190,7 +190,7 @@ class Senders:
         replica.pins[self._number] = applied
         self.moved[replica.partition, peer] = 0
         context.count("snapshot_opened")
-        context.send(peer, offer)
+        context.send_bulk(peer, offer, len(offer.state))
 
     def on_pull(self, peer: NodeId, message: SnapshotPull) -> bool:
         """Send on after the cursor; True when the receiver has installed the snapshot."""
@@ -224,8 +224,9 @@ class Senders:
                 return
             sending = self._open[number] = self._open.pop(number)  # to the end of the line
             before = sending.read.row_bytes
-            context.send(sending.peer, sending.next_chunk(context.now, context.bounds))
+            chunk = sending.next_chunk(context.now, context.bounds)
             size = sending.read.row_bytes - before
+            context.send_bulk(sending.peer, chunk, size)
             self._turn_bytes -= size
             if sending.urgency != Urgency.TAKEOVER:
                 self._allowance.spend(size, context.move_bytes_per_s)

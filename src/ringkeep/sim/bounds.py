@@ -40,6 +40,9 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "stagings_at_once": (1,),
     "staging_sync_bytes": (1, 60),
     "staging_unsynced_bytes": (60, 200),
+    "bulk_bytes": (0, 4, 90),
+    "bulk_turn_bytes": (1, 10),
+    "read_turn_bytes": (1, 10),
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 

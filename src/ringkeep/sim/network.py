@@ -1,10 +1,15 @@
-"""The simulated network: connections that keep order, and lose what is under way when they break."""
+"""The simulated network: connections that keep order, and lose what is under way when they break.
+
+A link has lanes, each with an order of its own. A cut is silent: what was sent into it is sent again after
+pauses that double, as TCP does, so that a link heals long after the way has healed, unless it is made anew.
+"""
 
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Millis, NodeId
 from ringkeep.wire.codec import decode, encode
@@ -16,6 +21,19 @@ if TYPE_CHECKING:
 
 NodePair = tuple[NodeId, NodeId]
 RECONNECT_MS = 30
+JAM_FRAMES = 3
+FIRST_REPEAT_MS = 200  # of TCP: the first time that it sends again what was not acknowledged
+
+
+class _Line:
+    """What is under way to a peer on one lane: when it arrives, on which connection, and what."""
+
+    __slots__ = ("frames", "jammed", "repeat_ms")
+
+    def __init__(self) -> None:
+        self.jammed = False
+        self.frames: deque[tuple[Millis, int, list[Message]]] = deque()
+        self.repeat_ms: Millis = FIRST_REPEAT_MS
 
 
 class SimNetwork:
@@ -31,7 +49,7 @@ class SimNetwork:
         self._up: dict[NodeId, int] = {}  # peer -> connection
         self._trying: set[NodeId] = set()
         self._told_refused: set[NodeId] = set()
-        self._lines: dict[NodeId, deque[tuple[Millis, int, list[Message]]]] = {}  # under way to each peer
+        self._lines: dict[tuple[NodeId, Lane], _Line] = {}
         self._connections = 0
         self.over = False
 
@@ -45,7 +63,7 @@ class SimNetwork:
             if peer not in self._up and peer not in self._trying:
                 self._try(peer, 0)
 
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
+    def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
         world = self._world
         world.invariants.on_send(self._node, messages)
         world.traps.on_send(self._node, messages)
@@ -55,36 +73,55 @@ class SimNetwork:
         if connection is None:
             return
         when = world.events.now + world.delay(self._node.id, peer)
-        line = self._lines.get(peer)
+        line = self._lines.get((peer, lane))
         if line is None:
-            line = self._lines[peer] = deque()
-        line.append((when, connection, messages))
-        if len(line) == 1:
-            world.events.at(when, partial(self._arrive, peer))
+            line = self._lines[peer, lane] = _Line()
+        line.frames.append((when, connection, messages))
+        if len(line.frames) == 1:
+            world.events.at(when, partial(self._arrive, peer, line))
+        if lane is Lane.BULK and len(line.frames) > JAM_FRAMES and not line.jammed:
+            line.jammed = True
+            self._node.deliver(partial(self._tell_jam, peer, connection, True))
+
+    def wants(self, peer: NodeId) -> bool:
+        """Tell whether a link to that peer is to be kept."""
+        return peer in self._wanted
+
+    def renew(self, peer: NodeId) -> None:
+        self.reset(peer)
+
+    def _tell_jam(self, peer: NodeId, connection: int, jammed: bool) -> None:
+        if self._up.get(peer) == connection:
+            self._node.driver.jam(peer, jammed)
 
     # --- connections ----------------------------------------------------------------------------------
 
-    def _arrive(self, peer: NodeId) -> None:
-        """Deliver the first frames under way to a peer: one connection keeps order, whatever holds a frame
-        up."""
-        world, line = self._world, self._lines[peer]
+    def _arrive(self, peer: NodeId, line: _Line) -> None:
+        """Deliver the first frames under way to a peer: one lane keeps order, whatever holds a frame up."""
+        world, frames = self._world, line.frames
         now, up = world.events.now, self._up.get(peer)
-        while line:
-            when, connection, messages = line[0]
+        while frames:
+            when, connection, messages = frames[0]
             if self.over or connection != up:
-                line.popleft()  # lost with its connection
+                frames.popleft()  # lost with its connection
+                line.repeat_ms = FIRST_REPEAT_MS
             elif when > now:
-                world.events.at(when, partial(self._arrive, peer))
+                world.events.at(when, partial(self._arrive, peer, line))
                 return
-            elif world.blocked(self._node.id, peer):  # sent again by the transport, until it gives up
-                world.events.at(now + RECONNECT_MS, partial(self._arrive, peer))
+            elif world.blocked(self._node.id, peer):  # sent again by the transport, ever more seldom
+                world.events.at(now + line.repeat_ms, partial(self._arrive, peer, line))
+                line.repeat_ms *= 2
                 return
             else:
-                line.popleft()
+                frames.popleft()
+                line.repeat_ms = FIRST_REPEAT_MS
                 target = world.nodes.get(peer)
                 if target is not None and target.alive:
                     me, incarnation = self._node.id, self._node.incarnation
                     target.deliver(partial(target.driver.received, me, incarnation, messages))
+        if line.jammed and up is not None:
+            line.jammed = False
+            self._node.deliver(partial(self._tell_jam, peer, up, False))
 
     def _try(self, peer: NodeId, delay: int) -> None:
         self._trying.add(peer)
@@ -111,6 +148,8 @@ class SimNetwork:
         self._told_refused.discard(peer)
         self._connections += 1
         self._up[peer] = self._connections
+        for name in [name for name in self._lines if name[0] == peer]:
+            del self._lines[name]  # what was under way is lost with the older connection
         incarnation = target.incarnation
         self._node.deliver(lambda: self._node.driver.peer_up(peer, incarnation))
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LINGERS_MS: Final = 4_000
 """For so long after its end a trouble may still be seen, told, and acted upon."""
 
+HEALS_MS: Final = 2_000
+"""So long after its end nobody may suspect anybody any more for it."""
+
 
 class Reasons:
     """What has lately been wrong: with a node, between two nodes, or with all of them."""
@@ -66,8 +69,22 @@ class Reasons:
         found = [said.get((number, what)) for what in (Said.FAILED, Said.HANDOVER)]
         return any(each is not None and each[0].epoch == part.epoch for each in found)
 
-    def _lost(self, voter: NodeId, primary: NodeId) -> bool:
-        world, since = self._world, self._world.events.now - LINGERS_MS
+    def lingering(self) -> str:
+        """Say who suspects whom though nothing has been wrong between them for a while; "" if nobody does."""
+        for node in self._world.nodes.values():
+            if not node.alive or not node.driver.at_rest:
+                continue
+            for peer in node.driver.node.detector.suspected():
+                other = self._world.nodes.get(peer)
+                if other is None or not other.alive or not other.driver.serving or not node.driver.serving:
+                    continue
+                known = node.id in other.driver.node.detector.peers
+                if known and not self._lost(node.id, peer, HEALS_MS) and node.network.wants(peer):
+                    return f"{node.name} suspects {other.name}, and nothing is wrong between them"
+        return ""
+
+    def _lost(self, voter: NodeId, primary: NodeId, lingers_ms: Millis = LINGERS_MS) -> bool:
+        world, since = self._world, self._world.events.now - lingers_ms
         if self._all >= since or world.blocked(voter, primary) or world.blocked(primary, voter):
             return True
         if self._pairs.get(frozenset((voter, primary)), since - 1) >= since:

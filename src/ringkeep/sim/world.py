@@ -29,6 +29,8 @@ from ringkeep.sim.traps import Traps
 from ringkeep.sim.twin import Twin
 from ringkeep.wire import mapcodec
 
+LOOK_MS = 250
+
 
 class WatchedService(MemoryService):
     """The coordination service; every map that is written is held against the one before."""
@@ -115,6 +117,7 @@ class World:
             if self.seed % 4 == 2 and self.random.random() < 0.5:
                 self.events.after(self.random.randint(60, 1_500), lambda node=node: self._restart(node))  # type: ignore[misc]
         self.events.after(0, self.claims.start)
+        self._look_for_lingering()
         assert self.events.run_until(self.healthy, 20_000), f"seed {self.seed}: the cluster did not form"
 
     def _restart(self, node: SimNode) -> None:
@@ -348,6 +351,13 @@ class World:
             if node is not None and node.alive and self.random.random() < 0.5:
                 node.network.reset(receiver)
         self._blocked.clear()
+
+    def _look_for_lingering(self) -> None:
+        """What is mended is soon seen to be mended."""
+        self.events.after(LOOK_MS, self._look_for_lingering)
+        text = self.reasons.lingering()
+        if text:
+            raise Violated(f"{self.events.now} {text}")
 
     def drop_links_of(self, gone: SimNode) -> None:
         """A process ended: its peers' connections to it break, and new ones are refused."""

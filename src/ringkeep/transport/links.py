@@ -1,8 +1,9 @@
-"""The network of a node: one outgoing connection per peer, on which everything for it is sent.
+"""The network of a node: one link per peer, on which everything for it is sent.
 
 What is heard comes on the connections that the peers make (`listener`). A link that is lost is tried again at
-once, then with growing pauses: so a killed process is known as refused within milliseconds. Knows nothing of
-what messages mean, nor whom to suspect.
+once, then with growing pauses: so a killed process is known as refused within milliseconds. An attempt that
+nobody answers is given up soon, for the next one may: a way that is silent heals without telling anybody.
+Knows nothing of what messages mean, nor whom to suspect.
 """
 
 import asyncio
@@ -12,21 +13,22 @@ import random
 import socket
 from collections.abc import Mapping
 from enum import Enum
-from typing import Final, cast
+from typing import Final
 
 from ringkeep.core import limits
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, NodeId
-from ringkeep.errors import ProtocolError
 from ringkeep.ports import NetworkEvents
 from ringkeep.transport.listener import Listener
-from ringkeep.transport.sockets import HANDSHAKE_S, Incarnations, tune
+from ringkeep.transport.outgoing import Bundle, HandshakeFailed
+from ringkeep.transport.sockets import CONNECT_S, Incarnations
 from ringkeep.wire.codec import Encoder
-from ringkeep.wire.handshake import Identity, Opening, OpeningReader, Welcome, hello, judge, opening
+from ringkeep.wire.framing import BODY_BYTES
+from ringkeep.wire.handshake import Identity, Welcome
 
-CONNECT_S: Final = 1.0
 FIRST_PAUSE_S: Final = 0.020  # after the second failure; the first is followed by a new attempt at once
-LONGEST_PAUSE_S: Final = 0.500
+LONGEST_PAUSE_S: Final = 0.250
 STEADY_S: Final = 1.0  # a link that held so long begins anew with its pauses
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class PeerNetwork:
         self.sink = sink
         self.incarnations = Incarnations()
         self.listener = Listener(loop, identity, sink, self.incarnations, self._met)
+        self.links_made = 0  # attempts included: each has a number of its own
         self._links: dict[NodeId, _Link] = {}
         self._encoder = Encoder()
 
@@ -68,32 +71,32 @@ class PeerNetwork:
             if old is not None:
                 new.succeed(old)
 
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
-        """Send in order, in one write. Dropped silently if there is no link; lost with the link."""
+    def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
+        """Send in order, within the lane. Dropped silently if there is no link; lost with the link."""
         link = self._links.get(peer)
-        if link is None:
-            return
-        transport = link.transport
-        if transport is None or transport.is_closing():
+        bundle = link.bundle if link is not None else None
+        if bundle is None:
             return
         encoder = self._encoder
-        if not encoder.holds:
-            frames = encoder.encode(messages)
-            if encoder.holds:  # for the other backups, until this turn of the loop is over
-                self.loop.call_soon(encoder.forget)
-        else:
-            frames = encoder.encode(messages)
-        if len(frames) == 1:
-            transport.write(frames[0])
-        else:
-            transport.writelines(frames)
+        remembers = encoder.holds
+        most = limits.BULK_FRAME_BYTES if lane is Lane.BULK else BODY_BYTES
+        frames = encoder.encode(messages, most)
+        if encoder.holds and not remembers:  # for the other backups, until this turn of the loop is over
+            self.loop.call_soon(encoder.forget)
+        bundle.send(lane, frames)
+
+    def renew(self, peer: NodeId) -> None:
+        """Give up the link to a peer, if it is up, and make it anew at once."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.renew()
 
     def troubles(self) -> dict[NodeId, str]:
         """Say of every peer to which there is no link why the last attempt failed, and where, for people."""
         return {
             peer: f"{link.address}: {link.explained}"
             for peer, link in self._links.items()
-            if link.transport is None and link.explained
+            if link.bundle is None and link.explained
         }
 
     def _met(self, peer: NodeId, incarnation: Incarnation) -> None:
@@ -117,58 +120,60 @@ class _Link:
         self.network = network
         self.peer = peer
         self.address = address
-        self.transport: asyncio.Transport | None = None  # while the link is up
+        self.bundle: Bundle | None = None  # while the link is up
         self._incarnation = Incarnation(0)
-        self._connection: _Outgoing | None = None
         self._reported = _Reported.NOTHING
         self.explained = ""  # why it is down, until it is up
         self._failures = 0
         self._stopped = False
-        self._up_since = 0.0
         self._called = asyncio.Event()
         self._task = network.loop.create_task(self._keep(), name=f"link to {address}")
 
     def stop(self) -> None:
         """Close for ever. No event follows."""
         self._stopped = True
-        self.transport = None
+        self._end("not wanted any more")
         self._task.cancel()
-        if self._connection is not None:
-            self._connection.abort()
 
     def succeed(self, old: "_Link") -> None:
         """Take the place of the link to the peer's former address, which is lost."""
         old.stop()
         self._reported = old._reported
-        self.network.loop.call_soon(self.down, False, f"it moved here from {old.address}")
+        self.network.loop.call_soon(self._down, False, f"it moved here from {old.address}")
 
     def peer_lives(self, incarnation: Incarnation) -> None:
         """It has called us: end a link to an older life, or a pause before the next attempt."""
-        if self.transport is None:
+        if self.bundle is None:
             self._called.set()
-        elif incarnation > self._incarnation and self._connection is not None:
-            self._connection.abort()
+        elif incarnation > self._incarnation:
+            self._end("a newer life of the peer has called")
 
-    def up(self, transport: asyncio.Transport, answer: Welcome) -> None:
-        """The handshake is complete."""
-        if self._stopped:
-            return
-        self.transport = transport
+    def renew(self) -> None:
+        """Give the link up, if it is up, and make it anew at once; it is being made otherwise."""
+        self._failures = 0
+        self._end("the peer is suspected: the link is made anew")
+
+    def _end(self, reason: str) -> None:
+        """End the link, if it is up; `_keep` does the rest."""
+        bundle, self.bundle = self.bundle, None
+        if bundle is not None:
+            bundle.end(reason)
+
+    def _up(self, bundle: Bundle, answer: Welcome) -> None:
+        """The handshakes are complete."""
+        self.bundle = bundle
         self._incarnation = Incarnation(answer.incarnation)
         self.network.incarnations.meet(self.peer, self._incarnation)
         self._reported = _Reported.UP
         self.explained = ""
-        self._up_since = self.network.loop.time()
         log.info("link to %s (%s) is up: incarnation %d", answer.name, self.address, answer.incarnation)
         self.network.sink.peer_up(self.peer, self._incarnation)
 
-    def down(self, refused: bool, reason: str) -> None:
-        """The connection is lost, or the attempt failed. Says each change once."""
+    def _down(self, refused: bool, reason: str) -> None:
+        """The link is lost, or the attempt failed. Says each change once."""
         if self._stopped:
             return
-        if self.transport is not None and self.network.loop.time() - self._up_since >= STEADY_S:
-            self._failures = 0
-        self.transport = None
+        self.bundle = None
         if reason != self.explained:  # not one line per attempt
             self.explained = reason
             log.warning("link to %s (%s) is down: %s", self.peer, self.address, reason)
@@ -177,60 +182,62 @@ class _Link:
         self._reported = _Reported.REFUSED if refused else _Reported.DOWN
         self.network.sink.peer_down(self.peer, refused)
 
+    def _jam(self, bundle: Bundle, jammed: bool) -> None:
+        """Pass it on, in a turn of its own: it may come from within a call."""
+        self.network.loop.call_soon(self._tell_jam, bundle, jammed)
+
+    def _tell_jam(self, bundle: Bundle, jammed: bool) -> None:
+        if self.bundle is bundle:
+            self.network.sink.jam(self.peer, jammed)
+
     async def _keep(self) -> None:
         while True:
             await self._attempt()
             await self._pause()
 
     async def _attempt(self) -> None:
-        """Connect, and return when the connection is over or could not be made."""
+        """Connect, and return when the link is over or could not be made."""
+        network = self.network
+        network.links_made += 1
+        bundle = Bundle(network, self.peer, network.links_made, lambda jammed: self._jam(bundle, jammed))
         try:
-            async with asyncio.timeout(CONNECT_S):
-                self._connection = connection = await self._connect()
+            answer = await bundle.open(*await self._resolve())
         except (ConnectionRefusedError, ConnectionResetError) as error:
-            self.down(True, f"nobody listens there ({error})")
+            self._down(True, f"nobody listens there ({error})")
         except TimeoutError:
-            self.down(False, f"no connection within {CONNECT_S:g} s")
+            self._down(False, f"no connection within {CONNECT_S:g} s")
+        except HandshakeFailed as error:
+            self._down(False, str(error))
         except (OSError, ValueError) as error:
-            self.down(False, f"no connection: {error}")
+            self._down(False, f"no connection: {error}")
         else:
-            await connection.over
-            self._connection = None
+            await self._serve(bundle, answer)
 
-    async def _connect(self) -> "_Outgoing":
-        """Connect to the first of the host's addresses that answers.
+    async def _serve(self, bundle: Bundle, answer: Welcome) -> None:
+        """Be up until the link is over."""
+        began = self.network.loop.time()
+        if not bundle.over.done():
+            self._up(bundle, answer)
+        try:
+            reason = await bundle.over
+        finally:
+            bundle.end("not wanted any more")  # if this task was cancelled
+        if self.network.loop.time() - began >= STEADY_S:
+            self._failures = 0
+        self._down(False, reason)
 
-        Raises OSError: that the connection was refused only if all its addresses refuse.
-        """
+    async def _resolve(self) -> tuple[list[str], int]:
+        """Return the addresses that the host's name stands for, and the port. Raises OSError, ValueError."""
         host, colon, port = self.address.rpartition(":")
         if not colon:
             raise ValueError(f"{self.address!r} is not HOST:PORT")
         host = host.strip("[]")
-        failed: list[OSError] = []
-        for each in await self._resolve(host, int(port)):
-            try:
-                return await self._connect_to(each, int(port))
-            except OSError as error:
-                failed.append(error)
-        others = [error for error in failed if not isinstance(error, ConnectionError)]
-        raise (others + failed)[0] if failed else OSError(f"{host!r} has no address")
-
-    async def _resolve(self, host: str, port: int) -> list[str]:
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            found = await self.network.loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return [str(sockaddr[0]) for *_, sockaddr in found]
-        return [host]
-
-    async def _connect_to(self, host: str, port: int) -> "_Outgoing":
-        connection = _Outgoing(self)
-        try:
-            await self.network.loop.create_connection(lambda: connection, host, port)
-        except BaseException:
-            connection.abort()  # given up at the moment at which it was made
-            raise
-        return connection
+            found = await self.network.loop.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+            return [str(sockaddr[0]) for *_, sockaddr in found], int(port)
+        return [host], int(port)
 
     async def _pause(self) -> None:
         """Wait before the next attempt: not at all, then ever longer, unless the peer calls meanwhile."""
@@ -244,81 +251,3 @@ class _Link:
             except TimeoutError:
                 pass
         self._called.clear()
-
-
-class _Outgoing(asyncio.Protocol):
-    """One outgoing connection, from its making to its loss."""
-
-    def __init__(self, link: _Link) -> None:
-        self.over: asyncio.Future[None] = link.network.loop.create_future()
-        self._link = link
-        self._opening: OpeningReader | None = OpeningReader()
-        self._transport: asyncio.Transport | None = None
-        self._deadline: asyncio.TimerHandle | None = None
-        self._aborted = False
-        self._reason = ""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        link = self._link
-        self._transport = cast(asyncio.Transport, transport)
-        if self._aborted:
-            self._transport.abort()
-            return
-        tune(transport)
-        self._transport.set_write_buffer_limits(high=limits.LINK_BUFFER_BYTES)
-        self._deadline = link.network.loop.call_later(HANDSHAKE_S, self._late)
-        self._transport.write(opening(hello(link.network.identity, link.peer)))
-
-    def data_received(self, data: bytes) -> None:
-        if self._opening is None:
-            self._fail("it speaks on the connection that only hears")
-            return
-        try:
-            got = self._opening.feed(data)
-        except ProtocolError as error:
-            self._fail(str(error))
-            return
-        if got is not None:
-            self._answered(got)
-
-    def pause_writing(self) -> None:
-        """The buffer is past its bound: the peer does not read. It gets a new connection instead."""
-        self._fail(f"more than {limits.LINK_BUFFER_BYTES} bytes are unsent")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end_deadline()
-        self._link.down(False, self._reason or f"the connection is lost ({exc or 'closed by the peer'})")
-        if not self.over.done():
-            self.over.set_result(None)
-
-    def abort(self) -> None:
-        """Close at once; connection_lost follows if it was made."""
-        self._aborted = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _answered(self, got: Opening) -> None:
-        link = self._link
-        identity, seen = link.network.identity, link.network.incarnations.highest(link.peer)
-        refusal = judge(got, identity, link.peer, seen)
-        if refusal is not None:
-            self._fail(f"handshake refused ({refusal.code}): {refusal.detail}")
-            return
-        assert isinstance(got, Welcome), "everything else is refused"
-        assert self._transport is not None, "data came on a connection"
-        self._opening = None
-        self._end_deadline()
-        link.up(self._transport, got)
-
-    def _late(self) -> None:
-        self._fail(f"no answer to the handshake within {HANDSHAKE_S:g} s")
-
-    def _fail(self, reason: str) -> None:
-        if not self._reason:
-            self._reason = reason
-        self.abort()
-
-    def _end_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None

@@ -1,9 +1,9 @@
 """Incoming connections: a handshake, then frames, which go up as messages.
 
-A peer speaks on one connection at a time: a newer one replaces the older, of which nothing is delivered any
-more. Strangers cost little: at most OPENINGS connections that have not said who they are, the oldest making
-room, each for at most OPENING_S seconds; whatever they send ends their connection, with a log line, and
-nothing else.
+A peer speaks on one link at a time, which is a connection for each lane: the first connection of a newer link
+replaces the older one, of which nothing is delivered any more. Strangers cost little: at most OPENINGS
+connections that have not said who they are, the oldest making room, each for at most OPENING_S seconds;
+whatever they send ends their connection, with a log line, and nothing else.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, cast
 
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.errors import ProtocolError
@@ -19,10 +20,10 @@ from ringkeep.process import addresses_here
 from ringkeep.transport.sockets import OPENING_S, Complaints, Incarnations, tune
 from ringkeep.wire.codec import decode
 from ringkeep.wire.framing import FrameReader
-from ringkeep.wire.handshake import Hello, Identity, OpeningReader, Refusal, answer, opening
+from ringkeep.wire.handshake import Code, Hello, Identity, OpeningReader, Refusal, answer, opening
 
 OPENINGS: Final = 256  # connections whose handshake is not complete
-PEERS: Final = 4_096  # connections whose handshake is complete
+PEERS: Final = 4_096  # nodes that have a link to this one
 BACKLOG: Final = 1_024
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Listener:
         self.met = met
         self._server: asyncio.Server | None = None
         self._opening: dict[_Incoming, None] = {}  # oldest first
-        self._peers: dict[NodeId, _Incoming] = {}
+        self._peers: dict[NodeId, _IncomingLink] = {}
 
     async def start(self, host: str, port: int) -> int:
         """Accept connections; return the port (the system's choice for 0). Raises OSError if it is taken."""
@@ -60,9 +61,10 @@ class Listener:
         server, self._server = self._server, None
         if server is not None:
             server.close()
-        for connection in [*self._opening, *self._peers.values()]:
+        for connection in list(self._opening):
             connection.discard()
-        self._peers.clear()
+        for link in list(self._peers.values()):
+            link.discard()
         if server is not None:
             await server.wait_closed()
 
@@ -79,23 +81,48 @@ class Listener:
             next(iter(self._opening)).discard()
 
     def greeted(self, connection: "_Incoming", said: Hello) -> Refusal | None:
-        """Take the connection as its peer's only one, or say why not."""
-        node = NodeId(said.node_id)
-        older = self._peers.get(node)
-        if older is None and len(self._peers) >= PEERS:
+        """Take the connection as a lane of its peer's only link, or say why not."""
+        node, name = NodeId(said.node_id), (said.incarnation, said.link)
+        link = self._peers.get(node)
+        if link is None and len(self._peers) >= PEERS:
             return Refusal("full", f"{PEERS} nodes are connected")
+        if link is not None and name < link.name:
+            return Refusal(Code.OLDER, f"link {said.link} is over: {link.name[1]} has taken its place")
         del self._opening[connection]
-        if older is not None:
-            older.discard()
-        self._peers[node] = connection
+        if link is not None and name > link.name:
+            link.discard()
+            link = None
+        if link is None:
+            link = self._peers[node] = _IncomingLink(name)
+        replaced = link.lanes.pop(said.lane, None)
+        if replaced is not None:
+            replaced.discard()
+        link.lanes[said.lane] = connection
+        self._peers[node] = link
         self.incarnations.meet(node, Incarnation(said.incarnation))
         return None
 
     def ended(self, connection: "_Incoming") -> None:
         """Forget a connection that is over."""
         self._opening.pop(connection, None)
-        if self._peers.get(connection.peer) is connection:
-            del self._peers[connection.peer]
+        link = self._peers.get(connection.peer)
+        if link is not None and link.lanes.get(connection.lane) is connection:
+            del link.lanes[connection.lane]
+            if not link.lanes:
+                del self._peers[connection.peer]
+
+
+class _IncomingLink:
+    """The connections of a peer's newest link. `name`: its incarnation, and the link's number within it."""
+
+    def __init__(self, name: tuple[int, int]) -> None:
+        self.name = name
+        self.lanes: dict[int, _Incoming] = {}
+
+    def discard(self) -> None:
+        """Close all of it at once, and deliver nothing more."""
+        for connection in list(self.lanes.values()):
+            connection.discard()
 
 
 class _Incoming(asyncio.Protocol):
@@ -107,6 +134,7 @@ class _Incoming(asyncio.Protocol):
 
     def __init__(self, listener: Listener) -> None:
         self.peer = NodeId("")
+        self.lane = Lane.PULSE
         self._listener = listener
         self._incarnation = Incarnation(0)
         self._opening: OpeningReader | None = OpeningReader()
@@ -132,6 +160,7 @@ class _Incoming(asyncio.Protocol):
                 return
             bodies = self._feed(data)
             if not bodies:
+                self._listener.sink.sign_of_life(self.peer)
                 return
             messages: list[Message] = decode(bodies[0])
             for body in bodies[1:]:
@@ -162,6 +191,8 @@ class _Incoming(asyncio.Protocol):
         """Answer a Hello. Raises ProtocolError if it is none."""
         if not isinstance(said, Hello):
             raise ProtocolError("a connection begins with an answer")
+        if said.lane not in tuple(Lane):
+            raise ProtocolError(f"there is no lane {said.lane}")
         listener = self._listener
         seen = listener.incarnations.highest(NodeId(said.node_id))
         reply = answer(said, listener.identity, seen)
@@ -179,6 +210,7 @@ class _Incoming(asyncio.Protocol):
         self._deadline = None
         self._opening = None
         self.peer, self._incarnation = NodeId(said.node_id), Incarnation(said.incarnation)
+        self.lane = Lane(said.lane)
         tune(self._transport)
         self._transport.write(opening(reply))
         listener.met(self.peer, self._incarnation)

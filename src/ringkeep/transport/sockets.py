@@ -7,9 +7,10 @@ from typing import Final
 
 from ringkeep.core.types import Incarnation, NodeId
 
+CONNECT_S: Final = 0.4  # a longer way is no way: the next attempt may be answered at once
 HANDSHAKE_S: Final = 1.0  # from connected to answered, seen by the caller
 OPENING_S: Final = 2.0  # from accepted to a whole Hello, seen by the one called
-USER_TIMEOUT_MS: Final = 10_000  # sent and not acknowledged, or not read, for so long: the connection is dead
+USER_TIMEOUT_MS: Final = 3_000  # sent and not acknowledged, or not read, for so long: the connection is dead
 LOG_EVERY_S: Final = 1.0
 NODES_MET: Final = 65_536  # node ids whose incarnation is remembered; the oldest is forgotten
 

@@ -171,10 +171,10 @@ class Encoder:
         """Drop the remembered Appends."""
         self._appends.clear()
 
-    def encode(self, messages: list[Message]) -> list[bytes]:
-        """Return the messages, in order, as frames: one, or several where the frame's bound would be passed.
+    def encode(self, messages: list[Message], body_bytes: int = BODY_BYTES) -> list[bytes]:
+        """Return the messages, in order, as frames: one, or several where `body_bytes` would be passed.
 
-        A single message must fit a frame: the core's limits see to that (asserted).
+        A single message may be longer, and must fit a frame: the core's limits see to that (asserted).
         """
         parts: list[bytes] = [FORMAT_BYTE]
         frames: list[bytes] = []
@@ -189,7 +189,7 @@ class Encoder:
             else:
                 part = _WRITERS[made](message)
             size += len(part)
-            if size > BODY_BYTES:
+            if size > body_bytes:
                 if len(parts) > 1:
                     frames.append(frame(b"".join(parts)))
                 parts = [FORMAT_BYTE]

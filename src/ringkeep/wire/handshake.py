@@ -43,6 +43,7 @@ class Code(StrEnum):
     WRONG_NODE = "wrong-node"
     SELF = "self"
     INCARNATION = "incarnation"
+    OLDER = "older"
     MALFORMED = "malformed"
 
 
@@ -61,7 +62,10 @@ class Identity:
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """What the caller says. `expected` is the node id that it wants to reach."""
+    """What the caller says. `expected` is the node id that it wants to reach.
+
+    `link` counts the caller's links within its life; a link is one connection per `lane`.
+    """
 
     cluster: _Text
     cluster_id: _Text
@@ -73,6 +77,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     name: _Text
     expected: _Text
     software: _Text
+    link: _Number
+    lane: _Number
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True):
@@ -147,7 +153,7 @@ def _read(body: bytes) -> Opening:
         raise ProtocolError(f"malformed handshake: {error}") from error
 
 
-def hello(identity: Identity, expected: NodeId) -> Hello:
+def hello(identity: Identity, expected: NodeId, link: int = 1, lane: int = 0) -> Hello:
     """Return what this node says to the node that it expects at an address."""
     return Hello(
         cluster=identity.cluster,
@@ -160,6 +166,8 @@ def hello(identity: Identity, expected: NodeId) -> Hello:
         name=identity.name,
         expected=expected,
         software=identity.software,
+        link=link,
+        lane=lane,
     )
 
 

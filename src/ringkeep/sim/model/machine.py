@@ -261,6 +261,7 @@ class Machine:
         event(node)
         node.context.coordinators = _COORDINATORS  # the client is not in the map: it is no node
         effects, durable = node.end_turn()
+        assert not effects.bulk and not effects.again, "nothing is large"
         assert not effects.alarms, f"alarm: {effects.alarms}"
         assert effects.map_write is None and not effects.answers, (
             "nobody steers, nobody asks this coordinator"
@@ -268,7 +269,7 @@ class Machine:
         self.disk.write(effects.batch)
         if durable:
             self.waiting.append((self.disk.unsynced, durable))
-        for peer, messages in effects.sends.items():
+        for peer, _, messages in effects.frames():
             if peer == CLIENT:
                 output.replies += [message for message in messages if isinstance(message, Reply)]
                 continue

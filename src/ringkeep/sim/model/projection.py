@@ -81,6 +81,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "links": "a broken link is made anew in the same move: everybody is always linked",
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
+            "bulk_given": _SMALL, "jammed": _SMALL,
             "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
@@ -119,7 +120,9 @@ FIELDS: Final[dict[type, Fields]] = {
     ),
     Takeover: Fields(("holder",), {"_primary": _LINK}, part={"promises": _looked_at}),
     Progress: Fields(
-        ("match", "next"), {"_context": _LINK, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD}
+        ("match", "next"), {
+            "_context": _LINK, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD, "_bulk_to": _SMALL,
+        },
     ),
     Pending: Fields(
         ("calls",),
@@ -129,7 +132,12 @@ FIELDS: Final[dict[type, Fields]] = {
     ),
     Parked: Fields(("_calls",), {"_context": _LINK}),
     Call: Fields(("caller", "message"), {"deadline": _TIME}),
-    Reads: Fields(("_arrived", "_rounds", "_number", "_unapplied"), {"_context": _LINK, "probes": _STALE}),
+    Reads: Fields(
+        ("_arrived", "_rounds", "_number", "_unapplied"),
+        {
+            "_context": _LINK, "probes": _STALE, "_later": _SMALL, "_held": _SMALL, "_turn_bytes": _SMALL,
+        },
+    ),
     _Round: Fields(("ballots",), {"since": _TIME, "probes": _STALE}),
     _Ballot: Fields(("primary", "reads", "index", "yes"), {}, unordered=("yes",)),
     ClusterMap: Fields(
