@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from ringkeep.core import belonging
 from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import ClusterMap, Member, NodeState
+from ringkeep.core.clustermap import ClusterMap, Member
 from ringkeep.core.context import Durable
 from ringkeep.core.disk import Questions
-from ringkeep.core.effects import Batch, Effects, MapWrite
+from ringkeep.core.effects import Batch, Effects, Lane, MapWrite
 from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
@@ -25,6 +25,7 @@ from ringkeep.errors import ConfigurationError, ProtocolError, StorageError, Sto
 from ringkeep.ports import Ending, Ports
 
 STALL_RETRY_MS = 5
+CATCH_UP = 64  # events of a turn, of those that waited behind a refused batch
 ANNOUNCE_INTERVAL_MS = 2_000
 DISK_FAILED = "the disk failed, nothing more is acknowledged: "  # the same words, whatever it was
 
@@ -57,12 +58,14 @@ class Driver:
     # --- turns ----------------------------------------------------------------------------------------
 
     def _event(self, call: Callable[[], None]) -> None:
-        """Run one event within the current turn; behind a refused batch it waits, so that nothing
-        overtakes it."""
-        if self._stopped:
-            return
-        if self._stuck is not None:
+        """Run one event within the current turn, or behind a refused batch, which nothing overtakes."""
+        if self._stuck is not None or self._backlog:
             self._backlog.append(call)
+        else:
+            self._take(call)
+
+    def _take(self, call: Callable[[], None]) -> None:
+        if self._stopped:
             return
         if not self._in_turn:
             self._in_turn = True
@@ -146,9 +149,12 @@ class Driver:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Run what waited behind a refused batch, until one is refused again."""
-        while self._backlog and self._stuck is None:
-            self._event(self._backlog.popleft())
+        """Run what waited behind a refused batch, until one is refused again; not all of it in one turn."""
+        for _ in range(min(len(self._backlog), CATCH_UP)):
+            if self._stuck is None:
+                self._take(self._backlog.popleft())
+        if self._backlog and self._stuck is None:
+            self._ports.shell.soon(self._catch_up)
 
     def _stop(self, reason: str, ending: Ending) -> None:
         if not self._stopped:
@@ -203,11 +209,14 @@ class Driver:
         return self._stuck is not None and not self.node.context.disk.answers
 
     def tick(self) -> None:
-        """Call every TICK_MS."""
+        """Call every TICK_MS. While a batch is refused, all that is left is to show that it lives."""
         if not self._stopped:
             self._guarded(self._look_at_disk)
         if self._stuck is None:
             self._event(self._tick)
+        elif not self._stopped:
+            for peer, beat in self.node.pulse(self._ports.clock.now()).items():
+                self._ports.network.send(peer, Lane.PULSE, beat)
 
     def _look_at_disk(self) -> None:
         """See whether it answers and has room: also while a refused batch holds up all turns."""
@@ -246,6 +255,8 @@ class Driver:
         self.node.detector.hear(peer, self._ports.clock.now())
 
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
+        if self._stuck is not None:
+            self.node.overhear(peer, messages, self._ports.clock.now())
         if self._held_up:  # lost, so that what is held up stays bounded; said when it is over
             self.node.on_frame_lost()
         else:

@@ -53,9 +53,9 @@ class Party:
 
     def beat(self, times: int = 1) -> None:
         """Let everybody say what is due, so many heartbeats long."""
-        for _ in range(times):
+        for _ in range(times * limits.HEARTBEAT_MS // limits.TICK_MS):
             for context in self.contexts.values():
-                context.now += limits.HEARTBEAT_MS
+                context.now += limits.TICK_MS
             for node in self.nodes:
                 if node not in self.dead:
                     self._speak(node)
@@ -64,9 +64,10 @@ class Party:
         if self.detectors[node].on_tick(7, 0, b"", True, [], [], self.steers[node]):  # type: ignore[arg-type]  # a version
             self.relays[node].pass_on()
         effects, _ = self.contexts[node].end()
-        for peer, messages in effects.sends.items():
+        for peer, _, messages in effects.frames():
             for message in messages if (node, peer) not in self.cut and peer not in self.dead else ():
                 self.sent.append((node, peer, message))
+                self.detectors[peer].hear(node, self.contexts[peer].now)
                 if type(message) is Heartbeat:
                     self.detectors[peer].on_heartbeat(node, message)
                 elif type(message) is Relayed:

@@ -36,6 +36,8 @@ class Detector:
     _said: tuple[NodeId, ...] = ()
     _said_draining: bool = False
     _said_steers: bool = False
+    _ticked: Millis = 0
+    _last: tuple[MapVersion, int, bytes, bool, list[bytes], list[tuple[NodeId, int]], bool] | None = None
     changed: bool = False
     """Whether the last heartbeats told of another suspicion than those before."""
 
@@ -82,11 +84,18 @@ class Detector:
         health.beat_at = self.context.now
         health.beat = beat
         self.context.note_disk_of(peer, beat.disk)
+        self.note_probes(peer, beat)
+        return relinked
+
+    def note_probes(self, peer: NodeId, beat: Heartbeat) -> None:
+        """Note what a heartbeat proves of the two ways, whatever else it says."""
+        health = self.peers.get(peer)
+        if health is None:
+            return
         health.probe = max(beat.probe, 0)
         sent = self._sent.get(beat.echo)
         if sent is not None and sent > health.echoed:
             health.echoed = sent
-        return relinked
 
     def sent_at(self, probe: int) -> Millis | None:
         """Return when a probe of ours was sent, for as long as it is remembered."""
@@ -117,6 +126,8 @@ class Detector:
         """Send heartbeats when they are due, or somebody waits for what has changed; tell whether they were
         sent."""
         now = self.context.now
+        self._forgive(now)
+        self._last = map_version, map_digest, active, ready, copies, behind, steers
         suspects = self.suspected()
         self.context.effects.renewals += [peer for peer in suspects if peer in self.context.links]
         stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
@@ -140,3 +151,19 @@ class Detector:
                 )  # fmt: skip
                 self.context.effects.beats[peer] = [beat]
         return True
+
+    def _forgive(self, now: Millis) -> None:
+        """Do not hold against others what was this node's own pause: it could hear nobody meanwhile.
+
+        Source: local health in Lifeguard (Dadgar, Phillips and Currey, DSN-W 2018).
+        """
+        paused, self._ticked = now - self._ticked - limits.OWN_PAUSE_MS, now
+        if paused > 0:
+            for health in self.peers.values():
+                health.heard = min(health.heard + paused, now)
+                health.echoed = min(health.echoed + paused, now)
+
+    def beat_again(self) -> None:
+        """Send the last heartbeat again, if one is due."""
+        if self._last is not None:
+            self.on_tick(*self._last)

@@ -20,6 +20,7 @@ TICK_MS: Final = 20
 HEARTBEAT_MS: Final = 100
 LOOK_AFTER_MS: Final = 60  # how often a primary looks for silent backups and late requests
 SUSPECT_AFTER_MS: Final = 1_000
+OWN_PAUSE_MS: Final = 60  # a tick that comes so late tells of a pause of this node, not of others
 RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent again
 MAP_WRITE_INTERVAL_MS: Final = 500
 HANDOVER_INTERVAL_MS: Final = 60  # requests are parked for these; there are only so many
@@ -105,6 +106,7 @@ assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"
 assert LOOK_AFTER_MS * 4 <= RESEND_MS
 assert SUSPECT_AFTER_MS < DISK_ANSWERS_MS, "a node is not left sooner for its disk than for its silence"
+assert TICK_MS * 2 <= OWN_PAUSE_MS < HEARTBEAT_MS
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
 assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
 assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (

@@ -20,7 +20,18 @@ from ringkeep.core.effects import Effects, Family
 from ringkeep.core.execute import Call, answer_appended, execute
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.journal import Journal
-from ringkeep.core.messages import RETRY, Commits, Forward, Lost, MapPush, Message, Reply, Report, StaleRead
+from ringkeep.core.messages import (
+    RETRY,
+    Commits,
+    Forward,
+    Heartbeat,
+    Lost,
+    MapPush,
+    Message,
+    Reply,
+    Report,
+    StaleRead,
+)
 from ringkeep.core.office import Office
 from ringkeep.core.primary import Phase, Primary
 from ringkeep.core.reads import Reads
@@ -147,6 +158,23 @@ class Node:
             if self.detector.changed:
                 self.steward.look_again()
         self.steward.on_tick(vitals.active)
+
+    def pulse(self, now: Millis) -> dict[NodeId, list[Message]]:
+        """Return the heartbeats that are due, if any, while no turn can be taken: that is slow, not dead.
+
+        They say what the last ones said; what has changed since is seen in the next turn.
+        """
+        self.context.begin(now)
+        self.detector.beat_again()
+        beats, self.context.effects.beats = self.context.effects.beats, {}
+        return beats
+
+    def overhear(self, peer: NodeId, messages: list[Message], now: Millis) -> None:
+        """Note the signs of life in what can only be taken later."""
+        self.detector.hear(peer, now)
+        for message in messages:
+            if isinstance(message, Heartbeat):
+                self.detector.note_probes(peer, message)
 
     def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:
         """Our link to a peer stands. What was under way on an older one is lost: ask and send again."""

@@ -15,7 +15,6 @@ from ringkeep.core.limits import KIB
 from ringkeep.http import problems
 from ringkeep.http.bounds import (
     CHUNK_OVERHEAD,
-    DRAIN_BYTES,
     HEADER_BYTES,
     LARGE_BODY_BYTES,
     TARGET_BYTES,
@@ -58,10 +57,9 @@ class Connection(Pipeline):
         self.wire_bytes = 0
         self.began = 0.0
         # reading
-        self.reading = True
         self.unread = b""
+        self.held = False  # waits for its place in a later turn
         self.draining = False  # the last answer was written; what still comes is dropped
-        self.drained = 0
 
     # --- the transport's side -------------------------------------------------------------------------
 
@@ -103,7 +101,7 @@ class Connection(Pipeline):
         """The client does not read its answers: take no more of its requests until it does."""
         self.write_paused = True
         self.due = self.hub.now + self.hub.patience.write_s
-        self._pause_reading()
+        self.pause_reading()
         if self.bridge is not None:
             self.bridge.protocol.pause_writing()
 
@@ -119,7 +117,7 @@ class Connection(Pipeline):
     def data_received(self, data: bytes) -> None:
         """Parse what came, start what can be started, and answer what is answered."""
         if self.closing:
-            self._drain(len(data))
+            self.drain(len(data))
         elif self.unread:  # reading was paused, and this was on its way
             self.unread += data
         else:
@@ -210,6 +208,7 @@ class Connection(Pipeline):
         if refusal is None:
             body = self.body if isinstance(self.body, bytes) else bytes(self.body)
             self.body = b""
+            self.hub.allowance.spend(len(body))
             try:
                 complete(self, exchange, body)
             except Problem as problem:
@@ -229,27 +228,43 @@ class Connection(Pipeline):
     # --- reading --------------------------------------------------------------------------------------
 
     def _blocked(self) -> bool:
-        return bool(self.parked) or self.write_paused or self.closing
+        return bool(self.parked) or self.held or self.write_paused or self.closing
+
+    def _hold(self) -> None:
+        """Enough was taken in this turn: read on in a later one."""
+        self.held = True
+        self.pause_reading()
+        self.hub.allowance.wait(self._go_on)
+
+    def _go_on(self) -> None:
+        self.held = False
+        if not self.lost:
+            self.flush()
 
     def _feed(self, data: bytes) -> None:
         """Parse `data`, in slices, for as long as its requests need not wait; keep the rest unread."""
-        if len(data) <= _SLICE_BYTES:
+        allowance = self.hub.allowance
+        if not allowance.spent and len(data) <= _SLICE_BYTES:
             self._parse(data)
             return
         position = 0
         while position < len(data) and not self._blocked():
+            if allowance.spent:
+                self._hold()
+                break
             # A body cannot hold requests: no need to go through it in small steps.
             end = len(data) if self.in_body else position + _SLICE_BYTES
             self._parse(data[position:end])
             position = end
         if self.closing:
-            self._drain(max(0, len(data) - position))
+            self.drain(max(0, len(data) - position))
         else:
             self.unread = data[position:]
 
     def _parse(self, data: bytes) -> None:
         """Give bytes to the parser, and refuse what breaks the protocol or a bound."""
         within = self.receiving
+        self.hub.allowance.spend(len(data))
         self.feeding = True
         rest = data
         while rest:
@@ -312,21 +327,6 @@ class Connection(Pipeline):
         exchange.fail(problem)
         self.enqueue(exchange)
 
-    def _pause_reading(self) -> None:
-        if self.reading and not self.transport.is_closing():
-            self.reading = False
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if not self.reading and not self.transport.is_closing():
-            self.reading = True
-            self.transport.resume_reading()
-
-    def _drain(self, count: int) -> None:
-        self.drained += count
-        if self.drained > DRAIN_BYTES:
-            self.transport.abort()
-
     # --- writing, and time ----------------------------------------------------------------------------
 
     def flush(self) -> None:
@@ -341,7 +341,7 @@ class Connection(Pipeline):
             self.write_out()
         if self.exchanges:
             if self.parked and not self.closing:
-                self._pause_reading()
+                self.pause_reading()
                 if not self.write_paused:
                     self.due = NEVER
         elif self.closing:
@@ -357,7 +357,7 @@ class Connection(Pipeline):
                 return
             self.due = self.hub.now + self.hub.patience.idle_s
         if not self.reading and not self._blocked():
-            self._resume_reading()
+            self.resume_reading()
             if self.receiving:
                 self.due = self.hub.now + self.hub.patience.head_s
 
@@ -369,7 +369,7 @@ class Connection(Pipeline):
             return
         self.draining = True
         self.due = self.hub.now + self.hub.patience.drain_s
-        self._resume_reading()
+        self.resume_reading()
         transport.write_eof()
 
     def overdue(self) -> None:

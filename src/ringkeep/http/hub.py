@@ -10,6 +10,7 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
+from ringkeep.allowance import Allowance
 from ringkeep.core.limits import KIB
 from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
 from ringkeep.http.hosts import Hosts
@@ -51,6 +52,7 @@ class Hub:
         self.patience = patience
         self.connections: dict[Connection, None] = {}
         self.counts = tuple(RouteCounts(method, path) for method, path in ROUTES)
+        self.allowance = Allowance(loop)
         self.in_flight = 0
         self.large_body_bytes = 0
         self.max_connections = 0

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.http.bounds import PIPELINE
+from ringkeep.http.bounds import DRAIN_BYTES, PIPELINE
 from ringkeep.http.exchange import CLOSE, Exchange
 from ringkeep.http.hub import OTHER, Hub, log
 
@@ -40,6 +40,8 @@ class Pipeline(asyncio.Protocol):
         self.closing = False  # nothing more is parsed
         self.half_closed = False  # the client sends no more
         self.lost = False
+        self.reading = True
+        self.drained = 0
 
     def flush(self) -> None:
         """Write what is due."""
@@ -48,6 +50,24 @@ class Pipeline(asyncio.Protocol):
     def overdue(self) -> None:
         """Do what is to be done when `due` has passed."""
         raise NotImplementedError
+
+    def pause_reading(self) -> None:
+        """Take nothing more from the client for now."""
+        if self.reading and not self.transport.is_closing():
+            self.reading = False
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on."""
+        if not self.reading and not self.transport.is_closing():
+            self.reading = True
+            self.transport.resume_reading()
+
+    def drain(self, count: int) -> None:
+        """Drop what still comes after the last answer, up to a bound."""
+        self.drained += count
+        if self.drained > DRAIN_BYTES:
+            self.transport.abort()
 
     def enqueue(self, exchange: Exchange) -> None:
         """Take a request that was received whole; start it if nothing stands before it."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final, cast
 
+from ringkeep.allowance import Allowance
 from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, NodeId
@@ -45,6 +46,7 @@ class Listener:
         self.sink = sink
         self.incarnations = incarnations
         self.complaints = Complaints(loop, log)
+        self.allowance = Allowance(loop)
         self.met = met
         self._server: asyncio.Server | None = None
         self._opening: dict[_Incoming, None] = {}  # oldest first
@@ -141,6 +143,7 @@ class _Incoming(asyncio.Protocol):
         self._feed = FrameReader().feed
         self._received = listener.sink.received
         self._over = False
+        self._unread = b""  # for a later turn
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -158,10 +161,18 @@ class _Incoming(asyncio.Protocol):
                 if said is not None:
                     self._greet(said)
                 return
+            allowance = self._listener.allowance
+            if self.lane is not Lane.PULSE:
+                if self._unread or allowance.spent:
+                    self._hold(data)
+                    return
+                allowance.spend(len(data))
             bodies = self._feed(data)
             if not bodies:
                 self._listener.sink.sign_of_life(self.peer)
                 return
+            if self.lane is Lane.BULK:
+                allowance.spend(sum(map(len, bodies)))
             messages: list[Message] = decode(bodies[0])
             for body in bodies[1:]:
                 messages += decode(body)
@@ -173,6 +184,22 @@ class _Incoming(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+
+    def _hold(self, data: bytes) -> None:
+        """Enough was taken in this turn: go on in a later one. The peer lives, whatever it has said."""
+        self._listener.sink.sign_of_life(self.peer)
+        if not self._unread:
+            assert self._transport is not None, "data came on a connection"
+            self._transport.pause_reading()
+            self._listener.allowance.wait(self._go_on)
+        self._unread += data
+
+    def _go_on(self) -> None:
+        data, self._unread = self._unread, b""
+        if self._over or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self.data_received(data)
 
     def discard(self) -> None:
         """Close at once, and deliver nothing more."""
