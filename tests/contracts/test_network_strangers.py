@@ -82,9 +82,9 @@ async def test_half_a_handshake_ends_at_its_deadline(world: World, monkeypatch: 
 
 
 @on_both_loops
-async def test_idle_strangers_keep_no_peer_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "OPENINGS", 16)
+async def test_idle_strangers_keep_no_peer_out(world: World) -> None:
     a, b = await world.start(A), await world.start(B)
+    a.network.listener.room = listener.Room(openings=16)
     strangers = [await Raw.to(a) for _ in range(200)]
     b.meet(a)
     await world.until(lambda: b.events.links == [("up", A, 1)], "the peer's link")

@@ -19,7 +19,7 @@ def a_detector() -> Detector:
 
 def tick(detector: Detector, now: int) -> None:
     detector.context.begin(now)
-    detector.on_tick(MapVersion(1), 0, b"", True, [], [])
+    detector.on_tick(MapVersion(1), 0, b"", True, [], [], False)
 
 
 def echo(detector: Detector) -> Heartbeat:

@@ -152,7 +152,7 @@ def test_a_disk_that_loses_a_new_database_at_once_is_refused(
 ) -> None:
     """Otherwise one new node would follow the other, without end."""
 
-    def lost(_: Path) -> None:
+    def lost(*_: object) -> None:
         raise StorageDamaged("the database is lost")
 
     monkeypatch.setattr(run, "open_engine", lost)

@@ -16,7 +16,8 @@ LARGE_BODIES_BYTES: Final = 256 * MIB  # held by all connections together: beyon
 DRAIN_BYTES: Final = 64 * MIB  # of a refused body, read and dropped so that the client sees the answer
 CHUNK_OVERHEAD: Final = 8  # bytes on the wire per byte of a chunked body: one-byte chunks have 6
 JSON_GROWTH: Final = 6  # a byte may be written as \u00XX
-BACKLOG: Final = 4_096
+BACKLOG: Final = 1_024
+CLIENTS: Final = 16_384  # connected, where nobody says how many may be
 SWEEP_S: Final = 0.1
 SWEPT_PER_TICK: Final = 1_000  # connections looked at per tick on average: more of them are swept less often
 

@@ -2,14 +2,13 @@
 
 import asyncio
 import errno
-import resource
 import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
 from ringkeep.errors import StartError
 from ringkeep.http.admin import make_app
-from ringkeep.http.bounds import BACKLOG, Patience
+from ringkeep.http.bounds import BACKLOG, CLIENTS, Patience
 from ringkeep.http.bridge import Bridges
 from ringkeep.http.fast import Connection
 from ringkeep.http.hosts import Hosts
@@ -17,7 +16,6 @@ from ringkeep.http.hub import Hub
 from ringkeep.http.service import Service
 from ringkeep.process import addresses_here
 
-_RESERVED_FILES: Final = 512  # of the process: the store, the peers, ZooKeeper, the log
 _POLL_S: Final = 0.02
 
 
@@ -49,14 +47,6 @@ class HttpServer:
         hub.close()
 
 
-def max_connections() -> int:
-    """Return how many clients may be connected: what the limit of open files leaves."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 1 << 20
-    return max(64, soft - _RESERVED_FILES)
-
-
 async def serve_http(
     service: Service,
     host: str,
@@ -66,18 +56,19 @@ async def serve_http(
     advertise: Iterable[str] = (),
     allowed_hosts: Collection[str] = (),
     patience: Patience | None = None,
+    clients: int = CLIENTS,
+    burst: int = BACKLOG,
 ) -> HttpServer:
     """Listen on `host`:`port` and serve `service` there.
 
     `advertise` are further "HOST:PORT" under which clients address this node, `allowed_hosts` what else
     browsers may put in Host (see `Hosts`).
+    `clients`: how many may be connected; `burst`: how many more may come at once, before they are refused.
     Raises StartError when the address cannot be had.
     """
     hub = Hub(service, loop, patience or Patience())
     try:
-        server = await loop.create_server(
-            lambda: Connection(hub), addresses_here(host), port, backlog=BACKLOG
-        )
+        server = await loop.create_server(lambda: Connection(hub), addresses_here(host), port, backlog=burst)
     except OSError as error:
         hub.close()
         if error.errno == errno.EADDRINUSE:
@@ -91,6 +82,6 @@ async def serve_http(
     port = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     hub.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
-    hub.max_connections = max_connections()
+    hub.max_connections = clients
     hub.bridges = Bridges(hub, make_app(hub))
     return HttpServer(hub, server, port)

@@ -24,6 +24,7 @@ from ringkeep.core.clustermap import Member
 from ringkeep.core.node import Node
 from ringkeep.core.requests import Request
 from ringkeep.core.types import MapVersion, Millis
+from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver import DISK_FAILED, Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
@@ -42,6 +43,7 @@ from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.storage.room import RoomWatch
 from ringkeep.transport.links import PeerNetwork
+from ringkeep.transport.listener import Room
 from ringkeep.wire import handshake, mapcodec
 
 SWITCH_INTERVAL_S: Final = 0.002  # in a long turn, too, the storage thread gets the interpreter soon
@@ -116,7 +118,8 @@ def _run(settings: NodeSettings) -> int:
 
 def _serve(settings: NodeSettings, identity: Identity) -> int:
     """Open the store and serve; return the exit code, or RENEWED. Raises StorageDamaged if it is lost."""
-    engine = open_engine(settings.data)
+    shares = shares_of(raise_limit())
+    engine = open_engine(settings.data, shares.tables)
     if engine.damaged:
         log.error("the store has lost something that was durable: its replicas do not vote")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -124,7 +127,7 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):  # asyncio's own loop will do
         from uvloop import new_event_loop as new_loop
-    server = Server(settings, identity, engine)
+    server = Server(settings, identity, engine, shares)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             code = runner.run(server.run())
@@ -139,8 +142,11 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
 class Server:
     """A node assembled. Passes `driver.Shell`, `ports.Clock` and `http.Service`."""
 
-    def __init__(self, settings: NodeSettings, identity: Identity, engine: RocksEngine) -> None:
+    def __init__(
+        self, settings: NodeSettings, identity: Identity, engine: RocksEngine, shares: Shares
+    ) -> None:
         self.name = settings.name
+        self._shares = shares
         self._settings = settings
         self._identity = identity
         self._engine = engine
@@ -162,12 +168,10 @@ class Server:
         try:
             await self._listen_to_peers()
             http = await serve_http(
-                self,
-                *self._settings.http_listener,
-                self._loop,
-                advertise=(self._settings.advertise_http,),
-                allowed_hosts=self._settings.allowed_hosts,
-            )
+                self, *self._settings.http_listener, self._loop,
+                advertise=(self._settings.advertise_http,), allowed_hosts=self._settings.allowed_hosts,
+                clients=self._shares.clients, burst=self._shares.burst,
+            )  # fmt: skip
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self._on_signal)
             self._coordination.start()
@@ -187,14 +191,9 @@ class Server:
     def _assemble(self) -> None:
         settings, identity = self._settings, self._identity
         node = Node(
-            identity.node_id,
-            identity.incarnation,
-            self._engine,
-            mapcodec,
-            settings.cluster,
-            uuid4().hex,
+            identity.node_id, identity.incarnation, self._engine, mapcodec, settings.cluster, uuid4().hex,
             self.now(),
-        )
+        )  # fmt: skip
         node.context.damaged = self._engine.damaged
         self._node = node
         self._wire_identity = handshake.Identity(
@@ -208,7 +207,8 @@ class Server:
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
         )  # fmt: skip
         events = Late()
-        self._network = PeerNetwork(self._loop, self._wire_identity, events)
+        room = Room(self._shares.openings, self._shares.peers, self._shares.burst)
+        self._network = PeerNetwork(self._loop, self._wire_identity, events, room)
         self._coordination = ZooKeeperCoordination(
             settings.zookeeper,
             settings.cluster,

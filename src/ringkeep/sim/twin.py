@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from ringkeep.coordination.memory import MemoryCoordination
 from ringkeep.core.belonging import Claim, Mark
 from ringkeep.core.clustermap import Member
+from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
 from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
@@ -109,9 +110,12 @@ class Twin:
         return 1 << 40, self._world.events.now
 
     def set_peers(self, peers: Mapping[NodeId, str]) -> None:
-        self.send(NodeId(""), [])
+        self.send(NodeId(""), Lane.PULSE, [])
 
-    def send(self, peer: NodeId, messages: list[Message]) -> None:
+    def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
         raise Violated(f"{self.now()} {self._original.name}: a copy beside its original speaks")
+
+    def renew(self, peer: NodeId) -> None:
+        """It has no links."""
 
     def request(self, ticket: int) -> None: ...

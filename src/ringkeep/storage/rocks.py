@@ -29,7 +29,7 @@ from ringkeep.storage.manifest import manifest_of, synced_manifest
 from ringkeep.storage.mark import SyncedMark
 from ringkeep.storage.records import mend_records
 from ringkeep.storage.staged import StagedTables
-from ringkeep.storage.tuning import database_options, family_options
+from ringkeep.storage.tuning import MAX_OPEN_FILES, database_options, family_options
 
 Row = tuple[bytes, bytes]
 
@@ -302,7 +302,7 @@ class RocksEngine:
         self._snapshots.discard(snapshot)
 
 
-def open_engine(directory: Path) -> RocksEngine:
+def open_engine(directory: Path, tables: int = MAX_OPEN_FILES) -> RocksEngine:
     """Open the store in a node's directory, or create it on the first use.
 
     `damaged` is set on the result if less was found than the synced mark says, now or at an earlier opening.
@@ -327,7 +327,7 @@ def open_engine(directory: Path) -> RocksEngine:
         _check_manifest(path, mark)
         for where in mend_records(path):
             _log.warning("bytes that RocksDB cannot get past were made unreadable: %s", where)
-        database = _open_database(path)
+        database = _open_database(path, tables)
         files.sync_directory(directory)
     except Exception as error:
         mark.close()
@@ -368,9 +368,9 @@ def _open_mark(directory: Path) -> tuple[SyncedMark, str]:
         return SyncedMark.create(path, 0), f"how far it was durable is not known: {error}"
 
 
-def _open_database(path: Path) -> Database:
+def _open_database(path: Path, tables: int) -> Database:
     families = {family.name.lower(): family_options(family) for family in Family}
-    return Database(str(path), database_options(), column_families=families)
+    return Database(str(path), database_options(tables), column_families=families)
 
 
 def _unopened(directory: Path, error: Exception) -> StorageError:

@@ -31,7 +31,7 @@ WRITE_BUFFERS: Final = {Family.META: 2, Family.LOG: 4, Family.DATA: 4}
 MAX_LOG_BYTES: Final = 128 * MIB
 """Of all write-ahead log files together: bounds what is replayed when a node starts."""
 
-MAX_OPEN_FILES: Final = 512
+MAX_OPEN_FILES: Final = 512  # or as many as the node may spare (`descriptors`)
 BLOOM_BITS_PER_KEY: Final = 10
 
 DELETIONS: Final = 128, 64, 0.3
@@ -40,15 +40,15 @@ DELETIONS: Final = 128, 64, 0.3
 assert sum(WRITE_BUFFER_BYTES[family] * WRITE_BUFFERS[family] for family in Family) <= 2 * MAX_LOG_BYTES
 
 
-def database_options() -> Options:
-    """Return the settings of the database as a whole."""
+def database_options(tables: int = MAX_OPEN_FILES) -> Options:
+    """Return the settings of the database as a whole. `tables`: how many files it may keep open."""
     options = _options_that_track_logs()
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     # A prefix of what was written, whatever the tail looks like; the synced mark says if it is too short.
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     options.set_max_total_wal_size(MAX_LOG_BYTES)
-    options.set_max_open_files(MAX_OPEN_FILES)
+    options.set_max_open_files(tables)
     options.set_max_background_jobs(2)
     options.set_bytes_per_sync(1 * MIB)  # table files reach the disk evenly, not in one burst under the log
     options.set_max_log_file_size(1 * MIB)  # RocksDB's own messages, in the file LOG

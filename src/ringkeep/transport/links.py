@@ -20,7 +20,7 @@ from ringkeep.core.effects import Lane
 from ringkeep.core.messages import Message
 from ringkeep.core.types import Incarnation, NodeId
 from ringkeep.ports import NetworkEvents
-from ringkeep.transport.listener import Listener
+from ringkeep.transport.listener import Listener, Room
 from ringkeep.transport.outgoing import Bundle, HandshakeFailed
 from ringkeep.transport.sockets import CONNECT_S, Incarnations
 from ringkeep.wire.codec import Encoder
@@ -37,12 +37,18 @@ log = logging.getLogger(__name__)
 class PeerNetwork:
     """The Network port over TCP. Every method and every event is on the loop's thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, identity: Identity, sink: NetworkEvents) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        identity: Identity,
+        sink: NetworkEvents,
+        room: Room | None = None,
+    ) -> None:
         self.loop = loop
         self.identity = identity
         self.sink = sink
         self.incarnations = Incarnations()
-        self.listener = Listener(loop, identity, sink, self.incarnations, self._met)
+        self.listener = Listener(loop, identity, sink, self.incarnations, self._met, room or Room())
         self.links_made = 0  # attempts included: each has a number of its own
         self._links: dict[NodeId, _Link] = {}
         self._encoder = Encoder()

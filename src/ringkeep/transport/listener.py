@@ -1,7 +1,7 @@
 """Incoming connections: a handshake, then frames, which go up as messages.
 
 A peer speaks on one link at a time, which is a connection for each lane: the first connection of a newer link
-replaces the older one, of which nothing is delivered any more. Strangers cost little: at most OPENINGS
+replaces the older one, of which nothing is delivered any more. Strangers cost little: at most `Room.openings`
 connections that have not said who they are, the oldest making room, each for at most OPENING_S seconds;
 whatever they send ends their connection, with a log line, and nothing else.
 """
@@ -9,7 +9,8 @@ whatever they send ends their connection, with a log line, and nothing else.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, cast
+from dataclasses import dataclass
+from typing import cast
 
 from ringkeep.allowance import Allowance
 from ringkeep.core.effects import Lane
@@ -23,11 +24,17 @@ from ringkeep.wire.codec import decode
 from ringkeep.wire.framing import FrameReader
 from ringkeep.wire.handshake import Code, Hello, Identity, OpeningReader, Refusal, answer, opening
 
-OPENINGS: Final = 256  # connections whose handshake is not complete
-PEERS: Final = 4_096  # nodes that have a link to this one
-BACKLOG: Final = 1_024
-
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many connections there may be: `openings` whose handshake is not complete, the links of `peers`
+    nodes, and `burst` at once, before those that are too many are closed."""
+
+    openings: int = 256
+    peers: int = 4_096
+    burst: int = 1_024
 
 
 class Listener:
@@ -40,6 +47,7 @@ class Listener:
         sink: NetworkEvents,
         incarnations: Incarnations,
         met: Callable[[NodeId, Incarnation], None],
+        room: "Room",
     ) -> None:
         self.loop = loop
         self.identity = identity
@@ -48,6 +56,7 @@ class Listener:
         self.complaints = Complaints(loop, log)
         self.allowance = Allowance(loop)
         self.met = met
+        self.room = room
         self._server: asyncio.Server | None = None
         self._opening: dict[_Incoming, None] = {}  # oldest first
         self._peers: dict[NodeId, _IncomingLink] = {}
@@ -55,7 +64,9 @@ class Listener:
     async def start(self, host: str, port: int) -> int:
         """Accept connections; return the port (the system's choice for 0). Raises OSError if it is taken."""
         hosts = addresses_here(host)
-        self._server = await self.loop.create_server(lambda: _Incoming(self), hosts, port, backlog=BACKLOG)
+        self._server = await self.loop.create_server(
+            lambda: _Incoming(self), hosts, port, backlog=self.room.burst
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
@@ -78,16 +89,17 @@ class Listener:
     def accepted(self, connection: "_Incoming") -> None:
         """Count a stranger in; the one that has kept silent longest makes room."""
         self._opening[connection] = None
-        if len(self._opening) > OPENINGS:
-            self.complaints.say(f"more than {OPENINGS} connections without a handshake: the oldest is closed")
+        most = self.room.openings
+        if len(self._opening) > most:
+            self.complaints.say(f"more than {most} connections without a handshake: the oldest is closed")
             next(iter(self._opening)).discard()
 
     def greeted(self, connection: "_Incoming", said: Hello) -> Refusal | None:
         """Take the connection as a lane of its peer's only link, or say why not."""
         node, name = NodeId(said.node_id), (said.incarnation, said.link)
         link = self._peers.get(node)
-        if link is None and len(self._peers) >= PEERS:
-            return Refusal("full", f"{PEERS} nodes are connected")
+        if link is None and len(self._peers) >= self.room.peers:
+            return Refusal("full", f"{self.room.peers} nodes are connected")
         if link is not None and name < link.name:
             return Refusal(Code.OLDER, f"link {said.link} is over: {link.name[1]} has taken its place")
         del self._opening[connection]
