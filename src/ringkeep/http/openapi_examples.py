@@ -94,4 +94,5 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "undrain": _order("undrain", "active"),
     "decommission": _order("decommission", "leaving"),
     "weight": _order("weight", "active", '{"weight": 2}', weight=2),
+    "forget": _order("forget", "dead"),
 }  # fmt: skip
