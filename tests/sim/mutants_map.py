@@ -7,6 +7,7 @@ from typing import Any
 from tests.sim.mutants import patched, together
 
 from ringkeep.core import controller, steward
+from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.holdings import Holdings
 from ringkeep.core.messages import Said
 from ringkeep.core.node import Node
@@ -150,6 +151,16 @@ def reports_not_passed_on() -> Any:
     return patched(Node, "_say", lambda say: lambda self, report: None if report.hops else say(self, report))
 
 
+def far_newcomer_waited_for() -> Any:
+    """A primary that cannot hear its learner keeps it, and the move stands still."""
+    return patched(Steward, "_is_apart", lambda _: lambda self, current: lambda part: False)
+
+
+def release_by_own_link_only() -> Any:
+    """A former holder asks for its release on its own link to the primary, and nowhere else."""
+    return patched(Dispatch, "_pass_on", lambda _: lambda self, to, message: None)
+
+
 def unsteering_controller_waited_for() -> Any:
     """The first in line is the controller, though it says that ZooKeeper does not answer it."""
 
@@ -179,6 +190,8 @@ OF_THE_MAP: dict[str, Callable[[], Any]] = {
     "one suspicion is enough": one_suspicion_is_enough,
     "nothing relayed": nothing_relayed,
     "reports not passed on": reports_not_passed_on,
+    "newcomer out of reach waited for": far_newcomer_waited_for,
+    "release by one's own link only": release_by_own_link_only,
     "controller without ZooKeeper waited for": unsteering_controller_waited_for,
     "relayed word outlives its source": relayed_word_outlives_its_source,
 }

@@ -66,6 +66,8 @@ CAUGHT = {
     "nothing relayed": (150, "while a cut lasts"),
     "reports not passed on": (250, "while a cut lasts"),
     "controller without ZooKeeper waited for": (100, "while a cut lasts"),
+    "newcomer out of reach waited for": (300, "while a cut lasts"),
+    "release by one's own link only": (250, "while a cut lasts"),
     "relayed word outlives its source": (150, "while a cut lasts|not healthy again"),
     "replica deleted early": (15, "deleted, and votes"),
     "barrier opened early": (100, "the barrier is open"),

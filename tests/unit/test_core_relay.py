@@ -20,9 +20,9 @@ from tests.core_parts import (
 from ringkeep.core import limits
 from ringkeep.core.context import Context
 from ringkeep.core.detector import Detector
-from ringkeep.core.messages import Heartbeat, Message, Relayed, Report, Said
+from ringkeep.core.messages import Heartbeat, Message, Relayed, Release, Report, Said, Surplus
 from ringkeep.core.relay import Relay
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
 
 
 class Party:
@@ -329,3 +329,41 @@ def test_a_late_report_of_an_earlier_epoch_counts_against_nobody() -> None:
     world.context.cluster_map = a_map(a_part(A))
     world.steward.on_report(Report([a_row(Said.FAILED)]))
     assert world.steward._tried == {(0, A): 0}
+
+
+# --- moves across a cut ------------------------------------------------------------------------------------
+
+
+def cut_from_its_learner() -> StewardWorld:
+    """b leads, and d is its learner; b says that it does not hear d, which answers here."""
+    world = StewardWorld(a_map(a_part(B, (B, A, C), learner=D, replaces=C), nodes=(A, B, C, D)))
+    world.detector.set_peers([B, C, D])
+    say_so(world)
+    return world
+
+
+def say_so(world: StewardWorld) -> None:
+    world.hear(B, suspects=[D], active=b"\x01")
+    world.hear(C)
+    world.hear(D, suspects=[B])
+
+
+def test_a_newcomer_that_its_primary_does_not_hear_is_filled_by_another_after_a_while() -> None:
+    world = cut_from_its_learner()
+    assert world.act() is None, "it may be a short cut"
+    world.context.now += limits.ABSENT_MS
+    say_so(world)
+    write = world.act()
+    assert write is not None
+    part = write.next_map.partitions[0]
+    assert (part.primary, part.epoch, part.learner) == (A, 4, D)
+
+
+def test_what_asks_for_a_release_goes_around_a_cut_and_so_does_the_answer() -> None:
+    host = Host(A)
+    host.take(a_map(a_part(C), nodes=(A, B, C)))
+    asked = Surplus(PartitionId(0), MapVersion(1), B)
+    assert host.hear(B, asked) == [(C, Surplus(PartitionId(0), MapVersion(1), B, 1))]
+    answer = Release(PartitionId(0), Epoch(3), MapVersion(1), B, 1)
+    assert host.hear(C, answer) == [(B, Release(PartitionId(0), Epoch(3), MapVersion(1), B, 2))]
+    assert host.hear(B, Surplus(PartitionId(0), MapVersion(1), B, limits.REPORT_HOPS)) == []

@@ -5,8 +5,9 @@ Pure: any controller computes the same. Which nodes there are is `roster.py`'s m
 one compare-and-set decides.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from operator import is_
 
 from ringkeep.core import quorum
@@ -88,7 +89,7 @@ def next_map(now: ClusterMap, seen: Seen) -> ClusterMap | None:
             continue
         last = [node for node in part.voters if (number, node) in seen.tried or node == part.replaces]
         word = said.get((number, Said.FAILED)) or said.get((number, Said.HANDOVER))
-        successor = _successor(part, incarnations, seen, word, last)
+        successor = _successor(part, incarnations, seen, word, last) or _nearer_to_newcomer(part, seen)
         if successor is not None:
             led.add(number)
             partitions[number] = replace(
@@ -148,10 +149,11 @@ def _change_replicas(
             seen.active(number),
         )
         stuck = part.learner is not None and seen.full(part.learner)
-        wont_come = _always if stuck else hopeless
+        wont_come = _always if stuck or seen.apart(part) else hopeless
         moved = step_on(part, after.version, progress, wont_come, gone, after.replication)
         if moved is None and part.learner is None and not part.old_voters and room > 0:
-            moved = begin(part, target[number], after.version, progress, fit, votes)
+            fillable = partial(_can_be_filled, part, fit, seen)
+            moved = begin(part, target[number], after.version, progress, fillable, votes)
             room -= moved is not None
         partitions[number] = moved if moved is not None else in_order(part, target[number], leads, arriving)
     nodes = [
@@ -164,6 +166,12 @@ def _change_replicas(
 
 
 # --- primaries ---------------------------------------------------------------------------------------
+
+
+def _can_be_filled(part: Partition, fit: Callable[[NodeId], bool], seen: Seen, node: NodeId) -> bool:
+    """Tell whether a newcomer is fit, and heard by the primary or by a voter that could take its place."""
+    hears = seen.hearing.hears
+    return fit(node) and any(hears(voter, node) for voter in part.voters)
 
 
 def _successor(
@@ -189,6 +197,27 @@ def _successor(
     if others:
         return others[0]
     return part.primary if gone and part.primary in fit else None
+
+
+def _nearer_to_newcomer(part: Partition, seen: Seen) -> NodeId | None:
+    """Return who must lead instead of a primary that does not hear its learner; None if nobody can help.
+
+    A primary fills a learner itself: with the link between them cut, the move would stand still for as long.
+    """
+    learner = part.learner
+    if learner is None or not seen.apart(part):
+        return None
+    return next(
+        (
+            node
+            for node in part.voters
+            if node not in (part.primary, part.replaces)
+            and not seen.unfit(node)
+            and _reaches_majority(node, part, seen.suspicions)
+            and seen.hearing.hears(node, learner)
+        ),
+        None,
+    )
 
 
 def _suspected_by_majority(part: Partition, suspicions: Suspicions) -> bool:

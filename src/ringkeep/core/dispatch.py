@@ -1,8 +1,10 @@
 """Which message goes to which part. One method per message, found by its type."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from ringkeep.core import limits
 from ringkeep.core import messages as m
 from ringkeep.core.staging import on_offer
 from ringkeep.core.types import Incarnation, NodeId
@@ -191,10 +193,24 @@ class Dispatch:
             staging.on_chunk(message)
 
     def _surplus(self, peer: NodeId, _: Incarnation, message: m.Surplus) -> None:
-        self._node.holdings.on_surplus(peer, message)
+        found, holder = self._context.cluster_map, message.holder or peer
+        primary = found.partitions[message.partition].primary if found is not None else self._context.me
+        if primary == self._context.me or not message.holder:
+            self._node.holdings.on_surplus(holder, message)
+        else:
+            self._pass_on(primary, replace(message, hops=message.hops + 1))
 
     def _release(self, _: NodeId, __: Incarnation, message: m.Release) -> None:
-        self._node.holdings.on_release(message)
+        if message.holder in ("", self._context.me):
+            self._node.holdings.on_release(message)
+        else:
+            self._pass_on(message.holder, replace(message, hops=message.hops + 1))
+
+    def _pass_on(self, to: NodeId, message: m.Surplus | m.Release) -> None:
+        """Send what is for another node on its way to it."""
+        way = self._node.relay.way_to(to)
+        if way is not None and way in self._context.links and message.hops <= limits.REPORT_HOPS:
+            self._context.send(way, message)
 
     def _heartbeat(self, peer: NodeId, _: Incarnation, message: m.Heartbeat) -> None:
         detector, context = self._node.detector, self._context

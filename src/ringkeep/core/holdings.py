@@ -11,6 +11,7 @@ from ringkeep.core.disk import DiskState
 from ringkeep.core.keys import ALL_DATA
 from ringkeep.core.messages import Refuse, Release, Surplus
 from ringkeep.core.primary import Phase, Primary
+from ringkeep.core.relay import Relay
 from ringkeep.core.replica import Replica
 from ringkeep.core.rows import NOBODY, partitions_stored
 from ringkeep.core.types import Millis, NodeId, PartitionId
@@ -19,8 +20,9 @@ from ringkeep.core.types import Millis, NodeId, PartitionId
 class Holdings:
     """All replicas of one node, by partition."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, relay: Relay) -> None:
         self._context = context
+        self._relay = relay
         self.replicas: dict[PartitionId, Replica] = {}
         self.missed: dict[PartitionId, None] = {}
         """Where something was not taken that the primary believes to be on its way."""
@@ -125,8 +127,10 @@ class Holdings:
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
         for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
             place = found.partitions[partition]
-            if place.primary in context.links:
-                context.send(place.primary, Surplus(partition, place.config))
+            way = self._relay.way_to(place.primary)
+            if way is not None and way in context.links:
+                asks = NodeId("") if way == place.primary else context.me
+                context.send(way, Surplus(partition, place.config, asks))
 
     def _have_asked_anew(self) -> None:
         """Let primaries know that something was lost, though no link was: they ask where the logs stand."""
@@ -171,7 +175,9 @@ class Holdings:
             return  # without its majority, the holder's may be one of the last copies
         place = primary.place
         if place.config == message.config and not place.old_voters and peer not in place.replicas:
-            self._context.send(peer, Release(message.partition, primary.epoch, place.config))
+            way = self._relay.way_to(peer) or peer
+            to = NodeId("") if way == peer else peer
+            self._context.send(way, Release(message.partition, primary.epoch, place.config, to))
 
     def on_release(self, message: Release) -> None:
         """Delete a replica, if the map that is known here agrees, and nothing higher was promised since.

@@ -347,19 +347,29 @@ class Copies:
 
 @dataclass(slots=True)
 class Surplus:
-    """Holder to primary: the map of that config gives me no replica of it. Repeated until released."""
+    """Holder to primary: the map of that config gives me no replica of it. Repeated until released.
+
+    `holder`, `hops`: who asks, and how many nodes have passed it on; "" and 0 on its own link.
+    """
 
     partition: PartitionId
     config: MapVersion
+    holder: NodeId = NodeId("")
+    hops: int = 0
 
 
 @dataclass(slots=True)
 class Release:
-    """Primary to holder: I serve under that config, without you: delete your replica, and keep `promised`."""
+    """Primary to holder: I serve under that config, without you: delete your replica, and keep `promised`.
+
+    `holder`, `hops`: as in `Surplus`.
+    """
 
     partition: PartitionId
     epoch: Epoch
     config: MapVersion
+    holder: NodeId = NodeId("")
+    hops: int = 0
 
 
 @dataclass(slots=True)

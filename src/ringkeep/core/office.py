@@ -136,6 +136,9 @@ class Office:
                 continue
             if place.old_voters and voter not in place.old_voters:
                 continue
+            beat = self._detector.beat_of(voter)
+            if beat is not None and place.learner in beat.suspects:
+                continue  # it could not fill the newcomer
             since = self._seen_since.get(voter)
             if since is not None and now - since >= wait and primary.is_close(voter):
                 return voter

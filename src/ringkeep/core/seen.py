@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ringkeep.core.clustermap import Member
+from ringkeep.core.clustermap import Member, Partition
 from ringkeep.core.messages import Order
 from ringkeep.core.types import Epoch, Index, MapVersion, NodeId
 
@@ -85,7 +85,8 @@ class Seen:
     long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
     node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
     `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
-    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it.
+    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it. `apart`: whether
+    a partition's primary has not heard its newcomer for so long that no change waits for it, though it lives.
     """
 
     members: Sequence[Member]
@@ -102,6 +103,7 @@ class Seen:
     forgettable: Callable[[NodeId], bool] = _never
     room: bool = True
     copy: Callable[[NodeId, int], Copy | None] = _unsaid
+    apart: Callable[[Partition], bool] = _never
 
     @property
     def hearing(self) -> Hearing:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from ringkeep.core import limits, orders, quorum, salvage, tunables
-from ringkeep.core.clustermap import ClusterMap, Member, NodeState
+from ringkeep.core.clustermap import ClusterMap, Member, NodeState, Partition
 from ringkeep.core.context import Context
 from ringkeep.core.controller import disagreement, form, newest_lives, next_map
 from ringkeep.core.copies import Copies
@@ -47,6 +47,7 @@ class Steward:
         self._silent_since: dict[NodeId, Millis] = {}
         self._ordered: dict[tuple[str, str], tuple[Order, Millis]] = {}
         self._orders: dict[tuple[str, str], tuple[Order, Millis]] = {}
+        self._apart_since: dict[tuple[NodeId, NodeId | None], Millis] = {}
         self._dead_since: dict[NodeId, Millis] = {}
         self.no_room = ""
         """Why the map may not grow, as the controller has found; for people."""
@@ -293,7 +294,8 @@ class Steward:
             lambda node: self._silent_ms(node) >= grace_ms,
             self.is_active,
             self._obeyed(),
-            self._is_long_dead(current), copy=self._copies.copy,
+            forgettable=self._is_long_dead(current), copy=self._copies.copy,
+            apart=self._is_apart(current),
         )  # fmt: skip
         due = self._that_fits(current, seen)
         if due is not None:
@@ -313,6 +315,18 @@ class Steward:
             self._context.alarm(reasons[1])
         self.no_room = reasons[1]
         return due
+
+    def _is_apart(self, current: ClusterMap) -> Callable[[Partition], bool]:
+        """Return whether a primary has not heard its learner for long, as long as this node has looked."""
+        now, relay = self._context.now, self._relay
+        pairs = {(part.primary, part.learner) for part in current.partitions}
+        cut: set[tuple[NodeId, NodeId | None]] = {
+            (one, other)
+            for one, other in pairs
+            if other is not None and not relay.silent(other) and other in (relay.suspected_by(one) or ())
+        }
+        self._apart_since = since = {pair: self._apart_since.get(pair, now) for pair in cut}
+        return lambda part: now - since.get((part.primary, part.learner), now) >= limits.ABSENT_MS
 
     def _is_long_dead(self, current: ClusterMap) -> Callable[[NodeId], bool]:
         """Return whether a node has been dead for so long that it is forgotten, as long as this one has

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from ringkeep.core import limits, quorum
+from ringkeep.core.changes import holds_data
 from ringkeep.core.clustermap import NodeState, Partition
 from ringkeep.core.orders import Verb, is_done
 from ringkeep.core.tunables import MOVES_AT_ONCE
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SERVED_MS: Final = 2_000
 """So long after the last blow every partition that can be served is. Clocks may run at 0.8 of the rate."""
 CARRIED_OUT_MS: Final = limits.ORDER_MS
+LEFT_MS: Final = 40_000
 LOOK_EVERY: Final = 10
 
 
@@ -46,11 +48,37 @@ class Lasting:
         if world.random.random() < 0.7:  # or at once: nobody has noticed the cut yet
             pause = world.events.now + world.random.randint(0, 4_000)
             world.events.run_until(lambda: world.events.now >= pause, pause)
-        self._kill()
+        if len(world.nodes) <= world.replication or world.random.random() < 0.5:
+            self._kill()
         self._expect(self._served, SERVED_MS, "a partition that could be served is not, while a cut lasts")
         order = self._order()
         self._expect(lambda: self._is_done(order), CARRIED_OUT_MS, f"{order} is not done, while a cut lasts")
         self._expect(self._served, SERVED_MS, "a partition is not served any more, while a cut lasts")
+        self._decommission()
+
+    def _decommission(self) -> None:
+        """Where nobody died, and there are nodes enough: one is moved away from, and leaves."""
+        world, found = self._world, self._world.map
+        assert found is not None, "the cluster was formed"
+        staying = [node for node in found.nodes if holds_data(node.state)]
+        well = self._well(list(world.nodes.values()))
+        if (
+            len(staying) <= found.replication
+            or not all(node.alive for node in world.nodes.values())
+            or not well
+        ):
+            return
+        leaver = world.random.choice(well)
+        leaving = leaver.id
+        asked = world.random.choice([node for node in world.nodes.values() if node is not leaver])
+        world.log(leaver, f"is to leave, {asked.name} is told")
+        world.count("lasting_decommission")
+        asked.driver.node.steward.order((leaving, Verb.DECOMMISSION, 0))
+
+        def gone() -> bool:
+            return world.map is not None and world.map.node(leaving) is None
+
+        self._expect(gone, LEFT_MS, f"{leaver.name} has not left, while a cut lasts")
 
     def end(self) -> None:
         """Mend it all."""

@@ -43,6 +43,7 @@ PATHS: Final = (
     "joint_rolled_back",
     "lasting_cut",
     "lasting_cut_and_death",
+    "lasting_decommission",
     "lasting_without_service",
     "learner_given_up",
     "log_trimmed",

@@ -56,6 +56,8 @@ class Reasons:
             machine = self._world.nodes.get(old.primary)
             if machine is not None and machine.lost:
                 continue
+            if old.learner is not None and self._lost(old.learner, old.primary):
+                continue  # another fills the newcomer
             lost = [v for v in old.replicas if v != old.primary and self._lost(v, old.primary)]
             if not quorum.won(old.voters, old.old_voters, lost):
                 return f"partition {number}: epoch {old.epoch} was ended without a reason"
