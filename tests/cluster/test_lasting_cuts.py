@@ -15,6 +15,8 @@ from tests.support.proxy import ThreadedProxy
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.quorum import majority
 
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
 SERVED_S = 3.0
 """It takes 0.3 s on an idle machine, and a session with ZooKeeper lasts longer than this."""
 SESSION = ("--zookeeper-session-ms", "6000")

@@ -96,3 +96,22 @@ def test_after_the_grace_time_nobody_needs_to_say_so(nodes: Cluster, ballast: Ba
     load.verify()
     for name in rest:
         ballast.verify(name)
+
+
+def test_a_dead_node_is_forgotten_and_told_so_all_the_same_if_it_comes_back(nodes: Cluster) -> None:
+    """The map names it no more; what it has belongs to this cluster, and must not come back."""
+    lost = "n3"
+    before = member(nodes, lost)
+    assert before is not None and before["state"] == "dead", before
+    assert "was not given up" in refused(nodes, "nodes/n1/forget")
+    until(
+        lambda: order(nodes, f"nodes/{lost}/forget").status == ACCEPTED,
+        lambda: f"{lost} to be forgotten: {order(nodes, f'nodes/{lost}/forget')}",
+    )
+    wait_state(nodes, lost, None)
+    nodes.start(lost).wait_ready(lost)
+    wait_state(nodes, lost, "active")
+    now = member(nodes, lost)
+    assert now is not None and now["id"] != before["id"], now
+    assert "gave this node up for dead" in nodes.log(lost), nodes.log(lost)[-2000:]
+    nodes.wait_healthy()
