@@ -63,6 +63,14 @@ class Relay:
         beat = self.beat_of(reporter)
         return None if beat is None else beat.suspects
 
+    def cut_off(self, pairs: Collection[tuple[NodeId, NodeId | None]]) -> set[tuple[NodeId, NodeId | None]]:
+        """Return those pairs of which the first says that it does not hear the second, which lives."""
+        return {
+            (one, other)
+            for one, other in pairs
+            if other is not None and other in (self.suspected_by(one) or ()) and not self.silent(other)
+        }
+
     def way_to(self, node: NodeId) -> NodeId | None:
         """Return the peer to whom a message for this node is given; None if there is no way."""
         if not self._detector.suspects(node):

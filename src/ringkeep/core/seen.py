@@ -85,8 +85,9 @@ class Seen:
     long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
     node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
     `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
-    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it. `apart`: whether
-    a partition's primary has not heard its newcomer for so long that no change waits for it, though it lives.
+    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it. `apart`:
+    whether a partition's primary has not heard its newcomer for so long that no change waits for it, though
+    it lives.
     """
 
     members: Sequence[Member]

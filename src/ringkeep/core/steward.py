@@ -318,13 +318,8 @@ class Steward:
 
     def _is_apart(self, current: ClusterMap) -> Callable[[Partition], bool]:
         """Return whether a primary has not heard its learner for long, as long as this node has looked."""
-        now, relay = self._context.now, self._relay
-        pairs = {(part.primary, part.learner) for part in current.partitions}
-        cut: set[tuple[NodeId, NodeId | None]] = {
-            (one, other)
-            for one, other in pairs
-            if other is not None and not relay.silent(other) and other in (relay.suspected_by(one) or ())
-        }
+        now = self._context.now
+        cut = self._relay.cut_off([(part.primary, part.learner) for part in current.partitions])
         self._apart_since = since = {pair: self._apart_since.get(pair, now) for pair in cut}
         return lambda part: now - since.get((part.primary, part.learner), now) >= limits.ABSENT_MS
 
