@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tests.http_cluster import FakeCluster
 
 from ringkeep.core.requests import ABSENT, ANY, PRESENT, WROTE, Kind, Request, Result, Status
+from ringkeep.histogram import Histogram
 from ringkeep.http.service import Sample
 
 
@@ -46,6 +47,7 @@ class FakeService:
         self.raises: Exception | None = None
         self.steered = FakeCluster(name)
         self.orders: list[tuple[str, str, int]] = []
+        self.syncs = Histogram()
         self.planned: list[tuple[str, str, str, int]] = []
 
     # --- data -----------------------------------------------------------------------------------------
@@ -172,6 +174,10 @@ class FakeService:
     def version(self) -> dict[str, Any]:
         """Return a version."""
         return {"version": "0.1.0", "protocol": 1, "name": self.name}
+
+    def times(self) -> Iterable[tuple[str, str, Histogram]]:
+        """Return one histogram."""
+        return [("sync_seconds", "Syncs.", self.syncs)]
 
     def metrics(self) -> Iterable[Sample]:
         """Return one metric of each kind."""

@@ -19,7 +19,7 @@ from ringkeep.coordination.server import ZooKeeperServer
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 MIB = 1024 * 1024
-DISK_FAILED = 74
+DISK_FAILED = 1
 LINE = "the disk failed, nothing more is acknowledged: "
 NOTICED_S = 15.0  # three seconds, and what a busy machine needs
 VALUE = bytes(range(256)) * 512  # 128 KiB

@@ -26,3 +26,15 @@ def test_a_running_node_passes_the_tests_of_its_interface(nodes: Cluster) -> Non
     assert done.returncode == 0, done.stdout[-6000:]
     assert passed is not None and int(passed[1]) >= MANY, done.stdout[-2000:]
     assert nodes.put(name, b"still", b"here").status in (200, 201)
+
+
+def test_every_metric_is_explained(nodes: Cluster) -> None:
+    text = nodes.request(nodes.names[0], "GET", "/metrics").body.decode()
+    families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")}
+    document = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"[`{,]([a-z_]+)(?:\{[a-z,]*\})?`", document))
+    missing = {name for name in families if name.removeprefix("ringkeep_") not in explained}
+    assert not missing, f"docs/monitoring.md says nothing of {sorted(missing)}"
+    known = {name.removeprefix("ringkeep_") for name in families}
+    stale = set(re.findall(r"^\| `([a-z_]+)", document, re.MULTILINE)) - known
+    assert not stale, f"docs/monitoring.md explains {sorted(stale)}, which no node has"

@@ -79,7 +79,7 @@ def test_metrics(host: Host, wire: Wire) -> None:
     assert re.search(r"^ringkeep_writes_total \d+", text, re.M)
     assert 'ringkeep_replicas{role="primary"} 1.0' in text
     counts = host.server.hub.counts[1]
-    assert sum(counts.buckets) == sum(counts.statuses.values())
+    assert sum(counts.times.buckets) == sum(counts.statuses.values())
 
 
 def test_the_pages_escape_and_call_nobody(host: Host, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,10 +151,34 @@ PARTITIONS = {"partitions": [
 ]}  # fmt: skip
 
 
+def test_status_fits_80_columns(fake: Callable[..., FakeNode]) -> None:
+    members = [
+        MEMBER
+        | {
+            "name": f"node-{n}",
+            "http": f"127.0.0.1:80{n}0",
+            "primaries": 52,
+            "replicas": 154,
+            "damaged": True,
+        }
+        for n in range(1, 6)
+    ]
+    cluster = CLUSTER | {
+        "cluster": "default",
+        "cluster_id": "c" * 32,
+        "controller": "node-1",
+        "members": members,
+    }
+    node = fake((200, {"Content-Type": "application/json"}, json.dumps(cluster).encode()))
+    lines = ringkeep("status", "--endpoint", node.url).stdout.decode().splitlines()
+    assert len(lines) >= 8 and max(map(len, lines)) <= 80, lines
+
+
 @pytest.mark.parametrize(
     ("command", "answer", "words"),
     [
         (["status"], CLUSTER, ["cluster c (i): healthy", "controller –", "node-1  h:1"]),
+        (["status", "--wide"], CLUSTER, ["node-1  h:1   h:2   z     1"]),
         (["members"], CLUSTER, ["node-1  h:1", "active"]),
         (["partitions"], PARTITIONS, ["node-1, node-2", "active"]),
         (["ring"], PARTITIONS, ["node-1        3          4         0-1, 3", "(no primary)"]),

@@ -215,7 +215,7 @@ def test_the_status_shows_what_is_wrong_and_what_moves(host: Host) -> None:
     shown = done.out
     assert "\n  node-9 does not answer\n  partition 7 has no quorum\nmoves are running: 1 under way" in shown
     assert done.code == 5
-    assert "0.1.0    damaged, disk full\n" in shown
+    assert "  damaged, disk full\n" in shown
 
 
 @pytest.mark.parametrize(("health", "code"), [("healthy", 0), ("degraded", 5), ("unavailable", 6)])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +13,11 @@ from ringkeep.cli.moves import summary
 from ringkeep.cli.output import show_json, show_table
 from ringkeep.cli.watched import CLUSTER, MOVES
 from ringkeep.core.slots import ranges
+
+_FEW = ("name", "http", "state", "primaries", "replicas")
+_ALL = ("name", "http", "peer", "zone", "weight", "state", "primaries", "replicas", "version")
+
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, beyond the width of 80.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+    wide: Wide = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
 ) -> None:
     """Show the cluster's health, what is missing, and the members.
 
@@ -35,11 +43,11 @@ def status(
     if as_json:
         show_json(cluster)
     else:
-        _show_status(cluster, _moves(endpoint, timeout))
+        _show_status(cluster, _moves(endpoint, timeout), wide)
     raise typer.Exit(health.exit_code_of(cluster))
 
 
-def _show_status(cluster: Mapping[str, Any], moves: str) -> None:
+def _show_status(cluster: Mapping[str, Any], moves: str, wide: bool) -> None:
     print(
         f"cluster {text(cluster, 'cluster')} ({text(cluster, 'cluster_id')}): {text(cluster, 'health')}\n"
         f"map {text(cluster, 'map_version')}, controller {text(cluster, 'controller')}, "
@@ -49,18 +57,21 @@ def _show_status(cluster: Mapping[str, Any], moves: str) -> None:
         print(f"  {line}")
     if moves:
         print(moves)
-    _show_members(cluster)
+    _show_members(cluster, wide)
 
 
 def members(
-    endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
+    wide: Wide = False,
+    endpoint: options.Endpoint = None,
+    timeout: options.Timeout = "5s",
+    as_json: options.Json = False,
 ) -> None:
     """Show the members of the cluster."""
     cluster = remote.get_json(endpoint, CLUSTER, timeout)
     if as_json:
         show_json(items(cluster, "members"))
     else:
-        _show_members(cluster)
+        _show_members(cluster, wide)
 
 
 def partitions(
@@ -125,8 +136,8 @@ def _moves(endpoint: str | None, timeout: str) -> str:
     return summary(document) if items(document, "running") or items(document, "planned") else ""
 
 
-def _show_members(cluster: Mapping[str, Any]) -> None:
-    fields = ("name", "http", "peer", "zone", "weight", "state", "primaries", "replicas", "version")
+def _show_members(cluster: Mapping[str, Any], wide: bool) -> None:
+    fields = _ALL if wide else _FEW
     rows = [
         [*(cell(member.get(name)) for name in fields), cell(_trouble(member))]
         for member in items(cluster, "members")

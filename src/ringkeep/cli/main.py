@@ -27,7 +27,7 @@ from ringkeep.cli import (
     up,
     zookeeper,
 )
-from ringkeep.cli.failure import DISK, FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
+from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
 from ringkeep.cli.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 
@@ -115,7 +115,7 @@ def _problem(error: Exception) -> Failure | None:
         case ConfigurationError():
             return Failure(str(error), getattr(error, "exit_code", REFUSED))
         case StorageError():
-            return Failure(str(error), DISK)
+            return Failure(str(error))
         case RingkeepError():
             return Failure(str(error), FAILED)
         case TyperException():

@@ -48,13 +48,15 @@ NOTHING_ASKED: Final = Questions(-1, -1, -1)
 class OwnDisk:
     """What is known of the disk under this node."""
 
-    __slots__ = ("_asked", "_free", "_looked_at", "_reserve", "_stalled_ms", "_waits_ms", "stalled", "state")
+    __slots__ = (
+        "_asked", "_looked_at", "_stalled_ms", "_waits_ms", "free", "reserve", "stalled", "state",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.state = DiskState.FINE
         self.stalled = False
         """Whether the store refuses writes just now."""
-        self._free = self._reserve = 0
+        self.free = self.reserve = 0
         self._looked_at: Millis = 0
         self._stalled_ms: Millis = 0
         self._asked = NOTHING_ASKED
@@ -67,7 +69,7 @@ class OwnDisk:
         """
         passed = min(now - self._looked_at, _STEP_MS)
         self._looked_at = now
-        self._free, self._reserve = free, reserve
+        self.free, self.reserve = free, reserve
         self._stalled_ms = self._stalled_ms + passed if stalled and self.stalled else 0
         self.stalled = stalled
         self._waits_ms = [
@@ -81,9 +83,9 @@ class OwnDisk:
     def _seen(self) -> DiskState:
         if max(self._waits_ms) >= limits.DISK_ANSWERS_MS:
             return DiskState.SILENT
-        if self._below(self._reserve // _KEPT, DiskState.SPENT):
+        if self._below(self.reserve // _KEPT, DiskState.SPENT):
             return DiskState.SPENT
-        if self._below(self._reserve, DiskState.SHORT):
+        if self._below(self.reserve, DiskState.SHORT):
             return DiskState.SHORT
         if self._stalled_ms >= limits.DISK_ANSWERS_MS:
             return DiskState.SLOW
@@ -91,7 +93,7 @@ class OwnDisk:
 
     def _below(self, bound: int, state: DiskState) -> bool:
         crossed = state <= self.state < DiskState.SILENT
-        return self._free < bound + (bound // _EASED if crossed else 0)
+        return self.free < bound + (bound // _EASED if crossed else 0)
 
     def _told(self) -> str:
         match self.state:
@@ -118,8 +120,8 @@ class OwnDisk:
     def room(self) -> str:
         """Say how much room there is, for people."""
         return (
-            f"{self._free >> 20} MiB are free where this node keeps its data, of a reserve of"
-            f" {self._reserve >> 20} MiB"
+            f"{self.free >> 20} MiB are free where this node keeps its data, of a reserve of"
+            f" {self.reserve >> 20} MiB"
         )
 
     @property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ringkeep.core.requests import Request
+from ringkeep.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -112,4 +113,8 @@ class Service(Protocol):
 
     def metrics(self) -> Iterable[Sample]:
         """Return this node's own metrics, read from plain numbers when somebody asks."""
+        ...
+
+    def times(self) -> Iterable[tuple[str, str, Histogram]]:
+        """Return name, help and counts of what this node times, apart from requests."""
         ...

@@ -28,6 +28,7 @@ from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver import DISK_FAILED, Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
+from ringkeep.histogram import Histogram
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
@@ -51,7 +52,7 @@ HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
 CLOSE_S: Final = 10.0  # for the last sync, and for what the store does in the background
 LOOK_S: Final = 0.2  # between two looks at what a node waits for
-OK, FAILURE, DISK, REFUSED = 0, 1, 74, 78
+OK, FAILURE, REFUSED = 0, 1, 78
 RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
 log = logging.getLogger("ringkeep.node")
@@ -75,7 +76,7 @@ def run_node(settings: NodeSettings) -> int:
     except (ConfigurationError, StorageDamaged) as error:
         return _fail(settings, str(error), REFUSED)
     except StorageError as error:
-        return _fail(settings, f"{DISK_FAILED}{error}", DISK)
+        return _fail(settings, f"{DISK_FAILED}{error}", FAILURE)
     except RingkeepError as error:
         return _fail(settings, str(error), FAILURE)
 
@@ -301,7 +302,7 @@ class Server:
                 self._all_durable = True
             except StorageError as error:
                 log.critical("%s%s", DISK_FAILED, error)
-                self._code = DISK
+                self._code = FAILURE
 
     async def _leave_mark(self) -> None:
         """Say how far everything is durable: any older copy of the directory is found out by that."""
@@ -323,7 +324,7 @@ class Server:
         while thread.is_alive():
             if self._loop.time() > deadline:
                 log.critical("%sit does not answer, and is not waited for", DISK_FAILED)
-                os._exit(DISK)  # nothing else ends a thread that waits for the disk
+                os._exit(FAILURE)  # nothing else ends a thread that waits for the disk
             await asyncio.sleep(limits.TICK_MS / 1000)
 
     # --- driver.Shell and ports.Clock -----------------------------------------------------------------
@@ -359,7 +360,7 @@ class Server:
         log.log(logging.INFO if ending is Ending.LEFT else logging.CRITICAL, reason)
         self._code = {
             Ending.LEFT: OK, Ending.RETIRED: RENEWED, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE,
-            Ending.DISK: DISK,
+            Ending.DISK: FAILURE,
         }[ending]  # fmt: skip
         self._over.set()
 
@@ -426,3 +427,6 @@ class Server:
 
     def metrics(self) -> Iterable[Sample]:
         return samples(self._driver, self._views)
+
+    def times(self) -> Iterable[tuple[str, str, Histogram]]:
+        return [("sync_seconds", "How long the disk took to make a batch durable.", self._syncer.times)]

@@ -41,13 +41,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         ),
         ("zookeeper_connected", "1 while ZooKeeper answers.", node.steward.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
-        (
-            "disk_state",
-            "0 fine, 1 slow, 2 less room than the reserve, 3 no room for entries, 4 it does not answer.",
-            node.context.disk.state,
-        ),
-        ("disk_full", "1 while the disk has less room than its reserve.", node.context.disk.full),
-        ("turns_unsynced", "Turns of the loop that wait for the disk to sync.", driver.unsynced),
+        *_disk(driver),
         ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
         ("moves_running", "Partitions of the cluster that change their replicas.", len(node.journal.running)),
         (
@@ -67,6 +61,22 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         *(Sample(name, "counter", text, {(): value}) for name, text, value in counts),
         *(Sample(name, "gauge", text, {(): value}) for name, text, value in gauges),
         *_health(views),
+    ]
+
+
+def _disk(driver: Driver) -> list[tuple[str, str, float]]:
+    """Return name, help and value of what is known of the disk."""
+    disk = driver.node.context.disk
+    return [
+        (
+            "disk_state",
+            "0 fine, 1 slow, 2 less room than the reserve, 3 no room for entries, 4 it does not answer.",
+            disk.state,
+        ),
+        ("disk_full", "1 while the disk has less room than its reserve.", disk.full),
+        ("disk_free_bytes", "Free where the data is, as last seen.", disk.free),
+        ("disk_reserve_bytes", "Free disk below which no value is taken.", disk.reserve),
+        ("turns_unsynced", "Turns of the loop that wait for the disk to sync.", driver.unsynced),
     ]
 
 

@@ -7,12 +7,14 @@ gets the lock back when the flush is done: the assembly of the node lowers it.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from ringkeep.errors import StorageError
+from ringkeep.histogram import Histogram
 
 
 class _Flushes(Protocol):
@@ -28,7 +30,7 @@ class GroupCommit:
 
     On the loop, `on_synced(ticket)` is called after each flush with what it covered, which is at least what
     was asked. A flush that fails is final: `on_failed(error)` is called once, nothing is flushed again, and
-    nothing more is reported as durable.
+    nothing more is reported as durable. `times`: how long the flushes took, written by the thread.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class GroupCommit:
         self._loop = loop
         self._on_synced = on_synced
         self._on_failed = on_failed
+        self.times = Histogram()
         self._asked: SimpleQueue[int | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="ringkeep-storage", daemon=True)
         self._thread.start()
@@ -64,6 +67,7 @@ class GroupCommit:
         while not closing:
             highest, closing = self._gather()
             if highest > durable:
+                began = time.monotonic()
                 try:
                     durable = self._engine.flush()
                 except StorageError as error:
@@ -72,6 +76,7 @@ class GroupCommit:
                 except Exception as error:  # a defect here must stop the node as a broken disk does
                     self._tell(self._on_failed, StorageError(f"the storage thread failed: {error!r}"))
                     return
+                self.times.add(time.monotonic() - began)
                 assert durable >= highest, "a flush covers every write that was asked for before it"
             if highest:
                 self._tell(self._on_synced, durable)
