@@ -7,7 +7,7 @@ from ringkeep.core.belonging import Claim
 from ringkeep.core.effects import Family
 from ringkeep.core.keys import log_key
 from ringkeep.core.primary import Phase
-from ringkeep.core.rows import POSITION_KEY, decode_position
+from ringkeep.core.rows import POSITION_KEY, decode_position, decode_replica, replica_key
 from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
 from ringkeep.sim.twin import Twin
 from ringkeep.storage.memory import MemoryEngine
@@ -38,10 +38,14 @@ class Disk(NamedTuple):
         return decode_position(row) if row is not None else 0
 
     def log_end(self, partition: PartitionId) -> int:
-        """Return the index of the last entry in the log window, 0 if there is none."""
+        """Return the index of the last entry that is held: in the log window or, if all of that was applied
+        and trimmed, the one before the window."""
         ends = log_key(partition, Index(0)), log_key(partition, Index(2**64 - 1))
         rows = self.engine.scan(Family.LOG, *ends, 1 << 30)
-        return int.from_bytes(rows[-1][0][-8:], "big") if rows else 0
+        if rows:
+            return int.from_bytes(rows[-1][0][-8:], "big")
+        row = self.engine.get(Family.META, replica_key(partition))
+        return decode_replica(row).floor_index if row is not None else 0
 
 
 def copied(node: "SimNode") -> Disk:

@@ -27,6 +27,7 @@ class DiskRules:
         self._without_room = 0
         self._silent = 0
         self._waiting = 0
+        self._taking_office: set[PartitionId] = set()  # as of the last turn: this one may have deposed them
 
     def on_tick(self, tick_ms: int) -> None:
         """The process has just looked at its disk."""
@@ -40,15 +41,28 @@ class DiskRules:
         elif waiting > self._waiting + FEW:
             raise Violated(f"{node.name}: {waiting} turns wait for a disk that does not answer")
 
+    def after_turn(self) -> None:
+        """A turn was carried out."""
+        if self._without_room:
+            replicas = self._node.driver.node.replicas.values()
+            self._taking_office = {
+                each.partition for each in replicas if each.primary and each.primary.phase != Phase.ACTIVE
+            }
+
     def on_write(self, batch: Batch) -> None:
-        """A batch was written. A primary that takes office may put its entry there, and what it adopts."""
+        """A batch was written. A primary that takes office may put its entry there, and what it adopts, also
+        if it is deposed in the same turn."""
         if self._without_room < KNOWN_AFTER:
             return
         replicas = self._node.driver.node.replicas
         for key, value in batch.log.items():
-            replica = replicas.get(PartitionId(int.from_bytes(key[:2], "big")))
+            partition = PartitionId(int.from_bytes(key[:2], "big"))
+            replica = replicas.get(partition)
             primary = replica.primary if replica is not None else None
-            if value is None or (primary is not None and primary.phase != Phase.ACTIVE):
+            taking = (
+                primary.phase != Phase.ACTIVE if primary is not None else partition in self._taking_office
+            )
+            if value is None or taking:
                 continue
             if primary is None or decode(value).kind != EntryKind.NOOP:
                 raise Violated(f"{self._node.name} has no room, and appends")

@@ -170,8 +170,14 @@ class Invariants:
         self._require(not gone, node, replica, f"entry {index} was acknowledged, and is gone")
 
     def check_step(self, before: ClusterMap, after: ClusterMap) -> None:
-        """7. A joint change ends in the new voters only after both majorities hold an entry of its own."""
+        """7. A joint change ends in the new voters only after both majorities hold an entry of its own.
+
+        Of one that is a replica no more nothing is remembered: if it becomes one again, it begins as a
+        learner, whose copy is not counted.
+        """
         for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
+            for left in set(old.replicas) - set(new.replicas):
+                self._gone.pop((left, PartitionId(number)), None)
             ends = bool(old.old_voters) and not new.old_voters and set(new.voters) == set(old.voters)
             if ends and (number, old.epoch, old.config) not in self._settled:
                 raise Violated(

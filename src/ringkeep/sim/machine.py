@@ -221,6 +221,7 @@ class SimNode:
         self._guarded(call)
         if self.alive:
             self.world.invariants.after_turn(self)
+            self.rules.after_turn()
         for name, count in self.driver.node.context.counters.items() if self.world.traced else ():
             if count != before.get(name, 0):
                 self.world.log(self, name.replace("_", " "))
