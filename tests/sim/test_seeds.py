@@ -20,6 +20,7 @@ SELDOM = {
     "joint_rolled_back",
     "snapshot_kept_suffix",
     "takeover_looked_again",
+    "trap_replaced_voter",
 }
 """Paths that so few seeds need not take: `make sim SEEDS=10000` and more ask for these too."""
 
