@@ -25,7 +25,7 @@ FLOOD_S = 12.0
 KEYS = 48  # of each flood
 READS = 0.3  # of its requests
 SMALL_S = 1.5  # for 99 of 100 small reads beside it, on a machine that does other things too
-SIZES = {128: 64, 4 << 10: 64, 64 << 10: 32}
+SIZES = {128: 64, 4 << 10: 64, 64 << 10: 32, 1 << 20: 32, 4 << 20: 16}
 """Bytes of the values, and how many connections flood with them."""
 
 

@@ -41,6 +41,7 @@ class Bounds:
     bulk_bytes: int = limits.BULK_BYTES
     bulk_turn_bytes: int = limits.BULK_TURN_BYTES
     read_turn_bytes: int = limits.READ_TURN_BYTES
+    turn_bytes: int = limits.TURN_BYTES
 
     def __post_init__(self) -> None:
         assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"

@@ -105,6 +105,7 @@ class Context:
         self.unapplied: dict[Replica, None] = {}
         self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
         self.bulk_given: dict[NodeId, int] = {}  # bytes given to each peer's bulk lane in this turn
+        self.turn_bytes = 0  # of entries committed, applied and sent in this turn
         self.jammed: set[NodeId] = set()  # peers to whom much is still unsent
         self.parked_bytes = 0
         self.turn = 0
@@ -168,6 +169,11 @@ class Context:
         else:
             self.send(peer, message)
 
+    @property
+    def turn_is_full(self) -> bool:
+        """Whether what else there is to commit, apply and send is left for the turn that follows at once."""
+        return self.turn_bytes >= self.bounds.turn_bytes
+
     def takes_bulk(self, peer: NodeId) -> bool:
         """Tell whether more that is large may be given to the link to `peer` just now.
 
@@ -195,6 +201,7 @@ class Context:
         """Start a turn: nothing is gathered yet."""
         assert now >= self.now, "the clock is monotonic"
         self.now = now
+        self.turn_bytes = 0
         if self.bulk_given:
             self.bulk_given = {}
 

@@ -95,7 +95,7 @@ class Dispatch:
                 peer,
             ):
                 replica.learn_commit(items[at + 2])
-                replica.apply()
+                replica.apply_late()
                 if message.probe:
                     self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
 

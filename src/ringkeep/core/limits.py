@@ -88,10 +88,11 @@ second one partition reaches it in 89 years; 31 recoveries stay within what a do
 FRAME_BYTES: Final = 16 * MIB  # the longest that is taken
 BULK_BYTES: Final = 16 * KIB  # a value or an entry above this goes on the lane for large things
 BULK_FRAME_BYTES: Final = 1 * MIB  # of that lane: taken in one piece; one larger message goes alone
-BULK_TURN_BYTES: Final = 8 * MIB  # of requests and answers, to one peer in one turn
+BULK_TURN_BYTES: Final = 4 * MIB  # of requests and answers, to one peer in one turn
+TURN_BYTES: Final = 4 * MIB  # of entries committed, applied and sent in one turn, and what one step adds
 READ_TURN_BYTES: Final = 8 * MIB  # of values read for answers in one turn
 BULK_BYTES_PER_MS: Final = 10 * KIB  # the slowest way on which a bulk lane is not thought to be silent
-LINK_JAM_BYTES: Final = 8 * MIB  # unsent to one peer; beyond: large requests and answers are held back
+LINK_JAM_BYTES: Final = 4 * MIB  # unsent to one peer; beyond: large requests and answers are held back
 LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the link is closed, and made anew
 MAP_BYTES: Final = 512 * KIB  # the compressed map in its znode
 MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings that need more are refused: failovers need room too
@@ -116,9 +117,9 @@ assert MAP_GROWTH_BYTES < MAP_BYTES
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
 assert 2 * FRAME_BYTES + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor do snapshots"
 assert (
-    LINK_JAM_BYTES + 2 * (BULK_TURN_BYTES + VALUE_BYTES) + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES
+    LINK_JAM_BYTES + 3 * (BULK_TURN_BYTES + TURN_BYTES + 2 * VALUE_BYTES) + 2 * SNAPSHOT_AHEAD_BYTES
     <= LINK_BUFFER_BYTES
-), "nor do requests and answers, which hear of a jam a turn late"
+), "nor do requests, answers and entries, which hear of a jam two turns late"
 assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES
 assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while the other is synced"
 assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"

@@ -106,10 +106,16 @@ class Node:
         """
         context = self.context
         stirred, context.stirred = context.stirred, {}
+        left: dict[Primary, None] = {}
         while stirred:
             for primary in stirred:
-                primary.on_stirred()
+                if context.turn_is_full:
+                    left[primary] = None
+                else:
+                    primary.on_stirred()
             stirred, context.stirred = context.stirred, {}
+        if left:
+            context.stirred, context.effects.again = left, True
         self.reads.on_progress()
         self.reads.end_turn()
         return context.end()
@@ -135,7 +141,7 @@ class Node:
                 primary.on_tick()
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
-                replica.apply()
+                replica.apply_late()
             self.holdings.on_tick()
             self.copies.on_tick(self.steward.hearing)
         self.reads.on_tick()

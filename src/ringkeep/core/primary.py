@@ -306,6 +306,8 @@ class Primary:
                 if shared is None:
                     fallen.append(peer)
                     continue
+            if self.progress.is_held_back(peer, shared):
+                continue
             self.progress.send(peer, shared)
             sent += 1
         for peer in fallen:

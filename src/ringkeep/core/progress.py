@@ -105,6 +105,15 @@ class Progress:
         context = self._context
         return context.in_flight.get(peer, 0) < context.bounds.inflight_bytes and context.takes_entries(peer)
 
+    def is_held_back(self, peer: NodeId, message: Append) -> bool:
+        """Tell whether it has to wait, being for the bulk lane of a link with too much unsent.
+
+        Entries in doubt are sent again, so what is not acknowledged says too little of what is unsent.
+        """
+        if peer not in self._context.jammed:
+            return False
+        return self.uses_bulk(peer) or sum(map(len, message.entries)) > self._context.bounds.bulk_bytes
+
     def uses_bulk(self, peer: NodeId) -> bool:
         """Tell whether something of the bulk lane may still be on its way to a peer.
 
@@ -125,12 +134,13 @@ class Progress:
             self.heard[peer] = self._context.now  # nothing was due from it until now
         self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
         size = sum(map(len, message.entries))
+        self._context.turn_bytes += size
         self.given[peer] = self.given.get(peer, 0) + size
         self._in_flight[peer] = self._in_flight.get(peer, 0) + size
         self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
         if size > self._context.bounds.bulk_bytes or self.uses_bulk(peer):
             self._bulk_to[peer] = Index(self.next[peer] - 1)
-            self._context.send_bulk(peer, message, 0)
+            self._context.send_bulk(peer, message, size)
         else:
             self._context.send(peer, message)
 

@@ -190,7 +190,7 @@ class Replica:
         if commit > self.commit:
             self.commit = commit
             if commit - self.applied >= self.context.bounds.apply_at_once:
-                self.apply()
+                self.apply_late()
             else:
                 self.context.unapplied[self] = None
         if commit >= told:
@@ -210,15 +210,33 @@ class Replica:
         if not self.readable:
             self.context.unapplied[self] = None
             return
+        self._apply_to(self.commit)
+
+    def apply_late(self) -> None:
+        """Apply what is committed, as a backup: nobody waits for it, so not more than the turn can bear."""
+        context, last = self.context, self.applied
+        if self.primary is None and self.readable:
+            while last < self.commit and not context.turn_is_full:
+                last = Index(last + 1)
+                context.turn_bytes += len(self.log[last])
+            if last < self.commit:
+                context.unapplied[self] = None
+            if last > self.applied:
+                self._apply_to(last)
+        else:
+            self.apply()
+
+    def _apply_to(self, last: Index) -> None:
         primary, state, log = self.primary, self.state, self.log
-        for number in range(self.applied + 1, self.commit + 1):
+        for number in range(self.applied + 1, last + 1):
             entry = primary.pending.entries.pop(number, None) if primary is not None else None
             if entry is not None:
                 assert primary is not None
+                self.context.turn_bytes += len(entry.tail)
                 primary.on_applied(entry, *state.apply(entry))
             else:
                 state.apply(decode(log[Index(number)]))
-        self.applied = self.commit
+        self.applied = last
         self.store_applied()
         kept, bounds = self.applied - log.floor_index, self.context.bounds
         if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):

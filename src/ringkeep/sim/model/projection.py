@@ -82,7 +82,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
             "bulk_given": _SMALL, "jammed": _SMALL,
-            "parked_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
+            "parked_bytes": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
             "disk": _CONSTANT, "disks": _EMPTY, "intake": _EMPTY,
