@@ -67,10 +67,15 @@ def run(host: Host, *arguments: str) -> Done:
     return Done(code, out.getvalue(), err.getvalue())
 
 
+def hear_interrupts() -> None:
+    """As on a terminal, also where the tests themselves run in the background, which ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begin(host: Host, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "ringkeep.cli.main", *arguments, "--endpoint", host.url]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    return subprocess.Popen(command, **pipes)
+    return subprocess.Popen(command, preexec_fn=hear_interrupts, **pipes)
 
 
 def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:

@@ -128,6 +128,7 @@ class _Link:
         self.address = address
         self.bundle: Bundle | None = None  # while the link is up
         self._incarnation = Incarnation(0)
+        self._shown = address  # for people: with the name, once it has said it
         self._reported = _Reported.NOTHING
         self.explained = ""  # why it is down, until it is up
         self._failures = 0
@@ -172,7 +173,8 @@ class _Link:
         self.network.incarnations.meet(self.peer, self._incarnation)
         self._reported = _Reported.UP
         self.explained = ""
-        log.info("link to %s (%s) is up: incarnation %d", answer.name, self.address, answer.incarnation)
+        self._shown = f"{answer.name} ({self.address})"
+        log.info("link to %s is up: incarnation %d", self._shown, answer.incarnation)
         self.network.sink.peer_up(self.peer, self._incarnation)
 
     def _down(self, refused: bool, reason: str) -> None:
@@ -182,7 +184,7 @@ class _Link:
         self.bundle = None
         if reason != self.explained:  # not one line per attempt
             self.explained = reason
-            log.warning("link to %s (%s) is down: %s", self.peer, self.address, reason)
+            log.warning("link to %s is down: %s", self._shown, reason)
         if self._reported is _Reported.REFUSED or (self._reported is _Reported.DOWN and not refused):
             return
         self._reported = _Reported.REFUSED if refused else _Reported.DOWN

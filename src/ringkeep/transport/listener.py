@@ -148,6 +148,7 @@ class _Incoming(asyncio.Protocol):
 
     def __init__(self, listener: Listener) -> None:
         self.peer = NodeId("")
+        self._name = "a stranger"  # for people
         self.lane = Lane.PULSE
         self._listener = listener
         self._incarnation = Incarnation(0)
@@ -249,6 +250,7 @@ class _Incoming(asyncio.Protocol):
         self._deadline = None
         self._opening = None
         self.peer, self._incarnation = NodeId(said.node_id), Incarnation(said.incarnation)
+        self._name = f"node {said.name}"
         self.lane = Lane(said.lane)
         tune(self._transport)
         self._transport.write(opening(reply))
@@ -260,6 +262,5 @@ class _Incoming(asyncio.Protocol):
         self.discard()
 
     def _complain(self, text: str) -> None:
-        who = f"node {self.peer}" if self.peer else "a stranger"
         address = self._transport.get_extra_info("peername") if self._transport is not None else None
-        self._listener.complaints.say(f"connection of {who} at {address} is closed: {text}")
+        self._listener.complaints.say(f"connection of {self._name} at {address} is closed: {text}")
