@@ -7,6 +7,8 @@ import pytest
 from tests.support.cluster import Cluster, kv, until
 from tests.support.tcp import connections_at
 
+from ringkeep.core.effects import Lane
+
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.timeout(180),
@@ -81,9 +83,9 @@ def test_delete_answers_the_same_through_every_node(nodes: Cluster) -> None:
 
 
 def test_connections_between_nodes_are_kept(nodes: Cluster) -> None:
-    """One connection each way between any two nodes, the same before and after a load."""
+    """A connection for each lane each way between any two nodes, the same before and after a load."""
     ports = [place.peer for place in nodes.places.values()]
-    wanted = len(ports) * (len(ports) - 1)
+    wanted = len(ports) * (len(ports) - 1) * len(Lane)
     until(
         lambda: len(connections_at(ports)) == wanted,
         lambda: f"{wanted} connections; there are {connections_at(ports)}",
