@@ -199,6 +199,16 @@ def test_nobody_is_heard_through_a_node_that_is_not_heard_or_says_that_it_hears_
     assert world.relay.silent(C), "b suspects c"
 
 
+def test_what_is_overheard_of_others_says_nothing_of_the_link_it_came_on() -> None:
+    """While a node can take no turn, it notes the signs of life in what waits: those of the peer alone."""
+    host = Host(A)
+    host.take(a_map(nodes=(A, B, C)))
+    host.tick()
+    before = host.node.detector.peers[B].probe
+    host.node.overhear(B, [relayed(C, probe=before + 1_000)], host.node.context.now)
+    assert host.node.detector.peers[B].probe == before
+
+
 # --- what the controller makes of it -----------------------------------------------------------------------
 
 

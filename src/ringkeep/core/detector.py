@@ -163,7 +163,6 @@ class Detector:
                 health.heard = min(health.heard + paused, now)
                 health.echoed = min(health.echoed + paused, now)
 
-    def beat_again(self) -> None:
-        """Send the last heartbeat again, if one is due."""
-        if self._last is not None:
-            self.on_tick(*self._last)
+    def beat_again(self) -> bool:
+        """Send the last heartbeat again, if one is due; tell whether it was."""
+        return self._last is not None and self.on_tick(*self._last)

@@ -171,7 +171,8 @@ class Node:
         They say what the last ones said; what has changed since is seen in the next turn.
         """
         self.context.begin(now)
-        self.detector.beat_again()
+        if self.detector.beat_again():
+            self.relay.pass_on()
         beats, self.context.effects.beats = self.context.effects.beats, {}
         return beats
 
@@ -179,7 +180,7 @@ class Node:
         """Note the signs of life in what can only be taken later."""
         self.detector.hear(peer, now)
         for message in messages:
-            if isinstance(message, Heartbeat):
+            if type(message) is Heartbeat:  # a relayed one says nothing of this link, and is none here
                 self.detector.note_probes(peer, message)
 
     def on_peer_up(self, peer: NodeId, incarnation: Incarnation) -> None:

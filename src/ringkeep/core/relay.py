@@ -143,7 +143,7 @@ class Relay:
             said = self._detector.peers[node].beat_at if direct else self._words[node].said
             relayed = Relayed(*_contents(beat))
             relayed.node, relayed.age_ms = node, now - said
-            self._context.send(peer, relayed)
+            self._context.effects.beats.setdefault(peer, []).append(relayed)
 
     def _is_ours_to_tell(self, peer: NodeId, beat: Heartbeat, node: NodeId) -> bool:
         """Tell whether it is up to this node: of those that hear both, only the first few do it."""
