@@ -53,7 +53,7 @@ CAUGHT = {
     "time-out taken for failure": (15, "not linearizable"),
     "RETRY settles all copies": (900, "not linearizable"),
     "de-duplication lost in a failover": (8, "differs from|not linearizable"),
-    "de-duplication not replayed at start": (15, "differs from|not linearizable"),
+    "de-duplication not replayed at start": (80, "differs from|not linearizable"),
     "refused batch forgotten": (
         40,
         "not healthy|durable on|no holes|is forgotten|5\\. entry|differs from",

@@ -54,6 +54,7 @@ _STEERING: Final = "steering and suspicion: maps come from the model's own moves
 _LOGGED: Final = "follows from the log"
 _TURN: Final = "only compared with the turn of what waits for a sync"
 _SMALL: Final = "far below any bound"
+_SOUND: Final = "for stores that lost something synced, which are not modelled"
 _TOLD: Final = "told to people only"
 _STALE: Final = "for stale reads only, which are not modelled"
 
@@ -71,7 +72,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "replicas": _LINK, "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "office": _STEERING,
             "steward": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
-            "journal": _TOLD,
+            "journal": _TOLD, "vitals": _TOLD, "relay": _STEERING, "copies": _STEERING,
         },
     ),
     Context: Fields(
@@ -89,7 +90,10 @@ FIELDS: Final[dict[type, Fields]] = {
             "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
         },
     ),
-    Holdings: Fields(("replicas", "_deleted"), {"_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY}),
+    Holdings: Fields(("replicas", "_deleted"), {
+        "_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY, "_relay": _LINK,
+        "_renewed": "of damaged stores only, which are not modelled",
+    }),
     Replica: Fields(
         ("promised", "log", "commit", "applied", "matched", "primary"),
         {
@@ -113,7 +117,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ),
         {
             "context": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME, "confirmed_at": _STALE,
-            "confirmed_probes": _STALE, "kept_until": _STEERING,
+            "confirmed_probes": _STALE, "kept_until": _STEERING, "in_sync": _TOLD,
             "peers": _DERIVED, "departed": "nobody departs",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
@@ -122,6 +126,7 @@ FIELDS: Final[dict[type, Fields]] = {
     Progress: Fields(
         ("match", "next"), {
             "_context": _LINK, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD, "_bulk_to": _SMALL,
+            "lives": _SOUND, "lost": _SOUND,
         },
     ),
     Pending: Fields(
@@ -151,7 +156,7 @@ FIELDS: Final[dict[type, Fields]] = {
     ),
     Partition: Fields(
         ("epoch", "primary", "incarnation", "voters", "config", "old_voters", "learner", "replaces"),
-        {},
+        {"base": "moved by a recovery after a loss for good, which is not modelled"},
         unordered=("voters", "old_voters"),
     ),
 }  # fmt: skip
