@@ -194,6 +194,20 @@ def test_copies_are_told_once_they_are_durable_while_a_majority_is_missing() -> 
     assert host.node.copies.copy(C, 0) == Copy(Epoch(3), Epoch(3), Index(5))
 
 
+def test_one_word_waits_for_a_disk_that_does_not_answer_and_no_more_behind_it() -> None:
+    host = holder()
+    without(host, A)
+    without(host, B)
+    host.sync()
+    for _ in range(20):
+        host.node.context.now += limits.COPIES_MS
+        host.turn(host.node.on_tick)
+    assert len(to(D, Said, host.sync())) == 1
+    host.node.context.now += limits.COPIES_MS
+    host.turn(host.node.on_tick)
+    assert len(to(D, Said, host.sync())) == 1, "and it goes on once the disk answers"
+
+
 def test_what_others_tell_is_kept_for_a_while_and_not_longer_than_their_process() -> None:
     host = holder()
     copies: Copies = host.node.copies

@@ -33,6 +33,9 @@ class Copies:
         self._replicas = replicas
         self._said: dict[NodeId, _Word] = {}
         self._tell_at: Millis = 0
+        self._waits = (
+            False  # a word waits to be durable: no second one behind it, for as long as a disk hangs
+        )
 
     def copy(self, node: NodeId, number: int) -> Copy | None:
         """Return what a node holds of a partition, by its own word; None if it has not said so lately."""
@@ -55,7 +58,7 @@ class Copies:
     def on_tick(self, hearing: Hearing) -> None:
         """Tell what is held here of partitions without a majority, if there are any."""
         context, found = self._context, self._context.cluster_map
-        if found is None or context.now < self._tell_at:
+        if found is None or self._waits or context.now < self._tell_at:
             return
         self._tell_at = context.now + limits.COPIES_MS
         looked = _without_majority(found, hearing)
@@ -63,10 +66,12 @@ class Copies:
             held = [
                 (number, *_copy_of(self._replicas[number])) for number in looked if number in self._replicas
             ]
+            self._waits = True
             context.durable.calls.append(partial(self._tell, m.Copies(looked, held)))
 
     def _tell(self, message: m.Copies) -> None:
         """Say it: all of it is durable now."""
+        self._waits = False
         for peer in self._context.links:
             self._context.send(peer, message)
         self.on_copies(self._context.me, message)

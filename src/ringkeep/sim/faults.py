@@ -80,6 +80,7 @@ class Faults:
             node.paused_until = min(node.paused_until, world.events.now)
             node.fsync_ms = (0, 2)
             node.free, node.hangs = PLENTY, False
+            node.engine.stall_next(0)
             if node.alive:
                 node.coordination.connect()
             else:

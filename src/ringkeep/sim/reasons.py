@@ -30,6 +30,7 @@ class Reasons:
         self._world = world
         self._nodes: dict[NodeId, Millis] = {}
         self._pairs: dict[frozenset[NodeId], Millis] = {}
+        self._named: dict[NodeId, Millis] = {}
         self._all: Millis = -LINGERS_MS
         self.proposer: SimNode | None = None
 
@@ -44,6 +45,12 @@ class Reasons:
     def everywhere(self) -> None:
         """The network was slow, until now."""
         self._all = self._world.events.now
+
+    def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
+        """Those that it names anew are talked to by the others from now on, and were not until now."""
+        for node in after.nodes:
+            if before is None or before.node(node.id) is None:
+                self._named[node.id] = self._world.events.now
 
     def unfounded(self, before: ClusterMap, after: ClusterMap) -> str:
         """Say which primary was deposed without a reason; "" if there was one for each."""
@@ -81,9 +88,13 @@ class Reasons:
                 if other is None or not other.alive or not other.driver.serving or not node.driver.serving:
                     continue
                 known = node.id in other.driver.node.detector.peers
+                known = known and not self._is_new(node.id) and not self._is_new(peer)
                 if known and not self._lost(node.id, peer, HEALS_MS) and node.network.wants(peer):
                     return f"{node.name} suspects {other.name}, and nothing is wrong between them"
         return ""
+
+    def _is_new(self, node: NodeId) -> bool:
+        return self._world.events.now - self._named.get(node, -HEALS_MS) < HEALS_MS
 
     def _lost(self, voter: NodeId, primary: NodeId, lingers_ms: Millis = LINGERS_MS) -> bool:
         world, since = self._world, self._world.events.now - lingers_ms

@@ -198,6 +198,7 @@ class World:
     def on_map(self, after: ClusterMap) -> None:
         """The cluster has a new map."""
         before, self.map = self.map, after
+        self.reasons.on_map(before, after)
         if before is None:
             missing = self.expect - len(after.nodes)
             assert not missing, f"the barrier is open, and {missing} of {self.expect} nodes are not there"
