@@ -75,8 +75,14 @@ class Lasting:
         world.count("lasting_decommission")
         asked.driver.node.steward.order((leaving, Verb.DECOMMISSION, 0))
 
+        began = False
+
         def gone() -> bool:
-            return world.map is not None and world.map.node(leaving) is None
+            """Or called off: an order of before, which a node says for seconds, may undo this one."""
+            nonlocal began
+            node = world.map.node(leaving) if world.map is not None else None
+            began = began or (node is not None and node.state == NodeState.LEAVING)
+            return node is None or (began and node.state != NodeState.LEAVING)
 
         self._expect(gone, LEFT_MS, f"{leaver.name} has not left, while a cut lasts")
 

@@ -33,6 +33,7 @@ class Twin:
         self._world = world
         self._original = original
         self._said_at: Millis = 0
+        self._stood = self._registered()
         self.alive = True
         incarnation = Incarnation(disk.incarnation + 1)
         node = Node(disk.id, incarnation, disk.engine, mapcodec, "sim", "f" * 32, self.now())
@@ -55,12 +56,18 @@ class Twin:
 
     def _speak(self, node: NodeId, expected: int, mark: Mark) -> None:
         mine = self._original
-        registered = any(
-            m.id == node and m.peer == f"{mine.name}:peer" for m in self._world.service.members()
-        )
-        if mine.alive and mine.id == node and registered:
+        if mine.alive and mine.id == node and self._stood and self._registered():
             raise Violated(f"{self.now()} {mine.name}: a copy beside its living original takes its mark")
         self.end()  # the original is gone, or cut off: what a copy may do then is another fault
+
+    def _registered(self) -> bool:
+        """Whether the original stands in the members' line.
+
+        One that did not when the copy began may return too late: a copy takes the place of who has been cut
+        off from ZooKeeper for longer than its session.
+        """
+        mine = self._original
+        return any(m.id == mine.id and m.peer == f"{mine.name}:peer" for m in self._world.service.members())
 
     def end(self) -> None:
         """End the process, if it runs yet."""
