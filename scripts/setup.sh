@@ -94,6 +94,7 @@ missing_debian_packages() {
     fi
     have_zookeeper || echo libzookeeper-java
     have_java || echo default-jre-headless
+    [[ $(id -u) -ne 0 ]] || have ip || echo iproute2 # tests cut networks, which only root may
     if [[ $with_bench == yes ]]; then
         have etcd || echo etcd-server
         have wrk || echo wrk
