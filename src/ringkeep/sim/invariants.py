@@ -252,7 +252,7 @@ class Invariants:
             entry = self._entry(node, replica, Index(number))
             if number < line.next:
                 self._require(
-                    line.entries.get(number) == entry,
+                    line.at(number) == entry,
                     node,
                     replica,
                     f"entry {number} differs from the committed one",

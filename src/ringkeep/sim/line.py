@@ -12,7 +12,8 @@ from ringkeep.core.types import Index
 class Line:
     """`last`: the highest index that was committed. `base`: above which it goes on, or went on, after a loss.
 
-    `going_on`: a recovery is ordered, and its survivor has not gone on yet.
+    `going_on`: a recovery is ordered, and its survivor has not gone on yet. `gone`: what recoveries have cut
+    off: others may know it to be committed until they are filled anew.
     """
 
     entries: dict[int, bytes] = field(default_factory=dict)
@@ -20,6 +21,7 @@ class Line:
     last: int = 0
     base: Index = Index(0)
     going_on: bool = False
+    gone: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def next(self) -> int:
@@ -32,11 +34,16 @@ class Line:
         self.entries[self.last] = entry
         self.since[self.last] = now
 
+    def at(self, index: int) -> bytes | None:
+        """Return what was committed at an index, though it may be lost since."""
+        return self.entries.get(index, self.gone.get(index))
+
     def cut(self, kept: int) -> int | None:
-        """Forget what comes after `kept`; return when the first of it was committed, None if nothing was."""
+        """Cut off what comes after `kept`; return when the first of it was committed, None if nothing was."""
         lost = [index for index in self.entries if index > kept]
         began = self.since[min(lost)] if lost else None
         for index in lost:
-            del self.entries[index], self.since[index]
+            self.gone[index] = self.entries.pop(index)
+            del self.since[index]
         self.last = max(self.entries, default=0)
         return began
