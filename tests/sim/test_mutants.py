@@ -87,8 +87,8 @@ CAUGHT = {
     "silence taken for loss": (300, "a majority of its disks is there"),
     "unsaid taken for nothing": (2_000, "recovered without entry"),
     "versions go on from the copy": (300, "was given out twice|is seen again"),
-    "end of the copy keeps its versions": (15, "not appended anew|is seen again"),
-    "end of the copy dropped": (15, "not appended anew"),
+    "end of the copy keeps its versions": (120, "not appended anew|is seen again"),
+    "end of the copy dropped": (120, "not appended anew"),
 }
 
 SOON = 15
