@@ -277,7 +277,7 @@ class Driver:
 
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
-        if self.node.context.cluster_map is None:
+        if self.enrolment.passed and self.node.context.cluster_map is None:  # so there is none: it forms
             odd = belonging.odd_one_out(self.member, self.node.steward.members)
             if odd:
                 self._stop(odd, Ending.REFUSED)

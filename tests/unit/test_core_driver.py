@@ -466,6 +466,17 @@ def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:
 
 def test_nodes_that_differ_at_the_barrier_are_told() -> None:
     world = World()
+    assert read(world, None) == ["announce"], "there is no map: it waits at the barrier"
     world.driver.members_changed([a_member(B, expect=5), a_member(A), a_member(C)])
     (line,) = world.look()
     assert line.startswith("stop refused: --expect is 3 here and 5 on b")
+
+
+@pytest.mark.parametrize(
+    "odd", [{"expect": 5}, {"replication": 5}, {"partitions": 4}, {"name": "d"}], ids=str
+)
+def test_a_newcomer_to_a_formed_cluster_is_not_held_to_what_it_was_formed_with(odd: dict[str, Any]) -> None:
+    """Whichever it hears of first, the members or the map."""
+    world = World(member=a_member(D))
+    world.core.context.me = D
+    assert read(world, a_map(), members=[a_member(A, "", **odd)]) == ["announce"]

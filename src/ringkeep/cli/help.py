@@ -1,11 +1,13 @@
 """How `ringkeep --help` lists the commands: in groups, each with a whole sentence."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer.core
-from typer._click import Context
-from typer._click.formatting import HelpFormatter
+
+if TYPE_CHECKING:
+    from typer._click import Context
+    from typer._click.formatting import HelpFormatter
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("up", "node", "zookeeper"),
@@ -20,7 +22,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
 class GroupedCommands(typer.core.TyperGroup):
     """A command group whose help names every command in one of `GROUPS`, or else under "Commands"."""
 
-    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+    def format_commands(self, ctx: "Context", formatter: "HelpFormatter") -> None:
         """Write the lists of commands."""
         sentences = {
             name: _sentence(command.help or "")

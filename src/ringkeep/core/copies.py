@@ -33,9 +33,7 @@ class Copies:
         self._replicas = replicas
         self._said: dict[NodeId, _Word] = {}
         self._tell_at: Millis = 0
-        self._waits = (
-            False  # a word waits to be durable: no second one behind it, for as long as a disk hangs
-        )
+        self._waits = False  # for a word to be durable: while a disk hangs no second one is put behind it
 
     def copy(self, node: NodeId, number: int) -> Copy | None:
         """Return what a node holds of a partition, by its own word; None if it has not said so lately."""

@@ -220,7 +220,11 @@ class Reads:
         """Begin anew for reads whose round got no majority in time; give up those past their deadline."""
         now = self._context.now
         for primary, reads in list(self._unapplied.items()):
-            self._unapplied[primary] = [read for read in reads if not self._gave_up(primary, read, now)]
+            left = [read for read in reads if not self._gave_up(primary, read, now)]
+            if left:
+                self._unapplied[primary] = left
+            else:
+                del self._unapplied[primary]
         for number, current in list(self._rounds.items()):
             if now - current.since < limits.RESEND_MS:
                 continue

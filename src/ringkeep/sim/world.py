@@ -208,12 +208,7 @@ class World:
             self.invariants.check_step(before, after)
             self.invariants.check_recoveries(before, after)
             self._note_steps(before, after)
-            for node in after.nodes:
-                if before.node(node.id) is None:
-                    self.reasons.of_node(node.id)  # until now the others had no link to it
             self.invariants.check_held()
-            for newcomer in {node.id for node in after.nodes} - {node.id for node in before.nodes}:
-                self.reasons.of_node(newcomer)  # nobody has talked to it before
         self.traps.on_map(before, after)
         if not self.traced:
             return
