@@ -22,9 +22,10 @@ run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C sto
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) \
 		exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
-test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest)
+# Two at a time, file by file: a file's tests share what they start.
+test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest; -n 0: one by one)
 	@$(BIN)/lint-imports --no-logo
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # But for what is marked `plain`: it replaces rules of the core while it runs, or pickles it.
 test-compiled: compiled ## the test suite over the compiled core (ARGS: of pytest)
