@@ -12,14 +12,14 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ringkeep.core.belonging import Claim, Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.controller import form
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Message
+from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep.core.cluster.planner import form
 from ringkeep.core.node import Node
-from ringkeep.core.requests import Kind, Request, Result, Status
-from ringkeep.core.types import Incarnation, MapVersion, NodeId
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, MapVersion, NodeId
 from ringkeep.driver import Driver
 from ringkeep.enrolment import Start
 from ringkeep.ports import NO_MARK, Ending, Ports

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from cluster import HOST, PORT_STEP, Cluster, Trouble, alive, command_line, fetch, free_base, wait_for
 from load import Endpoint
-from ringkeep.core.slots import partition_of
+from ringkeep.core.cluster.slots import partition_of
 
 NODES: Final = 3
 ROOM: Final = 5  # nodes that there will be at the same time

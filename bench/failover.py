@@ -24,8 +24,8 @@ from typing import Any, Final
 
 from cluster import Cluster, Trouble, alive, command_line, fetch, wait_for
 from load import Broken, Connection, Endpoint, drive, key_path
-from ringkeep.core.limits import PARTITIONS
-from ringkeep.core.slots import partition_of
+from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.limits import PARTITIONS
 
 PROBE_S: Final = 0.005
 VALUE: Final = b"x" * 100

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import ringkeep
 from cluster import HOST, PORT_STEP, Cluster, Trouble, fetch, free_base, wait_for
 from load import Endpoint, Job, Reply, get_job, put_job
-from ringkeep.core import primary
+from ringkeep.core.replication import primary
 
 NODES: Final = 3
 VALUE_BYTES: Final = 128

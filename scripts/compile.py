@@ -20,7 +20,9 @@ TARGET = ROOT / "build" / "compiled"
 STAMP = TARGET / "stamp"
 LEFT_OUT = ("__init__.py", "messages.py")  # the codec reads the messages' types, which compiling erases
 COMPILED = (
-    *sorted(f"core/{path.name}" for path in (SOURCE / "core").glob("*.py") if path.name not in LEFT_OUT),
+    *sorted(
+        str(path.relative_to(SOURCE)) for path in (SOURCE / "core").rglob("*.py") if path.name not in LEFT_OUT
+    ),
     "wire/codec.py",
     "wire/framing.py",
     "wire/hot.py",

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core.clustermap import Member
+from ringkeep.core.protocol.cluster_map import Member
 
 
 class _Deaf:

@@ -15,9 +15,9 @@ import pytest
 from tests.zookeeper_fixture import Proxy
 
 from ringkeep.coordination.memory import MemoryCoordination, MemoryService
-from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.types import Incarnation, MapVersion, NodeId
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.types import Incarnation, MapVersion, NodeId
 from ringkeep.ports import Coordination
 
 SHORT_SESSION_MS = 1_000  # the shortest that the test server grants

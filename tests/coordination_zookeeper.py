@@ -20,7 +20,7 @@ from tests.zookeeper_fixture import Proxy, copy_of, replace_data
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core.clustermap import Member
+from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.ports import Coordination
 
 PATIENCE_S = 30.0

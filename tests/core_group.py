@@ -8,14 +8,14 @@ from collections.abc import Iterable
 
 from tests.core_parts import A, B, C, D, Host, P, a_map, a_part, bound, map_of
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.effects import Family
-from ringkeep.core.keys import after, data_prefix
-from ringkeep.core.messages import Heartbeat, MapPush, Message
-from ringkeep.core.primary import Phase
-from ringkeep.core.requests import Kind, Request
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Request
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.keys import after, data_prefix
+from ringkeep.core.protocol.messages import Heartbeat, MapPush, Message
+from ringkeep.core.protocol.types import NodeId
+from ringkeep.core.replication.primary import Phase
 
 
 def a_put(key: bytes, value: bytes = b"v", own: bytes = b"", kind: Kind = Kind.PUT) -> Request:

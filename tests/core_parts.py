@@ -6,14 +6,21 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
+from ringkeep.core.cluster.map_rules import illegal
+from ringkeep.core.cluster.observations import Copy, Hearing, Seen, Statement
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.planner import form, next_map
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.controller import form, next_map
-from ringkeep.core.copies import Copies
-from ringkeep.core.detector import Detector
-from ringkeep.core.effects import MapWrite
-from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
-from ringkeep.core.messages import (
+from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.node import Node
+from ringkeep.core.protocol.client_requests import Kind, Request, Result
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.effects import MapWrite
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.protocol.messages import (
     Acks,
     Forward,
     Heartbeat,
@@ -24,18 +31,11 @@ from ringkeep.core.messages import (
     Said,
     Sizes,
 )
-from ringkeep.core.node import Node
-from ringkeep.core.office import StatementRow
-from ringkeep.core.orders import Verb
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.relay import Relay
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import Kind, Request, Result
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.seen import Copy, Hearing, Seen, Statement
-from ringkeep.core.steward import Steward
-from ringkeep.core.transitions import illegal
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.replication.handover import StatementRow
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 

@@ -5,11 +5,11 @@ Messages are carried by hand, time passes and disks become durable when told to.
 
 from tests.core_parts import A, B, C, D, Host, P, a_part, a_promise, an_ack, map_of, to
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.keys import data_prefix
-from ringkeep.core.messages import Message, SnapshotChunk, SnapshotOffer, SnapshotPull
-from ringkeep.core.types import Epoch, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.keys import data_prefix
+from ringkeep.core.protocol.messages import Message, SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.protocol.types import Epoch, NodeId
 
 KIB = limits.KIB
 C_LEARNS = a_part(A, (A, B, D), learner=C)

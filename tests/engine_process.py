@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.ports import Engine
 from ringkeep.storage import files
 from ringkeep.storage.rocks import open_engine

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from tests import engine_process
 from tests.engine_process import AHEAD, State, number_of, numbered, state_of
 
-from ringkeep.core.effects import Family
+from ringkeep.core.protocol.effects import Family
 from ringkeep.storage import files
 from ringkeep.storage.memory import MemoryEngine
 

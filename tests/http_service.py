@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from tests.http_cluster import FakeCluster
 
-from ringkeep.core.requests import ABSENT, ANY, PRESENT, WROTE, Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, WROTE, Kind, Request, Result, Status
 from ringkeep.histogram import Histogram
 from ringkeep.http.service import Sample
 

@@ -5,7 +5,8 @@ from typing import get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from ringkeep.core.messages import (
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.messages import (
     RETRY,
     Acks,
     Append,
@@ -16,8 +17,7 @@ from ringkeep.core.messages import (
     Message,
     Reply,
 )
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.types import Epoch, Index, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId, PartitionId
 
 wide = st.integers(0, 2**64 - 1)
 partitions = st.integers(0, 65_535).map(PartitionId)

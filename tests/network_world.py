@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Acks, Message
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Acks, Message
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.transport.links import PeerNetwork
 from ringkeep.wire.handshake import Hello, Identity, Opening, OpeningReader, Welcome, hello, opening
 

@@ -10,16 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringkeep.core import belonging
-from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import ClusterMap, Member
+from ringkeep.core.cluster import admission
+from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.context import Durable
-from ringkeep.core.disk import Questions
-from ringkeep.core.effects import Batch, Effects, Lane, MapWrite
-from ringkeep.core.messages import Message
+from ringkeep.core.liveness.disk_state import Questions
 from ringkeep.core.node import Node
-from ringkeep.core.requests import Request
-from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member
+from ringkeep.core.protocol.effects import Batch, Effects, Lane, MapWrite
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.enrolment import Enrolment, Start
 from ringkeep.errors import ConfigurationError, ProtocolError, StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
@@ -278,7 +278,7 @@ class Driver:
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
         if self.enrolment.passed and self.node.context.cluster_map is None:  # so there is none: it forms
-            odd = belonging.odd_one_out(self.member, self.node.steward.members)
+            odd = admission.odd_one_out(self.member, self.node.steward.members)
             if odd:
                 self._stop(odd, Ending.REFUSED)
                 return
@@ -288,7 +288,7 @@ class Driver:
     def _set_peers(self) -> None:
         if self.enrolment.passed:
             found, members = self.node.context.cluster_map, self.node.steward.members
-            self._ports.network.set_peers(belonging.peers(self.member, found, members))
+            self._ports.network.set_peers(admission.peers(self.member, found, members))
 
     def barrier_read(self, stands: bool) -> None:
         def take() -> None:
@@ -352,7 +352,7 @@ class Driver:
         A read that began before that map came from a peer shows an older one too: only the next one counts.
         """
         steward, current = self.node.steward, self.node.context.cluster_map
-        reason = belonging.behind(current, found, payload == self.node.map_payload) if current else ""
+        reason = admission.behind(current, found, payload == self.node.map_payload) if current else ""
         if current is None or not reason:
             steward.frozen, self._doubted = "", 0
         elif self._doubted != current.version:
@@ -380,14 +380,14 @@ class Driver:
         found = self.node.context.cluster_map
         assert found is not None
         mine = found.node(self.member.id)
-        if lost := belonging.given_up(self.member, before, found):
+        if lost := admission.given_up(self.member, before, found):
             return self._stop(lost, Ending.RETIRED)
         if mine is None and self.member.cluster_id:
             self._ports.shell.departed()
             self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
             return
         if mine is not None and mine.incarnation > self.member.incarnation:
-            return self._stop(belonging.taken_over(mine.incarnation), Ending.REFUSED)
+            return self._stop(admission.taken_over(mine.incarnation), Ending.REFUSED)
         if mine is not None and self.member.cluster_id != found.cluster_id:
             self._ports.shell.joined(found.cluster_id)
             self.member = replace(self.member, cluster_id=found.cluster_id)

@@ -8,12 +8,13 @@ it held. It makes the mark its own before it speaks, and writes it anew as more 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ringkeep.core import belonging, limits
-from ringkeep.core.belonging import Claim, Mark
-from ringkeep.core.clustermap import ClusterMap, Member
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.rows import POSITION_KEY, decode_position, encode_position
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.cluster import admission
+from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, encode_position
+from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.ports import NO_MARK, Ending, Ports
 
 
@@ -70,14 +71,14 @@ class Enrolment:
     def on_map(self, stored: ClusterMap | None, found: ClusterMap | None) -> None:
         """The map that the register holds: stop, if it has no place for this directory."""
         member, shell = self._member, self._ports.shell
-        if found is not None and (lost := belonging.given_up(member, stored, found)):
+        if found is not None and (lost := admission.given_up(member, stored, found)):
             self._stop(lost, Ending.RETIRED)
             return
-        reason = belonging.refusal(member, stored, found, self._start.partitions)
+        reason = admission.refusal(member, stored, found, self._start.partitions)
         if reason:
-            if found is not None and belonging.is_old_copy(member, found):
+            if found is not None and admission.is_old_copy(member, found):
                 shell.superseded()
-            if found is not None and belonging.has_left(member, found):
+            if found is not None and admission.has_left(member, found):
                 shell.departed()
             self._stop(reason, Ending.REFUSED)
             return
@@ -121,10 +122,10 @@ class Enrolment:
 
         What the leaver coordinates it finishes first: until the end it is a node like any other.
         """
-        taken = belonging.name_taken(self._member, found, links)
+        taken = admission.name_taken(self._member, found, links)
         if taken:
             self._stop(taken, Ending.REFUSED)
-        elif not self._leaving and belonging.may_leave(self._member, found) and empty:
+        elif not self._leaving and admission.may_leave(self._member, found) and empty:
             self._leaving = True
             shell = self._ports.shell
             shell.departed()
@@ -153,7 +154,7 @@ class Enrolment:
         elif self._others and (
             now - self._others_since > 2 * self._ports.coordination.session_ms + limits.COPY_WAIT_MS
         ):
-            self._stop(belonging.runs_elsewhere(self._others[0]), Ending.REFUSED)
+            self._stop(admission.runs_elsewhere(self._others[0]), Ending.REFUSED)
 
     @property
     def _alone(self) -> bool:
@@ -166,17 +167,17 @@ class Enrolment:
     def _compare(self, mark: Mark | None) -> None:
         """Hold the directory against the mark; if it may speak, make the mark its own."""
         ports = self._ports
-        if mark is not None and belonging.is_other_line(self._claims, mark):
+        if mark is not None and admission.is_other_line(self._claims, mark):
             ports.shell.superseded()
-            self._stop(belonging.other_line(mark), Ending.REFUSED)
+            self._stop(admission.other_line(mark), Ending.REFUSED)
             return
         if mark is not None and self._position < mark.position:
-            lost = belonging.lost(self._position, mark)
+            lost = admission.lost(self._position, mark)
             ports.engine.record_damage(lost)
             ports.shell.alarm(lost)
             self._damaged()
         if mark is None and self._map is not None and self._map.node(self._member.id) is not None:
-            ports.shell.alarm(belonging.UNMARKED)
+            ports.shell.alarm(admission.UNMARKED)
         kept = [each for each in self._claims if mark is None or each.incarnation >= mark.incarnation]
         claims = tuple(dict.fromkeys((*kept, self._claim)))
         if claims != self._claims:
@@ -198,7 +199,7 @@ class Enrolment:
             if self._fits and self._alone:
                 self._compare(mark)
         elif mark is not None and mark.incarnation >= self._claim.incarnation:
-            self._stop(belonging.taken_over(mark.incarnation), Ending.REFUSED)
+            self._stop(admission.taken_over(mark.incarnation), Ending.REFUSED)
         else:  # the register was wiped, or restored from an older state
             self._write(self._durable)
 

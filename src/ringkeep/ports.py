@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from ringkeep.core.belonging import Claim, Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.effects import Batch, Family, Lane
-from ringkeep.core.messages import Message
+from ringkeep.core.cluster.admission import Claim, Mark
 from ringkeep.core.node import MapCodec
-from ringkeep.core.types import Incarnation, Millis, NodeId
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.effects import Batch, Family, Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, Millis, NodeId
 
 NO_MARK: Final = -1
 """The version of a mark that is not there."""

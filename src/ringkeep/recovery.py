@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
-from ringkeep.core.types import Epoch, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.types import Epoch, MapVersion, NodeId, PartitionId
 from ringkeep.errors import ProtocolError, RingkeepError
 from ringkeep.wire import mapcodec
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringkeep import parsing
-from ringkeep.core import limits
+from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.parsing import host_port
 

@@ -15,7 +15,7 @@ from tests.support.cluster import Answer, Cluster, until
 from tests.support.load import Load
 
 from ringkeep.coordination.server import ZooKeeperServer
-from ringkeep.core import limits
+from ringkeep.core.protocol import limits
 
 pytestmark = [
     pytest.mark.cluster,

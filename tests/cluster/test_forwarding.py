@@ -7,7 +7,7 @@ import pytest
 from tests.support.cluster import Cluster, kv, until
 from tests.support.tcp import connections_at
 
-from ringkeep.core.effects import Lane
+from ringkeep.core.protocol.effects import Lane
 
 pytestmark = [
     pytest.mark.cluster,

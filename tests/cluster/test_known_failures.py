@@ -22,7 +22,7 @@ from tests.support.proxy import ThreadedProxy
 
 from ringkeep.coordination.codec import decode_member
 from ringkeep.coordination.server import ZooKeeperServer
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.wire.handshake import Code, Identity, OpeningReader, Refusal, hello, opening
 
 pytestmark = [

@@ -13,7 +13,7 @@ from tests.support.crossings import Crossings
 from tests.support.proxy import ThreadedProxy
 
 from ringkeep.coordination.server import ZooKeeperServer
-from ringkeep.core.quorum import majority
+from ringkeep.core.protocol.quorum import majority
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

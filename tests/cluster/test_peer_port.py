@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 from tests.support.cluster import HOST, Cluster, until
 
-from ringkeep.core.messages import Acks
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.messages import Acks
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.wire.codec import encode
 from ringkeep.wire.handshake import MAGIC, Identity, OpeningReader, Refusal, Welcome, hello, opening
 

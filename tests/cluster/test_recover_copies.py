@@ -10,7 +10,7 @@ from tests.support.proxy import ThreadedProxy
 from tests.support.steering import RECOVER_ALL, member, recovered, refused
 
 from ringkeep.coordination.server import ZooKeeperServer
-from ringkeep.core.limits import RECOVERY_STEP
+from ringkeep.core.protocol.limits import RECOVERY_STEP
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

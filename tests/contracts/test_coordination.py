@@ -8,8 +8,8 @@ from functools import partial
 
 from tests.coordination_world import MemoryWorld, Node, World, a_member, formed
 
-from ringkeep.core.belonging import Mark
-from ringkeep.core.types import Incarnation, MapVersion
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.types import Incarnation, MapVersion
 from ringkeep.ports import NO_MARK
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 from tests.coordination_world import SHORT_SESSION_MS, Node, World, a_member, formed
 
-from ringkeep.core.types import Incarnation, MapVersion
+from ringkeep.core.protocol.types import Incarnation, MapVersion
 
 EVERYTHING = {"map", "barrier", "members"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.ports import Engine
 from ringkeep.storage.memory import MemoryEngine

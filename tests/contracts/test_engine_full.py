@@ -11,7 +11,7 @@ import pytest
 from tests.support.cluster import until
 from tests.support.smalldisk import SmallDisk
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageStalled
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.storage.room import RoomWatch

@@ -9,10 +9,10 @@ import asyncio
 import pytest
 from tests.network_world import A, B, C, World, note, on_both_loops
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Append
-from ringkeep.core.types import Epoch, Index, PartitionId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Append
+from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 
 
 @on_both_loops

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from tests.network_world import A, B, C, Raw, World, note, on_both_loops, said
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Append
-from ringkeep.core.types import Epoch, Index, PartitionId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Append
+from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.transport import listener, outgoing
 from ringkeep.wire.codec import encode
 from ringkeep.wire.framing import frame

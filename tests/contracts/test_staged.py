@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageStalled
 from ringkeep.ports import Engine
 from ringkeep.storage import files, staged

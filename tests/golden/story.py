@@ -12,16 +12,16 @@ from typing import Any
 
 from tests.core_parts import bound
 
-from ringkeep.core import messages as m
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
 from ringkeep.core.context import Durable
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.entry import decode
-from ringkeep.core.messages import Message
 from ringkeep.core.node import Node
-from ringkeep.core.requests import ABSENT, ANY, Kind, Request, Result, Status
-from ringkeep.core.rows import MAP_KEY, applied_key, decode_applied, decode_promised, promised_key
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol import messages as m
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, Kind, Request, Result, Status
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, Partition
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.entry import decode
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.rows import MAP_KEY, applied_key, decode_applied, decode_promised, promised_key
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 

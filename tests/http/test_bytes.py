@@ -9,8 +9,8 @@ import pytest
 from tests.http_host import Host, until
 from tests.http_wire import Wire
 
-from ringkeep.core.limits import MIB
-from ringkeep.core.requests import Kind
+from ringkeep.core.protocol.client_requests import Kind
+from ringkeep.core.protocol.limits import MIB
 from ringkeep.http.bounds import PIPELINE, Patience
 
 CHUNKED = b"PUT /v1/kv/%b HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n%b"

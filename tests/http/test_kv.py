@@ -3,7 +3,7 @@
 import pytest
 from tests.http_wire import Wire
 
-from ringkeep.core.limits import VALUE_BYTES
+from ringkeep.core.protocol.limits import VALUE_BYTES
 
 WRITE_MISFITS = [
     {"if_match": "5"},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.http_host import Host
 from tests.http_wire import Wire
 
-from ringkeep.core.requests import Request
+from ringkeep.core.protocol.client_requests import Request
 
 # Differences that were looked at, and are harmless: two blanks after the method, and RTSP's and ICE's names
 # for the version, which the parser takes for HTTP/1.0.

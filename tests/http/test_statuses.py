@@ -4,8 +4,8 @@ import pytest
 from tests.http_host import Host
 from tests.http_wire import Answer, Wire
 
-from ringkeep.core.limits import VALUE_BYTES
-from ringkeep.core.requests import Result, Status
+from ringkeep.core.protocol.client_requests import Result, Status
+from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.http import hub as hub_module
 from ringkeep.http import plan as plan_module
 

@@ -8,7 +8,7 @@ import pytest
 from tests.http_host import Host, until
 from tests.http_wire import Answer, Wire
 
-from ringkeep.core.tunables import TUNABLES
+from ringkeep.core.cluster.cluster_settings import TUNABLES
 from ringkeep.errors import Refusal
 
 MOVES = "/v1/cluster/moves"

@@ -11,18 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ringkeep.core import quorum
 from ringkeep.core.context import Context
-from ringkeep.core.effects import Family
-from ringkeep.core.holdings import Holdings
-from ringkeep.core.log import Log
-from ringkeep.core.messages import Acks, Promise
-from ringkeep.core.primary import Primary
-from ringkeep.core.progress import Progress
-from ringkeep.core.replica import Replica
-from ringkeep.core.rows import Promised, promised_key
-from ringkeep.core.staging import Staging
-from ringkeep.core.types import Incarnation, Index
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.messages import Acks, Promise
+from ringkeep.core.protocol.rows import Promised, promised_key
+from ringkeep.core.protocol.types import Incarnation, Index
+from ringkeep.core.replication.log import Log
+from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.primary import Primary
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.snapshot_receiver import Staging
 
 
 @contextmanager

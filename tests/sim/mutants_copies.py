@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core.progress import Progress
+from ringkeep.core.replication.peer_progress import Progress
 from ringkeep.enrolment import Enrolment
 
 

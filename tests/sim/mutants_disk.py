@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core.disk import DiskState, OwnDisk
+from ringkeep.core.liveness.disk_state import DiskState, OwnDisk
 
 
 def hanging_disk_not_noticed() -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core.insync import InSync
+from ringkeep.core.replication.in_sync import InSync
 
 
 def laggard_in_sync() -> Any:

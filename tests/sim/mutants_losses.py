@@ -5,10 +5,12 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core import limits, replica, salvage
-from ringkeep.core.copies import Copies
-from ringkeep.core.replica import Replica
-from ringkeep.core.seen import Copy
+from ringkeep.core.cluster import quorum_loss
+from ringkeep.core.cluster.observations import Copy
+from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.protocol import limits
+from ringkeep.core.replication import replica
+from ringkeep.core.replication.replica import Replica
 
 
 def only_voters_count_as_copies() -> Any:
@@ -16,12 +18,12 @@ def only_voters_count_as_copies() -> Any:
 
     def make(copies_of: Any) -> Any:
         def mutant(now: Any, number: int, hearing: Any) -> Any:
-            voters = salvage.voters_of(now.partitions[number])
+            voters = quorum_loss.voters_of(now.partitions[number])
             return tuple(node for node in copies_of(now, number, hearing) if node in voters)
 
         return mutant
 
-    return patched(salvage, "copies_of", make)
+    return patched(quorum_loss, "copies_of", make)
 
 
 def any_copy_does() -> Any:
@@ -30,7 +32,7 @@ def any_copy_does() -> Any:
     def make(copies_of: Any) -> Any:
         return lambda now, number, hearing: tuple(sorted(copies_of(now, number, hearing)))
 
-    return patched(salvage, "copies_of", make)
+    return patched(quorum_loss, "copies_of", make)
 
 
 def silence_taken_for_loss() -> Any:
@@ -42,7 +44,7 @@ def silence_taken_for_loss() -> Any:
 
         return mutant
 
-    return patched(salvage, "objection", make)
+    return patched(quorum_loss, "objection", make)
 
 
 def unsaid_taken_for_nothing() -> Any:

@@ -6,17 +6,18 @@ from typing import Any
 
 from tests.sim.mutants import patched, together
 
-from ringkeep.core import controller, steward
+from ringkeep.core.cluster import planner
+from ringkeep.core.cluster.observations import Statement
+from ringkeep.core.control import controller
+from ringkeep.core.control.controller import Steward
 from ringkeep.core.dispatch import Dispatch
-from ringkeep.core.holdings import Holdings
-from ringkeep.core.messages import Said
+from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
-from ringkeep.core.primary import Primary
-from ringkeep.core.relay import Relay
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.seen import Statement
-from ringkeep.core.steward import Steward
-from ringkeep.core.types import Index
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication.primary import Primary
+from ringkeep.core.replication.replica_set import Holdings
 from ringkeep.sim import world
 
 _NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
@@ -37,7 +38,7 @@ def delayed_report_counts() -> Any:
 
         return mutant
 
-    return patched(steward, "next_map", make)
+    return patched(controller, "next_map", make)
 
 
 def single_step_replacement() -> Any:
@@ -50,7 +51,7 @@ def single_step_replacement() -> Any:
 
         return mutant
 
-    return patched(controller, "step_on", make)
+    return patched(planner, "step_on", make)
 
 
 def single_step_unseen() -> Any:
@@ -125,7 +126,7 @@ def lost_registration_taken_for_death() -> Any:
 
         return mutant
 
-    return patched(controller, "_successor", make)
+    return patched(planner, "_successor", make)
 
 
 def one_suspicion_is_enough() -> Any:
@@ -138,7 +139,7 @@ def one_suspicion_is_enough() -> Any:
 
         return mutant
 
-    return patched(controller, "_suspected_by_majority", make)
+    return patched(planner, "_suspected_by_majority", make)
 
 
 def nothing_relayed() -> Any:

@@ -5,19 +5,19 @@ from typing import Any
 
 from tests.sim.mutants import patched, together
 
-from ringkeep.core import execute
-from ringkeep.core.coordinator import Coordinator
-from ringkeep.core.detector import Detector
-from ringkeep.core.effects import Family
-from ringkeep.core.messages import RETRY
-from ringkeep.core.parked import Parked
-from ringkeep.core.primary import Primary
-from ringkeep.core.reads import Reads
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import Result, Status
-from ringkeep.core.sessions import Sessions
-from ringkeep.core.state import State
-from ringkeep.core.types import Index
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.protocol.client_requests import Result, Status
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.messages import RETRY
+from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication import execute
+from ringkeep.core.replication.deduplication import Sessions
+from ringkeep.core.replication.parked import Parked
+from ringkeep.core.replication.primary import Primary
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.state_machine import State
+from ringkeep.core.requests.confirmed_reads import Reads
+from ringkeep.core.requests.coordinator import Coordinator
 from ringkeep.driver import Driver
 from ringkeep.errors import StorageStalled
 
@@ -189,13 +189,13 @@ def deduplication_not_replayed() -> Any:
 
 def results_of_the_turn_overlooked() -> Any:
     """Old results are looked for in the store alone, which does not show what the same turn has put."""
-    from ringkeep.core import state
+    from ringkeep.core.replication import state_machine
 
     def make(_: Any) -> Any:
         def mutant(self: State, end: bytes) -> Any:
             if self._forgotten >= end:
                 return []
-            return self._context.reader.scan(Family.DATA, self._forgotten, end, state._FORGET_AT_ONCE)
+            return self._context.reader.scan(Family.DATA, self._forgotten, end, state_machine._FORGET_AT_ONCE)
 
         return mutant
 

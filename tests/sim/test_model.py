@@ -12,11 +12,11 @@ from tests.sim.mutants import OF_REPLICAS, patched, together
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
-from ringkeep.core.changes import Progress
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.holdings import Holdings
-from ringkeep.core.messages import Release
-from ringkeep.core.primary import Primary
+from ringkeep.core.cluster.replica_changes import Progress
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.messages import Release
+from ringkeep.core.replication.primary import Primary
+from ringkeep.core.replication.replica_set import Holdings
 from ringkeep.sim.model import maps, projection
 from ringkeep.sim.model.__main__ import main
 from ringkeep.sim.model.bounds import CONFIGURATIONS, Bounds

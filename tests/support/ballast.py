@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.cluster import Cluster
 
-from ringkeep.core.slots import partition_of
+from ringkeep.core.cluster.slots import partition_of
 
 CALLERS = 4
 

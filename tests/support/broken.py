@@ -10,11 +10,11 @@ from typing import Any
 
 from ringkeep.cli.main import main
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core.coordinator import Coordinator
-from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, decode, encode
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import Kind, Result, Status
-from ringkeep.core.steward import Steward
+from ringkeep.core.control.controller import Steward
+from ringkeep.core.protocol.client_requests import Kind, Result, Status
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, decode, encode
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.requests.coordinator import Coordinator
 
 BARRIER_SLEEP_MS = 1_500
 

@@ -23,7 +23,7 @@ from urllib.parse import quote_from_bytes, urlencode
 
 from tests.support.wires import Wires
 
-from ringkeep.core.slots import partition_of
+from ringkeep.core.cluster.slots import partition_of
 from ringkeep.process import die_with_parent, last_lines, port_is_free
 
 RINGKEEP = (sys.executable, "-m", "ringkeep.cli.main")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tests.support.histories import KEY, cas, delete, get, op, put, untold
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.checker import check
 from ringkeep.sim.history import UNTOLD
 from ringkeep.sim.timeline import SHOWN, draw

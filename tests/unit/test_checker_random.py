@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.histories import KEY, Load, get, made, put, untold, with_a_stale_read
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim import checker, linearize
 from ringkeep.sim.checker import Operation, Undecided, check
 from ringkeep.sim.history import UNTOLD

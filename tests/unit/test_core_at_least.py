@@ -3,7 +3,7 @@
 from tests.core_group import Group, a_put
 from tests.core_parts import A, B, C
 
-from ringkeep.core.requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 
 
 def a_get(key: bytes, at_least: int) -> Request:

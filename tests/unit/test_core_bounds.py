@@ -5,12 +5,13 @@ from typing import Final
 
 import pytest
 
-from ringkeep.core import limits, tunables
-from ringkeep.core.bounds import IN_USE, Bounds
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.sim.bounds import LOW, LOW_SETTINGS, draw, draw_settings
 
 BOUNDS = {field.name for field in fields(Bounds)}
-SETTINGS = set(tunables.TUNABLES)
+SETTINGS = set(cluster_settings.TUNABLES)
 ELSEWHERE: Final = {
     "KIB", "MIB",  # units
     "KEY_BYTES", "VALUE_BYTES", "CONTENT_TYPE_BYTES", "IDEMPOTENCY_KEY_BYTES",  # of what clients may send
@@ -45,7 +46,7 @@ def test_each_is_low_in_some_worlds_and_none_in_others() -> None:
     settings = [draw_settings(seed) for seed in range(400)]
     for name, values in LOW_SETTINGS.items():
         assert {found.get(name) for found in settings} == {None, *values}
-        assert all(not tunables.objection(name, value) for value in values)
+        assert all(not cluster_settings.objection(name, value) for value in values)
 
 
 def test_a_bound_that_could_never_be_left_again_is_refused() -> None:

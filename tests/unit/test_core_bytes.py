@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core import entry as e
-from ringkeep.core import keys, rows
-from ringkeep.core.sessions import STALE, Sessions
-from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.protocol import entry as e
+from ringkeep.core.protocol import keys, rows
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.replication.deduplication import STALE, Sessions
 
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)

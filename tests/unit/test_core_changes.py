@@ -6,13 +6,13 @@ from random import Random
 import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core import limits
-from ringkeep.core.changes import under_way
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.types import MapVersion
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import under_way
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import MapVersion
 
 LEAVING = NodeState.LEAVING
 

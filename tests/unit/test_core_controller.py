@@ -5,14 +5,14 @@ from typing import Any
 
 from tests.core_parts import MINE, A, B, C, D, E, a_map, a_member, a_part
 
-from ringkeep.core.belonging import given_up, has_left, may_leave, name_taken, refusal
-from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
-from ringkeep.core.controller import disagreement, form, newest_lives, next_map
-from ringkeep.core.messages import Said
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.seen import Seen, Statement
-from ringkeep.core.transitions import illegal
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.cluster.admission import given_up, has_left, may_leave, name_taken, refusal
+from ringkeep.core.cluster.map_rules import illegal
+from ringkeep.core.cluster.observations import Seen, Statement
+from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
 
 Words = dict[NodeId, Sequence[NodeId] | None]
 

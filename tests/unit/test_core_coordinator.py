@@ -3,11 +3,11 @@
 import pytest
 from tests.core_parts import A, B, C, Notes, a_context, a_map, a_part, sent
 
-from ringkeep.core import limits
-from ringkeep.core.coordinator import Coordinator
-from ringkeep.core.messages import RETRY, Forward, Reply
-from ringkeep.core.requests import Kind, Request, Status
-from ringkeep.core.types import Epoch, Incarnation, PartitionId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Request, Status
+from ringkeep.core.protocol.messages import RETRY, Forward, Reply
+from ringkeep.core.protocol.types import Epoch, Incarnation, PartitionId
+from ringkeep.core.requests.coordinator import Coordinator
 
 
 class World:

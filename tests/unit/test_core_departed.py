@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from tests.core_parts import A, B, C, Host, P, a_map, a_part, a_promise, a_request, an_ack, to
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, NodeState
-from ringkeep.core.departed import AT_ONCE
-from ringkeep.core.messages import RETRY, Append, Commits, Reply
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.sessions import Sessions
-from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, origin_of
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.messages import RETRY, Append, Commits, Reply
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, origin_of
+from ringkeep.core.replication.deduplication import Sessions
+from ringkeep.core.replication.departed_coordinators import AT_ONCE
 
 OF_B = origin_of(B, Incarnation(1))
 GONE = a_map(a_part(A), version=8, states={B: NodeState.DEAD})

@@ -2,10 +2,10 @@
 
 from tests.core_parts import B, C, a_context
 
-from ringkeep.core import limits
-from ringkeep.core.detector import Detector
-from ringkeep.core.messages import Heartbeat
-from ringkeep.core.types import Incarnation, MapVersion
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.messages import Heartbeat
+from ringkeep.core.protocol.types import Incarnation, MapVersion
 
 
 def a_detector() -> Detector:

@@ -17,11 +17,11 @@ from tests.core_parts import (
     to,
 )
 
-from ringkeep.core import limits
-from ringkeep.core.disk import NOTHING_ASKED, DiskState, OwnDisk, Questions
-from ringkeep.core.messages import Acks, Append, Prepare, Promise, Refuse, Reply
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.types import Epoch, Index
+from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState, OwnDisk, Questions
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.messages import Acks, Append, Prepare, Promise, Refuse, Reply
+from ringkeep.core.protocol.types import Epoch, Index
 
 RESERVE = 64 << 20
 FREE = {DiskState.FINE: RESERVE, DiskState.SHORT: RESERVE - 1, DiskState.SPENT: RESERVE // 4 - 1}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from tests.core_parts import MINE, A, B, C, D, a_map, a_member, a_part
 
-from ringkeep.core import limits
-from ringkeep.core.belonging import Claim, Mark
-from ringkeep.core.clustermap import ClusterMap, Member, NodeState
+from ringkeep.core.cluster.admission import Claim, Mark
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.effects import Batch, Effects, Family, MapWrite
-from ringkeep.core.requests import Kind, Request, Result, Status
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
+from ringkeep.core.protocol.effects import Batch, Effects, Family, MapWrite
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.driver import Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import StorageError, StorageStalled

@@ -9,10 +9,10 @@ from random import Random
 import pytest
 from tests.core_parts import Cluster, a_member
 
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import NodeId
 
 PARTITIONS = 128
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from tests.core_parts import A, B, C, D, Host, a_beat, a_map, a_member, a_part
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, NodeState
-from ringkeep.core.disk import NOTHING_ASKED, DiskState
-from ringkeep.core.health import Health, Kind, Reason, health_of
-from ringkeep.core.types import NodeId
+from ringkeep.core.control.cluster_health import Health, Kind, Reason, health_of
+from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.server.views import Views
 
 HEALTHY, DEGRADED, UNAVAILABLE = Health

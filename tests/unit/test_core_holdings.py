@@ -18,11 +18,12 @@ from tests.core_parts import (
     to,
 )
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.effects import Family
-from ringkeep.core.entry import Entry, EntryKind, encode, tail_of
-from ringkeep.core.messages import (
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.entry import Entry, EntryKind, encode, tail_of
+from ringkeep.core.protocol.messages import (
     Acks,
     Append,
     Confirm,
@@ -37,11 +38,10 @@ from ringkeep.core.messages import (
     SnapshotPull,
     Surplus,
 )
-from ringkeep.core.primary import Phase
-from ringkeep.core.requests import Status
-from ringkeep.core.rows import decode_promised, promised_key
-from ringkeep.core.snapshots import running_checksum
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, origin_of
+from ringkeep.core.protocol.rows import decode_promised, promised_key
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, origin_of
+from ringkeep.core.replication.primary import Phase
+from ringkeep.core.replication.snapshot_sender import running_checksum
 
 WITHOUT_C = a_part(A, (A, B, D))
 C_LEARNS = a_part(A, (A, B, D), learner=C)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core import limits
-from ringkeep.core.changes import under_way
-from ringkeep.core.clustermap import NodeState, Partition
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.tunables import CANCELLED, MOVES, MOVES_AT_ONCE, PAUSED, RUNNING
-from ringkeep.core.types import MapVersion, NodeId
+from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, MOVES_AT_ONCE, PAUSED, RUNNING
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import under_way
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import NodeState, Partition
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import MapVersion, NodeId
 
 ACTIVE, JOINING, LEAVING = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING
 STABLE = a_part(A)

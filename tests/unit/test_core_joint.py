@@ -21,9 +21,10 @@ from tests.core_parts import (
     to,
 )
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.messages import (
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.messages import (
     Append,
     Confirm,
     Confirmed,
@@ -35,10 +36,9 @@ from ringkeep.core.messages import (
     Said,
     SnapshotOffer,
 )
-from ringkeep.core.primary import Phase
-from ringkeep.core.requests import Kind
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.types import Epoch, Index, MapVersion
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Epoch, Index, MapVersion
+from ringkeep.core.replication.primary import Phase
 
 STABLE, JOINT, LEARNER = a_part(A), a_part(A, (A, B, D), old_voters=(A, B, C)), a_part(A, learner=D)
 

@@ -6,14 +6,14 @@ import pytest
 from tests.core_group import Group, Speaking, a_put, scanned
 from tests.core_parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part, bound, map_of
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, Partition
-from ringkeep.core.journal import FINISHED_KEPT, RATE_MS, Journal
-from ringkeep.core.messages import Sizes
-from ringkeep.core.orders import Verb
-from ringkeep.core.snapshots import Senders
-from ringkeep.core.tunables import CANCELLED, MOVES, REPLICATION
-from ringkeep.core.types import NodeId, PartitionId
+from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, REPLICATION
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.control.move_tracker import FINISHED_KEPT, RATE_MS, Journal
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
+from ringkeep.core.protocol.messages import Sizes
+from ringkeep.core.protocol.types import NodeId, PartitionId
+from ringkeep.core.replication.snapshot_sender import Senders
 
 Told = tuple[NodeId | None, NodeId | None, bool]
 

@@ -3,10 +3,10 @@
 import pytest
 from tests.core_parts import A, B, C, Host, P, a_part, a_promise, an_ack, map_of, to
 
-from ringkeep.core.entry import EntryKind
-from ringkeep.core.messages import Acks, Append, Confirm, Lost, Message, Prepare, Promise
-from ringkeep.core.primary import Phase
-from ringkeep.core.types import Epoch, Incarnation, Index, NodeId
+from ringkeep.core.protocol.entry import EntryKind
+from ringkeep.core.protocol.messages import Acks, Append, Confirm, Lost, Message, Prepare, Promise
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId
+from ringkeep.core.replication.primary import Phase
 
 
 def hear(host: Host, peer: NodeId, life: int, *messages: Message) -> list[tuple[NodeId, Message]]:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 from tests.core_parts import MINE, A, B, C, Cluster, D, E, StewardWorld, a_map, a_member, a_part
 
-from ringkeep.core import limits, orders, tunables
-from ringkeep.core.clustermap import ClusterMap, NodeState
-from ringkeep.core.controller import next_map
-from ringkeep.core.messages import Report
-from ringkeep.core.orders import Verb
+from ringkeep.core.cluster import cluster_settings, orders
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.planner import next_map
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.messages import Report
 from ringkeep.wire import mapcodec
 
 DEAD = NodeState.DEAD
@@ -63,7 +64,7 @@ def test_a_dead_node_is_told_so_before_it_is_forgotten() -> None:
 
 def test_the_dead_are_forgotten_by_themselves_after_the_time_that_is_set() -> None:
     found = a_map(a_part(A), nodes=(A, B, C, D), states={D: DEAD})
-    world = StewardWorld(replace(found, settings={tunables.FORGET_MS: 5_000}))
+    world = StewardWorld(replace(found, settings={cluster_settings.FORGET_MS: 5_000}))
     for passed, forgotten in ((0, False), (4_999, False), (1, True)):
         world.context.now += passed
         for peer in (B, C):
@@ -139,7 +140,7 @@ def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
     parts = [a_part(A, (A, B, C)) for _ in range(64)]
     nodes = (A, B, C, D, E)
     world = full(monkeypatch, a_map(*parts, nodes=nodes), room=30)
-    order = (tunables.REPLICATION, Verb.SET, 5)
+    order = (cluster_settings.REPLICATION, Verb.SET, 5)
     assert "this cannot be set: the cluster map would take" in world.steward.objection(order)
     world.steward.on_report(Report([], [order]))
     write = world.act()
@@ -149,10 +150,12 @@ def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
 
 
 def test_a_newcomer_without_room_holds_no_order_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = full(monkeypatch, replace(a_map(a_part(A)), settings={tunables.MOVES: tunables.PAUSED}))
+    world = full(
+        monkeypatch, replace(a_map(a_part(A)), settings={cluster_settings.MOVES: cluster_settings.PAUSED})
+    )
     world.steward.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
-    world.steward.on_report(Report([], [(tunables.MOVES, Verb.SET, tunables.RUNNING)]))
+    world.steward.on_report(Report([], [(cluster_settings.MOVES, Verb.SET, cluster_settings.RUNNING)]))
     write = world.act()
     assert write is not None
-    assert write.next_map.settings[tunables.MOVES] == tunables.RUNNING
+    assert write.next_map.settings[cluster_settings.MOVES] == cluster_settings.RUNNING
     assert write.next_map.node(E) is None

@@ -3,10 +3,10 @@
 import pytest
 from tests.core_parts import MINE, A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core.changes import under_way
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import under_way
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Said
 
 ACTIVE, JOINING, LEAVING, DEAD = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING, NodeState.DEAD
 

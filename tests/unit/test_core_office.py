@@ -3,13 +3,13 @@
 import pytest
 from tests.core_parts import A, B, C, D, StewardWorld, a_map, a_part, a_row
 
-from ringkeep.core import limits
-from ringkeep.core.disk import NOTHING_ASKED, DiskState, Questions
-from ringkeep.core.messages import Said
-from ringkeep.core.office import Office, StatementRow
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.replica import Replica
-from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState, Questions
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.replication.handover import Office, StatementRow
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
 
 
 class Leader(StewardWorld):

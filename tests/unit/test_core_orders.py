@@ -3,12 +3,12 @@
 import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_part
 
-from ringkeep.core import tunables
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.messages import Order
-from ringkeep.core.orders import Verb, about, carry_out, is_done, objection
-from ringkeep.core.tunables import MOVES, PAUSED, REPLICATION, RUNNING, TUNABLES
-from ringkeep.core.types import MapVersion
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.cluster_settings import MOVES, PAUSED, REPLICATION, RUNNING, TUNABLES
+from ringkeep.core.cluster.orders import Verb, about, carry_out, is_done, objection
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Order
+from ringkeep.core.protocol.types import MapVersion
 
 ACTIVE, JOINING, DRAINING, LEAVING, DEAD = (
     NodeState.ACTIVE,
@@ -71,11 +71,11 @@ def test_a_setting_is_kept_in_the_map(name: str) -> None:
     assert not is_done((name, Verb.SET, value), cluster.map)
     assert cluster.order(Verb.SET, name, value)
     assert is_done((name, Verb.SET, value), cluster.map)
-    now = cluster.map.replication if name == REPLICATION else tunables.setting(cluster.map, name)
+    now = cluster.map.replication if name == REPLICATION else cluster_settings.setting(cluster.map, name)
     assert now == value
     cluster.finish()
     assert not cluster.order(Verb.SET, name, value)
-    others = tunables.all_settings(cluster.map).items() - {(name, value)}
+    others = cluster_settings.all_settings(cluster.map).items() - {(name, value)}
     assert dict(others).items() <= {REPLICATION: 5, **{n: t.default for n, t in TUNABLES.items()}}.items()
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from ringkeep.core import limits
-from ringkeep.core.bounds import IN_USE
-from ringkeep.core.pace import BURST_MS, Allowance, Intake, Urgency
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.bounds import IN_USE
+from ringkeep.core.replication.snapshot_flow import BURST_MS, Allowance, Intake, Urgency
 
 WINDOW = limits.SNAPSHOT_WINDOW_BYTES
 PLACES = limits.STAGINGS_AT_ONCE

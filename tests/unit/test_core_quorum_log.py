@@ -3,10 +3,10 @@
 import pytest
 from tests.core_parts import A, B, C, D, E
 
-from ringkeep.core import quorum
-from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, encode
-from ringkeep.core.log import Log
-from ringkeep.core.types import Epoch, Index
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.protocol.types import Epoch, Index
+from ringkeep.core.replication.log import Log
 
 
 def entry(epoch: int, index: int, log_time: int = 0) -> bytes:

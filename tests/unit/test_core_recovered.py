@@ -21,16 +21,16 @@ from tests.core_parts import (
     to,
 )
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.copies import Copies
-from ringkeep.core.entry import Entry, EntryKind, anew, decode, encode, read_record, tail_of
-from ringkeep.core.messages import Append, Entries, Prepare, SnapshotOffer, Surplus
-from ringkeep.core.messages import Copies as Said
-from ringkeep.core.primary import Phase
-from ringkeep.core.requests import Status
-from ringkeep.core.seen import Copy
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.cluster.observations import Copy
+from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.entry import Entry, EntryKind, anew, decode, encode, read_record, tail_of
+from ringkeep.core.protocol.messages import Append, Entries, Prepare, SnapshotOffer, Surplus
+from ringkeep.core.protocol.messages import Copies as Said
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.replication.primary import Phase
 
 BASE = Index(limits.RECOVERY_STEP)
 ALONE = a_part(C, (C,), epoch=Epoch(4), base=BASE)

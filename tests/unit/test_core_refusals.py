@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from tests.core_parts import A, B, C, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
 
-from ringkeep.core import limits
-from ringkeep.core.disk import NOTHING_ASKED
-from ringkeep.core.entry import Entry, EntryKind, encode
-from ringkeep.core.messages import Append, Forward, Reply
-from ringkeep.core.primary import Phase
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.types import Epoch, Index, Millis
+from ringkeep.core.liveness.disk_state import NOTHING_ASKED
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.entry import Entry, EntryKind, encode
+from ringkeep.core.protocol.messages import Append, Forward, Reply
+from ringkeep.core.protocol.types import Epoch, Index, Millis
+from ringkeep.core.replication.primary import Phase
 
 FULL = ({"parked_requests": 1}, {"parked_bytes": 1})
 UNTIL_SOON = Millis(limits.LOOK_AFTER_MS)

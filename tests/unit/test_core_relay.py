@@ -17,12 +17,12 @@ from tests.core_parts import (
     a_row,
 )
 
-from ringkeep.core import limits
 from ringkeep.core.context import Context
-from ringkeep.core.detector import Detector
-from ringkeep.core.messages import Heartbeat, Message, Relayed, Release, Report, Said, Surplus
-from ringkeep.core.relay import Relay
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.messages import Heartbeat, Message, Relayed, Release, Report, Said, Surplus
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
 
 
 class Party:

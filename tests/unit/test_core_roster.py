@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from tests.core_parts import MINE, A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core.clustermap import Member, NodeState
-from ringkeep.core.messages import Said
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol.cluster_map import Member, NodeState
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import NodeId
 
 ACTIVE, JOINING, LEAVING, DEAD = NodeState.ACTIVE, NodeState.JOINING, NodeState.LEAVING, NodeState.DEAD
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_part
 
-from ringkeep.core import limits, orders, salvage
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.controller import next_map
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.seen import Copy
-from ringkeep.core.transitions import illegal
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId
+from ringkeep.core.cluster import orders, quorum_loss
+from ringkeep.core.cluster.map_rules import illegal
+from ringkeep.core.cluster.observations import Copy
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.planner import next_map
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId
 
 ACTIVE, LEAVING, DEAD = NodeState.ACTIVE, NodeState.LEAVING, NodeState.DEAD
 STEP = limits.RECOVERY_STEP
@@ -55,7 +56,7 @@ def test_a_partition_with_a_majority_needs_no_recovery() -> None:
         cluster.silent = silent
         assert why_not(cluster) == "partition 0 has a majority of its replicas, and needs no recovery"
         assert not recover(cluster)
-        assert salvage.voters_of(cluster.part) == (A, B, C)
+        assert quorum_loss.voters_of(cluster.part) == (A, B, C)
         assert states(cluster) == "", "nobody is given up for lost without a recovery"
     cluster.silent = {B, C}
     assert why_not(cluster) == ""
@@ -121,7 +122,7 @@ def test_nothing_is_recovered_while_a_silent_node_is_registered() -> None:
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.silent = {B, C}
     registered = replace(cluster.hearing, registered=[B])
-    reason = salvage.objection(cluster.map, "0", registered, {B, C})
+    reason = quorum_loss.objection(cluster.map, "0", registered, {B, C})
     assert "b is still registered in ZooKeeper" in reason
     assert not recover(cluster)
 
@@ -328,7 +329,7 @@ def test_a_recovery_is_not_repeated_when_its_survivor_falls_silent_too() -> None
     cluster.die(B, C)
     assert recover(cluster)
     cluster.die(A)
-    assert salvage.is_lost(cluster.part, cluster.hearing)
+    assert quorum_loss.is_lost(cluster.part, cluster.hearing)
     assert orders.is_done(("0", Verb.RECOVER, 3), cluster.map)
     assert not recover(cluster)
     assert cluster.part.voters == (A,)
@@ -341,7 +342,7 @@ def test_a_recovered_partition_has_its_majority() -> None:
     cluster.die(B, C)
     assert not orders.is_done(("0", Verb.RECOVER, 3), cluster.map)
     assert recover(cluster)
-    assert not salvage.is_lost(cluster.part, cluster.hearing)
+    assert not quorum_loss.is_lost(cluster.part, cluster.hearing)
     assert "needs no recovery" in why_not(cluster)
     cluster.map = replace(cluster.map, partitions=(replace(cluster.part, epoch=Epoch(9)),))
     assert orders.is_done(("0", Verb.RECOVER, 3), cluster.map), "whoever made the later epoch"

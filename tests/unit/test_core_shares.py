@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.core_parts import MINE, NODES, A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core import quorum
-from ringkeep.core.changes import targets
-from ringkeep.core.clustermap import ClusterMap, NodeState
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.ring import RingNode, load_bounds
-from ringkeep.core.tunables import REPLICATION
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.cluster_settings import REPLICATION
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import targets
+from ringkeep.core.cluster.ring import RingNode, load_bounds
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import NodeId
 
 ACTIVE, JOINING, DRAINING, LEAVING = (
     NodeState.ACTIVE,

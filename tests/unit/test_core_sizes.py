@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from tests.core_group import Group, a_put, scanned
 from tests.core_parts import A, B, C, D, P, a_context
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Family
-from ringkeep.core.entry import record_of, row_bytes, tail_of
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import ABSENT, PRESENT, Kind, Request
-from ringkeep.core.rows import applied_key, decode_applied
-from ringkeep.core.types import Index
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import ABSENT, PRESENT, Kind, Request
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.entry import record_of, row_bytes, tail_of
+from ringkeep.core.protocol.rows import applied_key, decode_applied
+from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication.replica import Replica
 
 WINDOW_MS = 5_000
 FAST = [Phase.explicit, Phase.generate]  # what fails here is slow to shrink

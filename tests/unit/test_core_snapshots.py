@@ -6,12 +6,12 @@ import pytest
 from tests.core_parts import A, B, C, D, E, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
 from tests.core_transfer import KIB, Transfer, last_pull, pulls, rows_in, size_of, some_rows
 
-from ringkeep.core import limits
-from ringkeep.core.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
-from ringkeep.core.pace import Urgency
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import Kind
-from ringkeep.core.types import Epoch
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind
+from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.protocol.types import Epoch
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.snapshot_flow import Urgency
 
 # --- a window, short turns -------------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ import pytest
 from tests.core_parts import A, C, Host, P, a_part, bound, map_of, to
 from tests.core_transfer import C_LEARNS, KIB, Transfer, last_pull, pulls, size_of, some_rows
 
-from ringkeep.core import limits
-from ringkeep.core.disk import NOTHING_ASKED
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.entry import Entry, EntryKind, encode
-from ringkeep.core.keys import data_prefix
-from ringkeep.core.messages import Append, Message, Reply, SnapshotChunk, SnapshotOffer, StaleRead
-from ringkeep.core.requests import Status
-from ringkeep.core.types import Epoch, Incarnation, Index
+from ringkeep.core.liveness.disk_state import NOTHING_ASKED
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.entry import Entry, EntryKind, encode
+from ringkeep.core.protocol.keys import data_prefix
+from ringkeep.core.protocol.messages import Append, Message, Reply, SnapshotChunk, SnapshotOffer, StaleRead
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index
 
 # --- all of it -------------------------------------------------------------------------------------------
 

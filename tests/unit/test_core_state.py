@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from tests.core_parts import A, B, C, a_context
 
 from ringkeep.core.context import Context
-from ringkeep.core.effects import Family
-from ringkeep.core.entry import NO_ORIGIN, Entry, EntryKind, read_record, tail_of
-from ringkeep.core.requests import Status
-from ringkeep.core.sessions import STALE, Sessions
-from ringkeep.core.state import State
-from ringkeep.core.types import Epoch, Incarnation, Index, PartitionId, origin_of
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, read_record, tail_of
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, PartitionId, origin_of
+from ringkeep.core.replication.deduplication import STALE, Sessions
+from ringkeep.core.replication.state_machine import State
 
 OLD, NEW, OTHER = origin_of(A, Incarnation(4)), origin_of(A, Incarnation(5)), origin_of(B, Incarnation(1))
 CREATED = int(Status.CREATED)

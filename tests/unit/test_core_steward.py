@@ -7,12 +7,13 @@ from types import MappingProxyType
 import pytest
 from tests.core_parts import A, B, C, D, P, StewardWorld, a_beat, a_map, a_member, a_part, a_row
 
-from ringkeep.core import limits, tunables
-from ringkeep.core.clustermap import NodeState, Partition
-from ringkeep.core.disk import DiskState
-from ringkeep.core.messages import Copies, Heartbeat, Order, Report, Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.types import Epoch, Index, NodeId
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import NodeState, Partition
+from ringkeep.core.protocol.messages import Copies, Heartbeat, Order, Report, Said
+from ringkeep.core.protocol.types import Epoch, Index, NodeId
 
 
 def deposing() -> StewardWorld:
@@ -300,7 +301,7 @@ def test_a_node_whose_disk_is_full_says_so_itself() -> None:
 
 @pytest.mark.parametrize("grace_ms", [limits.GRACE_MS, 5_000])
 def test_who_is_silent_for_the_grace_time_is_given_up_unless_it_is_registered(grace_ms: int) -> None:
-    world = growing(a_part(A), states={}, settings={tunables.GRACE_MS: grace_ms})
+    world = growing(a_part(A), states={}, settings={cluster_settings.GRACE_MS: grace_ms})
     world.refuse(D)
     assert world.act() is None, "the silence is counted from now on"
     for waited, lost in ((grace_ms - 1, False), (1, True)):

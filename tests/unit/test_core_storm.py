@@ -8,13 +8,13 @@ from random import Random
 import pytest
 from tests.core_parts import MINE, A, B, C, Cluster, D, E, a_member, a_part
 
-from ringkeep.core import quorum
-from ringkeep.core.changes import holds_data
-from ringkeep.core.clustermap import NodeState
-from ringkeep.core.messages import Order
-from ringkeep.core.orders import Verb
-from ringkeep.core.tunables import MOVES, MOVES_AT_ONCE, REPLICATION, RUNNING
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.cluster_settings import MOVES, MOVES_AT_ONCE, REPLICATION, RUNNING
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import holds_data
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import NodeState
+from ringkeep.core.protocol.messages import Order
+from ringkeep.core.protocol.types import NodeId
 
 LATER = [NodeId(digit * 32) for digit in "6789"]
 

@@ -16,9 +16,9 @@ from tests.core_parts import (
     to,
 )
 
-from ringkeep.core.messages import Entries, Fetch, Prepare
-from ringkeep.core.primary import Phase
-from ringkeep.core.types import Epoch, Index
+from ringkeep.core.protocol.messages import Entries, Fetch, Prepare
+from ringkeep.core.protocol.types import Epoch, Index
+from ringkeep.core.replication.primary import Phase
 
 STABLE, JOINT, LEARNER = a_part(A), a_part(A, (A, B, D), old_voters=(A, B, C)), a_part(A, learner=D)
 

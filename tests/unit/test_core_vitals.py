@@ -4,9 +4,9 @@ import pytest
 from tests.core_group import Group, a_put
 from tests.core_parts import A, B, C, D, E, StewardWorld, a_beat, a_map, a_part
 
-from ringkeep.core import limits
-from ringkeep.core.types import NodeId
-from ringkeep.core.vitals import Reach, Since, Vitals
+from ringkeep.core.control.partition_reports import Reach, Since, Vitals
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.types import NodeId
 
 BEAT = limits.HEARTBEAT_MS
 

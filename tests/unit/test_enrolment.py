@@ -6,11 +6,11 @@ import pytest
 from tests.core_parts import A, B, a_map, a_member
 from tests.unit.test_core_driver import BEFORE, World, read, tick
 
-from ringkeep.core import limits
-from ringkeep.core.belonging import Claim, Mark, is_other_line
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.rows import POSITION_KEY, decode_position, encode_position
-from ringkeep.core.types import Incarnation
+from ringkeep.core.cluster.admission import Claim, Mark, is_other_line
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, encode_position
+from ringkeep.core.protocol.types import Incarnation
 from ringkeep.ports import NO_MARK
 from ringkeep.storage.memory import MemoryEngine
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.history import UNTOLD, Malformed, Operation, read_history, short, write_history
 
 GET = {

@@ -11,10 +11,10 @@ from tests.http_host import Host
 
 from ringkeep.cli.failure import Failure
 from ringkeep.cli.map_copies import from_directory, from_node, gather
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.effects import Batch
-from ringkeep.core.rows import MAP_KEY, Promised, encode_promised, promised_key
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.rows import MAP_KEY, Promised, encode_promised, promised_key
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
 from ringkeep.errors import ConfigurationError
 from ringkeep.recovery import CannotRecover
 from ringkeep.storage import files

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
 from ringkeep.errors import ConfigurationError, ProtocolError
 from ringkeep.wire import mapcodec
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
 from ringkeep.recovery import AHEAD, CannotRecover, Copy, decode_map, newest_of, plan, unread_of
 from ringkeep.wire import mapcodec
 

@@ -14,9 +14,16 @@ import uhashring
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ringkeep.core.ring
-from ringkeep.core.placement import place, replan
-from ringkeep.core.ring import TOKEN_SPACE, RingNode, build_ring, load_bounds, position, preference_list
+import ringkeep.core.cluster.ring
+from ringkeep.core.cluster.placement import place, replan
+from ringkeep.core.cluster.ring import (
+    TOKEN_SPACE,
+    RingNode,
+    build_ring,
+    load_bounds,
+    position,
+    preference_list,
+)
 
 Placement = list[tuple[str, ...]]
 
@@ -367,13 +374,13 @@ def test_changing_only_the_order_moves_no_data() -> None:
 @pytest.mark.parametrize("partitions", [64])
 def test_every_process_computes_the_same_plan(partitions: int) -> None:
     script = f"""
-from ringkeep.core.placement import place, replan
-from ringkeep.core.ring import RingNode
+from ringkeep.core.cluster.placement import place, replan
+from ringkeep.core.cluster.ring import RingNode
 nodes = [RingNode(f"n{{i}}", f"z{{i % 4}}", 1 + i % 3) for i in range(12)]
 fresh = place(nodes, {partitions}, 3)
 print(fresh, replan(nodes[2:], {partitions}, 3, fresh), replan(nodes[:3], {partitions}, 3, fresh))
 """
-    source = str(Path(ringkeep.core.ring.__file__).parents[2])
+    source = str(Path(ringkeep.core.cluster.ring.__file__).parents[2])
     outputs = {
         subprocess.run(
             [sys.executable, "-c", script],

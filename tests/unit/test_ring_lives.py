@@ -20,9 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import ringkeep.core.ring
-from ringkeep.core.placement import place, replan
-from ringkeep.core.ring import RingNode, build_ring, load_bounds, replica_shares
+import ringkeep.core.cluster.ring
+from ringkeep.core.cluster.placement import place, replan
+from ringkeep.core.cluster.ring import RingNode, build_ring, load_bounds, replica_shares
 
 Placement = list[tuple[str, ...]]
 Bounds = dict[str, int]
@@ -361,7 +361,7 @@ def a_long_life() -> str:
 
 
 def test_a_process_with_another_hash_seed_lives_the_same_life() -> None:
-    source = str(Path(ringkeep.core.ring.__file__).parents[2])
+    source = str(Path(ringkeep.core.cluster.ring.__file__).parents[2])
     outputs = [
         subprocess.run(
             [sys.executable, __file__],

@@ -8,7 +8,7 @@ import pytest
 from ringkeep import parsing
 from ringkeep.cli.failure import Failure
 from ringkeep.cli.up import UpSettings, load_up_settings
-from ringkeep.core import limits
+from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.settings import NODE_SETTINGS, NodeSettings, SettingsError, load_node_settings
 

@@ -3,11 +3,11 @@
 import pytest
 from tests.core_parts import A, B, P, a_map, a_part
 
-from ringkeep.core.effects import Batch
-from ringkeep.core.keys import log_key
-from ringkeep.core.messages import Acks, Message
-from ringkeep.core.rows import FRESH, encode_replica, replica_key
-from ringkeep.core.types import Epoch, Incarnation, Index
+from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.keys import log_key
+from ringkeep.core.protocol.messages import Acks, Message
+from ringkeep.core.protocol.rows import FRESH, encode_replica, replica_key
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index
 from ringkeep.sim.copies import Disk
 from ringkeep.sim.invariants import Violated
 from ringkeep.sim.world import World

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.core_parts import NAMES, A, B, C, Host, P, a_part, a_promise, map_of, some_entries
 
-from ringkeep.core.effects import Batch
-from ringkeep.core.messages import Append, Message
-from ringkeep.core.types import Epoch, Index, NodeId
+from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.messages import Append, Message
+from ringkeep.core.protocol.types import Epoch, Index, NodeId
 from ringkeep.sim.disk_rules import KNOWN_AFTER, DiskRules
 from ringkeep.sim.invariants import Violated
 from ringkeep.storage.memory import MemoryEngine

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core.slots import SLOTS, partition_of, slot_of
+from ringkeep.core.cluster.slots import SLOTS, partition_of, slot_of
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.storage import tuning
 from ringkeep.storage.group import GroupCommit

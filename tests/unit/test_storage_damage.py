@@ -14,7 +14,7 @@ from random import Random
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError
 from ringkeep.storage import files
 from ringkeep.storage.mark import SyncedMark
@@ -29,7 +29,7 @@ TAIL_BYTES = (WRITTEN - DURABLE) * ROW_BYTES
 WRITER = f"""
 import os, sys
 from pathlib import Path
-from ringkeep.core.effects import Batch
+from ringkeep.core.protocol.effects import Batch
 from ringkeep.storage.rocks import open_engine
 engine = open_engine(Path(sys.argv[1]))
 for number in range({WRITTEN}):
@@ -267,7 +267,7 @@ def test_a_database_in_use_is_an_error_and_no_damage(killed: Path) -> None:
 OPENER = """
 import sys
 from pathlib import Path
-from ringkeep.core.effects import Family
+from ringkeep.core.protocol.effects import Family
 from ringkeep.errors import StorageDamaged
 from ringkeep.storage.rocks import open_engine
 for directory in map(Path, sys.argv[1:]):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ringkeep.core.effects import Family
+from ringkeep.core.protocol.effects import Family
 from ringkeep.errors import StorageDamaged
 from ringkeep.storage import files
 from ringkeep.storage.manifest import NONE, manifest_of
@@ -24,7 +24,7 @@ OLDER = "older-manifest"
 WRITER = f"""
 import os, shutil, sys, time
 from pathlib import Path
-from ringkeep.core.effects import Batch
+from ringkeep.core.protocol.effects import Batch
 from ringkeep.storage.manifest import manifest_of
 from ringkeep.storage.rocks import open_engine
 directory = Path(sys.argv[1])

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from ringkeep.core.belonging import Claim
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.types import Incarnation
+from ringkeep.core.cluster.admission import Claim
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.types import Incarnation
 from ringkeep.errors import ConfigurationError, StorageError
 from ringkeep.storage import files
 from ringkeep.storage.aside import Why, is_kept

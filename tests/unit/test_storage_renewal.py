@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged
 from ringkeep.ports import Ending
 from ringkeep.server import run

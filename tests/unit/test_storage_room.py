@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError, of_directory
 from ringkeep.storage import room
 from ringkeep.storage.rocks import open_engine

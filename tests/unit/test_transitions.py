@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, NodeState, Partition
-from ringkeep.core.controller import next_map
-from ringkeep.core.messages import Said
-from ringkeep.core.orders import Verb
-from ringkeep.core.rows import NO_NODE
-from ringkeep.core.seen import Seen, Statement
-from ringkeep.core.transitions import illegal
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.cluster.map_rules import illegal
+from ringkeep.core.cluster.observations import Seen, Statement
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.planner import next_map
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
 
 IDS = tuple(NodeId(f"{number:08x}" * 4) for number in range(1, 9))  # a dead node's name shows the first 8
 Voters = tuple[NodeId, ...]

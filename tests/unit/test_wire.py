@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.message_strategies import HOT, STRATEGIES, contents, messages
 
-from ringkeep.core import limits
-from ringkeep.core.messages import (
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.messages import (
     Acks,
     Append,
     Forward,
@@ -22,8 +23,7 @@ from ringkeep.core.messages import (
     Prepare,
     Reply,
 )
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.types import Epoch, Index, PartitionId
+from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire.codec import Encoder, decode, encode
 from ringkeep.wire.framing import BODY_BYTES, HEADER_BYTES, FrameReader, frame

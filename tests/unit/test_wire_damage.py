@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.message_strategies import HOT, STRATEGIES, contents
 
 from ringkeep.coordination.codec import decode_member, encode_member
-from ringkeep.core.clustermap import ClusterMap, Member, NodeInfo, Partition
-from ringkeep.core.messages import Message
-from ringkeep.core.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, Partition
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire import codec, mapcodec
 from ringkeep.wire.codec import decode, encode

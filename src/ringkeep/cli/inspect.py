@@ -12,7 +12,7 @@ from ringkeep.cli.failure import Failure
 from ringkeep.cli.moves import summary
 from ringkeep.cli.output import show_json, show_table
 from ringkeep.cli.watched import CLUSTER, MOVES
-from ringkeep.core.slots import ranges
+from ringkeep.core.cluster.slots import ranges
 
 _FEW = ("name", "http", "state", "primaries", "replicas")
 _ALL = ("name", "http", "peer", "zone", "weight", "state", "primaries", "replicas", "version")

@@ -13,9 +13,9 @@ from typing import Final
 from ringkeep.cli import remote
 from ringkeep.cli.documents import Json
 from ringkeep.cli.failure import REFUSED, Failure
-from ringkeep.core.effects import Family
-from ringkeep.core.rows import MAP_KEY, promises_stored
-from ringkeep.core.types import Epoch, NodeId, PartitionId
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.rows import MAP_KEY, promises_stored
+from ringkeep.core.protocol.types import Epoch, NodeId, PartitionId
 from ringkeep.errors import StorageError
 from ringkeep.recovery import CannotRecover, Copy, decode_map, newest_of, unread_of
 from ringkeep.storage import files

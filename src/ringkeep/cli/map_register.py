@@ -14,7 +14,7 @@ from ringkeep.cli.failure import UNAVAILABLE, Failure
 from ringkeep.coordination.attempts import Attempts
 from ringkeep.coordination.link import end, new_client, split_path
 from ringkeep.coordination.view import NO_MAP
-from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.recovery import decode_map
 from ringkeep.wire import mapcodec
 

@@ -17,7 +17,7 @@ from ringkeep.cli.failure import USAGE, Failure
 from ringkeep.cli.map_copies import gather
 from ringkeep.cli.map_register import opened
 from ringkeep.cli.output import show_table
-from ringkeep.core.clustermap import ClusterMap
+from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.recovery import CannotRecover, Copy, Recovery, newest_of, plan
 from ringkeep.settings import DEFAULT_CLUSTER, DEFAULT_ZOOKEEPER, SETTINGS, Layers
 

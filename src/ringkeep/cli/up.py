@@ -16,7 +16,7 @@ from ringkeep import parsing
 from ringkeep.cli import options
 from ringkeep.cli.failure import REFUSED, Failure
 from ringkeep.cli.node_directory import belongs_to_a_cluster
-from ringkeep.core import limits
+from ringkeep.core.protocol import limits
 from ringkeep.settings import (
     DEFAULT_CLUSTER,
     DEFAULT_DATA,

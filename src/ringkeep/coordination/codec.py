@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import Member
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.errors import ProtocolError
 
 FORMAT: Final = 1

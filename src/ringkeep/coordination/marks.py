@@ -15,8 +15,8 @@ from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, N
 
 from ringkeep.coordination.codec import decode_mark, encode_mark
 from ringkeep.coordination.link import Link
-from ringkeep.core.belonging import Mark
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.ports import NO_MARK, CoordinationEvents
 

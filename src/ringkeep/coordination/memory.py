@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.limits import MAP_BYTES
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.limits import MAP_BYTES
+from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.ports import NO_MARK, CoordinationEvents
 
 Deliver = Callable[[Callable[[], None]], None]

@@ -11,7 +11,7 @@ from kazoo.exceptions import NoNodeError
 
 from ringkeep.coordination.codec import decode_member
 from ringkeep.coordination.link import Link
-from ringkeep.core.clustermap import Member
+from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.errors import ProtocolError
 from ringkeep.ports import CoordinationEvents
 

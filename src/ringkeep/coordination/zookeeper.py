@@ -30,10 +30,10 @@ from ringkeep.coordination.codec import encode_member
 from ringkeep.coordination.link import Link, check_reachable, split_path
 from ringkeep.coordination.marks import Marks
 from ringkeep.coordination.view import NAME_PREFIX, NO_MAP, View
-from ringkeep.core.belonging import Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.limits import MAP_BYTES
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.limits import MAP_BYTES
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ConfigurationError
 from ringkeep.ports import CoordinationEvents
 

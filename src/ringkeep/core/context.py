@@ -7,38 +7,21 @@ through `get`, though the shell has not written it yet.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from ringkeep.core.bounds import IN_USE, Bounds
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.disk import DiskState, OwnDisk
-from ringkeep.core.effects import Effects, Family
-from ringkeep.core.messages import Acks, Forward, Message, Reply, StaleRead
-from ringkeep.core.pace import Intake
-from ringkeep.core.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
+from ringkeep.core.liveness.disk_state import DiskState, OwnDisk
+from ringkeep.core.protocol.bounds import IN_USE, Bounds
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.effects import Effects, Family
+from ringkeep.core.protocol.messages import Acks, Forward, Message, Reply, StaleRead
+from ringkeep.core.protocol.reader import Reader
+from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
+from ringkeep.core.replication.snapshot_flow import Intake
 
 if TYPE_CHECKING:
-    from ringkeep.core.execute import Call
-    from ringkeep.core.primary import Primary
-    from ringkeep.core.replica import Replica
+    from ringkeep.core.replication.execute import Call
+    from ringkeep.core.replication.primary import Primary
+    from ringkeep.core.replication.replica import Replica
 
 _MISSING: Final = object()
-
-
-class Frozen(Protocol):
-    """A frozen view of the data family, as `ports.Snapshot`."""
-
-    def scan(self, begin: bytes, end: bytes, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]: ...
-
-    def close(self) -> None: ...
-
-
-class Reader(Protocol):
-    """The reading half of the engine: applied state, synchronously, no side effects."""
-
-    def get(self, family: Family, key: bytes) -> bytes | None: ...
-
-    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
-
-    def snapshot(self) -> Frozen: ...
 
 
 class Parts(Protocol):

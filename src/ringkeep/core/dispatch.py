@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from ringkeep.core import limits
-from ringkeep.core import messages as m
-from ringkeep.core.staging import on_offer
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol import messages as m
+from ringkeep.core.protocol.types import Incarnation, NodeId
+from ringkeep.core.replication.snapshot_receiver import on_offer
 
 if TYPE_CHECKING:
     from ringkeep.core.node import Node

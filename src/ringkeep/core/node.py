@@ -7,20 +7,21 @@ random number is touched here; `now` comes in with each turn, applied state is r
 import zlib
 from typing import Protocol
 
-from ringkeep.core import limits, tunables
-from ringkeep.core.bounds import IN_USE, Bounds
-from ringkeep.core.clustermap import ClusterMap, Member, NodeState
-from ringkeep.core.context import Context, Durable, Reader
-from ringkeep.core.coordinator import Coordinator
-from ringkeep.core.copies import Copies
-from ringkeep.core.departed import coordinators_of
-from ringkeep.core.detector import Detector
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.context import Context, Durable
+from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.control.move_tracker import Journal
+from ringkeep.core.control.partition_reports import Vitals
 from ringkeep.core.dispatch import Dispatch
-from ringkeep.core.effects import Effects, Family
-from ringkeep.core.execute import Call, answer_appended, execute
-from ringkeep.core.holdings import Holdings
-from ringkeep.core.journal import Journal
-from ringkeep.core.messages import (
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.bounds import IN_USE, Bounds
+from ringkeep.core.protocol.client_requests import Request, Status
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
+from ringkeep.core.protocol.effects import Effects, Family
+from ringkeep.core.protocol.messages import (
     RETRY,
     Commits,
     Forward,
@@ -32,17 +33,18 @@ from ringkeep.core.messages import (
     Report,
     StaleRead,
 )
-from ringkeep.core.office import Office
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.reads import Reads
-from ringkeep.core.relay import Relay
-from ringkeep.core.requests import Request, Status
-from ringkeep.core.rows import MAP_KEY
-from ringkeep.core.snapshots import Senders
-from ringkeep.core.stale import StaleReads
-from ringkeep.core.steward import Steward
-from ringkeep.core.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
-from ringkeep.core.vitals import Vitals
+from ringkeep.core.protocol.reader import Reader
+from ringkeep.core.protocol.rows import MAP_KEY
+from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.core.replication.departed_coordinators import coordinators_of
+from ringkeep.core.replication.execute import Call, answer_appended, execute
+from ringkeep.core.replication.handover import Office
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.snapshot_sender import Senders
+from ringkeep.core.requests.confirmed_reads import Reads
+from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.stale_reads import StaleReads
 from ringkeep.errors import ProtocolError
 
 
@@ -279,8 +281,10 @@ class Node:
         self.detector.set_peers([
             node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
         ])  # fmt: skip
-        context.move_bytes_per_s = tunables.setting(found, tunables.MOVE_BYTES_PER_S)
-        context.moves_paused = tunables.setting(found, tunables.MOVES) != tunables.RUNNING
+        context.move_bytes_per_s = cluster_settings.setting(found, cluster_settings.MOVE_BYTES_PER_S)
+        context.moves_paused = (
+            cluster_settings.setting(found, cluster_settings.MOVES) != cluster_settings.RUNNING
+        )
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
         self.holdings.follow(found)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from ringkeep.core.limits import KEY_BYTES, KIB, MIB, VALUE_BYTES
+from ringkeep.core.protocol.limits import KEY_BYTES, KIB, MIB, VALUE_BYTES
 
 TARGET_BYTES: Final = 8 * KIB  # request target: longer is a 414
 HEADER_BYTES: Final = 32 * KIB  # all header fields of one request together: more is a 431

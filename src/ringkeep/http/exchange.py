@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from ringkeep.core.requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.http import problems
 from ringkeep.http.bounds import SMALL_BODY_BYTES
 from ringkeep.http.fields import ANYTHING

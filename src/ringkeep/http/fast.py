@@ -11,7 +11,7 @@ from typing import Final
 
 import httptools
 
-from ringkeep.core.limits import KIB
+from ringkeep.core.protocol.limits import KIB
 from ringkeep.http import problems
 from ringkeep.http.bounds import (
     CHUNK_OVERHEAD,

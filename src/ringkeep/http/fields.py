@@ -6,8 +6,8 @@ Knows nothing of connections; every function takes field values and returns a va
 import re
 from typing import Final
 
-from ringkeep.core.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES
-from ringkeep.core.requests import ABSENT, ANY, PRESENT
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT
+from ringkeep.core.protocol.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES
 from ringkeep.http.problems import MEDIA_TYPE, Problem, bad
 from ringkeep.http.target import MAX_VERSION
 

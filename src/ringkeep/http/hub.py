@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from ringkeep.allowance import Allowance
-from ringkeep.core.limits import KIB
+from ringkeep.core.protocol.limits import KIB
 from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
 from ringkeep.http.hosts import Hosts
 from ringkeep.http.metrics import RouteCounts

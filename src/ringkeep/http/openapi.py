@@ -6,7 +6,12 @@ Those that steer are in `openapi_steering`.
 from copy import deepcopy
 from typing import Final
 
-from ringkeep.core.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES, MAX_TIMEOUT_MS, VALUE_BYTES
+from ringkeep.core.protocol.limits import (
+    CONTENT_TYPE_BYTES,
+    IDEMPOTENCY_KEY_BYTES,
+    MAX_TIMEOUT_MS,
+    VALUE_BYTES,
+)
 from ringkeep.http.openapi_examples import EXAMPLES
 from ringkeep.http.openapi_parts import Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi_schemas import SCHEMAS

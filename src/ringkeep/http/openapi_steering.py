@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ringkeep.core.tunables import REPLICATION, REPLICATIONS, TUNABLES
+from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
 from ringkeep.http.openapi_parts import Json, answers, get, good, json_of, query
 from ringkeep.http.orders import HOLDS, WEIGHTS
 from ringkeep.http.problems import NO_SUCH_NODE

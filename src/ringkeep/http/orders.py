@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from ringkeep import parsing
-from ringkeep.core.tunables import REPLICATION, REPLICATIONS, TUNABLES
+from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
 from ringkeep.http.problems import bad
 from ringkeep.http.target import unquote
 

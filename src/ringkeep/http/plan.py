@@ -8,8 +8,8 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core.limits import KIB, VALUE_BYTES
-from ringkeep.core.requests import Kind, Request
+from ringkeep.core.protocol.client_requests import Kind, Request
+from ringkeep.core.protocol.limits import KIB, VALUE_BYTES
 from ringkeep.http import problems
 from ringkeep.http.bounds import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
 from ringkeep.http.exchange import CLOSE, KEEP, Exchange, Replay

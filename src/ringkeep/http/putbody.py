@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ringkeep.core.limits import VALUE_BYTES
+from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.http.problems import TOO_LARGE, Problem, bad
 from ringkeep.http.target import check_key
 

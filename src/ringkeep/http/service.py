@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ringkeep.core.requests import Request
+from ringkeep.core.protocol.client_requests import Request
 from ringkeep.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]

@@ -8,7 +8,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from ringkeep.core.limits import KEY_BYTES, MAX_TIMEOUT_MS
+from ringkeep.core.protocol.limits import KEY_BYTES, MAX_TIMEOUT_MS
 from ringkeep.http.problems import bad
 
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.health import Kind, Reason
-from ringkeep.core.slots import ranges
-from ringkeep.core.steward import Steward
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.slots import ranges
+from ringkeep.core.control.cluster_health import Kind, Reason
+from ringkeep.core.control.controller import Steward
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.types import NodeId
 
 _RUNS: Final = 8  # of partition numbers in one sentence
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any, Final
 
-from ringkeep.core import tunables
-from ringkeep.core.changes import intended, targets, under_way
-from ringkeep.core.clustermap import ClusterMap, Partition
-from ringkeep.core.journal import Move
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.replica_changes import intended, targets, under_way
+from ringkeep.core.control.move_tracker import Move
 from ringkeep.core.node import Node
-from ringkeep.core.types import NodeId, PartitionId
+from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
+from ringkeep.core.protocol.types import NodeId, PartitionId
 
 _STATES: Final = ("running", "paused", "cancelled")
 
@@ -22,10 +22,10 @@ def moves(node: Node, name_of: Name) -> dict[str, Any]:
     if found is None:
         return _document("running", {}, [], [], [], 0.0)
     view = _Moves(node, found, name_of)
-    bounds = (tunables.MOVES_AT_ONCE, tunables.MOVE_BYTES_PER_S)
+    bounds = (cluster_settings.MOVES_AT_ONCE, cluster_settings.MOVE_BYTES_PER_S)
     return _document(
-        _STATES[tunables.setting(found, tunables.MOVES)],
-        {name: tunables.setting(found, name) for name in bounds},
+        _STATES[cluster_settings.setting(found, cluster_settings.MOVES)],
+        {name: cluster_settings.setting(found, name) for name in bounds},
         view.planned(),
         [view.running(move) for _, move in sorted(node.journal.running.items())],
         [view.finished(move) for move in reversed(node.journal.finished)],
@@ -67,7 +67,7 @@ class _Moves:
         """Return the moves that are due and have not begun."""
         rows = []
         found, damaged = self._found, self._node.steward.hearing.damaged
-        full = under_way(found.partitions) >= tunables.setting(found, tunables.MOVES_AT_ONCE)
+        full = under_way(found.partitions) >= cluster_settings.setting(found, cluster_settings.MOVES_AT_ONCE)
         others = "other moves to end" if full else None
         for number, (part, target) in enumerate(zip(found.partitions, targets(found, damaged), strict=True)):
             will_be = intended(part, found.replication)
@@ -88,7 +88,7 @@ class _Moves:
     ) -> str | None:
         """Say what a move cannot begin or go on without; None if nothing is missing."""
         steward = self._node.steward
-        if not part.old_voters and tunables.setting(self._found, tunables.MOVES):
+        if not part.old_voters and cluster_settings.setting(self._found, cluster_settings.MOVES):
             return "moves are held: ringkeep moves resume"
         if steward.addressee() is None:
             return "ZooKeeper cannot be reached"

@@ -6,10 +6,10 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from ringkeep.core.changes import Voters, intended, targets
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.cluster.replica_changes import Voters, intended, targets
 from ringkeep.core.node import Node
-from ringkeep.core.types import Incarnation, NodeId, PartitionId
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.protocol.types import Incarnation, NodeId, PartitionId
 from ringkeep.errors import Unavailable
 
 

@@ -18,12 +18,12 @@ from uuid import uuid4
 
 import ringkeep
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core import limits
-from ringkeep.core.belonging import Claim
-from ringkeep.core.clustermap import Member
+from ringkeep.core.cluster.admission import Claim
 from ringkeep.core.node import Node
-from ringkeep.core.requests import Request
-from ringkeep.core.types import MapVersion, Millis
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver import DISK_FAILED, Driver
 from ringkeep.enrolment import Start

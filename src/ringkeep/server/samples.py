@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from ringkeep.core.health import Health, Kind
-from ringkeep.core.primary import Phase
+from ringkeep.core.control.cluster_health import Health, Kind
+from ringkeep.core.replication.primary import Phase
 from ringkeep.driver import Driver
 from ringkeep.http.service import Labels, Sample
 from ringkeep.server.views import Views

@@ -8,23 +8,23 @@ from base64 import b64encode
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from ringkeep.core import salvage, tunables
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
-from ringkeep.core.messages import Order
+from ringkeep.core.cluster import cluster_settings, quorum_loss
+from ringkeep.core.cluster.observations import Hearing
+from ringkeep.core.cluster.orders import Verb, lost_by
 from ringkeep.core.node import Node
-from ringkeep.core.orders import Verb, lost_by
-from ringkeep.core.rows import promises_stored
-from ringkeep.core.seen import Hearing
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.protocol.messages import Order
+from ringkeep.core.protocol.rows import promises_stored
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.server import plans
 from ringkeep.server.moves import moves
 from ringkeep.server.views import Views, settings
 
 _HOLDS: Final = {
-    "pause": tunables.PAUSED,
-    "resume": tunables.RUNNING,
-    "cancel": tunables.CANCELLED,
+    "pause": cluster_settings.PAUSED,
+    "resume": cluster_settings.RUNNING,
+    "cancel": cluster_settings.CANCELLED,
 }
 
 
@@ -61,15 +61,15 @@ class Steering:
     def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
         """Take an order about all moves. Raises Unavailable."""
         self._map(to_change=True)
-        self._order((tunables.MOVES, Verb.SET, _HOLDS[verb]))
+        self._order((cluster_settings.MOVES, Verb.SET, _HOLDS[verb]))
         return self.moves()
 
     def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         """Change settings, all or none of these. Raises Refusal, Unavailable."""
         found = self._map(to_change=True)
         for name, value in wanted.items():
-            if name not in tunables.all_settings(found):
-                raise Refusal(tunables.objection(name, value))
+            if name not in cluster_settings.all_settings(found):
+                raise Refusal(cluster_settings.objection(name, value))
         self._order(*((name, Verb.SET, value) for name, value in wanted.items()))
         return settings(found) | dict(wanted)
 
@@ -77,7 +77,7 @@ class Steering:
         """Order that partitions go on with the best copies left. Raises NoSuchNode, Refusal, Unavailable."""
         found, hearing = self._map(to_change=True), self._node.steward.hearing
         numbers = list(partitions) or [
-            number for number, part in enumerate(found.partitions) if salvage.is_lost(part, hearing)
+            number for number, part in enumerate(found.partitions) if quorum_loss.is_lost(part, hearing)
         ]
         if not numbers:
             raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
@@ -91,9 +91,9 @@ class Steering:
 
     def _recovered(self, found: ClusterMap, number: int, hearing: Hearing) -> dict[str, Any]:
         """Return what becomes of a partition that is recovered, as far as this node knows."""
-        name, left = self._views.name_of, salvage.copies_of(found, number, hearing)
-        home = salvage.home_of(found, number, hearing)
-        voters = salvage.voters_of(found.partitions[number])
+        name, left = self._views.name_of, quorum_loss.copies_of(found, number, hearing)
+        home = quorum_loss.home_of(found, number, hearing)
+        voters = quorum_loss.voters_of(found.partitions[number])
         return {
             "partition": number,
             "gone": [name(node) for node in voters if not hearing.answers(node)],

@@ -6,12 +6,13 @@ Reads the core, changes nothing.
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from ringkeep.core import limits, tunables
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState
-from ringkeep.core.health import Health, Judge, Reason, health_of
+from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.slots import partition_of, slot_of
+from ringkeep.core.control.cluster_health import Health, Judge, Reason, health_of
 from ringkeep.core.node import Node
-from ringkeep.core.slots import partition_of, slot_of
-from ringkeep.core.types import Millis, NodeId, PartitionId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
+from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.server.health import Sentences
 
 
@@ -220,4 +221,6 @@ class Views:
 
 def settings(found: ClusterMap | None) -> dict[str, int]:
     """Return the settings of the cluster, the number of partitions among them, which never changes."""
-    return {} if found is None else {"partitions": len(found.partitions)} | tunables.all_settings(found)
+    return (
+        {} if found is None else {"partitions": len(found.partitions)} | cluster_settings.all_settings(found)
+    )

@@ -9,8 +9,8 @@ from dataclasses import fields, replace
 from random import Random
 from typing import Final
 
-from ringkeep.core.bounds import IN_USE, Bounds
-from ringkeep.core.tunables import FORGET_MS, MOVE_BYTES_PER_S, MOVES_AT_ONCE
+from ringkeep.core.cluster.cluster_settings import FORGET_MS, MOVE_BYTES_PER_S, MOVES_AT_ONCE
+from ringkeep.core.protocol.bounds import IN_USE, Bounds
 
 USUAL: Final = replace(IN_USE, log_entries=12, snapshot_chunk_rows=2)
 APPEND_ENTRIES: Final = (1, 1, 3, 512)

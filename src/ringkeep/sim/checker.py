@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.history import OUTCOMES, UNTOLD, Operation, short
 from ringkeep.sim.linearize import Budget, Undecided
 from ringkeep.sim.search import contradiction

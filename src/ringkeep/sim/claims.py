@@ -7,8 +7,8 @@ was committed so long ago.
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core.health import Health, Judge, health_of
-from ringkeep.core.types import Millis, NodeId, PartitionId
+from ringkeep.core.control.cluster_health import Health, Judge, health_of
+from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.sim.invariants import Violated
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ringkeep.core.requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
-from ringkeep.core.types import Millis
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
+from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.history import Operation
 
 if TYPE_CHECKING:

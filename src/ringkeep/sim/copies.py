@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ringkeep.core.belonging import Claim
-from ringkeep.core.effects import Family
-from ringkeep.core.keys import log_key
-from ringkeep.core.primary import Phase
-from ringkeep.core.rows import POSITION_KEY, decode_position, decode_replica, replica_key
-from ringkeep.core.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.cluster.admission import Claim
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.keys import log_key
+from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, decode_replica, replica_key
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.replication.primary import Phase
 from ringkeep.sim.twin import Twin
 from ringkeep.storage.memory import MemoryEngine
 

@@ -5,11 +5,11 @@ Counted in ticks of the process, so that a pause, or a batch that was refused, i
 
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Batch
-from ringkeep.core.entry import EntryKind, decode
-from ringkeep.core.primary import Phase
-from ringkeep.core.types import PartitionId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.entry import EntryKind, decode
+from ringkeep.core.protocol.types import PartitionId
+from ringkeep.core.replication.primary import Phase
 from ringkeep.sim.invariants import Violated
 
 if TYPE_CHECKING:

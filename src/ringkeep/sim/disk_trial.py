@@ -7,9 +7,9 @@ go through meanwhile. In the middle of other faults nobody could say when.
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core.requests import Kind, Request, Result, Status
-from ringkeep.core.slots import partition_of
-from ringkeep.core.types import Millis
+from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from ringkeep.core.types import Millis
+from ringkeep.core.protocol.types import Millis
 
 Call = Callable[[], None]
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 
 NEVER: Final = 1 << 62  # later than any time, and above any version
 UNTOLD: Final = -1

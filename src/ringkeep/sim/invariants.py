@@ -4,16 +4,16 @@ numbered as there."""
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from ringkeep.core import quorum
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.entry import Entry, EntryKind, decode, origins_in
-from ringkeep.core.keys import after, data_prefix, log_key
-from ringkeep.core.messages import Acks, Confirmed, Message, Promise
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.replica import Replica
-from ringkeep.core.rows import decode_promised, decode_replica, promised_key, replica_key
-from ringkeep.core.types import Epoch, Index, NodeId, PartitionId
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode, origins_in
+from ringkeep.core.protocol.keys import after, data_prefix, log_key
+from ringkeep.core.protocol.messages import Acks, Confirmed, Message, Promise
+from ringkeep.core.protocol.rows import decode_promised, decode_replica, promised_key, replica_key
+from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.line import Line
 from ringkeep.sim.losses import Accepted, among, holders, unfounded
 

@@ -8,12 +8,12 @@ serves, and orders of operators are carried out.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core import limits, quorum
-from ringkeep.core.changes import holds_data
-from ringkeep.core.clustermap import NodeState, Partition
-from ringkeep.core.orders import Verb, is_done
-from ringkeep.core.tunables import MOVES_AT_ONCE
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.cluster.cluster_settings import MOVES_AT_ONCE
+from ringkeep.core.cluster.orders import Verb, is_done
+from ringkeep.core.cluster.replica_changes import holds_data
+from ringkeep.core.protocol import limits, quorum
+from ringkeep.core.protocol.cluster_map import NodeState, Partition
+from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.sim.machine import SESSION_MS
 
 if TYPE_CHECKING:

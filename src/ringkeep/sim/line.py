@@ -5,7 +5,7 @@ A recovery after a loss cuts the line where the best copy that was left ends, an
 
 from dataclasses import dataclass, field
 
-from ringkeep.core.types import Index
+from ringkeep.core.protocol.types import Index
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from operator import le
 from typing import Final, NamedTuple
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.history import NEVER
 from ringkeep.sim.register import EMPTY, State, Step
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core import quorum, salvage
-from ringkeep.core.changes import holds_data
-from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
-from ringkeep.core.orders import Verb
-from ringkeep.core.slots import partition_of
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.cluster import quorum_loss
+from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.cluster.replica_changes import holds_data
+from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
+from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.sim.history import Operation
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Losses:
             return
         kept = world.random.choice(spared)
         part = world.random.choice(world.map.partitions)
-        voters = [node for node in salvage.voters_of(part) if node in world.nodes and node != kept]
+        voters = [node for node in quorum_loss.voters_of(part) if node in world.nodes and node != kept]
         world.random.shuffle(voters)
         fewest = min(quorum.majority(len(part.voters)), len(voters))
         gone = voters[: world.random.randint(fewest, len(voters))]
@@ -102,7 +103,9 @@ class Losses:
         found, steward = node.driver.node.context.cluster_map, node.driver.node.steward
         if found is None:
             return
-        lost = [number for number, p in enumerate(found.partitions) if salvage.is_lost(p, steward.hearing)]
+        lost = [
+            number for number, p in enumerate(found.partitions) if quorum_loss.is_lost(p, steward.hearing)
+        ]
         for number in lost:
             world.count("recovery_ordered")
             steward.order((str(number), Verb.RECOVER, found.partitions[number].epoch))
@@ -123,7 +126,7 @@ def unfounded(world: "World", before: ClusterMap, old: Partition) -> bool:
     dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
     there = [
         voter
-        for voter in salvage.voters_of(old)
+        for voter in quorum_loss.voters_of(old)
         if voter in world.nodes and voter not in dead and not _was_damaged(world.nodes[voter])
     ]
     return quorum.won(old.voters, old.old_voters, there)

@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ringkeep.coordination.memory import MemoryCoordination
-from ringkeep.core.belonging import Claim
-from ringkeep.core.clustermap import Member
-from ringkeep.core.effects import Batch
+from ringkeep.core.cluster.admission import Claim
 from ringkeep.core.node import Node
-from ringkeep.core.types import Incarnation, MapVersion, Millis
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis
 from ringkeep.driver import Driver
 from ringkeep.enrolment import Start
 from ringkeep.errors import StorageError

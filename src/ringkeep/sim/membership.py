@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringkeep.core import limits
-from ringkeep.core.changes import holds_data
-from ringkeep.core.orders import Verb, is_done
-from ringkeep.core.tunables import CANCELLED, GRACE_MS, MOVES, PAUSED, REPLICATION, RUNNING
-from ringkeep.core.types import Millis
+from ringkeep.core.cluster.cluster_settings import CANCELLED, GRACE_MS, MOVES, PAUSED, REPLICATION, RUNNING
+from ringkeep.core.cluster.orders import Verb, is_done
+from ringkeep.core.cluster.replica_changes import holds_data
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.bounds import draw_settings
 
 if TYPE_CHECKING:

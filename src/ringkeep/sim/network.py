@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Message
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.wire.codec import decode, encode
 from ringkeep.wire.framing import HEADER_BYTES
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ringkeep.core.requests import Kind, Request
-from ringkeep.core.slots import partition_of
-from ringkeep.core.types import NodeId
+from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.client_requests import Kind, Request
+from ringkeep.core.protocol.types import NodeId
 
 if TYPE_CHECKING:
     from ringkeep.sim.faults import Faults

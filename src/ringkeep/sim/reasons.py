@@ -7,10 +7,10 @@ world knows what was truly wrong between whom, and the suspicions that the nodes
 
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core import quorum
-from ringkeep.core.clustermap import ClusterMap, NodeState, Partition
-from ringkeep.core.messages import Said
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.types import Millis, NodeId
 
 if TYPE_CHECKING:
     from ringkeep.sim.machine import SimNode

@@ -7,7 +7,7 @@ Versions count here: they only grow along a key, also where nobody told them. Th
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ringkeep.core.requests import PRESENT
+from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.history import UNTOLD
 
 

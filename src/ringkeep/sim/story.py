@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-from ringkeep.core.slots import partition_of
+from ringkeep.core.cluster.slots import partition_of
 from ringkeep.sim.main import Outcome, run_seed, size_of
 
 LINES: Final = 70

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.core.clustermap import ClusterMap
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.sim.machine import Died
 
 if TYPE_CHECKING:

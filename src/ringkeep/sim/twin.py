@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ringkeep.coordination.memory import MemoryCoordination
-from ringkeep.core.belonging import Claim, Mark
-from ringkeep.core.clustermap import Member
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Message
+from ringkeep.core.cluster.admission import Claim, Mark
 from ringkeep.core.node import Node
-from ringkeep.core.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.driver import Driver
 from ringkeep.enrolment import Start
 from ringkeep.ports import Ending, Ports

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from random import Random
 
 from ringkeep.coordination.memory import MemoryService
-from ringkeep.core import limits, quorum
-from ringkeep.core.changes import targets, under_way
-from ringkeep.core.clustermap import ClusterMap, NodeState
-from ringkeep.core.departed import coordinators_of
-from ringkeep.core.health import Health
-from ringkeep.core.requests import Request
-from ringkeep.core.transitions import illegal
-from ringkeep.core.tunables import GRACE_MS
-from ringkeep.core.types import Millis, NodeId
+from ringkeep.core.cluster.cluster_settings import GRACE_MS
+from ringkeep.core.cluster.map_rules import illegal
+from ringkeep.core.cluster.replica_changes import targets, under_way
+from ringkeep.core.control.cluster_health import Health
+from ringkeep.core.protocol import limits, quorum
+from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.core.replication.departed_coordinators import coordinators_of
 from ringkeep.ports import Ending
 from ringkeep.sim import bounds
 from ringkeep.sim.claims import Claims

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ringkeep.core.belonging import Claim
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.cluster.admission import Claim
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.errors import ConfigurationError, of_directory
 from ringkeep.storage import aside, files
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageError, StorageStalled
 
 LOSABLE_BATCHES: Final = 64

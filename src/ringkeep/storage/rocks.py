@@ -22,7 +22,7 @@ from rocksdict import (
 )
 from rocksdict import Rdict as Database
 
-from ringkeep.core.effects import Batch, Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
 from ringkeep.storage import files
 from ringkeep.storage.manifest import manifest_of, synced_manifest

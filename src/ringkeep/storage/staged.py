@@ -17,7 +17,7 @@ from typing import Final
 from rocksdict import IngestExternalFileOptions, SstFileWriter
 from rocksdict import Rdict as Table
 
-from ringkeep.core.effects import Family
+from ringkeep.core.protocol.effects import Family
 from ringkeep.storage.tuning import KIB, MIB, family_options
 
 Row = tuple[bytes, bytes]

@@ -16,7 +16,7 @@ from rocksdict import (
     Options,
 )
 
-from ringkeep.core.effects import Family
+from ringkeep.core.protocol.effects import Family
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20

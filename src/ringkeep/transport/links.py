@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Message
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.ports import NetworkEvents
 from ringkeep.transport.listener import Listener, Room
 from ringkeep.transport.outgoing import Bundle, HandshakeFailed

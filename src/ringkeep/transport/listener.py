@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from ringkeep.allowance import Allowance
-from ringkeep.core.effects import Lane
-from ringkeep.core.messages import Message
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.ports import NetworkEvents
 from ringkeep.process import addresses_here

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from ringkeep.core import limits
-from ringkeep.core.effects import Lane
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.effects import Lane
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.transport.sockets import CONNECT_S, HANDSHAKE_S, Incarnations, tune
 from ringkeep.wire.handshake import Identity, Opening, OpeningReader, Welcome, hello, judge, opening

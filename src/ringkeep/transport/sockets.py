@@ -5,7 +5,7 @@ import logging
 import socket
 from typing import Final
 
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.types import Incarnation, NodeId
 
 CONNECT_S: Final = 0.4  # a longer way is no way: the next attempt may be answered at once
 HANDSHAKE_S: Final = 1.0  # from connected to answered, seen by the caller

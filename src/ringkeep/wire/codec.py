@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ringkeep.core.messages import (
+from ringkeep.core.protocol.messages import (
     Acks,
     Append,
     Commits,
@@ -41,7 +41,7 @@ from ringkeep.core.messages import (
     StaleRead,
     Surplus,
 )
-from ringkeep.core.types import Epoch, Index, MapVersion, NodeId, PartitionId
+from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId, PartitionId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire import hot
 from ringkeep.wire.framing import BODY_BYTES, FORMAT, FORMAT_BYTE, frame

@@ -9,7 +9,7 @@ from typing import Final
 
 from google_crc32c import value as crc32c
 
-from ringkeep.core import limits
+from ringkeep.core.protocol import limits
 from ringkeep.errors import ProtocolError
 
 FORMAT: Final = 1

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire.framing import FORMAT, FORMAT_BYTE, FrameReader, frame
 

@@ -9,9 +9,9 @@ ProtocolError; `codec.decode` makes them one.
 import struct
 from typing import Final
 
-from ringkeep.core.messages import RETRY, Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
-from ringkeep.core.requests import Kind, Status
-from ringkeep.core.types import ORIGIN_BYTES
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.messages import RETRY, Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
+from ringkeep.core.protocol.types import ORIGIN_BYTES
 from ringkeep.errors import ProtocolError
 
 APPEND, ACKS, COMMITS, CONFIRM, CONFIRMED, FORWARD, REPLY = 1, 2, 3, 4, 5, 6, 7

@@ -11,9 +11,9 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
-from ringkeep.core import limits
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, NodeState, Partition
-from ringkeep.core.types import Epoch, Incarnation, Index, MapVersion, NodeId
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId
 from ringkeep.errors import ConfigurationError, ProtocolError
 
 FORMAT: Final = 1

@@ -4,9 +4,9 @@ The reading half of the Engine port, and whole batches that become durable in or
 A test holds it against the simulator's engine.
 """
 
-from ringkeep.core.context import Frozen
-from ringkeep.core.effects import Batch, Family
-from ringkeep.core.rows import MAP_KEY
+from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.core.protocol.reader import Frozen
+from ringkeep.core.protocol.rows import MAP_KEY
 
 Rows = dict[bytes, bytes]
 Row = tuple[bytes, bytes]

@@ -7,10 +7,10 @@ and which map may follow which in `maps`. Here are those that several nodes coul
 from collections.abc import Sequence
 from itertools import combinations
 
-from ringkeep.core import quorum
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.entry import epoch_of
-from ringkeep.core.types import NodeId
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.entry import epoch_of
+from ringkeep.core.protocol.types import NodeId
 from ringkeep.sim.model.local import Local, LogTuple, Violated
 from ringkeep.sim.model.machine import NAMES, NUMBERS
 

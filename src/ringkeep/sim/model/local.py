@@ -11,12 +11,12 @@ from hashlib import blake2b
 from traceback import extract_tb
 from typing import Any, Final, NamedTuple
 
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.messages import Acks, Promise, Reply
-from ringkeep.core.office import StatementRow
-from ringkeep.core.primary import Phase
-from ringkeep.core.rows import NOBODY, Promised
-from ringkeep.core.types import Incarnation, NodeId
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.messages import Acks, Promise, Reply
+from ringkeep.core.protocol.rows import NOBODY, Promised
+from ringkeep.core.protocol.types import Incarnation, NodeId
+from ringkeep.core.replication.handover import StatementRow
+from ringkeep.core.replication.primary import Phase
 from ringkeep.sim.model.bounds import Bounds
 from ringkeep.sim.model.disk import Disk
 from ringkeep.sim.model.machine import IDS, NUMBERS, Image, Machine, Output, number_of

@@ -9,18 +9,15 @@ from dataclasses import replace
 from functools import cache
 from typing import Final, NamedTuple
 
-from ringkeep.core import limits
-from ringkeep.core.bounds import IN_USE
-from ringkeep.core.clustermap import ClusterMap, NodeInfo, Partition
 from ringkeep.core.context import Durable
-from ringkeep.core.effects import Family
-from ringkeep.core.keys import log_key
-from ringkeep.core.messages import Heartbeat, MapPush, Message, Reply, Report, Sizes
 from ringkeep.core.node import Node
-from ringkeep.core.office import StatementRow
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.replica import Replica
-from ringkeep.core.rows import (
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.bounds import IN_USE
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, Partition
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.keys import log_key
+from ringkeep.core.protocol.messages import Heartbeat, MapPush, Message, Reply, Report, Sizes
+from ringkeep.core.protocol.rows import (
     NOBODY,
     Promised,
     applied_key,
@@ -29,7 +26,10 @@ from ringkeep.core.rows import (
     promised_key,
     replica_key,
 )
-from ringkeep.core.types import Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.protocol.types import Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.replication.handover import StatementRow
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.model.disk import Disk, Rows
 from ringkeep.wire import mapcodec
 

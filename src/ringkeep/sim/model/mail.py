@@ -6,7 +6,7 @@ out at once: it would only multiply states.
 
 from typing import Any, Final, NamedTuple
 
-from ringkeep.core import messages as m
+from ringkeep.core.protocol import messages as m
 from ringkeep.sim.model.projection import walk
 
 _TO_PRIMARY: Final = (m.Acks, m.Promise, m.Refuse, m.Entries, m.Confirmed)

@@ -12,19 +12,19 @@ from functools import partial
 from types import MethodType
 from typing import Any, Final
 
-from ringkeep.core import messages
-from ringkeep.core.clustermap import ClusterMap, Partition
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.execute import Call, Pending
-from ringkeep.core.holdings import Holdings
-from ringkeep.core.log import Log
 from ringkeep.core.node import Node
-from ringkeep.core.parked import Parked
-from ringkeep.core.primary import Phase, Primary
-from ringkeep.core.progress import Progress
-from ringkeep.core.reads import Reads, _Ballot, _Round
-from ringkeep.core.replica import Replica
-from ringkeep.core.takeover import Takeover
+from ringkeep.core.protocol import messages
+from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
+from ringkeep.core.replication.execute import Call, Pending
+from ringkeep.core.replication.log import Log
+from ringkeep.core.replication.parked import Parked
+from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.takeover import Takeover
+from ringkeep.core.requests.confirmed_reads import Reads, _Ballot, _Round
 from ringkeep.sim.model.machine import Image, Machine, number_of
 
 Names = Mapping[str, int]

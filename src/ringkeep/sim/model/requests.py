@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringkeep.core import messages as m
-from ringkeep.core.entry import EntryKind, decode, read_record
-from ringkeep.core.replica import Replica
-from ringkeep.core.requests import ANY, Kind, Status
-from ringkeep.core.types import Epoch, Incarnation, origin_of
+from ringkeep.core.protocol import messages as m
+from ringkeep.core.protocol.client_requests import ANY, Kind, Status
+from ringkeep.core.protocol.entry import EntryKind, decode, read_record
+from ringkeep.core.protocol.types import Epoch, Incarnation, origin_of
+from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.model.machine import CLIENT, CLIENT_LIFE, ONLY
 
 KEY: Final = b"k"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ringkeep.core import messages as m
-from ringkeep.core.entry import EntryKind, decode
-from ringkeep.core.requests import Kind, Status
+from ringkeep.core.protocol import messages as m
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.entry import EntryKind, decode
 from ringkeep.sim.model import requests
 from ringkeep.sim.model.bounds import Bounds
 from ringkeep.sim.model.layout import State

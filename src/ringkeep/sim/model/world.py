@@ -9,9 +9,9 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from ringkeep.core.clustermap import Partition
-from ringkeep.core.requests import Status
-from ringkeep.core.types import Epoch, Incarnation, MapVersion
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion
 from ringkeep.sim.model import requests
 from ringkeep.sim.model.bounds import Bounds
 from ringkeep.sim.model.invariants import Invariants

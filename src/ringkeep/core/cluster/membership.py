@@ -1,0 +1,105 @@
+"""Which nodes the next map names, and in which state: newer lives, newcomers, leavers, the lost.
+
+A name belongs to one node at a time: a newcomer of a name takes it over once the old node answers nobody and
+is needed by nobody.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from ringkeep.core.cluster.observations import Hearing, Seen, Suspicions
+from ringkeep.core.cluster.orders import loss_objection
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState
+from ringkeep.core.protocol.types import NodeId
+
+
+def next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
+    """Take newer lives and newcomers; give up the lost; leave out who has left."""
+    lives = {member.id: member for member in seen.members}
+    held = {node for part in now.partitions for node in part.replicas}
+    nodes = [_refreshed(node, lives.get(node.id)) for node in now.nodes]
+    for at, node in enumerate(nodes):
+        if node.state != NodeState.DEAD and seen.lost(node.id) and node.id not in lives:
+            present = replace(now, nodes=tuple(nodes))
+            if not loss_objection(present, node, seen.hearing):
+                nodes[at] = replace(node, state=NodeState.DEAD)
+    nodes = [
+        node
+        for node in nodes
+        if not _has_left(node, held, lives) and not _is_forgotten(node, held, lives, seen)
+    ]
+    for member in seen.members if seen.room else ():
+        if member.cluster_id or any(node.id == member.id for node in nodes):
+            continue  # who belonged to this cluster and is not in the map has left it for good
+        nodes = _with_newcomer(replace(now, nodes=tuple(nodes)), member, lives, seen.hearing)
+    return tuple(nodes)
+
+
+def with_the_dead(suspicions: Suspicions, nodes: Sequence[NodeInfo]) -> Suspicions:
+    """Let everybody suspect the dead too, whom nobody watches any more; they have no word themselves."""
+    dead = [node.id for node in nodes if node.state == NodeState.DEAD]
+
+    def suspected(node: NodeId) -> Sequence[NodeId] | None:
+        found = suspicions(node)
+        return None if found is None or node in dead else [*found, *dead]
+
+    return suspected if dead else suspicions
+
+
+def info(member: Member, state: NodeState) -> NodeInfo:
+    """Return what the map says of a member."""
+    return NodeInfo(
+        member.id, member.name, member.http, member.peer, member.zone, member.weight, member.incarnation,
+        state,
+    )  # fmt: skip
+
+
+def _refreshed(node: NodeInfo, member: Member | None) -> NodeInfo:
+    """Take incarnation and addresses from a newer life of the node. The dead have none."""
+    if member is None or member.incarnation <= node.incarnation or node.state == NodeState.DEAD:
+        return node
+    return replace(node, incarnation=member.incarnation, http=member.http, peer=member.peer)
+
+
+def _has_left(node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member]) -> bool:
+    """Tell whether a leaving node has nothing any more, and its process, which clients used, has ended."""
+    return node.state == NodeState.LEAVING and node.id not in held and node.id not in lives
+
+
+def _is_forgotten(
+    node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member], seen: Seen
+) -> bool:
+    """Tell whether the map names a dead node for nothing: it holds nothing, and nobody need be told any more.
+
+    If it comes back all the same, its directory belongs to this cluster, whose map does not name it: that it
+    was given up follows from this too (`belonging.py`).
+    """
+    idle = node.state == NodeState.DEAD and node.id not in held and node.id not in lives
+    return idle and (not seen.room or seen.forgettable(node.id))
+
+
+def _with_newcomer(
+    now: ClusterMap, member: Member, lives: Mapping[NodeId, Member], hearing: Hearing
+) -> list[NodeInfo]:
+    """Return the nodes with a newcomer, if nobody else has its name or an address of its.
+
+    The node that had the name is given up: its disk was wiped, or its machine replaced.
+    """
+    before = list(now.nodes)
+    newcomer = info(member, NodeState.JOINING)
+    living = [node for node in before if node.state != NodeState.DEAD]
+    old = next((node for node in living if node.name == member.name), None)
+    others = [node for node in living if node is not old]
+    if any(node.http == member.http or node.peer == member.peer for node in others):
+        return before
+    if old is not None:
+        beside = replace(now, nodes=(*before, newcomer))
+        if old.id in lives or loss_objection(beside, old, hearing):
+            return before
+        before = [replace(node, state=NodeState.DEAD) if node is old else node for node in before]
+    return [*(_renamed(node, member.name) for node in before), newcomer]
+
+
+def _renamed(node: NodeInfo, taken: str) -> NodeInfo:
+    """Give a dead node whose name a newcomer has another one."""
+    return replace(node, name=f"{node.name}~{node.id[:8]}") if node.name == taken else node

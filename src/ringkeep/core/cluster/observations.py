@@ -1,0 +1,112 @@
+"""What a controller knows beside the map: who is there, who answers whom, and what primaries say.
+
+Values and questions only; what follows from them is decided elsewhere.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ringkeep.core.protocol.cluster_map import Member, Partition
+from ringkeep.core.protocol.messages import Order
+from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId
+
+Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
+"""Whom a node suspects by its own word, or None if it does not answer."""
+
+
+class Copy(NamedTuple):
+    """What a node holds durably of a partition: the highest promise, and where its log ends.
+
+    (0, 0) is the end of an empty log: then it holds nothing.
+    """
+
+    promised: Epoch = Epoch(0)
+    last_epoch: Epoch = Epoch(0)
+    last_index: Index = Index(0)
+
+
+def _unsaid(_: NodeId, __: int) -> Copy | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Who answers, by everybody's own word. `damaged`: it answers, and has no vote. `registered`: the
+    processes that the coordination service knows. `copy`: what a node says that it holds of a partition that
+    has no majority; None if it has not said so lately."""
+
+    suspicions: Suspicions
+    damaged: Callable[[NodeId], bool]
+    registered: Collection[NodeId] = ()
+    copy: Callable[[NodeId, int], Copy | None] = _unsaid
+
+    def answers(self, node: NodeId) -> bool:
+        """Tell whether a node answers here."""
+        return self.suspicions(node) is not None
+
+    def votes(self, node: NodeId) -> bool:
+        """Tell whether a node answers here, and may be counted on."""
+        return self.answers(node) and not self.damaged(node)
+
+    def hears(self, reporter: NodeId, node: NodeId) -> bool:
+        """Tell whether one node says that it hears another."""
+        suspected = self.suspicions(reporter) if reporter != node else None
+        return suspected is not None and node not in suspected
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still
+    has.
+
+    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind;
+    `rows.NO_NODE` otherwise.
+    """
+
+    partition: int
+    epoch: Epoch
+    config: MapVersion
+    what: int
+    node: NodeId
+
+
+def _never(_: object) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a controller knows beside the map.
+
+    `members`: the live processes, one per node id. `unfit`: damaged, draining, or with a disk that does not
+    answer: it is given nothing. `damaged`: it lost something that it had acknowledged. `full`: its disk has
+    no room for a replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as
+    long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
+    node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
+    `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
+    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it. `apart`:
+    whether a partition's primary has not heard its newcomer for so long that no change waits for it, though
+    it lives.
+    """
+
+    members: Sequence[Member]
+    suspicions: Suspicions
+    unfit: Callable[[NodeId], bool]
+    statements: Sequence[Statement] = ()
+    tried: Collection[tuple[int, NodeId]] = ()
+    damaged: Callable[[NodeId], bool] = _never
+    full: Callable[[NodeId], bool] = _never
+    absent: Callable[[NodeId], bool] = _never
+    lost: Callable[[NodeId], bool] = _never
+    active: Callable[[int], bool] = _never
+    orders: Sequence[Order] = ()
+    forgettable: Callable[[NodeId], bool] = _never
+    room: bool = True
+    copy: Callable[[NodeId, int], Copy | None] = _unsaid
+    apart: Callable[[Partition], bool] = _never
+
+    @property
+    def hearing(self) -> Hearing:
+        """Who answers whom."""
+        return Hearing(self.suspicions, self.damaged, [member.id for member in self.members], self.copy)

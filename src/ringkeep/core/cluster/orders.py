@@ -1,0 +1,220 @@
+"""What operators order: whether it may be done, and the map in which it is.
+
+Pure, and used twice: by the node that is asked, to refuse at once with a reason, and by the controller, whose
+word counts. An order names a state that the cluster should have, so that to say it twice changes nothing.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from enum import StrEnum
+from typing import Final
+
+from ringkeep.core.cluster import cluster_settings, quorum_loss
+from ringkeep.core.cluster.observations import Hearing
+from ringkeep.core.cluster.replica_changes import holds_data
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, partitions_of
+from ringkeep.core.protocol.messages import Order
+from ringkeep.core.protocol.types import NodeId
+
+WEIGHTS: Final = range(1, 101)
+
+
+class Verb(StrEnum):
+    """What may be ordered; the subject of each, and its number."""
+
+    DECOMMISSION = "decommission"  # a node id: move everything off, then let it stop
+    GIVE_UP = "give-up"  # a node id: it is lost, make its replicas anew elsewhere
+    FORGET = "forget"  # a node id: it was given up and holds nothing, name it no more
+    DRAIN = "drain"  # a node id: lead nothing
+    UNDRAIN = "undrain"  # a node id: lead, and stay, as before
+    WEIGHT = "weight"  # a node id: its share, the number
+    SET = "set"  # the name of a setting: its value, the number
+    RECOVER = "recover"  # a partition: go on with what is left of it; its epoch now, 0 if that is not known
+    LOST = "lost"  # a node id: it is gone for good; given up with the recoveries that are ordered beside this
+
+
+_STATES: Final[Mapping[str, NodeState]] = {
+    Verb.DECOMMISSION: NodeState.LEAVING,
+    Verb.GIVE_UP: NodeState.DEAD,
+    Verb.DRAIN: NodeState.DRAINING,
+    Verb.UNDRAIN: NodeState.ACTIVE,
+}
+
+
+def about(order: Order) -> tuple[str, str]:
+    """Return what an order decides: a later one of the same takes its place."""
+    subject, verb, _ = order
+    return ("state" if verb in _STATES else verb), subject
+
+
+def lost_by(orders: Iterable[Order]) -> frozenset[NodeId]:
+    """Return the nodes that some of these orders name as lost."""
+    return frozenset(NodeId(subject) for subject, verb, _ in orders if verb == Verb.LOST)
+
+
+def objection(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId] = ()) -> str:
+    """Say why an order must not be carried out, and what to do instead; "" if it may.
+
+    `lost`: the nodes that the orders beside it name as lost.
+    """
+    subject, verb, number = order
+    if verb == Verb.SET:
+        return _setting_objection(subject, number, now)
+    if verb == Verb.RECOVER:
+        return quorum_loss.objection(now, subject, hearing, lost)
+    node = now.node(NodeId(subject))
+    if node is None:
+        return "there is no such node in the cluster map"
+    if verb == Verb.FORGET:
+        return _forget_objection(now, node, hearing)
+    if node.state == NodeState.DEAD:
+        return f"{node.name} was given up for dead before, and has no part in the cluster"
+    if verb == Verb.LOST:
+        return quorum_loss.loss_objection(now, node, hearing)
+    if verb == Verb.WEIGHT:
+        if node.state == NodeState.DRAINING:
+            return f"{node.name} is being drained: undrain it first, then change its weight"
+        return "" if number in WEIGHTS else f"a weight is 1 to {WEIGHTS[-1]}, not {number}"
+    if verb == Verb.DRAIN and node.state in (NodeState.LEAVING, NodeState.JOINING):
+        return f"{node.name} is {node.state}: wait until that is over, then drain it"
+    if verb == Verb.DECOMMISSION:
+        return too_few(now.nodes, node, now.replication)
+    return loss_objection(now, node, hearing) if verb == Verb.GIVE_UP else ""
+
+
+def is_done(order: Order, now: ClusterMap) -> bool:
+    """Tell whether the map shows an order carried out.
+
+    Of a recovery it shows a later epoch: else, with the last replica silent just after it, it was done again.
+    """
+    subject, verb, number = order
+    if verb == Verb.SET:
+        if subject == cluster_settings.MOVES:
+            return cluster_settings.setting(now, subject) == number
+        return cluster_settings.all_settings(now).get(subject) == number
+    if verb == Verb.RECOVER:
+        part = quorum_loss.partition_of(now, subject)
+        return part is not None and 0 < number < part.epoch
+    node = now.node(NodeId(subject))
+    if node is None:
+        return True
+    if verb == Verb.LOST:
+        return node.state == NodeState.DEAD
+    if verb == Verb.WEIGHT:
+        return node.weight == number
+    if verb == Verb.FORGET:
+        return False
+    stays = (NodeState.ACTIVE, NodeState.JOINING)
+    return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES.get(verb)
+
+
+def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:
+    """Return the map in which the orders that may be carried out are; its number is the same.
+
+    Nobody is given up for lost unless a recovery is ordered too.
+    """
+    orders = [order for order in orders if order[1] in list(Verb)]
+    lost = lost_by(orders)
+    for order in orders:
+        if order[1] != Verb.LOST and not is_done(order, now) and not objection(order, now, hearing, lost):
+            now = _carried_out(order, now, hearing, lost)
+    return now
+
+
+def _carried_out(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId]) -> ClusterMap:
+    subject, verb, number = order
+    if verb == Verb.SET:
+        if subject == cluster_settings.REPLICATION:
+            return replace(now, replication=number)
+        if subject == cluster_settings.MOVES and number == cluster_settings.CANCELLED:
+            now = replace(now, nodes=tuple(_staying(now, node) for node in now.nodes))
+        return replace(now, settings=now.settings | {subject: number})
+    if verb == Verb.RECOVER:
+        return quorum_loss.salvaged(now, int(subject), hearing, lost)
+    node = now.node(NodeId(subject))
+    assert node is not None, "who is not there was objected to"
+    if verb == Verb.FORGET:
+        return replace(now, nodes=tuple(each for each in now.nodes if each is not node))
+    if verb == Verb.WEIGHT:
+        grows = node.state == NodeState.ACTIVE and number > node.weight
+        new = replace(node, weight=number, state=NodeState.JOINING if grows else node.state)
+    elif verb == Verb.UNDRAIN and node.state == NodeState.LEAVING:
+        new = _staying(now, node)
+    else:
+        new = replace(node, state=_STATES[verb])
+    return replace(now, nodes=tuple(new if each is node else each for each in now.nodes))
+
+
+def _staying(now: ClusterMap, node: NodeInfo) -> NodeInfo:
+    """Return a node that was leaving as one that stays; a quarter of its share lost, it is given it anew."""
+    if node.state != NodeState.LEAVING:
+        return node
+    total = sum(len(part.voters) for part in now.partitions)
+    weights = sum(other.weight for other in now.nodes if holds_data(other.state)) + node.weight
+    emptied = 4 * len(partitions_of(now, node.id)) * weights < 3 * total * node.weight
+    return replace(node, state=NodeState.JOINING if emptied else NodeState.ACTIVE)
+
+
+# --- reasons to refuse -------------------------------------------------------------------------------
+
+
+def _forget_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+    if node.state != NodeState.DEAD:
+        return (
+            f"{node.name} was not given up, and cannot be forgotten:"
+            f" ringkeep decommission {node.name}, with --dead if it is gone for good"
+        )
+    held = len(partitions_of(now, node.id))
+    if held:
+        return f"{held} partitions still name {node.name}: wait until others hold its replicas"
+    if node.id in hearing.registered:
+        return f"{node.name} is still registered in ZooKeeper: it is told that it was given up, and stops"
+    return ""
+
+
+def _setting_objection(name: str, value: int, now: ClusterMap) -> str:
+    if name == cluster_settings.MOVES:
+        return "" if value in cluster_settings.HOLDS else f"moves are not held by {value}"
+    problem = cluster_settings.objection(name, value)
+    staying = sum(holds_data(node.state) for node in now.nodes)
+    if not problem and name == cluster_settings.REPLICATION and value > staying:
+        return f"{value} copies of each key need {value} nodes, and there are {staying}: add nodes first"
+    return problem
+
+
+def too_few(nodes: Iterable[NodeInfo], node: NodeInfo, replication: int) -> str:
+    """Say that too few nodes would remain without this one; "" if enough do."""
+    remain = sum(holds_data(other.state) for other in nodes if other is not node)
+    if remain >= replication:
+        return ""
+    return (
+        f"without {node.name} {remain} nodes would remain, and each key has {replication} copies:"
+        " add a node first, or lower the replication"
+    )
+
+
+def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+    """Say why a node must not be given up for lost; "" if it may: nobody hears it, and nobody needs it."""
+    listener = next((other.name for other in now.nodes if hearing.hears(other.id, node.id)), None)
+    if hearing.answers(node.id) or listener is not None:
+        who = f" to {listener}" if listener is not None else ""
+        return f"{node.name} still answers{who}: stop it first, or decommission it as a living node"
+    needing = needed_by(now, node.id, hearing)
+    if needing:
+        return (
+            f"{node.name} is needed: without it partition {needing[0]} (one of {len(needing)}) has no"
+            " majority of its replicas. Bring it or another silent node back; if they are gone for good:"
+            " ringkeep recover partition all --accept-loss --lost NAME …"
+        )
+    return too_few(now.nodes, node, now.replication)
+
+
+def needed_by(now: ClusterMap, node: NodeId, hearing: Hearing) -> list[int]:
+    """Return the partitions in which a node votes that have no majority of other voters that answer."""
+    voting = [n.id for n in now.nodes if n.id != node and hearing.votes(n.id)]
+    return [
+        number
+        for number, part in enumerate(now.partitions)
+        if node in quorum_loss.voters_of(part) and not quorum.won(part.voters, part.old_voters, voting)
+    ]

@@ -1,0 +1,1 @@
+"""What the nodes know of their cluster together, and who writes the next map."""

@@ -1,0 +1,403 @@
+"""When a node acts as the controller, and what it needs to know before it may.
+
+The controller is the first in the members' line that is there, by anybody's word, and says that ZooKeeper
+answers it. It writes nothing without contact to a majority of nodes, directly or through others, nor while
+any live node holds a newer map, or another of the same number.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from ringkeep.core.cluster import cluster_settings, orders, quorum_loss
+from ringkeep.core.cluster.map_room import Size, too_large
+from ringkeep.core.cluster.observations import Hearing, Seen, Statement
+from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
+from ringkeep.core.context import Context
+from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import limits, quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState, Partition
+from ringkeep.core.protocol.effects import MapWrite
+from ringkeep.core.protocol.messages import Order, Report, Said
+from ringkeep.core.protocol.types import Millis, NodeId
+
+
+class Steward:
+    """One node's part in steering the cluster."""
+
+    def __init__(
+        self, context: Context, relay: Relay, copies: Copies, size: Size, cluster: str,
+        new_cluster_id: str,
+    ) -> None:  # fmt: skip
+        self._context = context
+        self._size = size
+        self._relay = relay
+        self._copies = copies
+        self._cluster = cluster
+        self._new_cluster_id = new_cluster_id
+        self.members: list[Member] = []
+        self.writing = False
+        self.frozen = ""
+        self.connected = False
+        self.barrier = True
+        self.map_digest = 0
+        self._mine_active = b""
+        self.statements: dict[tuple[int, int], tuple[Statement, Millis]] = {}
+        self._full_at: dict[NodeId, Millis] = {}
+        self._silent_since: dict[NodeId, Millis] = {}
+        self._ordered: dict[tuple[str, str], tuple[Order, Millis]] = {}
+        self._orders: dict[tuple[str, str], tuple[Order, Millis]] = {}
+        self._apart_since: dict[tuple[NodeId, NodeId | None], Millis] = {}
+        self._dead_since: dict[NodeId, Millis] = {}
+        self.no_room = ""
+        """Why the map may not grow, as the controller has found; for people."""
+        self._tried: dict[tuple[int, NodeId], Millis] = {}
+        self._look_at: Millis = 0
+        self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
+        self._cut_off_since: Millis | None = None
+        self._doubt_from: Millis | None = None
+        """From when on ZooKeeper owes an answer to a write, or a read after one that did not succeed."""
+
+    # --- what it learns -------------------------------------------------------------------------------
+
+    def on_members(self, members: list[Member]) -> None:
+        """Take the members' line as the coordination service has it."""
+        self.members = newest_lives(members)
+        self.look_again()
+
+    def on_report(self, report: Report) -> None:
+        """Keep what a primary said of its partitions until it is used, or too old."""
+        now, current = self._context.now, self._context.cluster_map
+        if current is None:
+            return
+        for partition, epoch, config, what, node in report.statements:
+            self.statements[partition, what] = Statement(partition, epoch, config, what, node), now
+            if what == Said.FAILED and partition < len(current.partitions):
+                part = current.partitions[partition]
+                if part.epoch == epoch:
+                    self._tried[partition, part.primary] = now
+        for order in report.orders:
+            self._ordered[orders.about(order)] = order, now
+        self.look_again()
+
+    def order(self, order: Order) -> None:
+        """An operator wants something: say so to the controller until the map shows it."""
+        self._orders[orders.about(order)] = order, self._context.now + limits.ORDER_MS
+
+    @property
+    def hearing(self) -> Hearing:
+        """Who answers whom, as far as this node knows."""
+        registered = [member.id for member in self.members]
+        return Hearing(self._relay.suspected_by, self._damaged, registered, self._copies.copy)
+
+    def objection(self, order: Order, lost: Collection[NodeId] = ()) -> str:
+        """Say why an order will not be carried out, as far as this node knows; "" if it may.
+
+        `lost`: the nodes that are named as lost beside it.
+        """
+        current = self._context.cluster_map
+        if current is None:
+            return "the cluster is not formed yet"
+        reason = orders.objection(order, current, self.hearing, lost)
+        if not reason and order[1] == orders.Verb.SET:
+            after = orders.carry_out([order], current, self.hearing)
+            reason = too_large(current, after, self._damaged, self._size)
+        return reason
+
+    def pending_orders(self) -> list[Order]:
+        """Return what operators asked of this node, and is not done yet; a passing objection ends nothing."""
+        current, now = self._context.cluster_map, self._context.now
+        if not self._orders or current is None:
+            return []
+        self._orders = {
+            about: (order, until)
+            for about, (order, until) in self._orders.items()
+            if now < until and not orders.is_done(order, current)
+        }
+        return [order for order, _ in self._orders.values()]
+
+    def look_again(self) -> None:
+        """Something changed: decide at the next tick, not at the next interval."""
+        self._look_at = 0
+
+    def on_map(self) -> None:
+        """A newer map is here: forget what it shows carried out, before another one shows that undone."""
+        self.pending_orders()
+        self._obeyed()
+        self.look_again()
+
+    def on_written(self, done: bool) -> None:
+        """The answer to a write came: what counts is the map that is read next.
+
+        Unless it was done: then one is read at once, if ZooKeeper can be reached at all.
+        """
+        self.writing = False
+        self._doubt_from = None if done else self._sooner(limits.MAP_READ_MS)
+        self.look_again()
+
+    def on_not_written(self) -> None:
+        """Nothing was asked of ZooKeeper: what was to be written cannot be."""
+        self.on_written(done=True)
+
+    def _sooner(self, wait: Millis) -> Millis:
+        """Return from when on ZooKeeper is in doubt: trying again gives it no more time."""
+        when = self._context.now + wait
+        return when if self._doubt_from is None else min(when, self._doubt_from)
+
+    def on_map_read(self) -> None:
+        """ZooKeeper has answered."""
+        if not self.writing:
+            self._doubt_from = None
+
+    # --- who acts -------------------------------------------------------------------------------------
+
+    def controller(self) -> NodeId | None:
+        """Return the first in line that is there, and says that it may act; None if there is none.
+
+        Who has not said anything yet is waited for, as long as nobody suspects it.
+        """
+        return next((m.id for m in self.members if self._stands(m.id)), None)
+
+    def addressee(self) -> NodeId | None:
+        """Return whom reports are sent to; None if nobody who is heard can have them carried out.
+
+        That is the controller; but without ZooKeeper the members' line is that of long ago, and may name
+        nobody who still lives: then anybody who reaches ZooKeeper passes reports on.
+        """
+        known = self.controller()
+        current = self._context.cluster_map
+        if known is not None or current is None:
+            return known
+        return next(
+            (n.id for n in current.nodes if n.id != self._context.me and self._says_it_steers(n.id)), None
+        )
+
+    def _says_it_steers(self, node: NodeId) -> bool:
+        beat = self._relay.beat_of(node)
+        return beat is not None and beat.steers
+
+    def _stands(self, node: NodeId) -> bool:
+        if node == self._context.me:
+            return self.steers
+        beat = self._relay.beat_of(node)
+        return beat.steers if beat is not None else not self._relay.silent(node)
+
+    def barrier_stands_for(self, expect: int) -> str:
+        """Say, for people, what keeps the barrier closed before the cluster is formed."""
+        silent = [m.name for m in self.members if self._relay.silent(m.id)]
+        here = ", ".join(m.name for m in self.members) or "nobody"
+        text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
+        problem = disagreement(self.members)
+        if problem:
+            text += f"; {problem}"
+        return text + (f"; not answering: {', '.join(silent)}" if silent else "")
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the register is within reach, and holds what the cluster goes by."""
+        return self.connected and not self.frozen
+
+    @property
+    def steers(self) -> bool:
+        """Whether this node may act as the controller: if not, the next in line is to, and at once."""
+        late = self._doubt_from is not None and self._context.now > self._doubt_from
+        return self.may_change and not late
+
+    def on_tick(self, active: bytes) -> None:
+        """Act if it is this node's turn, something may be due, and it may write.
+
+        `active`: a bit per partition, lowest first, that this node leads and serves.
+        """
+        now, self._mine_active = self._context.now, active
+        if now < self._look_at or self.writing or not self.may_change:
+            return
+        self._look_at = now + limits.CONTROL_INTERVAL_MS
+        if self.controller() != self._context.me:
+            self._cut_off_since = None
+            return
+        current = self._context.cluster_map
+        if current is None:
+            self._form()
+        elif self._may_write(current):
+            self._repair(current)
+
+    def _form(self) -> None:
+        """Make the first map once everybody who is expected is here, agrees, and answers."""
+        members = self.members
+        if not self.barrier or len(members) < members[0].expect or disagreement(members):
+            return
+        for member in members:
+            if member.id != self._context.me and self._relay.beat_of(member.id) is None:
+                return
+            if member.cluster_id:
+                self._context.alarm(
+                    f"{member.name} belongs to a cluster already: no new one is formed with it"
+                )
+                return
+        self._write(0, form(members, self._cluster, self._new_cluster_id))
+
+    def _may_write(self, current: ClusterMap) -> bool:
+        """Hold back without a majority of the nodes that vote, or while somebody holds another map that is
+        not older.
+
+        If a majority of them is gone for good, only an operator can say so.
+        """
+        now = self._context.now
+        nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
+        voting = {voter for part in current.partitions for voter in quorum_loss.voters_of(part)}
+        settled = [node for node in nodes if node in voting]
+        wanted = self._obeyed()
+        lost = orders.lost_by(wanted)
+        told = any(order[1] == orders.Verb.RECOVER and not self.objection(order, lost) for order in wanted)
+        if not told and not quorum.won(settled, (), [n for n in settled if not self._relay.silent(n)]):
+            if self._cut_off_since is None:
+                self._cut_off_since = now
+            elif now - self._cut_off_since > limits.CUT_OFF_MS:
+                self._context.effects.reregister = len(self.members) > 1
+                self._cut_off_since = now
+            return False
+        self._cut_off_since = None
+        for node in nodes:
+            if node == self._context.me or self._relay.silent(node):
+                continue
+            beat = self._relay.beat_of(node)
+            if beat is None:
+                return False
+            if beat.map_version > current.version:
+                return False  # it will pass its map on
+            if beat.map_version == current.version and beat.map_digest != self.map_digest:
+                self._context.alarm(
+                    f"two cluster maps have the number {current.version}: no changes are made"
+                )
+                return False
+        return True
+
+    def _repair(self, current: ClusterMap) -> None:
+        """Write the next map, if one is due: for failures at once, for all else in intervals."""
+        now = self._context.now
+        self.statements = {
+            p: (said, at) for p, (said, at) in self.statements.items() if now - at <= limits.STATEMENT_MS
+        }
+        self._tried = {key: at for key, at in self._tried.items() if now - at <= 4 * limits.TAKE_OFFICE_MS}
+        self._note_who_is_silent(current)
+        urgent = any(self._relay.silent(part.primary) for part in current.partitions)
+        drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
+        interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
+        if not urgent and now - self._written_at < interval:  # a plan takes milliseconds: make none in vain
+            self._look_at = self._written_at + interval
+            return
+        grace_ms = cluster_settings.setting(current, cluster_settings.GRACE_MS)
+        seen = Seen(
+            self.members, self._relay.suspected_by, self._unfit,
+            [said for said, _ in self.statements.values()], self._tried, self._damaged, self.is_full,
+            lambda node: self._silent_ms(node) >= limits.ABSENT_MS,
+            lambda node: self._silent_ms(node) >= grace_ms,
+            self.is_active,
+            self._obeyed(),
+            forgettable=self._is_long_dead(current), copy=self._copies.copy,
+            apart=self._is_apart(current),
+        )  # fmt: skip
+        due = self._that_fits(current, seen)
+        if due is not None:
+            self._write(current.version, due)
+
+    def _that_fits(self, current: ClusterMap, seen: Seen) -> ClusterMap | None:
+        """Return the next map: without newcomers, and at last without settings, if there is no room for
+        them."""
+        told = [order for order in seen.orders if order[1] != orders.Verb.SET]
+        full, reasons = replace(seen, room=False), [""]
+        for trial in (seen, full, replace(full, orders=told)):
+            due = next_map(current, trial)
+            reasons.append("" if due is None else too_large(current, due, self._damaged, self._size))
+            if not reasons[-1]:
+                break
+        if reasons[1] not in ("", self.no_room):
+            self._context.alarm(reasons[1])
+        self.no_room = reasons[1]
+        return due
+
+    def _is_apart(self, current: ClusterMap) -> Callable[[Partition], bool]:
+        """Return whether a primary has not heard its learner for long, as long as this node has looked."""
+        now = self._context.now
+        cut = self._relay.cut_off([(part.primary, part.learner) for part in current.partitions])
+        self._apart_since = since = {pair: self._apart_since.get(pair, now) for pair in cut}
+        return lambda part: now - since.get((part.primary, part.learner), now) >= limits.ABSENT_MS
+
+    def _is_long_dead(self, current: ClusterMap) -> Callable[[NodeId], bool]:
+        """Return whether a node has been dead for so long that it is forgotten, as long as this one has
+        looked."""
+        now, after = self._context.now, cluster_settings.setting(current, cluster_settings.FORGET_MS)
+        dead = [node.id for node in current.nodes if node.state == NodeState.DEAD]
+        self._dead_since = since = {node: self._dead_since.get(node, now) for node in dead}
+        return lambda node: node in since and now - since[node] >= after
+
+    def _obeyed(self) -> list[Order]:
+        """Return what operators want, as it is being said by the nodes that they have asked.
+
+        What is done is forgotten: said again it would undo what was ordered since.
+        """
+        now, current = self._context.now, self._context.cluster_map
+        self._ordered = {
+            about: (order, at)
+            for about, (order, at) in self._ordered.items()
+            if now - at <= limits.STATEMENT_MS and not (current and orders.is_done(order, current))
+        }
+        return [order for order, _ in self._ordered.values()]
+
+    def _note_who_is_silent(self, current: ClusterMap) -> None:
+        silent = [node.id for node in current.nodes if self._relay.silent(node.id)]
+        self._silent_since = {node: self._silent_since.get(node, self._context.now) for node in silent}
+
+    def _silent_ms(self, node: NodeId) -> Millis:
+        """Return for how long a node has been silent, as long as this node has looked; -1 if it answers."""
+        since = self._silent_since.get(node)
+        return -1 if since is None else self._context.now - since
+
+    def is_active(self, number: int) -> bool:
+        """Tell whether the primary of that partition says that it serves."""
+        current = self._context.cluster_map
+        if current is None:
+            return False
+        primary = current.partitions[number].primary
+        if primary == self._context.me:
+            active = self._mine_active
+        else:
+            beat = self._relay.beat_of(primary)
+            active = beat.active if beat is not None else b""
+        return number >> 3 < len(active) and bool(active[number >> 3] >> (number & 7) & 1)
+
+    def _damaged(self, node: NodeId) -> bool:
+        if node == self._context.me:
+            return self._context.damaged
+        beat = self._relay.beat_of(node)
+        return beat is not None and beat.damaged
+
+    def is_full(self, node: NodeId) -> bool:
+        """Tell whether a node says, or has said lately, that its disk has less room than its reserve.
+
+        A move that went back has made room, and would fill it again.
+        """
+        if self._disk_of(node) in (DiskState.SHORT, DiskState.SPENT):
+            self._full_at[node] = self._context.now
+        return self._context.now - self._full_at.get(node, -limits.FULL_MS) < limits.FULL_MS
+
+    def _disk_of(self, node: NodeId) -> int:
+        """Return the state of a node's disk, by the newest of its words, heard here or passed on."""
+        beat = self._relay.beat_of(node) if node != self._context.me else None
+        return beat.disk if beat is not None else self._context.disk_of(node)
+
+    def _unfit(self, node: NodeId) -> bool:
+        if self._disk_of(node) == DiskState.SILENT:
+            return True
+        if node == self._context.me:
+            return self._context.damaged or self._context.draining
+        beat = self._relay.beat_of(node)
+        return beat is None or beat.damaged or beat.draining
+
+    def _write(self, expected: int, due: ClusterMap) -> None:
+        self._context.effects.map_write = MapWrite(expected, due)
+        self._written_at = self._context.now
+        self._doubt_from = self._sooner(limits.MAP_ANSWER_MS)
+        self.writing = True
+        self._context.count("map_write_tried")

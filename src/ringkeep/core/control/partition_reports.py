@@ -1,0 +1,239 @@
+"""What the primaries of all partitions say of them: whether they serve, and how many copies are in sync.
+
+Each node tells it of those that it leads, with its heartbeats, as bit fields; and each keeps what the others
+tell. A primaryship that changes hands makes neither flicker: the last word counts for LAPSE_MS.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+from ringkeep.core.context import Context
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import limits, quorum
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.core.replication.primary import Phase, Primary
+
+_LONG_AGO = -(1 << 40)
+
+
+def members(bits: int) -> Iterator[int]:
+    """Yield the positions of the bits that are set, ascending."""
+    while bits:
+        lowest = bits & -bits
+        yield lowest.bit_length() - 1
+        bits ^= lowest
+
+
+class Since:
+    """Since when some partitions lack something; as a rule none does. Costs what has changed."""
+
+    def __init__(self) -> None:
+        self.bits = 0
+        self._since: dict[int, Millis] = {}
+
+    def update(self, bits: int, now: Millis) -> None:
+        """These lack it now, and no other."""
+        for number in members(bits & ~self.bits):
+            self._since[number] = now
+        for number in members(self.bits & ~bits):
+            del self._since[number]
+        self.bits = bits
+
+    def for_long(self, now: Millis) -> int:
+        """Return those that have lacked it for more than LAPSE_MS, as bits."""
+        found = 0
+        for number, since in self._since.items():
+            if now - since > limits.LAPSE_MS:
+                found |= 1 << number
+        return found
+
+
+class Reach:
+    """Whether requests should be sent to this node, as far as the others are concerned.
+
+    It changes only once the opposite was true for CUT_OFF_HOLD_MS, but for the first time.
+    """
+
+    def __init__(self) -> None:
+        self.good = False
+        self._never = True
+        self._agreed: Millis = 0
+
+    def look(self, good: bool, now: Millis) -> None:
+        """Take what is true at this moment."""
+        if good == self.good:
+            self._agreed = now
+        elif now - self._agreed >= limits.CUT_OFF_HOLD_MS or self._never:
+            self.good, self._agreed = good, now
+            self._never = False
+
+
+class Vitals:
+    """What one node says of the partitions that it leads, and what it has heard of all.
+
+    `active`, `copies`, `behind`: its own words, as in `messages.Heartbeat`. `serving`: the partitions whose
+    primary says just now that it serves, as bits. `counted`: those whose copies were counted lately.
+    """
+
+    def __init__(self, context: Context, detector: Detector, relay: Relay) -> None:
+        self._context = context
+        self._detector = detector
+        self._relay = relay
+        self.active = b""
+        self.copies: list[bytes] = []
+        self.behind: list[tuple[NodeId, int]] = []
+        self.serving = 0
+        self.counted = 0
+        self.reach = Reach()
+        self._lacking: list[int] = []  # those that lack at least one copy, at least two, …
+        self._idle = Since()
+        self._uncounted = Since()
+        self._map: ClusterMap | None = None
+        self._led: dict[NodeId, int] = {}  # by node: the partitions that the map has it lead, as bits
+        self._voting: tuple[NodeId, ...] = ()
+        self._look_at: Millis = 0
+
+    def on_tick(self, primaries: list[Primary]) -> None:
+        """Look at the partitions that are led here and, each HEARTBEAT_MS, at what is said of all."""
+        bits = 0
+        for primary in primaries:
+            if primary.phase == Phase.ACTIVE and not primary.paused:
+                bits |= 1 << primary.replica.partition
+        self.active = _packed(bits)
+        if self._context.now >= self._look_at:
+            self._look_at = self._context.now + limits.HEARTBEAT_MS
+            self._count_copies(primaries)
+            self._listen()
+
+    def _count_copies(self, primaries: list[Primary]) -> None:
+        context, suspects = self._context, self._detector.suspects
+        answering = {context.me, *[peer for peer in context.links if not suspects(peer)]}
+        counted, lacking = 0, [0]
+        behind: dict[NodeId, int] = {}
+        for primary in primaries:
+            found = _lagging(primary, answering, context.now)
+            if found is None:
+                continue
+            bit = 1 << primary.replica.partition
+            counted |= bit
+            nodes, missing = found
+            if missing:
+                lacking += [0] * (missing - len(lacking))
+                for number in range(missing):
+                    lacking[number] |= bit
+                for node in nodes:
+                    behind[node] = behind.get(node, 0) + 1
+        self.copies = [_packed(bits) for bits in (counted, *lacking) if bits]
+        self.behind = list(behind.items())
+
+    def _listen(self) -> None:
+        found, now = self._context.cluster_map, self._context.now
+        if found is None:
+            return
+        if found is not self._map:
+            self._follow(found)
+        serving, planes = 0, [0]
+        for node, led in self._led.items():
+            active, copies = self.words_of(node)
+            mine = led & _bits(active)
+            serving |= mine
+            planes += [0] * (len(copies) - len(planes))
+            for number, plane in enumerate(copies):
+                planes[number] |= mine & _bits(plane)
+        self.serving = serving
+        self._idle.update(self.unserved(found), now)
+        self._uncounted.update(self.counted & ~planes[0], now)
+        kept = self._uncounted.bits & ~self._uncounted.for_long(now)
+        self.counted = planes[0] | kept
+        before, after = self._lacking, planes[1:]
+        after += [0] * (len(before) - len(after))
+        self._lacking = [
+            bits | (before[number] & kept if number < len(before) else 0) for number, bits in enumerate(after)
+        ]
+        while self._lacking and not self._lacking[-1]:
+            self._lacking.pop()
+        heard = [node for node in self._voting if not self._detector.suspects(node)]
+        most = 2 * serving.bit_count() >= len(found.partitions)
+        self.reach.look(bool(serving) and (most or quorum.won(self._voting, (), heard)), now)
+
+    def _follow(self, found: ClusterMap) -> None:
+        if self._map is None:
+            self._idle.update(_all(found), _LONG_AGO)  # nobody has heard of any of them
+        self._map = found
+        led: dict[NodeId, int] = {}
+        voting: dict[NodeId, None] = {}
+        for number, part in enumerate(found.partitions):
+            led[part.primary] = led.get(part.primary, 0) | 1 << number
+            voting.update(dict.fromkeys(part.voters))
+        dead = {node.id for node in found.nodes if node.state == NodeState.DEAD}
+        self._led, self._voting = led, tuple(node for node in voting if node not in dead)
+
+    def words_of(self, node: NodeId) -> tuple[bytes, list[bytes]]:
+        """Return the newest `active` and `copies` of a node that answers, directly or through others."""
+        if node == self._context.me:
+            return self.active, self.copies
+        beat = self._relay.beat_of(node)
+        return (b"", []) if beat is None else (beat.active, beat.copies)
+
+    def behind_of(self, node: NodeId) -> list[tuple[NodeId, int]]:
+        """Return whom a node that answers says to be behind."""
+        if node == self._context.me:
+            return self.behind
+        beat = self._relay.beat_of(node)
+        return [] if beat is None else beat.behind
+
+    def unserved(self, found: ClusterMap) -> int:
+        """Return the partitions of this map whose primary does not say just now that it serves, as bits."""
+        return _all(found) & ~self.serving
+
+    @property
+    def idle(self) -> int:
+        """The partitions whose primary has not been serving for longer than a change of primary takes."""
+        return self._idle.for_long(self._context.now)
+
+    @property
+    def stale(self) -> int:
+        """Those of `counted` whose last word is of a primary that says nothing of them any more."""
+        return self._uncounted.bits & self.counted
+
+    @property
+    def lacking(self) -> int:
+        """The partitions of which some voter was not in sync, by their primary's last word, as bits."""
+        return self._lacking[0] if self._lacking else 0
+
+    def missing(self, number: int) -> int:
+        """Return how many voters of that partition were not in sync, by its primary's last word."""
+        return sum(bits >> number & 1 for bits in self._lacking)
+
+
+def _lagging(
+    primary: Primary, answering: Collection[NodeId], now: Millis
+) -> tuple[Sequence[NodeId], int] | None:
+    """Return the voters that are not in sync, and how many are missing from the set that lacks most.
+
+    None as long as nobody can tell.
+    """
+    if primary.phase != Phase.ACTIVE or primary.paused:
+        return None
+    place = primary.place
+    voters = place.voters
+    if place.old_voters:
+        voters += tuple(node for node in place.old_voters if node not in place.voters)
+    found = primary.in_sync.lagging(voters, answering, primary.progress, primary.replica.commit, now)
+    if not found:
+        return None if found is None else ((), 0)
+    return found, max(sum(node in each for node in found) for each in (place.voters, place.old_voters))
+
+
+def _packed(bits: int) -> bytes:
+    """Return bits as bytes, the lowest first."""
+    return bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+
+
+def _bits(packed: bytes) -> int:
+    return int.from_bytes(packed, "little")
+
+
+def _all(found: ClusterMap) -> int:
+    return (1 << len(found.partitions)) - 1

@@ -1,0 +1,1 @@
+"""Who is alive, by whose word, and whose disk answers."""

@@ -1,0 +1,140 @@
+"""What a node knows of its own disk, and says of it: how much room there is, and whether it answers.
+
+What follows from it is decided where it matters: what is admitted in `execute.py`, what a backup takes in
+`dispatch.py`, who leads in `office.py`. Everybody tells it to everybody with each heartbeat.
+"""
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.types import Millis
+
+
+class DiskState(IntEnum):
+    """The state of a node's disk, from good to bad: each takes less than the one before."""
+
+    FINE = 0
+    SLOW = 1  # the store has refused writes for seconds: others lead, if they can
+    SHORT = 2  # less room than the reserve: others lead, and of the clients' writes only deletes are taken
+    SPENT = 3  # most of the reserve is gone, too: nothing is appended
+    SILENT = 4  # it has not answered for seconds: failed, as far as leading and promising go
+
+
+_KEPT: Final = 4
+"""This part of the reserve is not touched by entries: what has been taken has yet to find its place."""
+
+_EASED: Final = 8
+"""A bound that was crossed counts until there is this part more: the state does not flutter."""
+
+
+_STEP_MS: Final = 5 * limits.TICK_MS
+"""From one look to the next no more than this is counted: while the process itself stood still, an answer may
+have come that it has not heard yet."""
+
+
+class Questions(NamedTuple):
+    """What the disk has been asked and has not answered: a number for each, that changes with every answer;
+    -1 where it owes none. `look`: how much room there is."""
+
+    sync: int
+    write: int
+    look: int
+
+
+NOTHING_ASKED: Final = Questions(-1, -1, -1)
+
+
+class OwnDisk:
+    """What is known of the disk under this node."""
+
+    __slots__ = (
+        "_asked", "_looked_at", "_stalled_ms", "_waits_ms", "free", "reserve", "stalled", "state",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.state = DiskState.FINE
+        self.stalled = False
+        """Whether the store refuses writes just now."""
+        self.free = self.reserve = 0
+        self._looked_at: Millis = 0
+        self._stalled_ms: Millis = 0
+        self._asked = NOTHING_ASKED
+        self._waits_ms: list[Millis] = [0] * len(NOTHING_ASKED)
+
+    def note(self, now: Millis, stalled: bool, free: int, reserve: int, asked: Questions) -> str:
+        """Take what is seen at a tick; return what the operator is to be told, "" if nothing has changed.
+
+        `stalled`: the store refuses writes. `free`, `reserve`: bytes.
+        """
+        passed = min(now - self._looked_at, _STEP_MS)
+        self._looked_at = now
+        self.free, self.reserve = free, reserve
+        self._stalled_ms = self._stalled_ms + passed if stalled and self.stalled else 0
+        self.stalled = stalled
+        self._waits_ms = [
+            waited + passed if question == before and question >= 0 else 0
+            for question, before, waited in zip(asked, self._asked, self._waits_ms, strict=True)
+        ]
+        self._asked = asked
+        before, self.state = self.state, self._seen()
+        return self._told() if self.state != before else ""
+
+    def _seen(self) -> DiskState:
+        if max(self._waits_ms) >= limits.DISK_ANSWERS_MS:
+            return DiskState.SILENT
+        if self._below(self.reserve // _KEPT, DiskState.SPENT):
+            return DiskState.SPENT
+        if self._below(self.reserve, DiskState.SHORT):
+            return DiskState.SHORT
+        if self._stalled_ms >= limits.DISK_ANSWERS_MS:
+            return DiskState.SLOW
+        return DiskState.FINE
+
+    def _below(self, bound: int, state: DiskState) -> bool:
+        crossed = state <= self.state < DiskState.SILENT
+        return self.free < bound + (bound // _EASED if crossed else 0)
+
+    def _told(self) -> str:
+        match self.state:
+            case DiskState.SILENT:
+                return (
+                    f"the disk has not answered for {limits.DISK_ANSWERS_MS // 1000} s: until it does, this"
+                    f" node leads nothing, promises nothing and takes nothing in; {self.room}"
+                )
+            case DiskState.SPENT:
+                return f"{self.room}: no entries are taken until there is more; make room, or move replicas"
+            case DiskState.SHORT:
+                return f"{self.room}: others lead, if they have room; deletes are taken, other writes are not"
+            case DiskState.SLOW:
+                return "the store has refused writes for seconds, its disk does not keep up: others lead"
+            case DiskState.FINE:
+                return "the disk is well again"
+
+    @property
+    def full(self) -> bool:
+        """Whether there is less room than the reserve."""
+        return self.state in (DiskState.SHORT, DiskState.SPENT)
+
+    @property
+    def room(self) -> str:
+        """Say how much room there is, for people."""
+        return (
+            f"{self.free >> 20} MiB are free where this node keeps its data, of a reserve of"
+            f" {self.reserve >> 20} MiB"
+        )
+
+    @property
+    def answers(self) -> bool:
+        """Whether what is written will be synced in a bearable time, as far as is known."""
+        return self.state != DiskState.SILENT
+
+    @property
+    def takes_entries(self) -> bool:
+        """Whether entries of the log are taken: there is room for them, and they will be synced."""
+        return self.state < DiskState.SPENT
+
+    @property
+    def takes_replicas(self) -> bool:
+        """Whether there is room for a whole replica more."""
+        return self.state == DiskState.FINE and not self.stalled

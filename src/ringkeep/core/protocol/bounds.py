@@ -1,0 +1,50 @@
+"""What one node may hold, send and take in at one time: the bounds that the core works under.
+
+They are values that a node is given, and not constants, so that the simulator can draw every one of them low:
+what happens when a room is full is then an ordinary event there. The values in use are those of `limits.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.types import Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Each field is the limit of its name, and means what is said there."""
+
+    idempotency_window_ms: Millis = limits.IDEMPOTENCY_WINDOW_MS
+    log_time_step_ms: Millis = limits.LOG_TIME_STEP_MS
+    handovers_at_once: int = limits.HANDOVERS_AT_ONCE
+    append_entries: int = limits.APPEND_ENTRIES
+    append_bytes: int = limits.APPEND_BYTES
+    inflight_bytes: int = limits.INFLIGHT_BYTES
+    apply_at_once: int = limits.APPLY_AT_ONCE
+    pinned_log_bytes: int = limits.PINNED_LOG_BYTES
+    uncommitted_entries: int = limits.UNCOMMITTED_ENTRIES
+    uncommitted_bytes: int = limits.UNCOMMITTED_BYTES
+    parked_requests: int = limits.PARKED_REQUESTS
+    parked_bytes: int = limits.PARKED_BYTES
+    log_entries: int = limits.LOG_ENTRIES
+    log_bytes: int = limits.LOG_BYTES
+    snapshot_chunk_bytes: int = limits.SNAPSHOT_CHUNK_BYTES
+    snapshot_chunk_rows: int = limits.SNAPSHOT_CHUNK_ROWS
+    snapshots_at_once: int = limits.SNAPSHOTS_AT_ONCE
+    snapshot_window_bytes: int = limits.SNAPSHOT_WINDOW_BYTES
+    snapshot_ahead_bytes: int = limits.SNAPSHOT_AHEAD_BYTES
+    snapshot_turn_bytes: int = limits.SNAPSHOT_TURN_BYTES
+    stagings_at_once: int = limits.STAGINGS_AT_ONCE
+    staging_sync_bytes: int = limits.STAGING_SYNC_BYTES
+    staging_unsynced_bytes: int = limits.STAGING_UNSYNCED_BYTES
+    bulk_bytes: int = limits.BULK_BYTES
+    bulk_turn_bytes: int = limits.BULK_TURN_BYTES
+    read_turn_bytes: int = limits.READ_TURN_BYTES
+    turn_bytes: int = limits.TURN_BYTES
+
+    def __post_init__(self) -> None:
+        assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"
+
+
+IN_USE: Final = Bounds()

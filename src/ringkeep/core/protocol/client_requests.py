@@ -1,0 +1,96 @@
+"""What a client asks of the cluster, and the answer it gets.
+
+The coordinator makes one `Request` per operation, whichever interface it came through, and calls
+`done` exactly once. Neither knows of HTTP.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from ringkeep.core.protocol.types import Epoch, Millis, PartitionId
+
+
+class Kind(IntEnum):
+    """The operations of a client."""
+
+    GET = 1
+    PUT = 2
+    DELETE = 3
+
+
+ANY: Final = 0
+"""No condition."""
+ABSENT: Final = -1
+"""Only if the key does not exist (`If-None-Match: *`)."""
+PRESENT: Final = -2
+"""Only if the key exists (`If-Match: *`)."""
+
+
+class Status(IntEnum):
+    """How a request ended. Every one but UNKNOWN is definite."""
+
+    FOUND = 1  # GET: `value`, `content_type`, `version`
+    CREATED = 2  # PUT of a key that did not exist
+    REPLACED = 3  # PUT of a key that existed
+    DELETED = 4  # DELETE of a key that existed
+    NOT_FOUND = 5  # GET or DELETE of a key that does not exist; nothing was written
+    CONDITION_FAILED = 6  # `version` is the present one, 0 when the key does not exist
+    KEY_REUSED = 7  # the idempotency key stands for another request
+    BUSY = 8  # this node is full; decided before anything was appended
+    UNAVAILABLE = 9  # not served by the deadline, and never will be
+    NO_SPACE = 10  # less free disk than the reserve; decided before anything was appended
+    UNKNOWN = 11  # appended, or perhaps appended, and its fate is not known
+    DEFECT = 12  # a bug; `detail` says what is known
+
+
+WROTE: Final = frozenset({Status.CREATED, Status.REPLACED, Status.DELETED})
+
+
+@dataclass(slots=True)
+class Result:
+    """The one answer to one request.
+
+    `version`: the entry's index after a write, the record's version after a read, the present version
+    after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is
+    for people. `age_ms` counts for stale reads only.
+    """
+
+    status: Status
+    version: int = 0
+    value: bytes = b""
+    content_type: bytes = b""
+    primary: str = ""
+    detail: str = ""
+    age_ms: Millis = 0
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One client operation at its coordinator.
+
+    `condition`: ANY, ABSENT, PRESENT or a version (> 0) that the key must have.
+    `idempotency`: the client's own key, b"" for none. `fingerprint`: digest of method, body and condition,
+    set when `idempotency` is. `timeout_ms` is relative to the submission. `done` is called once, from the
+    loop. Everything below `done` belongs to the coordinator.
+    """
+
+    kind: Kind
+    key: bytes
+    value: bytes = b""
+    content_type: bytes = b""
+    condition: int = ANY
+    idempotency: bytes = b""
+    fingerprint: bytes = b""
+    timeout_ms: Millis = 5_000
+    stale: bool = False
+    at_least: int = 0
+    done: Callable[[Result], None] = lambda result: None
+
+    partition: PartitionId = PartitionId(0)
+    deadline: Millis = 0
+    tag: int = 0
+    counter: int = 0
+    open_copies: dict[int, Epoch] = field(default_factory=dict)  # tag of each unsettled copy, ascending
+    finished: bool = False

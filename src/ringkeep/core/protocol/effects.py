@@ -1,0 +1,108 @@
+"""What the core asks of the world at the end of a turn.
+
+The order is part of the meaning: the batch is written (not yet durable) before anything is sent or
+answered; what must wait for durability is not in this turn at all, but in the one that `synced` starts.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from ringkeep.core.protocol.client_requests import Request, Result
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import NodeId
+
+
+class Family(IntEnum):
+    """The three tables of a node's store."""
+
+    META = 0
+    LOG = 1
+    DATA = 2
+
+
+class Lane(IntEnum):
+    """The ways to a peer. Each keeps its order; none waits for another, and all of them are lost together."""
+
+    PULSE = 0  # heartbeats alone: however much else is said, they arrive
+    MAIN = 1  # everything small
+    BULK = 2  # values and entries that are large, and what must not overtake them
+
+
+class Batch:
+    """Writes that become visible together and durable together.
+
+    `ranges` (family, begin, end: half open) are deleted first; then every put or delete (None) is carried
+    out. Within one batch a key has one final value, so the order among puts does not matter.
+
+    `staged`: rows of the data family that are put aside, by a prefix that their keys are given without. Those
+    of one prefix come in the order of their keys, over all batches. They are not visible; the process takes
+    them with it when it ends, and a deleted range those whose prefix it covers. `taken`: prefixes whose rows
+    become visible with this batch. They may be durable before the rest of it is, and without it: whoever
+    stages makes sure, and durably, that a prefix is not used twice and that its rows are found and deleted.
+    """
+
+    __slots__ = ("data", "log", "meta", "ranges", "staged", "taken")
+
+    def __init__(self) -> None:
+        self.data: dict[bytes, bytes | None] = {}
+        self.log: dict[bytes, bytes | None] = {}
+        self.meta: dict[bytes, bytes | None] = {}
+        self.ranges: list[tuple[Family, bytes, bytes]] = []
+        self.staged: dict[bytes, list[list[tuple[bytes, bytes]]]] = {}
+        self.taken: list[bytes] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.log or self.meta or self.ranges or self.staged or self.taken)
+
+    def delete_data(self, begin: bytes, end: bytes) -> None:
+        """Delete a range of the data family, with what this batch itself has put, staged or taken there."""
+        for key in [key for key in self.data if begin <= key < end]:
+            del self.data[key]
+        for prefix in [prefix for prefix in self.staged if begin <= prefix < end]:
+            del self.staged[prefix]
+        self.taken = [prefix for prefix in self.taken if not begin <= prefix < end]
+        self.ranges.append((Family.DATA, begin, end))
+
+
+@dataclass(slots=True)
+class MapWrite:
+    """Make `next_map` the cluster's, if the register is still at `expected` (0: no map yet, which forms)."""
+
+    expected: int
+    next_map: ClusterMap
+
+
+@dataclass(slots=True)
+class Effects:
+    """Everything that one turn of the core asks for.
+
+    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`, `bulk`: what
+    goes to each peer, in order, on the main and on the bulk lane; `beats`: on that of the heartbeats.
+    `renewals`: peers whose link is to be given up and made anew. `again`: work is left for a turn that
+    follows at once. `answers`: finished client requests. `reregister`: go to the end of the members'
+    line. `repaired`: nothing that the damaged store lost is counted on any more; forget the damage.
+    `damage`: what the store was found to have lost; to be recorded durably before anything is sent.
+    `alarms`: for the log and the operator.
+    """
+
+    batch: Batch = field(default_factory=Batch)
+    sync: bool = False
+    sends: dict[NodeId, list[Message]] = field(default_factory=dict)
+    bulk: dict[NodeId, list[Message]] = field(default_factory=dict)
+    beats: dict[NodeId, list[Message]] = field(default_factory=dict)
+    renewals: list[NodeId] = field(default_factory=list)
+    again: bool = False
+    answers: list[tuple[Request, Result]] = field(default_factory=list)
+    map_write: MapWrite | None = None
+    reregister: bool = False
+    repaired: bool = False
+    damage: str = ""
+    alarms: list[str] = field(default_factory=list)
+
+    def frames(self) -> Iterator[tuple[NodeId, Lane, list[Message]]]:
+        """Return what leaves, in the order in which it is given to the network."""
+        for lane, queues in ((Lane.PULSE, self.beats), (Lane.MAIN, self.sends), (Lane.BULK, self.bulk)):
+            for peer, messages in queues.items():
+                yield peer, lane, messages

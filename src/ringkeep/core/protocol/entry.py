@@ -1,0 +1,227 @@
+"""Log entries and records as bytes: encoded once by the primary, then sent, stored and applied as they are.
+
+An entry says what *did* happen: the primary has evaluated every condition before it appends, so applying is
+a pure function of the entry. The layout leaves room for entries with several operations (another kind) and
+for expiry (a flag); `docs/storage.md` shows it byte by byte.
+"""
+
+import struct
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Final
+
+from ringkeep.core.protocol.types import ORIGIN_BYTES, Epoch, Index, Millis
+
+FORMAT: Final = 1
+_HEADER: Final = struct.Struct("!BBHQQQ20sQQ")
+_BODY: Final = struct.Struct("!HBBQ")
+_IDEMPOTENCY: Final = struct.Struct("!16sQ")
+_EPOCH: Final = struct.Struct("!Q")
+_RECORD: Final = struct.Struct("!BQB")
+_EPOCH_AT: Final = 4
+_TIME_AT: Final = 20
+HEADER_BYTES: Final = _HEADER.size
+NO_ORIGIN: Final = bytes(ORIGIN_BYTES)
+
+
+class EntryKind(IntEnum):
+    """What an entry does when it is applied."""
+
+    NOOP = 0  # first of an epoch, or a barrier
+    PUT = 1
+    DELETE = 2
+    OUTCOME = 3  # changes no record: keeps the result of a request with an idempotency key
+    FORGET = 4  # these coordinators ask for nothing any more: their requests are not told apart any longer
+
+
+@dataclass(slots=True)
+class Entry:
+    """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
+
+    `tail` is content type and value as a record holds them: u8 length, content type, value. That of a FORGET
+    is the origins that are meant.
+    `replaced_bytes`: of the row that a PUT or DELETE takes the place of, as `row_bytes` counts; 0 if there
+    was none. It stands where an OUTCOME has its `version`.
+    `horizon` is the log time before which idempotency rows are forgotten (0 without an idempotency key).
+    """
+
+    kind: int
+    epoch: Epoch
+    index: Index
+    log_time: Millis
+    origin: bytes
+    counter: int
+    low: int
+    key: bytes = b""
+    status: int = 0
+    version: int = 0
+    idempotency: bytes = b""
+    fingerprint: bytes = b""
+    horizon: Millis = 0
+    tail: bytes = b"\0"
+    replaced_bytes: int = 0
+
+
+def origins_tail(origins: list[bytes]) -> bytes:
+    """Return the tail of a FORGET."""
+    return b"".join(origins)
+
+
+def origins_in(tail: bytes) -> list[bytes]:
+    """Return the origins that a FORGET names. Raises ValueError if that is not what it is."""
+    if len(tail) % ORIGIN_BYTES:
+        raise ValueError(f"{len(tail)} bytes are no origins of {ORIGIN_BYTES} each")
+    return [tail[at : at + ORIGIN_BYTES] for at in range(0, len(tail), ORIGIN_BYTES)]
+
+
+def encode(entry: Entry) -> bytes:
+    """Return the entry's bytes. Cost: one copy of the value."""
+    header = _HEADER.pack(
+        FORMAT,
+        entry.kind,
+        0,
+        entry.epoch,
+        entry.index,
+        entry.log_time,
+        entry.origin,
+        entry.counter,
+        entry.low,
+    )
+    if entry.kind == EntryKind.NOOP:
+        return header
+    if entry.kind == EntryKind.FORGET:
+        return header + entry.tail
+    number = entry.version if entry.kind == EntryKind.OUTCOME else entry.replaced_bytes
+    body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, number)
+    if not entry.idempotency:
+        return b"".join((header, body, entry.key, entry.tail))
+    extra = _IDEMPOTENCY.pack(entry.fingerprint, entry.horizon)
+    return b"".join((header, body, entry.key, entry.idempotency, extra, entry.tail))
+
+
+def decode(data: bytes) -> Entry:
+    """Return the entry of these bytes. Raises ValueError for bytes that are no entry of a known format."""
+    try:
+        form, kind, _, epoch, index, log_time, origin, counter, low = _HEADER.unpack_from(data)
+        if form != FORMAT:
+            raise ValueError(f"log entry of format {form}: written by a newer version")
+        if kind == EntryKind.NOOP:
+            return Entry(kind, epoch, index, log_time, origin, counter, low)
+        if kind == EntryKind.FORGET:
+            origins_in(data[HEADER_BYTES:])
+            return Entry(kind, epoch, index, log_time, origin, counter, low, tail=data[HEADER_BYTES:])
+        key_bytes, idempotency_bytes, status, number = _BODY.unpack_from(data, HEADER_BYTES)
+        version, replaced_bytes = (number, 0) if kind == EntryKind.OUTCOME else (0, number)
+        at = HEADER_BYTES + _BODY.size
+        key = data[at : at + key_bytes]
+        at += key_bytes
+        if not idempotency_bytes:
+            _check_tail(data, at)
+            return Entry(
+                kind,
+                epoch,
+                index,
+                log_time,
+                origin,
+                counter,
+                low,
+                key,
+                status,
+                version,
+                b"",
+                b"",
+                0,
+                data[at:],
+                replaced_bytes,
+            )
+        idempotency = data[at : at + idempotency_bytes]
+        at += idempotency_bytes
+        fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
+        at += _IDEMPOTENCY.size
+        _check_tail(data, at)
+        tail = data[at:]
+    except struct.error as error:
+        raise ValueError(f"log entry of {len(data)} bytes is cut short") from error
+    return Entry(
+        kind,
+        epoch,
+        index,
+        log_time,
+        origin,
+        counter,
+        low,
+        key,
+        status,
+        version,
+        idempotency,
+        fingerprint,
+        horizon,
+        tail,
+        replaced_bytes,
+    )
+
+
+def anew(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
+    """Return the bytes of entries that are appended once more, under another epoch and from another index on.
+
+    Their versions are new ones, and what they say of each other's versions follows. Empty ones are left out.
+    """
+    indices: dict[int, Index] = {}
+    for entry in entries:
+        if entry.kind != EntryKind.NOOP:
+            indices[entry.index] = Index(above + 1 + len(indices))
+    return [
+        encode(
+            replace(
+                entry,
+                epoch=epoch,
+                index=indices[entry.index],
+                version=indices.get(entry.version, entry.version),
+            )
+        )
+        for entry in entries
+        if entry.index in indices
+    ]
+
+
+def _check_tail(data: bytes, at: int) -> None:
+    """Raise ValueError if the bytes end before the value: the key, or the content type, is cut short."""
+    if at >= len(data) or at + 1 + data[at] > len(data):
+        raise ValueError(f"log entry of {len(data)} bytes is cut short")
+
+
+def epoch_of(data: bytes) -> Epoch:
+    """Return the epoch of an encoded entry without decoding the rest."""
+    return Epoch(_EPOCH.unpack_from(data, _EPOCH_AT)[0])
+
+
+def log_time_of(data: bytes) -> Millis:
+    """Return the log time of an encoded entry, in milliseconds."""
+    return int(_EPOCH.unpack_from(data, _TIME_AT)[0])
+
+
+def tail_of(content_type: bytes, value: bytes) -> bytes:
+    """Return content type and value as entries and records hold them."""
+    return bytes((len(content_type),)) + content_type + value
+
+
+def record_of(version: Index, tail: bytes) -> bytes:
+    """Return the record that stands under a key: format, version, content type, value."""
+    return _RECORD.pack(FORMAT, version, tail[0]) + tail[1:]
+
+
+def row_bytes(key: bytes, tail: bytes) -> int:
+    """Return the size of a record's row: the space's byte, key and record."""
+    return len(key) + len(tail) + _RECORD.size
+
+
+def version_of(record: bytes) -> int:
+    """Return the version of a record."""
+    return int(_RECORD.unpack_from(record)[1])
+
+
+def read_record(record: bytes) -> tuple[int, bytes, bytes]:
+    """Return (version, content type, value) of a record."""
+    _, version, type_bytes = _RECORD.unpack_from(record)
+    at = _RECORD.size + type_bytes
+    return version, record[_RECORD.size : at], record[at:]

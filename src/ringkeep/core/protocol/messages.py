@@ -1,0 +1,409 @@
+"""Everything that nodes say to each other.
+
+A message belongs to the connection it came on, which names the sender and both incarnations: no message
+repeats them. Hot messages carry flat lists, one message per peer and turn, instead of an object per request.
+How they look as bytes is the matter of `wire/`.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final
+
+from ringkeep.core.protocol.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
+
+SNAPSHOT_FORMAT: Final = 1
+
+# --- replication, hot ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True, eq=False)
+class Append:
+    """Primary to voter or learner: these entries follow (prev_epoch, prev_index); commit so far.
+
+    `entries` are encoded log entries, as they are stored and sent; consecutive from prev_index + 1.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    prev_epoch: Epoch
+    prev_index: Index
+    commit: Index
+    entries: list[bytes]
+
+
+@dataclass(slots=True)
+class Acks:
+    """Backup to primary: durable here. Flat triples partition, epoch, last index *of the Append*."""
+
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Commits:
+    """Primary to backup: flat triples partition, epoch, commit, for what no Append carried.
+
+    `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round
+    began which confirmed these partitions: what a stale read counts its age from.
+    """
+
+    probe: int = 0
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Confirm:
+    """Primary to voters: do you still follow these? Flat pairs partition, epoch."""
+
+    round: int
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Confirmed:
+    """Voter to primary: of that round's pairs, these I follow, having promised nothing higher. Flat pairs."""
+
+    round: int
+    items: list[int] = field(default_factory=list)
+
+
+# --- requests, hot -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Forward:
+    """Coordinator to primary: execute this, under exactly this epoch, before `remaining_ms` are over.
+
+    `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits,
+    the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
+    coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
+    as in `core.requests`; of a read the latter is the version that must be reached, 0 for none.
+    """
+
+    tag: int
+    partition: PartitionId
+    epoch: Epoch
+    remaining_ms: Millis
+    kind: int
+    condition: int
+    origin: bytes
+    counter: int
+    low: int
+    key: bytes
+    value: bytes = b""
+    content_type: bytes = b""
+    idempotency: bytes = b""
+    fingerprint: bytes = b""
+
+
+@dataclass(slots=True)
+class Reply:
+    """Primary to coordinator: how the copy of `tag` sent under `epoch` ended.
+
+    `status` as in `core.requests.Status`, or RETRY: this copy was not executed and never will be.
+    `active`: said by an ACTIVE primary, so copies sent under lower epochs can no longer take effect unless
+    this answer says so.
+    """
+
+    tag: int
+    epoch: Epoch
+    status: int
+    active: bool
+    version: int = 0
+    value: bytes = b""
+    content_type: bytes = b""
+    detail: str = ""
+    age_ms: Millis = 0
+
+
+RETRY = 100
+"""Reply status: not executed here, under this epoch; look at the map and send it again."""
+
+
+@dataclass(slots=True)
+class StaleRead:
+    """Coordinator to any replica: read what is applied, if `at_least` is. Answered with Reply (epoch 0)."""
+
+    tag: int
+    partition: PartitionId
+    remaining_ms: Millis
+    at_least: int
+    key: bytes
+
+
+# --- change of primary, recovery ---------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Prepare:
+    """New primary to voter: follow me from this epoch on, and tell me your tail.
+
+    Repeated after a reconnect.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+
+
+@dataclass(slots=True)
+class Promise:
+    """Voter to primary, after fsync of the promise and of the whole tail."""
+
+    partition: PartitionId
+    epoch: Epoch
+    last_epoch: Epoch
+    last_index: Index
+    commit: Index
+
+
+@dataclass(slots=True)
+class Refuse:
+    """Voter to primary: I did not take what you sent under `epoch`.
+
+    `promised` > epoch: you are deposed. `promised` == epoch: my log does not match; send Prepare again.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    promised: Epoch
+
+
+@dataclass(slots=True)
+class Lost:
+    """Primary to voter: an earlier life of yours held (`last_epoch`, `index`) durably, and you do not."""
+
+    partition: PartitionId
+    epoch: Epoch
+    last_epoch: Epoch
+    index: Index
+
+
+@dataclass(slots=True)
+class Fetch:
+    """New primary to the voter with the greatest log: entries after `after`, please (my commit)."""
+
+    partition: PartitionId
+    epoch: Epoch
+    after: Index
+
+
+@dataclass(slots=True)
+class Entries:
+    """Answer to Fetch: consecutive entries after (prev_epoch, prev_index). Empty: nothing there."""
+
+    partition: PartitionId
+    epoch: Epoch
+    prev_epoch: Epoch
+    prev_index: Index
+    entries: list[bytes]
+
+
+@dataclass(slots=True)
+class SnapshotOffer:
+    """Holder to receiver: my log does not reach back to you, or costs you more; pull this snapshot.
+
+    `snapshot` names it on the holder's side. `state` is the encoded de-duplication state at (last_epoch,
+    last_index), which becomes the receiver's floor.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    last_epoch: Epoch
+    last_index: Index
+    log_time: Millis
+    state: bytes
+    format: int = SNAPSHOT_FORMAT
+
+
+@dataclass(slots=True)
+class SnapshotPull:
+    """Receiver to holder: all rows up to `cursor` (b"": none) are here; send what follows.
+
+    `room`: how many bytes of rows may be on their way beyond the cursor; 0: wait, this node is still there.
+    `done` frees the snapshot.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    cursor: bytes
+    room: int = 0
+    done: bool = False
+
+
+@dataclass(slots=True)
+class SnapshotChunk:
+    """Holder to receiver: rows that follow `cursor`; keys without their (partition, generation) prefix.
+
+    `checksum` is the running CRC-32C of all rows so far; `final`: these were the last. `gone`: start over.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    snapshot: int
+    cursor: bytes
+    rows: list[tuple[bytes, bytes]]
+    checksum: int
+    final: bool
+    gone: bool = False
+
+
+# --- nodes -------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Heartbeat:
+    """Every node to every other, each HEARTBEAT_MS, and at once when a suspicion changes.
+
+    `suspects`: the nodes that the sender holds for dead or cut off. `map_version`, `map_digest` (CRC-32 of
+    its encoding): the newest map it holds.
+    `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
+    works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
+    have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
+    caught up, serving. `disk`: the state of its disk, `core.disk.DiskState`.
+    `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
+    which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
+    the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.
+    `steers`: it may act as the controller: ZooKeeper answers it, and holds what the cluster goes by.
+    """
+
+    map_version: MapVersion
+    map_digest: int
+    link: int
+    probe: int
+    echo: int
+    suspects: list[NodeId]
+    active: bytes = b""
+    draining: bool = False
+    ready: bool = False
+    damaged: bool = False
+    disk: int = 0
+    copies: list[bytes] = field(default_factory=list)
+    behind: list[tuple[NodeId, int]] = field(default_factory=list)
+    steers: bool = True
+
+
+@dataclass(slots=True)
+class Relayed(Heartbeat):
+    """A heartbeat of `node` to somebody else, passed on to a peer that does not hear `node`.
+
+    `age_ms`: since it came to the first that passed it on.
+    """
+
+    node: NodeId = NodeId("")
+    age_ms: Millis = 0
+
+
+class Said(IntEnum):
+    """What a primary may say of its partition."""
+
+    FAILED = 1  # I could not become ACTIVE, or cannot reach a majority: choose another
+    HANDOVER = 2  # give it to this node, which is caught up
+    CAUGHT_UP = 3  # this learner is close behind
+    SETTLED = 4  # an entry of the joint voters is committed
+
+
+Order = tuple[str, str, int]
+"""What an operator wants: (subject, `orders.Verb`, number)."""
+
+
+@dataclass(slots=True)
+class Report:
+    """To whoever is the controller: a primary's own statements, and orders of operators that came to this
+    node.
+
+    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: see `core.orders`.
+    `hops`: how many nodes have passed it on, where there is no link from its sender to the controller.
+    """
+
+    statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
+    orders: list[tuple[str, str, int]] = field(default_factory=list)
+    hops: int = 0
+
+
+@dataclass(slots=True)
+class Sizes:
+    """Every node to every other, now and then: how large its partitions are, for people and for plans.
+
+    `sizes`: of partitions that it leads, flat pairs partition, bytes that a newcomer must be sent. `sent`: of
+    those with a learner, flat pairs partition, bytes that the learner was sent.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Copies:
+    """Every node to every other, while partitions have no majority: which copies it holds of them, durably.
+
+    `looked`: those partitions, as the sender sees it. `held`: of these (partition, highest promise, last
+    epoch, last index), whatever the sender's part in them is or was.
+    """
+
+    looked: list[PartitionId]
+    held: list[tuple[PartitionId, Epoch, Epoch, Index]]
+
+
+@dataclass(slots=True)
+class Surplus:
+    """Holder to primary: the map of that config gives me no replica of it. Repeated until released.
+
+    `holder`, `hops`: who asks, and how many nodes have passed it on; "" and 0 on its own link.
+    """
+
+    partition: PartitionId
+    config: MapVersion
+    holder: NodeId = NodeId("")
+    hops: int = 0
+
+
+@dataclass(slots=True)
+class Release:
+    """Primary to holder: I serve under that config, without you: delete your replica, and keep `promised`.
+
+    `holder`, `hops`: as in `Surplus`.
+    """
+
+    partition: PartitionId
+    epoch: Epoch
+    config: MapVersion
+    holder: NodeId = NodeId("")
+    hops: int = 0
+
+
+@dataclass(slots=True)
+class MapPush:
+    """A newer map, encoded, from whoever holds it."""
+
+    version: MapVersion
+    payload: bytes
+
+
+Message = (
+    Append
+    | Acks
+    | Commits
+    | Confirm
+    | Confirmed
+    | Forward
+    | Reply
+    | StaleRead
+    | Prepare
+    | Promise
+    | Refuse
+    | Lost
+    | Fetch
+    | Entries
+    | SnapshotOffer
+    | SnapshotPull
+    | SnapshotChunk
+    | Heartbeat
+    | Relayed
+    | Report
+    | Sizes
+    | Copies
+    | Surplus
+    | Release
+    | MapPush
+)

@@ -1,0 +1,23 @@
+"""What the core reads of the store. It is written through `Effects` alone."""
+
+from typing import Protocol
+
+from ringkeep.core.protocol.effects import Family
+
+
+class Frozen(Protocol):
+    """A frozen view of the data family, as `ports.Snapshot`."""
+
+    def scan(self, begin: bytes, end: bytes, limit: int, limit_bytes: int) -> list[tuple[bytes, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class Reader(Protocol):
+    """The reading half of the engine: applied state, synchronously, no side effects."""
+
+    def get(self, family: Family, key: bytes) -> bytes | None: ...
+
+    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]: ...
+
+    def snapshot(self) -> Frozen: ...

@@ -1,0 +1,134 @@
+"""The small rows of the meta family: what one replica must remember beside its log and its records."""
+
+import struct
+from typing import Final, NamedTuple
+
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.reader import Reader
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
+
+FORMAT: Final = 1
+_PARTITION: Final = struct.Struct("!cH")
+_PROMISED: Final = struct.Struct("!BQ16sI")
+_APPLIED: Final = struct.Struct("!BQq")
+_REPLICA: Final = struct.Struct("!BIIQQQQ")
+_POSITION: Final = struct.Struct("!BQ")
+
+MAP_KEY: Final = b"map"
+POSITION_KEY: Final = b"position"
+NO_NODE: Final = NodeId("0" * 32)
+
+
+class Promised(NamedTuple):
+    """Whom a replica follows.
+
+    Never decreases, and is kept for ever, also after the replica was moved away.
+    """
+
+    epoch: Epoch
+    node: NodeId
+    incarnation: Incarnation
+
+
+NOBODY: Final = Promised(Epoch(0), NO_NODE, Incarnation(0))
+
+
+class ReplicaRow(NamedTuple):
+    """Where the log window begins, which generation is live, and de-duplication as of `sessions_index`.
+
+    floor_index <= sessions_index <= applied: the table is brought up to `applied` from the window at start.
+    """
+
+    generation: int
+    next_generation: int
+    floor_epoch: Epoch
+    floor_index: Index
+    floor_time: Millis
+    sessions_index: Index
+    sessions: bytes
+
+
+FRESH: Final = ReplicaRow(1, 2, Epoch(0), Index(0), 0, Index(0), b"\0\0\0\0")
+
+
+def promised_key(partition: PartitionId) -> bytes:
+    """Return the meta key of `promised`."""
+    return _PARTITION.pack(b"P", partition)
+
+
+def applied_key(partition: PartitionId) -> bytes:
+    """Return the meta key of the applied index, which is written with every batch of applied entries."""
+    return _PARTITION.pack(b"A", partition)
+
+
+def replica_key(partition: PartitionId) -> bytes:
+    """Return the meta key of the replica's row."""
+    return _PARTITION.pack(b"R", partition)
+
+
+def _check_format(form: int) -> None:
+    if form != FORMAT:
+        raise ValueError(f"a row of format {form}: written by a newer version")
+
+
+def encode_promised(promised: Promised) -> bytes:
+    """Return the row of a promise."""
+    return _PROMISED.pack(FORMAT, promised.epoch, bytes.fromhex(promised.node), promised.incarnation)
+
+
+def decode_promised(row: bytes) -> Promised:
+    """Return the promise of a row."""
+    form, epoch, node, incarnation = _PROMISED.unpack(row)
+    _check_format(form)
+    return Promised(Epoch(epoch), NodeId(node.hex()), Incarnation(incarnation))
+
+
+def encode_applied(applied: Index, data_bytes: int) -> bytes:
+    """Return the row of an applied index, and of how many bytes the rows are that were applied."""
+    return _APPLIED.pack(FORMAT, applied, data_bytes)
+
+
+def decode_applied(row: bytes) -> tuple[Index, int]:
+    """Return the applied index of a row, and the bytes of what was applied."""
+    form, applied, data_bytes = _APPLIED.unpack(row)
+    _check_format(form)
+    return Index(applied), data_bytes
+
+
+def encode_replica(row: ReplicaRow) -> bytes:
+    """Return the bytes of a replica's row."""
+    return _REPLICA.pack(FORMAT, *row[:6]) + row.sessions
+
+
+def decode_replica(data: bytes) -> ReplicaRow:
+    """Return the replica's row of these bytes."""
+    form, generation, next_generation, epoch, index, time, sessions_index = _REPLICA.unpack_from(data)
+    _check_format(form)
+    sessions = data[_REPLICA.size :]
+    return ReplicaRow(
+        generation, next_generation, Epoch(epoch), Index(index), time, Index(sessions_index), sessions
+    )
+
+
+def encode_position(position: int) -> bytes:
+    """Return the row that every batch writes: how many there were, of starts that could speak."""
+    return _POSITION.pack(FORMAT, position)
+
+
+def decode_position(row: bytes) -> int:
+    """Return the position of a row."""
+    form, position = _POSITION.unpack(row)
+    _check_format(form)
+    return int(position)
+
+
+def partitions_stored(reader: Reader) -> list[PartitionId]:
+    """Return the partitions of which a replica is stored here, ascending."""
+    rows = reader.scan(Family.META, b"R", b"S", 1 << 16)
+    return [PartitionId(_PARTITION.unpack(key)[1]) for key, _ in rows]
+
+
+def promises_stored(reader: Reader) -> list[tuple[PartitionId, Promised]]:
+    """Return every promise that is stored here, by partition, those of replicas long gone included."""
+    rows = reader.scan(Family.META, b"P", b"Q", 1 << 16)
+    return [(PartitionId(_PARTITION.unpack(key)[1]), decode_promised(row)) for key, row in rows]

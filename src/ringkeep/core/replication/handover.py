@@ -1,0 +1,149 @@
+"""How this node keeps its primaryships: pauses without a majority, hands over gently, admits failure.
+
+A handover drains first: new requests are parked, the log is committed and matched by the successor, and only
+then is the controller asked. If nobody takes it up in time, the primary goes on as before.
+"""
+
+from collections.abc import Iterable
+
+from ringkeep.core.context import Context
+from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.messages import Said
+from ringkeep.core.protocol.rows import NO_NODE
+from ringkeep.core.protocol.types import Epoch, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.core.replication.primary import Phase, Primary
+
+StatementRow = tuple[PartitionId, Epoch, MapVersion, int, NodeId]
+
+
+class Office:
+    """The primaries of this node, watched over time."""
+
+    def __init__(self, context: Context, detector: Detector) -> None:
+        self._context = context
+        self._detector = detector
+        self._targets: dict[Primary, NodeId] = {}
+        self._seen_since: dict[NodeId, Millis] = {}
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether requests are parked for a handover, so that every tick counts."""
+        return bool(self._targets) or self._context.draining
+
+    def on_tick(self, primaries: Iterable[Primary], may_change: bool) -> list[StatementRow]:
+        """Look after every primary; return what is to be said to the controller, as in `messages.Report`.
+
+        All of it is said until it is over: what was said once may be lost with the controller. `may_change`:
+        whether the map can be changed just now; while it cannot, nothing is drained for it.
+        """
+        self._note_who_answers()
+        said: list[StatementRow] = []
+        primaries = list(primaries)
+        self._targets = {
+            p: to for p, to in self._targets.items() if p.phase == Phase.ACTIVE and p.handing_over_until
+        }
+        for primary in primaries:
+            self._pause_or_resume(primary)
+            if self._failed(primary):
+                primary.since = self._context.now
+                said.append(_statement(primary, Said.FAILED))
+            learner = primary.place.learner
+            if primary.phase == Phase.ACTIVE and learner is not None and primary.is_close(learner):
+                said.append(_statement(primary, Said.CAUGHT_UP, learner))
+            if primary.phase == Phase.ACTIVE and primary.settled:
+                said.append(_statement(primary, Said.SETTLED))
+        self._call_off()
+        for primary in primaries if may_change else ():
+            self._begin_handover(primary)
+        for primary, to in self._targets.items():
+            log = primary.replica.log
+            there = primary.progress.match.get(to)
+            if there == log.last_index == primary.replica.commit:
+                said.append(_statement(primary, Said.HANDOVER, to))
+        return said
+
+    def _call_off(self) -> None:
+        """Go on as before where the successor is not fit any more, being stopped itself."""
+        for primary, to in list(self._targets.items()):
+            if to not in self._seen_since:
+                self._context.count("handover_called_off")
+                del self._targets[primary]
+                primary.handing_over_until = primary.kept_until = 0
+                primary.unpark()
+
+    def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
+        """Tell whether some primaryship of this node could go to another just now."""
+        return any(p.phase == Phase.ACTIVE and not p.paused and self._better(p) for p in primaries)
+
+    def _note_who_answers(self) -> None:
+        now = self._context.now
+        for peer in self._detector.peers:
+            beat = self._detector.beat_of(peer)
+            fit = beat is not None and beat.ready and not beat.draining and not beat.damaged
+            if fit and self._context.disk_of(peer) == DiskState.FINE:
+                self._seen_since.setdefault(peer, now)
+            else:
+                self._seen_since.pop(peer, None)
+
+    def _pause_or_resume(self, primary: Primary) -> None:
+        """Without a majority, or a disk that answers, nothing more is appended; the same incarnation goes
+        on when they answer again."""
+        suspects = self._detector.suspects
+        answering = primary.won([node for node in primary.place.replicas if not suspects(node)])
+        paused = not answering or not self._context.disk.answers
+        if paused and not primary.paused:
+            self._context.count("primary_paused")
+        primary.paused = paused
+        primary.unpark()
+
+    def _failed(self, primary: Primary) -> bool:
+        """Tell whether this primary should say that another must be tried."""
+        waited = self._context.now - primary.since
+        if primary.phase == Phase.ACTIVE and not primary.paused:
+            primary.since = self._context.now
+            return False
+        patience = limits.TAKE_OFFICE_MS if self._context.disk.answers else limits.RESEND_MS
+        return waited >= patience and len(primary.place.voters) > 1
+
+    def _begin_handover(self, primary: Primary) -> None:
+        """Start to drain, if the partition has a better primary: the preferred one, or anyone where this
+        node is to lead no more."""
+        if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
+            return
+        now, draining = self._context.now, self._context.draining
+        full = len(self._targets) >= self._context.bounds.handovers_at_once
+        if not draining and (full or now < primary.kept_until):
+            return
+        to = self._better(primary)
+        if to is None:
+            return
+        self._context.count("handover_begun")
+        self._targets[primary] = to
+        primary.kept_until = now + limits.GIVE_BACK_PAUSE_MS
+        primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
+
+    def _better(self, primary: Primary) -> NodeId | None:
+        """Return the first voter that should rather lead; while joint, one of both sets of voters."""
+        me, now, place = self._context.me, self._context.now, primary.place
+        leaves = self._context.draining or self._context.disk.state != DiskState.FINE
+        wait = 0 if leaves else limits.GIVE_BACK_AFTER_MS
+        for voter in place.voters:
+            if voter == me:
+                if not leaves:
+                    return None  # everyone more preferred is absent
+                continue
+            if place.old_voters and voter not in place.old_voters:
+                continue
+            beat = self._detector.beat_of(voter)
+            if beat is not None and place.learner in beat.suspects:
+                continue  # it could not fill the newcomer
+            since = self._seen_since.get(voter)
+            if since is not None and now - since >= wait and primary.is_close(voter):
+                return voter
+        return None
+
+
+def _statement(primary: Primary, what: Said, node: NodeId = NO_NODE) -> StatementRow:
+    return primary.replica.partition, primary.epoch, primary.place.config, int(what), node

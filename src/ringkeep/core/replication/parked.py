@@ -1,0 +1,64 @@
+"""Requests that wait at a primary which cannot execute them yet.
+
+Bounded in number, and over a node in bytes.
+"""
+
+from ringkeep.core.context import Context
+from ringkeep.core.protocol.types import Life, Millis
+from ringkeep.core.replication.execute import Call
+
+_COPY_BITS = 16  # of a tag: the copy's number
+
+
+def _name(call: Call) -> tuple[Life, int]:
+    """Return what all copies of one request have in common."""
+    return call.caller, call.message.tag >> _COPY_BITS
+
+
+class Parked:
+    """One primary's waiting room, in order of arrival."""
+
+    __slots__ = ("_calls", "_context")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._calls: dict[tuple[Life, int], Call] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, call: Call) -> bool:
+        """Let a request wait, if there is room. A newer copy takes an older one's place, in a full room
+        too."""
+        context, bounds, name = self._context, self._context.bounds, _name(call)
+        if name not in self._calls:
+            if len(self._calls) >= bounds.parked_requests or context.parked_bytes >= bounds.parked_bytes:
+                return False
+            context.parked_bytes += len(call.message.value)
+        else:
+            context.count("parked_copy_replaced")
+        self._calls[name] = call  # copies are equal but for their number, and when they are late
+        return True
+
+    def take_out(self, call: Call) -> None:
+        """Let no copy of this request wait any longer."""
+        self._forget(_name(call))
+
+    def take_all(self) -> list[Call]:
+        """Let everybody go on."""
+        return self._take(list(self._calls))
+
+    def take_late(self, now: Millis) -> list[Call]:
+        """Let those go whose deadline has passed."""
+        return self._take([name for name, call in self._calls.items() if now >= call.deadline])
+
+    def _take(self, names: list[tuple[Life, int]]) -> list[Call]:
+        calls = [self._calls[name] for name in names]
+        for name in names:
+            self._forget(name)
+        return calls
+
+    def _forget(self, name: tuple[Life, int]) -> None:
+        call = self._calls.pop(name, None)
+        if call is not None:
+            self._context.parked_bytes -= len(call.message.value)

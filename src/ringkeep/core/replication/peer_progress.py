@@ -1,0 +1,165 @@
+"""Where each peer's log stands, as the primary knows it, and how much is on its way there.
+
+A position is learned from a Promise alone; until then nothing is sent to that peer. Knows nothing of votes.
+Source: the leader's nextIndex and matchIndex, Raft (USENIX ATC 2014), figure 2.
+"""
+
+from collections.abc import Collection
+
+from ringkeep.core.context import Context
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.messages import Append, Promise
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
+
+
+class Progress:
+    """One primary's view of its peers.
+
+    `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
+    not known. `lives`: which life of each peer told it. `lost`: (epoch, index) of the last entry that a peer
+    held durably in an earlier life, if it lacks that. `heard`: when the peer last moved on, for sending
+    again. `given`: bytes of entries that the peer was sent, repetitions included.
+    """
+
+    __slots__ = ("_bulk_to", "_context", "_in_flight", "given", "heard", "lives", "lost", "match", "next")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.match: dict[NodeId, Index] = {}
+        self.next: dict[NodeId, Index] = {}
+        self.lives: dict[NodeId, Incarnation] = {}
+        self.lost: dict[NodeId, tuple[Epoch, Index]] = {}
+        self.heard: dict[NodeId, Millis] = {}
+        self.given: dict[NodeId, int] = {}
+        self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
+        self._bulk_to: dict[NodeId, Index] = {}  # the last entry that went on the bulk lane
+
+    def ask_anew(self, peer: NodeId) -> None:
+        """The position is in doubt: what is on its way may be lost."""
+        self.next.pop(peer, None)
+        self.landed(peer)
+        self.heard[peer] = self._context.now
+
+    def keep_only(self, peers: Collection[NodeId]) -> None:
+        """Forget who is a replica no more.
+
+        If it becomes one again it begins from nothing: what it once held may be deleted.
+        """
+        for gone in [peer for peer in self.heard if peer not in peers]:
+            self.landed(gone)
+            self.match.pop(gone, None)
+            self.next.pop(gone, None)
+            self.lives.pop(gone, None)
+            self.lost.pop(gone, None)
+            self.given.pop(gone, None)
+            self._bulk_to.pop(gone, None)
+            del self.heard[gone]
+
+    def lacks(
+        self, peer: NodeId, life: Incarnation, promise: Promise, held: tuple[Epoch, Index] | None
+    ) -> bool:
+        """Tell whether a peer that was started again lacks what it held durably before: then an older copy of
+        its disk was put back, or its disk lost something. Its copy counts for nothing from then on.
+
+        Not asked of one life: what it says twice may arrive in the other order.
+        """
+        due = self.lost.get(peer)
+        if due is None and self.lives.get(peer, life) != life:
+            due = held
+        self.lives[peer] = life
+        if due is None or (promise.last_epoch >= due[0] and promise.last_index >= due[1]):
+            self.lost.pop(peer, None)
+            return False
+        self.lost[peer] = due
+        self.match.pop(peer, None)
+        self.next.pop(peer, None)
+        return True
+
+    def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
+        """A Promise told the position; `match`: up to where the logs are known to be equal, if they are.
+
+        What was sent before is there, or is sent again: it is not waited for any more.
+        """
+        self.landed(peer)
+        if match is not None:
+            self.match[peer] = max(match, self.match.get(peer, Index(0)))
+        self.next[peer] = Index(position + 1)
+
+    def is_known(self, node: NodeId) -> bool:
+        """Tell whether a node has told where it stands; this one always has."""
+        return node in self.next or node == self._context.me
+
+    def acknowledged(self, peer: NodeId, index: Index) -> bool:
+        """Note what a peer holds durably; tell whether that is news."""
+        self.heard[peer] = self._context.now
+        if index + 1 >= self.next.get(peer, 0):
+            self.landed(peer)  # if it is news or not: an older promise may have had it sent twice
+        if index <= self.match.get(peer, 0):
+            return False
+        self.match[peer] = index
+        return True
+
+    def has_room(self, peer: NodeId) -> bool:
+        """Tell whether more may be sent to a peer just now: its disk takes it, and over all partitions it
+        has one bound."""
+        context = self._context
+        return context.in_flight.get(peer, 0) < context.bounds.inflight_bytes and context.takes_entries(peer)
+
+    def is_held_back(self, peer: NodeId, message: Append) -> bool:
+        """Tell whether it has to wait, being for the bulk lane of a link with too much unsent.
+
+        Entries in doubt are sent again, so what is not acknowledged says too little of what is unsent.
+        """
+        if peer not in self._context.jammed:
+            return False
+        return self.uses_bulk(peer) or sum(map(len, message.entries)) > self._context.bounds.bulk_bytes
+
+    def uses_bulk(self, peer: NodeId) -> bool:
+        """Tell whether something of the bulk lane may still be on its way to a peer.
+
+        Then whatever follows it, of this partition, goes on the same lane: it would be refused, having
+        overtaken what it follows.
+        """
+        to = self._bulk_to.get(peer)
+        if to is None:
+            return False
+        if self.match.get(peer, 0) < to:
+            return True
+        del self._bulk_to[peer]
+        return False
+
+    def send(self, peer: NodeId, message: Append) -> None:
+        """Send it, and count what is on its way."""
+        if self.match.get(peer) == message.prev_index:
+            self.heard[peer] = self._context.now  # nothing was due from it until now
+        self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
+        size = sum(map(len, message.entries))
+        self._context.turn_bytes += size
+        self.given[peer] = self.given.get(peer, 0) + size
+        self._in_flight[peer] = self._in_flight.get(peer, 0) + size
+        self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
+        if size > self._context.bounds.bulk_bytes or self.uses_bulk(peer):
+            self._bulk_to[peer] = Index(self.next[peer] - 1)
+            self._context.send_bulk(peer, message, size)
+        else:
+            self._context.send(peer, message)
+
+    def landed(self, peer: NodeId) -> None:
+        """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
+        size = self._in_flight.pop(peer, 0)
+        if size:
+            self._context.in_flight[peer] -= size
+
+    def is_silent(self, peer: NodeId, last: Index) -> bool:
+        """Tell whether a peer owes an answer for too long: its position, or what was sent to it."""
+        position = self.next.get(peer)
+        waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
+        if not waiting:
+            return False
+        patience = limits.RESEND_MS + self._context.in_flight.get(peer, 0) // limits.BULK_BYTES_PER_MS
+        return self._context.now - self.heard.get(peer, 0) >= patience
+
+    def clear(self) -> None:
+        """Give up: nothing of this primary is on its way any more."""
+        for peer in list(self._in_flight):
+            self.landed(peer)

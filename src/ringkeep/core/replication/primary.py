@@ -1,0 +1,408 @@
+"""A replica's role as the primary of one epoch: prepare, adopt, no-op, then replicate and commit.
+
+Lives from the map that names it to the first higher promise or map. What requests do to it is in
+`execute.py`; confirmed reads are in `reads.py`.
+Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) section 6.
+"""
+
+from collections.abc import Collection
+from enum import IntEnum
+from functools import partial
+
+from ringkeep.core.context import Context
+from ringkeep.core.protocol import quorum
+from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.cluster_map import Partition
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.protocol.keys import log_key
+from ringkeep.core.protocol.messages import RETRY, Append, Entries, Lost, Prepare, Promise, Reply
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
+from ringkeep.core.replication.departed_coordinators import Departed
+from ringkeep.core.replication.execute import Call, Pending, answer_appended
+from ringkeep.core.replication.in_sync import InSync
+from ringkeep.core.replication.parked import Parked
+from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.takeover import Takeover
+
+
+class Phase(IntEnum):
+    """How far the primary of an epoch has come."""
+
+    PREPARING = 1  # asks for promises
+    FETCHING = 2  # adopts the greatest log of a majority
+    STARTING = 3  # commits the no-op of its epoch
+    ACTIVE = 4
+    DEPOSED = 5
+
+
+class Primary:
+    """The primary of `epoch` on `replica`."""
+
+    def __init__(self, context: Context, replica: Replica, partition: Partition) -> None:
+        self.context = context
+        self.replica = replica
+        self.epoch: Epoch = partition.epoch
+        self.phase = Phase.PREPARING
+        self.since: Millis = context.now
+        self.takeover = Takeover(self)
+        self.progress = Progress(context)
+        self.in_sync = InSync()
+        self.started = Index(0)  # the entry with which the epoch begins
+        self.barrier = Index(0)  # while joint: the entry that both majorities must hold
+        self.told = Index(0)
+        self.confirmed_at: Millis = -1
+        self.confirmed_probes: dict[NodeId, int] = {}
+        self.time_at: Millis = context.now
+        self.pending = Pending()
+        self.parked = Parked(context)
+        self.handing_over_until: Millis = 0
+        self.kept_until: Millis = 0  # given back not before: nobody took it up lately
+        self.paused = False
+        self.departed = Departed(self)
+        self.place = partition
+        self.peers = tuple(node for node in partition.replicas if node != context.me)
+
+    def follow(self, place: Partition) -> None:
+        """Take the replicas from a newer map.
+
+        From now on a joint change needs both majorities: it is settled once both hold an entry that is
+        appended now, for what came before was committed by the old voters alone.
+        """
+        before, self.place = self.place, place
+        if before.config == place.config or self.phase == Phase.DEPOSED:
+            return
+        self.peers = tuple(node for node in place.replicas if node != self.context.me)
+        self.progress.keep_only((self.context.me, *self.peers))
+        if self.takeover.keep_only(place.replicas):
+            self.phase = Phase.PREPARING
+        for peer in self.peers:
+            if peer not in before.replicas:
+                self.prepare(peer)
+        self.barrier = Index(0)
+        self.context.stirred[self] = None
+        if self.phase == Phase.PREPARING:
+            self.takeover.look()
+        elif self.phase == Phase.ACTIVE and place.old_voters:
+            self.context.count("joint_begun")
+            self.barrier = self.append_own(EntryKind.NOOP)
+
+    def won(self, yes: Collection[NodeId]) -> bool:
+        """Tell whether these nodes make the majorities that this primary needs."""
+        return quorum.won(self.place.voters, self.place.old_voters, yes)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the joint change under way may end: both majorities hold an entry of its own."""
+        return bool(self.place.old_voters) and 0 < self.barrier <= self.replica.commit
+
+    def is_close(self, peer: NodeId) -> bool:
+        """Tell whether a replica is close enough behind to be given a vote, or the primaryship."""
+        match, near = self.progress.match.get(peer), self.context.bounds.log_entries // 16
+        return match is not None and match >= self.replica.log.last_index - near
+
+    @property
+    def fills_whole(self) -> bool:
+        """Whether an empty learner is sent the state: all but a short log costs more, entry by entry."""
+        replica = self.replica
+        long = replica.log.entry_bytes > self.context.bounds.log_bytes // 4
+        return replica.log.floor_index > 0 or (long and replica.applied > 0)
+
+    @property
+    def in_office(self) -> bool:
+        """Whether this node promises nothing higher: a higher promise deposes in the same step."""
+        return self.phase is not Phase.DEPOSED
+
+    @property
+    def may_execute(self) -> bool:
+        """Whether requests are executed just now, and not parked."""
+        kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disk.answers
+        return kept and not self.paused and not self.handing_over_until
+
+    # --- taking office --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Promise oneself, and ask everybody. Call once, after the replica points here."""
+        replica = self.replica
+        if not replica.promise(self.epoch, self.context.me, self.context.incarnation):
+            self.depose()
+            return
+        own = Promise(
+            replica.partition, self.epoch, replica.log.last_epoch, replica.log.last_index, replica.commit
+        )
+        me, life = self.context.me, self.context.incarnation
+        self.context.durable.calls.append(partial(self.on_promise, me, life, own))
+        for peer in self.peers:
+            self.prepare(peer)
+
+    def prepare(self, peer: NodeId) -> None:
+        """Ask a peer for its promise and its position: at the start, and whenever the position is
+        in doubt."""
+        self.progress.ask_anew(peer)
+        if peer not in self.context.links:
+            return
+        question = Prepare(self.replica.partition, self.epoch)
+        if self.progress.uses_bulk(peer):  # behind the entries that may be on their way, so as to count them
+            self.context.send_bulk(peer, question, 0)
+        else:
+            self.context.send(peer, question)
+
+    def on_promise(self, peer: NodeId, life: Incarnation, message: Promise) -> None:
+        """Count a promise; with a majority, adopt the greatest log; later on, learn a peer's position."""
+        if message.epoch != self.epoch or self.phase == Phase.DEPOSED or peer not in self.place.replicas:
+            return
+        if self.progress.lacks(peer, life, message, self.takeover.held_by(peer)):
+            self._on_lost(peer)
+            return
+        self.takeover.promises[peer] = message
+        self.progress.heard[peer] = self.context.now
+        if self.phase == Phase.PREPARING:
+            self.takeover.look()
+        elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer != self.context.me:
+            self._learn_position(peer, message)
+
+    def _on_lost(self, peer: NodeId) -> None:
+        """A peer lacks what it held in an earlier life: it is told so, and its copy counts no more."""
+        self.context.count("loss_noticed")
+        self.progress.landed(peer)
+        if peer in self.context.links:
+            lost = Lost(self.replica.partition, self.epoch, *self.progress.lost[peer])
+            self.context.send(peer, lost)
+        if self.takeover.keep_only(tuple(node for node in self.place.replicas if node != peer)):
+            self.phase = Phase.PREPARING
+            self.takeover.look()
+
+    def on_fetching(self) -> None:
+        """Somebody else has the greatest log: it is adopted first."""
+        self.phase = Phase.FETCHING
+        self.context.count("tail_fetched")
+
+    def on_entries(self, peer: NodeId, message: Entries) -> None:
+        """Adopt fetched entries."""
+        if self.phase == Phase.FETCHING:
+            self.takeover.on_entries(peer, message)
+
+    def on_snapshot(self) -> None:
+        """A snapshot was swapped in while fetching: go on from it."""
+        if self.phase == Phase.FETCHING:
+            self.takeover.fetch()
+
+    def begin(self) -> None:
+        """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
+        self.phase = Phase.STARTING
+        if self.replica.log.last_index < self.place.base:
+            self.replica.go_on_above(self.place.base, self.epoch)
+        self.time_at = self.context.now
+        self.started = self.append_own(EntryKind.NOOP)
+        for peer, promise in self.takeover.promises.items():
+            if peer != self.context.me:
+                self._learn_position(peer, promise)
+
+    def append_own(self, kind: EntryKind, tail: bytes = b"") -> Index:
+        """Append an entry that no client asked for; return its index."""
+        index = Index(self.replica.log.last_index + 1)
+        self.append(Entry(kind, self.epoch, index, self.log_time(), NO_ORIGIN, 0, 0, tail=tail))
+        return index
+
+    def _learn_position(self, peer: NodeId, promise: Promise) -> None:
+        """Find from a promise where a peer's log agrees with this one, and send on from there.
+
+        Not while its disk takes no entries: it is asked again once it does.
+        """
+        if not self.context.takes_entries(peer):
+            return
+        log = self.replica.log
+        last = promise.last_index
+        if log.floor_index <= last <= log.last_index and log.epoch_at(last) == promise.last_epoch:
+            position, match = last, last
+        else:
+            position, match = promise.commit, None
+            assert position <= log.last_index, "committed entries are in every later primary's log"
+        if position < log.floor_index or (position == 0 and peer == self.place.learner and self.fills_whole):
+            self.context.count("snapshot_needed")
+            self.context.parts.snapshot_wanted(self, peer)
+            return
+        self.progress.at(peer, position, match)
+        self.context.stirred[self] = None
+        append = self._make_append(self.progress.next[peer])
+        if append is not None:
+            self.progress.send(peer, append)  # with or without entries: the peer learns what its log matches
+
+    # --- replicating ----------------------------------------------------------------------------------
+
+    def log_time(self) -> Millis:
+        """Return the next entry's log time: the last one's, advanced by monotonic time, in capped steps."""
+        now = self.context.now
+        step = min(now - self.time_at, self.context.bounds.log_time_step_ms)
+        self.time_at = now
+        return self.replica.log.last_time + step
+
+    def append(self, entry: Entry) -> None:
+        """Put an entry at the end of the log: persisted here and sent to the backups with this turn."""
+        replica = self.replica
+        assert entry.index == replica.log.last_index + 1, "an (epoch, index) is given out once"
+        assert self.in_office
+        data = encode(entry)
+        replica.log.append(self.epoch, data)
+        self.context.effects.batch.log[log_key(replica.partition, entry.index)] = data
+        self.context.durable.own[self] = entry.index
+        self.context.stirred[self] = None
+
+    def on_own_durable(self, index: Index) -> None:
+        """Count the own copy, which is on disk now."""
+        news = self.in_office and self.progress.acknowledged(self.context.me, index)
+        if news and index > self.replica.commit:
+            self.context.stirred[self] = None
+
+    def on_ack(self, peer: NodeId, index: Index) -> None:
+        """A backup holds everything up to `index` durably.
+
+        Before it has told where it stands, an answer to what was sent earlier proves nothing: the replica may
+        have been deleted, and begun anew, since.
+        """
+        progress = self.progress
+        if peer not in progress.next or not progress.acknowledged(peer, index):
+            return
+        last = self.replica.log.last_index
+        assert index <= last, "acknowledged, but never sent"
+        if index > self.replica.commit or progress.next.get(peer, 0) <= last:
+            self.context.stirred[self] = None
+
+    def on_stirred(self) -> None:
+        """At the end of the turn: commit what a majority holds, and send what is new."""
+        if not self.in_office:
+            return
+        if self.started:
+            reached = quorum.committed(self.place.voters, self.place.old_voters, self.progress.match)
+            if reached >= self.started and reached > self.replica.commit:
+                self._commit(reached)
+        self._send_new()
+
+    def _commit(self, index: Index) -> None:
+        self.replica.commit = index
+        self.replica.apply()
+        if self.phase == Phase.STARTING:
+            self.phase = Phase.ACTIVE
+            self.barrier = self.started
+            self.replica.caught_up = True
+            self.context.count("became_active")
+            self.unpark()
+
+    def unpark(self) -> None:
+        """Execute what waited, if this primary may execute now."""
+        for call in self.parked.take_all() if self.may_execute else []:
+            self.context.parts.execute(self, call)
+
+    def _send_new(self) -> None:
+        """One Append per peer; backups at the same position share the message."""
+        last, sent = self.replica.log.last_index, 0
+        shared: Append | None = None
+        fallen: list[NodeId] = []
+        for peer, position in self.progress.next.items():
+            if position > last or not self.progress.has_room(peer):
+                continue  # nothing new, or a slow peer: the tick looks again
+            if shared is None or shared.prev_index != position - 1:
+                shared = self._make_append(position)
+                if shared is None:
+                    fallen.append(peer)
+                    continue
+            if self.progress.is_held_back(peer, shared):
+                continue
+            self.progress.send(peer, shared)
+            sent += 1
+        for peer in fallen:
+            self.prepare(peer)  # its answer shows that it needs a snapshot
+        if sent == len(self.peers):
+            self.told = self.replica.commit
+
+    def _make_append(self, position: Index) -> Append | None:
+        log, replica, bounds = self.replica.log, self.replica, self.context.bounds
+        before = Index(position - 1)
+        if before < log.floor_index:
+            return None  # the window moved on before all was sent
+        entries = log.slice(before, bounds.append_entries, bounds.append_bytes)
+        return Append(replica.partition, self.epoch, log.epoch_at(before), before, replica.commit, entries)
+
+    def on_refused(self, peer: NodeId, epoch: Epoch, promised: Epoch) -> None:
+        """A voter did not take something: deposed, or its position is not what was thought."""
+        if epoch != self.epoch:
+            return
+        if promised > self.epoch:
+            self.context.count("deposed_by_refusal")
+            self.depose()
+        elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer in self.peers:
+            self.prepare(peer)
+
+    # --- requests, time and the end -------------------------------------------------------------------
+
+    def on_applied(self, entry: Entry, status: int, version: int) -> None:
+        """Answer the requests that waited for this entry."""
+        for call in self.pending.applied(entry):
+            if status < 0:
+                self.answer(call, RETRY)
+            else:
+                self.answer(call, status, version)
+
+    def answer(
+        self,
+        call: Call,
+        status: int,
+        version: int = 0,
+        value: bytes = b"",
+        content_type: bytes = b"",
+        detail: str = "",
+    ) -> None:
+        """Tell a request's coordinator how it ended."""
+        active = self.phase == Phase.ACTIVE and self.in_office
+        message = call.message
+        reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
+        self.context.reply(call.caller, reply)
+
+    def refuse(self, call: Call, status: Status, detail: str) -> None:
+        """Say that a request is not executed. This settles all its copies that were sent before.
+
+        So none of them may run any more: one that waits here is taken out; one that was appended is answered
+        for instead.
+        """
+        self.parked.take_out(call)
+        if not answer_appended(self, call):
+            self.answer(call, status, detail=detail)
+
+    def on_tick(self) -> None:
+        """Ask again whoever has been silent; give up what is past its deadline."""
+        now = self.context.now
+        last = self.replica.log.last_index
+        if self.phase == Phase.FETCHING:
+            self.takeover.on_tick()
+        for peer in self.peers:
+            if peer not in self.context.links or (self.started and not self.context.takes_entries(peer)):
+                continue
+            if self.progress.is_silent(peer, last):
+                if self.phase == Phase.PREPARING and peer in self.takeover.promises:
+                    continue
+                self.context.count("position_asked_again")
+                self.prepare(peer)
+            elif self.progress.next.get(peer, last + 1) <= last:
+                self.context.stirred[self] = None
+        self.departed.on_tick()
+        if self.handing_over_until and now >= self.handing_over_until:
+            self.handing_over_until = 0
+            self.unpark()
+        for call in self.parked.take_late(now):
+            self.refuse(call, Status.UNAVAILABLE, "the partition had no active primary until the deadline")
+
+    def depose(self) -> None:
+        """Stop being the primary.
+
+        What was appended is answered by whoever commits it; the rest is sent back.
+        """
+        if self.phase == Phase.DEPOSED:
+            return
+        self.phase = Phase.DEPOSED
+        self.context.count("deposed")
+        self.progress.clear()
+        for call in self.parked.take_all():
+            self.answer(call, RETRY)
+        self.context.parts.drop_reads(self)
+        if self.replica.primary is self:
+            self.replica.primary = None

@@ -1,0 +1,361 @@
+"""One replica of one partition: its durable state, and what it does as a voter.
+
+What it does as the primary is in `primary.py`; how it is caught up by a snapshot in `snapshots.py`.
+Rules and their reasons: `docs/guarantees.md`.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ringkeep.core.context import Context
+from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.entry import anew, decode, epoch_of
+from ringkeep.core.protocol.keys import after, data_prefix, log_key
+from ringkeep.core.protocol.messages import Append, Entries, Prepare, Promise, Refuse
+from ringkeep.core.protocol.reader import Reader
+from ringkeep.core.protocol.rows import (
+    FRESH,
+    NOBODY,
+    Promised,
+    ReplicaRow,
+    applied_key,
+    decode_applied,
+    decode_promised,
+    decode_replica,
+    encode_applied,
+    encode_promised,
+    encode_replica,
+    promised_key,
+    replica_key,
+)
+from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
+from ringkeep.core.replication.deduplication import Sessions
+from ringkeep.core.replication.log import Log
+from ringkeep.core.replication.snapshot_flow import Urgency
+from ringkeep.core.replication.state_machine import State
+
+if TYPE_CHECKING:
+    from ringkeep.core.replication.primary import Primary
+    from ringkeep.core.replication.snapshot_receiver import Staging
+
+
+class Replica:
+    """Durable: promised, log, applied state.
+
+    Volatile: commit, what this epoch matched, the primary's role.
+    """
+
+    __slots__ = (
+        "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
+        "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, partition: PartitionId) -> None:
+        """Load the replica as it was stored; a partition never held here starts empty."""
+        self.context = context
+        self.partition = partition
+        reader = context.reader
+        stored = reader.get(Family.META, replica_key(partition))
+        row = decode_replica(stored) if stored is not None else FRESH
+        promised = reader.get(Family.META, promised_key(partition))
+        applied = reader.get(Family.META, applied_key(partition))
+        self.promised = decode_promised(promised) if promised is not None else NOBODY
+        self.applied, data_bytes = decode_applied(applied) if applied is not None else (Index(0), 0)
+        self.commit = self.applied
+        self.generation, self.next_generation = row.generation, row.next_generation
+        entries = _load_entries(reader, partition, row.floor_index)
+        self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
+        assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
+        self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
+        self._replay_sessions(row.sessions_index)
+        self.matched = Index(0)
+        self.caught_up = False
+        self.deleted = False
+        self.fresh_at: Millis = -1
+        self.swapped_in = -1  # the turn in which a snapshot was switched to: the store has its rows after it
+        self.primary: Primary | None = None
+        self.staging: Staging | None = None
+        self.pins: dict[int, Index] = {}  # by snapshot being sent: the log from there on is still wanted
+        if stored is None:
+            context.effects.batch.meta[replica_key(partition)] = encode_replica(row)
+        elif row.next_generation > 2:
+            self._drop_other_generations()
+
+    def _drop_other_generations(self) -> None:
+        """Delete what an earlier life staged and never switched to, or had not finished deleting."""
+        live = data_prefix(self.partition, self.generation)
+        batch = self.context.effects.batch
+        batch.delete_data(data_prefix(self.partition, 0), live)
+        # Not beyond: where a range was deleted lately, the next snapshot could not be taken in so cheaply.
+        batch.delete_data(after(live), data_prefix(self.partition, self.next_generation))
+
+    def _replay_sessions(self, sessions_index: Index) -> None:
+        for index in range(sessions_index + 1, self.applied + 1):
+            self.state.replay(decode(self.log[Index(index)]))
+
+    # --- promises -------------------------------------------------------------------------------------
+
+    def promise(self, epoch: Epoch, node: NodeId, incarnation: Incarnation) -> bool:
+        """Follow this primary from now on; False (and nothing changed) if a higher or other promise stands.
+
+        In memory at once, so that lower epochs are refused from this moment; durable with the turn's batch.
+        """
+        wanted = Promised(epoch, node, incarnation)
+        if wanted == self.promised:
+            return True
+        if epoch <= self.promised.epoch:
+            if epoch == self.promised.epoch:
+                self.context.alarm(
+                    f"partition {self.partition}: epoch {epoch} has two holders: a forked cluster map"
+                )
+            return False
+        self.promised = wanted
+        self.matched = Index(0)
+        self.drop_staging()
+        if self.primary is not None and self.primary.epoch < epoch:
+            self.primary.depose()
+        self.context.effects.batch.meta[promised_key(self.partition)] = encode_promised(wanted)
+        return True
+
+    def on_prepare(self, peer: NodeId, incarnation: Incarnation, message: Prepare) -> None:
+        """Promise, and tell the tail, unsynced entries included, once all of it is durable."""
+        if not self.promise(message.epoch, peer, incarnation):
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
+        log = self.log
+        answer = Promise(self.partition, message.epoch, log.last_epoch, log.last_index, self.commit)
+        self.context.durable.calls.append(partial(self._tell_promise, peer, answer))
+
+    def _tell_promise(self, peer: NodeId, answer: Promise) -> None:
+        if not self.deleted and not self.context.damaged:  # what it tells of the log is true no more
+            self.context.send(peer, answer)
+
+    # --- the log, as a backup -------------------------------------------------------------------------
+
+    def on_append(self, peer: NodeId, incarnation: Incarnation, message: Append) -> None:
+        """Take the entries if they follow what is here; acknowledge them once they are durable."""
+        sender = (message.epoch, peer, incarnation)
+        if self.promised != sender and not self.promise(*sender):
+            self.context.count("append_refused_epoch")
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
+        if not self.log.matches(message.prev_epoch, message.prev_index):
+            self.context.count("append_refused_mismatch")
+            self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
+            return
+        last = self.extend(message.prev_index, message.entries)
+        if last > self.matched:
+            self.matched = last
+        self.learn_commit(message.commit)
+        acks = self.context.durable.acks.get(peer)
+        if acks is None:
+            acks = self.context.durable.acks[peer] = []
+        acks += (self.partition, message.epoch, last)
+
+    def extend(self, prev_index: Index, entries: list[bytes]) -> Index:
+        """Write entries that follow a matching `prev_index`; return the index of the last of them.
+
+        What is here already stays; the suffix is cut only at an entry that differs, never below commit.
+        """
+        log, rows = self.log, self.context.effects.batch.log
+        index = prev_index
+        for entry in entries:
+            index = Index(index + 1)
+            if index <= log.floor_index:
+                continue
+            epoch = epoch_of(entry)
+            if index <= log.last_index:
+                if log.epoch_at(index) == epoch:
+                    continue
+                self.cut_after(Index(index - 1))
+            log.append(epoch, entry)
+            rows[log_key(self.partition, index)] = entry
+        return index
+
+    def cut_after(self, index: Index) -> None:
+        """Drop a conflicting suffix."""
+        assert index >= self.commit, "a committed entry is never cut"
+        self.context.count("suffix_cut")
+        self.delete_log(Index(index + 1), self.log.last_index)
+        self.log.cut_after(index)
+
+    def learn_commit(self, told: Index) -> None:
+        """Raise commit to what the primary told, but not past what an Append of this epoch has matched.
+
+        Nobody waits for a backup to apply: it does so for several entries together, at the next tick at
+        the latest.
+        """
+        commit = min(told, self.matched)
+        if commit < told:
+            self.context.count("commit_capped")
+        if commit > self.commit:
+            self.commit = commit
+            if commit - self.applied >= self.context.bounds.apply_at_once:
+                self.apply_late()
+            else:
+                self.context.unapplied[self] = None
+        if commit >= told:
+            self.caught_up = True
+
+    # --- applying -------------------------------------------------------------------------------------
+
+    @property
+    def readable(self) -> bool:
+        """Whether the applied state can be read: what a snapshot brought, only from the next turn on."""
+        return self.swapped_in != self.context.turn
+
+    def apply(self) -> None:
+        """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
+        if self.applied == self.commit:
+            return
+        if not self.readable:
+            self.context.unapplied[self] = None
+            return
+        self._apply_to(self.commit)
+
+    def apply_late(self) -> None:
+        """Apply what is committed, as a backup: nobody waits for it, so not more than the turn can bear."""
+        context, last = self.context, self.applied
+        if self.primary is None and self.readable:
+            while last < self.commit and not context.turn_is_full:
+                last = Index(last + 1)
+                context.turn_bytes += len(self.log[last])
+            if last < self.commit:
+                context.unapplied[self] = None
+            if last > self.applied:
+                self._apply_to(last)
+        else:
+            self.apply()
+
+    def _apply_to(self, last: Index) -> None:
+        primary, state, log = self.primary, self.state, self.log
+        for number in range(self.applied + 1, last + 1):
+            entry = primary.pending.entries.pop(number, None) if primary is not None else None
+            if entry is not None:
+                assert primary is not None
+                self.context.turn_bytes += len(entry.tail)
+                primary.on_applied(entry, *state.apply(entry))
+            else:
+                state.apply(decode(log[Index(number)]))
+        self.applied = last
+        self.store_applied()
+        kept, bounds = self.applied - log.floor_index, self.context.bounds
+        if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):
+            self._trim()
+
+    def go_on_above(self, base: Index, epoch: Epoch) -> None:
+        """After a loss: let this log go on above `base`, as from a snapshot of what it knows to be committed.
+
+        Whoever holds an older copy is sent the state: this log does not reach back to it. What came after may
+        have been acknowledged, and is appended anew: the lost copies may have others at its indices.
+        """
+        assert base > self.log.last_index, "no index is given out twice"
+        self.apply()
+        old = self.log
+        rest = [decode(old[Index(number)]) for number in range(self.applied + 1, old.last_index + 1)]
+        self.delete_log(Index(old.floor_index + 1), old.last_index)
+        self.log = Log(epoch, base, old.time_at(self.applied), [])
+        self.applied = self.commit = base
+        self.store_applied()
+        self.store_row()
+        for entry in anew(rest, epoch, base):
+            self.log.append(epoch, entry)
+            self.context.effects.batch.log[log_key(self.partition, self.log.last_index)] = entry
+        self.context.count("went_on_above")
+        self.context.count("appended_anew", len(rest))
+
+    def _trim(self) -> None:
+        """Cut the applied part of the window to half its bound, in one go, so that each entry costs
+        little. What a running transfer will go on from stays."""
+        log, context = self.log, self.context
+        floor = Index(max(log.floor_index, self.applied - context.bounds.log_entries))
+        excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
+        while floor < self.applied and excess > context.bounds.log_bytes:
+            floor = Index(floor + 1)
+            excess -= len(log[floor])
+        floor = min(floor, *self.pins.values()) if self.pins else floor
+        if floor > log.floor_index:
+            self.delete_log(Index(log.floor_index + 1), floor)
+            log.raise_floor(floor)
+            context.count("log_trimmed")
+            self.store_row()
+
+    def delete_log(self, first: Index, last: Index) -> None:
+        """Delete stored entries, those that this turn has put included: ranges go first in a batch."""
+        batch = self.context.effects.batch
+        for gone in range(first, last + 1) if batch.log else ():
+            batch.log.pop(log_key(self.partition, Index(gone)), None)
+        begin, end = log_key(self.partition, first), log_key(self.partition, Index(last + 1))
+        batch.ranges.append((Family.LOG, begin, end))
+
+    def drop_staging(self) -> None:
+        """Give up a snapshot that was being staged, and its rows."""
+        if self.staging is None:
+            return
+        self.delete_generation(self.staging.generation)
+        self.context.intake.leave(self.staging)
+        self.staging = None
+        self.context.count("staging_dropped")
+
+    def delete_generation(self, generation: int) -> None:
+        """Delete the rows of one generation, those that this turn has put included."""
+        prefix = data_prefix(self.partition, generation)
+        self.context.effects.batch.delete_data(prefix, after(prefix))
+
+    def delete(self) -> None:
+        """Delete everything but `promised`, which outlives the replica."""
+        if self.primary is not None:
+            self.primary.depose()
+        self.drop_staging()
+        self.deleted = True
+        self.context.deleted[self.partition] = self.context.turn
+        self.context.unapplied.pop(self, None)
+        batch = self.context.effects.batch
+        self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)
+        batch.delete_data(data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2)))
+        batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
+
+    def store_applied(self) -> None:
+        """Write down how far the log is applied."""
+        row = encode_applied(self.applied, self.state.data_bytes)
+        self.context.effects.batch.meta[applied_key(self.partition)] = row
+
+    def store_row(self) -> None:
+        """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
+        log = self.log
+        row = ReplicaRow(
+            self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time,
+            self.applied, self.state.sessions.encode(),
+        )  # fmt: skip
+        self.context.effects.batch.meta[replica_key(self.partition)] = encode_replica(row)
+
+    # --- serving a new primary ------------------------------------------------------------------------
+
+    def entries_after(self, index: Index) -> Entries | None:
+        """Return what follows `index`, as much as one message may carry; None when the log begins later."""
+        log, bounds = self.log, self.context.bounds
+        if index < log.floor_index:
+            return None
+        entries = log.slice(index, bounds.append_entries, bounds.append_bytes)
+        return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
+
+    def urgency_for(self, receiver: NodeId) -> Urgency:
+        """Tell how urgent it is that a node is sent this partition's state."""
+        if self.promised.node == receiver:
+            return Urgency.TAKEOVER
+        found = self.context.cluster_map
+        learns = found is not None and found.partitions[self.partition].learner == receiver
+        return Urgency.MOVE if learns else Urgency.VOTER
+
+    def live_range(self) -> tuple[bytes, bytes]:
+        """Return the key range of the live generation."""
+        prefix = data_prefix(self.partition, self.generation)
+        return prefix, after(prefix)
+
+
+def _load_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:
+    end = log_key(PartitionId(partition), Index(2**64 - 1))
+    rows = reader.scan(Family.LOG, log_key(partition, Index(floor + 1)), end, 2**31)
+    for offset, (key, _) in enumerate(rows):
+        assert key == log_key(partition, Index(floor + 1 + offset)), "the stored log has no holes"
+    return [entry for _, entry in rows]

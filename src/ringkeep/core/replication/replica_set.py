@@ -1,0 +1,196 @@
+"""The replicas that a node holds, and how they follow the map: begun, led, voted with, and deleted last.
+
+A replica that the map gives to others is kept, and goes on answering, until a primary that serves without it
+says that it is not needed: until then it may be the one that knows. Its `promised` is kept for ever.
+"""
+
+from ringkeep.core.context import Context
+from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.cluster_map import ClusterMap, Partition, partitions_of
+from ringkeep.core.protocol.keys import ALL_DATA
+from ringkeep.core.protocol.messages import Refuse, Release, Surplus
+from ringkeep.core.protocol.rows import NOBODY, partitions_stored
+from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
+from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.replica import Replica
+
+
+class Holdings:
+    """All replicas of one node, by partition."""
+
+    def __init__(self, context: Context, relay: Relay) -> None:
+        self._context = context
+        self._relay = relay
+        self.replicas: dict[PartitionId, Replica] = {}
+        self.missed: dict[PartitionId, None] = {}
+        """Where something was not taken that the primary believes to be on its way."""
+        self._asked_at: Millis = 0
+        self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
+        self._renewed: set[PartitionId] = set()  # on a damaged store: the map lets them go on by themselves
+
+    def load(self) -> None:
+        """Take up the replicas that are stored here and were not given up in an earlier life."""
+        for partition in partitions_stored(self._context.reader):
+            if partition not in self.replicas:
+                self.replicas[partition] = Replica(self._context, partition)
+
+    def follow(self, found: ClusterMap) -> None:
+        """Make every replica what a newer map says of it."""
+        for partition in partitions_of(found, self._context.me):
+            self._follow(partition, found.partitions[partition])
+        for partition, replica in self.replicas.items():
+            if replica.primary is not None and self._is_surplus(partition):
+                replica.primary.depose()
+
+    def _follow(self, partition: PartitionId, place: Partition) -> None:
+        context, replica = self._context, self.replicas.get(partition)
+        if partition in self._deleted:
+            return  # begun anew in the next turn, on a store that has forgotten it
+        if replica is None:
+            replica = self.replicas[partition] = Replica(context, partition)
+        primary = replica.primary
+        if primary is not None and primary.epoch < place.epoch:
+            primary.depose()
+        elif primary is not None:
+            primary.follow(place)
+        if place.learner == context.me and place.epoch > replica.promised.epoch:
+            # Nobody older may count on it: what it once promised, and then deleted, is promised again.
+            replica.promise(place.epoch, place.primary, place.incarnation)
+        mine = place.primary == context.me and place.incarnation == context.incarnation
+        if not mine or replica.primary is not None or replica.promised.epoch >= place.epoch:
+            return
+        if not context.damaged:
+            replica.primary = Primary(context, replica, place)
+            replica.primary.start()
+        elif replica.log.last_index < place.base:
+            # A recovery after a loss: what this store had lost before is not counted on any more.
+            replica.go_on_above(place.base, place.epoch)
+            self._renewed.add(partition)
+
+    def begin_turn(self) -> None:
+        """Begin anew what was deleted in the turn before, and given back by the map since."""
+        if self._deleted:
+            deleted, self._deleted = self._deleted, {}
+            found = self._context.cluster_map
+            for partition in deleted:
+                if found is not None and self._context.me in found.partitions[partition].replicas:
+                    self._follow(partition, found.partitions[partition])
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held here, nor is being deleted."""
+        return not self.replicas and not self._deleted
+
+    @property
+    def staging(self) -> bool:
+        """Whether some replica here is being filled by a snapshot."""
+        return any(replica.staging is not None for replica in self.replicas.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every replica that votes has caught up to the commit that it was first told."""
+        return self._context.cluster_map is not None and not self.behind
+
+    @property
+    def behind(self) -> list[PartitionId]:
+        """The replicas that vote, and have not caught up yet. Learners may take their time."""
+        found, me = self._context.cluster_map, self._context.me
+        return [
+            partition
+            for partition, replica in self.replicas.items()
+            if found is not None and not replica.caught_up and me in found.partitions[partition].voters
+        ]
+
+    # --- giving up ------------------------------------------------------------------------------------
+
+    def _is_surplus(self, partition: PartitionId) -> bool:
+        found = self._context.cluster_map
+        return found is not None and self._context.me not in found.partitions[partition].replicas
+
+    def on_tick(self) -> None:
+        """Go on with snapshots; ask for leave to delete what the map gives to others."""
+        context, found = self._context, self._context.cluster_map
+        if self.missed and context.disk.takes_entries:
+            self._have_asked_anew()
+        for replica in self.replicas.values():
+            if replica.staging is not None and context.disk.state == DiskState.SPENT:
+                replica.drop_staging()
+            elif replica.staging is not None:
+                replica.staging.on_tick()
+        if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
+            return
+        self._asked_at = context.now
+        if self._is_anew and context.recognised and context.disk.answers:
+            self._drop_all_but_live()
+            context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
+        for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
+            place = found.partitions[partition]
+            way = self._relay.way_to(place.primary)
+            if way is not None and way in context.links:
+                asks = NodeId("") if way == place.primary else context.me
+                context.send(way, Surplus(partition, place.config, asks))
+
+    def _have_asked_anew(self) -> None:
+        """Let primaries know that something was lost, though no link was: they ask where the logs stand."""
+        missed, self.missed = self.missed, {}
+        for partition in missed:
+            replica = self.replicas.get(partition)
+            promised = replica.promised if replica is not None else NOBODY
+            if promised.node in self._context.links:
+                refusal = Refuse(partition, promised.epoch, promised.epoch)
+                self._context.send(promised.node, refusal)
+
+    @property
+    def _is_anew(self) -> bool:
+        """Whether nothing is left on a damaged store that somebody may count on to be whole."""
+        return self._context.damaged and not self._deleted and self.replicas.keys() <= self._renewed
+
+    def _drop_all_but_live(self) -> None:
+        """Delete what was staged: it may have outlived the loss of its generation's number, which is used
+        again then."""
+        batch, (begin, end) = self._context.effects.batch, ALL_DATA
+        for partition in sorted(self.replicas):
+            live, begin_next = self.replicas[partition].live_range()
+            batch.delete_data(begin, live)
+            begin = begin_next
+        batch.delete_data(begin, end)
+
+    def _begin_anew(self) -> None:
+        """Nothing that a damaged store had lost is counted on any more: it is as good as an undamaged one."""
+        if self._is_anew:
+            self._context.damaged = False
+            self._context.effects.repaired = True
+            self._context.count("damage_repaired")
+            self._renewed.clear()
+            if self._context.cluster_map is not None:
+                self.follow(self._context.cluster_map)
+
+    def on_surplus(self, peer: NodeId, message: Surplus) -> None:
+        """A former holder asks. Only a primary that serves under stable voters without it may release it."""
+        replica = self.replicas.get(message.partition)
+        primary = replica.primary if replica is not None else None
+        if primary is None or primary.phase != Phase.ACTIVE or primary.paused:
+            return  # without its majority, the holder's may be one of the last copies
+        place = primary.place
+        if place.config == message.config and not place.old_voters and peer not in place.replicas:
+            way = self._relay.way_to(peer) or peer
+            to = NodeId("") if way == peer else peer
+            self._context.send(way, Release(message.partition, primary.epoch, place.config, to))
+
+    def on_release(self, message: Release) -> None:
+        """Delete a replica, if the map that is known here agrees, and nothing higher was promised since.
+
+        A deposed primary may not know that the replica was wanted again meanwhile.
+        """
+        found, replica = self._context.cluster_map, self.replicas.get(message.partition)
+        if replica is None or found is None or not self._is_surplus(message.partition):
+            return
+        config = found.partitions[message.partition].config
+        if message.config != config or message.epoch < replica.promised.epoch:
+            return
+        self._context.count("replica_deleted")
+        del self.replicas[message.partition]
+        self._deleted[message.partition] = None
+        replica.delete()

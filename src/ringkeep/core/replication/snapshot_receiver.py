@@ -1,0 +1,174 @@
+"""Filling a replica that is empty, or that the log no longer reaches: the state of a partition, taken in.
+
+The rows are staged under a new generation, verified and synced; then one batch switches to them. It replaces,
+never merges: until the switch nothing of it is seen. How the rows are sent is in `snapshots.py`.
+"""
+
+from functools import partial
+
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.keys import data_prefix
+from ringkeep.core.protocol.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.protocol.types import Index, Millis, NodeId
+from ringkeep.core.replication.deduplication import Sessions
+from ringkeep.core.replication.log import Log
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.snapshot_flow import Urgency
+from ringkeep.core.replication.snapshot_sender import running_checksum
+
+
+class Staging:
+    """One snapshot on the receiver's side, until it is switched to or given up."""
+
+    def __init__(self, replica: Replica, peer: NodeId, offer: SnapshotOffer, sessions: Sessions) -> None:
+        self.replica = replica
+        self.peer = peer
+        self.offer = offer
+        self.sessions = sessions
+        self.generation = replica.next_generation
+        self.prefix = data_prefix(replica.partition, self.generation)
+        self.cursor = b""
+        self.checksum = 0
+        self.row_bytes = 0  # received: of each row its key, but for (partition, generation), and its value
+        self.complete = False
+        self.waits = False  # the holder was told that there is no room
+        self.heard: Millis = replica.context.now
+        self.asked: Millis = 0
+        replica.next_generation += 1
+        replica.store_row()
+        replica.context.intake.enter(self)
+
+    @property
+    def urgency(self) -> Urgency:
+        """How urgent it is that this replica is filled."""
+        return self.replica.urgency_for(self.replica.context.me)
+
+    @property
+    def held(self) -> bool:
+        """Whether its holder sends nothing just now."""
+        return self.replica.context.moves_paused and self.urgency == Urgency.MOVE
+
+    def pull(self) -> None:
+        """Say how far the rows are here, and how much may come; nothing while the disk cannot take it."""
+        context, offer = self.replica.context, self.offer
+        room = self._room()
+        self.waits = room == 0
+        self.asked = context.now
+        context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, self.cursor, room))
+
+    def _room(self) -> int:
+        context = self.replica.context
+        return context.intake.room(self) if context.disk.takes_replicas else 0
+
+    def go_on(self) -> None:
+        """Pull again after a wait, if there is room now."""
+        if self.waits and not self.complete and self._room():
+            self.pull()
+
+    def on_tick(self) -> None:
+        """Pull again if nothing has come for a while; give up once the holder is gone for good."""
+        if self.complete:
+            return
+        context = self.replica.context
+        if self.peer in context.links:
+            if context.now - self.asked > limits.RESEND_MS:
+                self.pull()
+            else:
+                self.go_on()
+        elif context.now - self.heard > limits.SNAPSHOT_IDLE_MS:
+            self.replica.drop_staging()
+
+    def on_chunk(self, message: SnapshotChunk) -> None:
+        """Stage rows; when all are here and durable, switch."""
+        replica = self.replica
+        context = replica.context
+        if message.snapshot != self.offer.snapshot or self.complete:
+            return
+        self.heard = context.now
+        if message.gone:
+            context.count("snapshot_gone")
+            replica.drop_staging()
+            return
+        if message.cursor != self.cursor:
+            return  # sent twice, or behind rows that were lost
+        self.checksum, size = running_checksum(message.rows, self.checksum)
+        if self.checksum != message.checksum:
+            context.alarm(f"partition {replica.partition}: a snapshot from {self.peer} fails its checksum")
+            replica.drop_staging()
+            return
+        if message.final:
+            self.complete = True
+            # Only once it is durable that this generation is used: rows that were taken stay, also if the
+            # power fails before the switch is durable, and must be found and deleted then.
+            context.durable.calls.append(self.switch)
+            return
+        self.row_bytes += size
+        context.effects.batch.staged.setdefault(self.prefix, []).append(message.rows)
+        self.cursor = message.rows[-1][0]
+        mark = context.intake.add(size)
+        if mark:
+            context.durable.calls.append(partial(context.intake.on_durable, mark))
+        self.pull()
+
+    def switch(self) -> None:
+        """Make the staged rows the replica's, in one batch, unless it has moved on meanwhile."""
+        replica, offer, context = self.replica, self.offer, self.replica.context
+        if replica.staging is not self:
+            return
+        index = offer.last_index
+        context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, b"", done=True))
+        if index <= replica.applied:
+            replica.drop_staging()
+            return
+        replica.staging = None
+        context.intake.leave(self)
+        log = replica.log
+        replica.delete_generation(replica.generation)
+        if self.row_bytes:
+            context.effects.batch.taken.append(self.prefix)
+        if index <= log.last_index and log.matches(offer.last_epoch, index):
+            replica.delete_log(Index(log.floor_index + 1), index)
+            log.raise_floor(index)
+            context.count("snapshot_kept_suffix")
+        else:
+            replica.delete_log(Index(log.floor_index + 1), log.last_index)
+            replica.log = Log(offer.last_epoch, index, offer.log_time, [])
+        replica.generation = self.generation
+        replica.swapped_in = context.turn
+        replica.state.use_generation(self.generation)
+        replica.state.sessions = self.sessions
+        replica.state.data_bytes = self.row_bytes
+        replica.applied = index
+        replica.commit = max(replica.commit, index)
+        context.unapplied[replica] = None
+        replica.matched = max(replica.matched, index)
+        replica.store_applied()
+        replica.store_row()
+        context.count("snapshot_installed")
+        if replica.primary is not None:
+            replica.primary.on_snapshot()
+
+
+def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
+    """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
+    promised."""
+    if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
+        return
+    if offer.format != SNAPSHOT_FORMAT:
+        replica.context.alarm(
+            f"a snapshot of format {offer.format} is offered: this version is too old for it"
+        )
+        return
+    staging = replica.staging
+    if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
+        if not staging.complete:
+            staging.pull()
+        return
+    try:
+        sessions = Sessions.decode(offer.state)
+    except ValueError as error:
+        replica.context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
+        return
+    replica.drop_staging()
+    replica.staging = Staging(replica, peer, offer, sessions)
+    replica.staging.pull()

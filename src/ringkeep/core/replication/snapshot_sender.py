@@ -1,0 +1,315 @@
+"""Filling a replica that is empty, or that the log no longer reaches: a partition's applied state, sent.
+
+The holder reads under one frozen view, and sends as much ahead as the receiver has room for, a short chunk of
+each transfer in turn. How the rows are taken in is in `staging.py`.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final, NamedTuple
+
+from google_crc32c import extend as crc32c_extend
+
+from ringkeep.core.context import Context
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.bounds import Bounds
+from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.core.protocol.keys import PREFIX_BYTES
+from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.protocol.reader import Frozen
+from ringkeep.core.protocol.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.snapshot_flow import Allowance, Urgency
+
+
+def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
+    """Return the CRC-32C of all rows so far, and the size of these.
+
+    Over one piece: call by call it would cost more than the rest of what is done with a row.
+    """
+    packed = b"".join(chain.from_iterable(rows))
+    return crc32c_extend(checksum, packed), len(packed)
+
+
+class _Place(NamedTuple):
+    """A place between two rows: the key before it, and the checksum and the size of all rows up to it."""
+
+    cursor: bytes = b""
+    checksum: int = 0
+    row_bytes: int = 0
+
+
+_START: Final = _Place()
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One open snapshot on the holder's side, read in order.
+
+    `ahead`: where each chunk begins that was sent and is not known to be staged, oldest first. `moved_at`:
+    when one was sent, or was heard to be staged, the last time.
+    """
+
+    replica: Replica
+    offer: SnapshotOffer
+    peer: NodeId
+    frozen: Frozen
+    begin: bytes
+    end: bytes
+    heard: Millis
+    moved_at: Millis
+    read: _Place = _START
+    ahead: deque[_Place] = field(default_factory=deque)
+    room: int = 0
+    pulled: bool = False  # the receiver has said what room it has
+    ended: bool = False
+    installed: bool = False
+
+    def serves(self, replica: Replica, peer: NodeId, epoch: Epoch) -> bool:
+        """Tell whether this is still being pulled by that peer, for that epoch."""
+        return (
+            not self.installed and self.replica is replica and self.peer == peer and self.offer.epoch == epoch
+        )
+
+    @property
+    def urgency(self) -> Urgency:
+        """How urgent it is."""
+        return self.replica.urgency_for(self.peer)
+
+    @property
+    def on_its_way(self) -> int:
+        """Bytes of rows that were sent and are not known to be staged."""
+        return self.read.row_bytes - self.ahead[0].row_bytes if self.ahead else 0
+
+    def on_staged(self, cursor: bytes, now: Millis) -> bool:
+        """Note how far the receiver is; False if it cannot be there."""
+        begins = [place.cursor for place in self.ahead]
+        if cursor in begins:
+            staged = begins.index(cursor)
+        elif cursor == self.read.cursor:
+            staged = len(begins)
+        elif not cursor:
+            self._go_back_to(_START)  # it has lost what it had, and begins anew
+            return True
+        else:
+            return False
+        if staged:
+            self.moved_at = now
+        elif self.ahead and now - self.moved_at >= limits.SUSPECT_AFTER_MS:
+            self._go_back_to(self.ahead[0])  # what was sent is lost, with a link
+        for _ in range(min(staged, len(self.ahead))):
+            self.ahead.popleft()
+        return True
+
+    def _go_back_to(self, place: _Place) -> None:
+        self.read = place
+        self.ahead.clear()
+        self.ended = False
+
+    def next_chunk(self, now: Millis, bounds: Bounds) -> SnapshotChunk:
+        """Read on: so few rows and bytes that a short turn can bear them."""
+        offer, place = self.offer, self.read
+        start = self.begin + place.cursor + b"\0" if place.cursor else self.begin
+        rows = [
+            (key[PREFIX_BYTES:], value)
+            for key, value in self.frozen.scan(
+                start, self.end, bounds.snapshot_chunk_rows, bounds.snapshot_chunk_bytes
+            )
+        ]
+        checksum, size = running_checksum(rows, place.checksum)
+        self.ahead.append(place)
+        self.moved_at = now
+        self.ended = not rows
+        if rows:
+            self.read = _Place(rows[-1][0], checksum, place.row_bytes + size)
+        return SnapshotChunk(
+            offer.partition, offer.epoch, offer.snapshot, place.cursor, rows, checksum, self.ended
+        )
+
+
+class Senders:
+    """The snapshots that this node hands out.
+
+    `moved`: by partition and peer, how many bytes of rows (keys without their prefix, and values) were sent
+    of the newest snapshot; kept when it is over, for as long as the peer is a replica.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
+        self._open: dict[int, _Sending] = {}  # the next one to be served comes first
+        self._number = first_name(context.incarnation)
+        self._allowance = Allowance()
+        self._turn_bytes = 0
+        self._looked_at: ClusterMap | None = None
+        self.moved: dict[tuple[PartitionId, NodeId], int] = {}
+
+    def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
+        """Offer this replica's state to a peer, as soon as it may be read."""
+        for sending in self._open.values():
+            if sending.serves(replica, peer, epoch):
+                self._context.send_bulk(peer, sending.offer, len(sending.offer.state))
+                return
+        self._wanted[replica.partition, peer] = replica, epoch
+
+    def begin_turn(self) -> None:
+        """Open what is wanted, and send on.
+
+        Opened between turns only: then the store holds exactly what was applied.
+        """
+        for (partition, peer), (replica, epoch) in list(self._wanted.items()):
+            urgency = replica.urgency_for(peer)
+            if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
+                del self._wanted[partition, peer]
+            elif not self._is_held(urgency) and self._has_place(urgency):
+                del self._wanted[partition, peer]
+                self._begin(replica, peer, epoch)
+        self._turn_bytes = self._context.bounds.snapshot_turn_bytes
+        if self._open:
+            self._send_on()
+
+    def _has_place(self, urgency: Urgency) -> bool:
+        """Tell whether one more may be opened: only those that are as urgent, and go on, take its place."""
+        going = [each.urgency for each in self._open.values() if not each.installed]
+        taken = sum(other <= urgency and not self._is_held(other) for other in going)
+        return taken < self._context.bounds.snapshots_at_once
+
+    def _begin(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
+        context = self._context
+        self._number += 1
+        applied = replica.applied
+        offer = SnapshotOffer(
+            replica.partition, epoch, self._number, replica.log.epoch_at(applied), applied,
+            replica.log.time_at(applied), replica.state.sessions.encode(),
+        )  # fmt: skip
+        begin, end = replica.live_range()
+        frozen = context.reader.snapshot()
+        self._open[self._number] = _Sending(
+            replica, offer, peer, frozen, begin, end, heard=context.now, moved_at=context.now
+        )
+        replica.pins[self._number] = applied
+        self.moved[replica.partition, peer] = 0
+        context.count("snapshot_opened")
+        context.send_bulk(peer, offer, len(offer.state))
+
+    def on_pull(self, peer: NodeId, message: SnapshotPull) -> bool:
+        """Send on after the cursor; True when the receiver has installed the snapshot."""
+        sending = self._open.get(message.snapshot)
+        if sending is None or sending.peer != peer or sending.offer.partition != message.partition:
+            if not message.done:
+                self._context.send(peer, _gone(message))
+            return message.done
+        sending.heard, sending.pulled = self._context.now, True
+        if message.done:
+            sending.frozen.close()
+            sending.installed = True
+            return True
+        before = sending.read.row_bytes
+        if not sending.installed and sending.on_staged(message.cursor, self._context.now):
+            if sending.read.row_bytes < before:
+                self._context.count("snapshot_sent_again")
+            sending.room = message.room
+            self._send_on()
+        else:
+            self._close(message.snapshot)
+            self._context.send(peer, _gone(message))
+        return False
+
+    def _send_on(self) -> None:
+        """Send what may be sent just now, a chunk of each snapshot in turn, the most urgent ones first."""
+        context = self._context
+        while self._turn_bytes > 0:
+            number = self._next(self._allowance.allows(context.now, context.move_bytes_per_s))
+            if number is None:
+                return
+            sending = self._open[number] = self._open.pop(number)  # to the end of the line
+            before = sending.read.row_bytes
+            chunk = sending.next_chunk(context.now, context.bounds)
+            size = sending.read.row_bytes - before
+            context.send_bulk(sending.peer, chunk, size)
+            self._turn_bytes -= size
+            if sending.urgency != Urgency.TAKEOVER:
+                self._allowance.spend(size, context.move_bytes_per_s)
+            self.moved[sending.offer.partition, sending.peer] = sending.read.row_bytes
+
+    def _next(self, allowed: bool) -> int | None:
+        """Return the number of the snapshot that is to be served next, or None.
+
+        A takeover waits for no allowance, nor for what others have on their way. `allowed`: whether others
+        may send just now.
+        """
+        takeovers = [each for each in self._open.values() if each.urgency == Urgency.TAKEOVER]
+        others = [each for each in self._open.values() if each.urgency != Urgency.TAKEOVER]
+        return self._first_of(takeovers) or (self._first_of(others) if allowed else None)
+
+    def _first_of(self, line: list[_Sending]) -> int | None:
+        """Return the number of the most urgent one that has something to send, and room for it."""
+        if sum(each.on_its_way for each in line) >= self._context.bounds.snapshot_ahead_bytes:
+            return None
+        ready = [
+            each
+            for each in line
+            if not (each.ended or each.installed or self._is_held(each.urgency))
+            and each.on_its_way < each.room
+        ]
+        return min(ready, key=lambda each: each.urgency).offer.snapshot if ready else None
+
+    def _is_held(self, urgency: Urgency) -> bool:
+        """Tell whether nothing of this kind is to be sent: moves are paused."""
+        return urgency == Urgency.MOVE and self._context.moves_paused
+
+    def on_tick(self) -> None:
+        """Close what nobody pulls any more, what has done its work, and what waits at the cost of clients.
+
+        The log of a partition is pinned up to a bound, beyond which no writes are taken: for one that goes
+        on, not for one that waits.
+        """
+        for number, sending in list(self._open.items()):
+            wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
+            # Not before the receiver can have answered: else it would be given up as it is opened, for ever.
+            told = sending.pulled or self._context.now - sending.heard > limits.RESEND_MS
+            waits = not sending.installed and ((told and not sending.room) or self._is_held(sending.urgency))
+            done = sending.installed and self._has_caught_up(number, sending)
+            if done or self._context.now - sending.heard > wait:
+                self._close(number)
+            elif waits and sending.replica.log.entry_bytes > self._context.bounds.pinned_log_bytes // 2:
+                self._context.count("snapshot_given_up")
+                self._close(number)
+        self._forget_moved()
+
+    def _has_caught_up(self, number: int, sending: _Sending) -> bool:
+        """After an installation, tell whether the receiver has the log that was pinned for it meanwhile.
+
+        The pin follows it, and lasts for as long as it moves on: otherwise the log would be cut before it,
+        and all would begin anew.
+        """
+        replica = sending.replica
+        primary = replica.primary
+        if primary is None or sending.peer not in primary.peers:
+            return False
+        match = primary.progress.match.get(sending.peer, Index(0))
+        if match > replica.pins[number]:
+            replica.pins[number] = match
+            sending.heard = self._context.now
+        return match >= replica.applied
+
+    def _forget_moved(self) -> None:
+        found = self._context.cluster_map
+        if found is not None and found is not self._looked_at:
+            self._looked_at = found
+            gone = [name for name in self.moved if name[1] not in found.partitions[name[0]].replicas]
+            for name in gone:
+                del self.moved[name]
+
+    def _close(self, number: int) -> None:
+        sending = self._open.pop(number)
+        del sending.replica.pins[number]
+        if not sending.installed:
+            sending.frozen.close()
+
+
+def _gone(message: SnapshotPull) -> SnapshotChunk:
+    return SnapshotChunk(
+        message.partition, message.epoch, message.snapshot, b"", [], 0, final=False, gone=True
+    )

@@ -1,0 +1,1 @@
+"""A client's request on its way: coordinated, confirmed, answered."""
