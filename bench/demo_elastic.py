@@ -27,7 +27,7 @@ from elastic import (
     least_for_leave,
 )
 from load import Tally, drive, put_job, run
-from ringkeep.cli.output import show_table
+from ringkeep.cli.terminal.tables import show_table
 from steady import Phase, Steady
 from tour import CONNECTIONS, Failed, Line, Progress, Records, compare, report, run_demo, say
 

@@ -16,8 +16,8 @@ from tests.core_parts import a_map
 from tests.support.cluster import HOST, RINGKEEP, Cluster, until, until_each
 from tests.zookeeper_fixture import copy_of, free_port, replace_data
 
-from ringkeep.cli.failure import Failure
-from ringkeep.cli.map_register import opened
+from ringkeep.cli.map_recovery.znode import opened
+from ringkeep.cli.terminal.exit_codes import Failure
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.coordination.view import NO_MAP
 from ringkeep.recovery import CannotRecover

@@ -16,7 +16,7 @@ from tests.sim.mutants_losses import OF_LOSSES
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
-from ringkeep.cli.simulate import outcomes
+from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.main import run_seed
 
 MUTANTS = {

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from ringkeep.cli.simulate import outcomes
+from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.main import FAULT_KINDS, OPERATIONS
 from ringkeep.sim.rare import FAULT, never
 

@@ -6,7 +6,7 @@ import pytest
 from tests.http_host import Host
 from tests.zookeeper_fixture import free_port
 
-from ringkeep.cli import readiness
+from ringkeep.cli.local import readiness
 
 CAUSE = 'ZooKeeper cannot be used from here (zk:2181: the name cannot be resolved ([Errno -2] "zk" unknown))'
 

@@ -19,7 +19,7 @@ from tests.cli_node import one_line
 from tests.http_host import Host, until
 
 from ringkeep.cli import main
-from ringkeep.cli.watched import Watched
+from ringkeep.cli.cluster.cluster_poller import Watched
 
 OTHER = "node-1-other-3"
 PATIENCE_S = 20.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.http_host import Host
 
-from ringkeep.cli.stop import StopRequests
+from ringkeep.cli.local.stop_signals import StopRequests
 
 RINGKEEP = f"{shlex.quote(sys.executable)} -m ringkeep.cli.main"
 COMMANDS = ["put k v", "put k", "get none", "get k", "status", "where a --json", "nonsense", "--help"]
@@ -91,7 +91,7 @@ def test_a_value_on_a_terminal_ends_its_line(host: Host) -> None:
 
 def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     program = (
-        "from ringkeep.cli import streams; streams.prepare();"
+        "from ringkeep.cli.terminal import streams; streams.prepare();"
         f"print(open({str(tmp_path / 'data')!r}, 'w').fileno(), file=open({str(tmp_path / 'said')!r}, 'w'))"
     )
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} <&- >&- 2>&-"

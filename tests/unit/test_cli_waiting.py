@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ringkeep.cli import goals, waiting
-from ringkeep.cli.units import duration, size
-from ringkeep.cli.watched import Watched
+from ringkeep.cli.cluster import conditions, wait
+from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.terminal.units import duration, size
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_what_holds_it_up_is_said_once_when_nothing_changes(clock: dict[str, float]) -> None:
-    stuck = waiting.Stuck()
+    stuck = wait.Stuck()
     assert stuck.news(5, ["disk full"]) == ""
-    clock["s"] += waiting.STUCK_S - 0.1
+    clock["s"] += wait.STUCK_S - 0.1
     assert stuck.news(5, ["disk full"]) == ""
     clock["s"] += 0.2
     assert stuck.news(5, ["disk full"]) == "it does not go on: disk full"
@@ -47,20 +47,20 @@ PLANNED = {"from": "a", "to": "b", "waits_for": "its turn"}
     ],
 )  # fmt: skip
 def test_why_moves_of_a_node_do_not_go_on(cluster: Any, moves: Any, reasons: tuple[str, ...]) -> None:
-    assert waiting.held_up(cluster, moves, "a") == reasons
+    assert wait.held_up(cluster, moves, "a") == reasons
 
 
 def test_a_member_that_others_do_not_answer_for_is_named() -> None:
     members = [{"name": "a", "id": "1", "state": "draining", "primaries": 2, "replicas": 2},
                {"name": "b", "id": "2", "state": "suspect", "primaries": 0, "replicas": 1}]  # fmt: skip
     cluster = CONNECTED | {"members": members}
-    look = goals.Drained(Watched([], 1), members[0])(cluster)
+    look = conditions.Drained(Watched([], 1), members[0])(cluster)
     assert (look.done, look.left, look.reasons) == (None, "2 primaries", ("no answer from b",))
 
 
 def test_nobody_answers_any_more(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
-    from ringkeep.cli import watched as module
-    from ringkeep.cli.failure import Failure
+    from ringkeep.cli.cluster import cluster_poller as module
+    from ringkeep.cli.terminal.exit_codes import Failure
 
     watched = Watched([nowhere.removeprefix("http://")], 200)
     assert watched.look() is None

@@ -9,8 +9,8 @@ import pytest
 from tests.core_parts import a_map
 from tests.http_host import Host
 
-from ringkeep.cli.failure import Failure
-from ringkeep.cli.map_copies import from_directory, from_node, gather
+from ringkeep.cli.map_recovery.copies import from_directory, from_node, gather
+from ringkeep.cli.terminal.exit_codes import Failure
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.rows import MAP_KEY, Promised, encode_promised, promised_key

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ringkeep import parsing
-from ringkeep.cli.failure import Failure
-from ringkeep.cli.up import UpSettings, load_up_settings
+from ringkeep.cli.local.settings import UpSettings, load_up_settings
+from ringkeep.cli.terminal.exit_codes import Failure
 from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.settings import NODE_SETTINGS, NodeSettings, SettingsError, load_node_settings

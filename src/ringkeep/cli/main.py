@@ -13,22 +13,22 @@ import typer
 from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
-from ringkeep.cli import (
+from ringkeep.cli.commands import (
     check,
-    data,
-    health,
-    inspect,
+    kv,
     moves,
     node,
+    nodes,
     recover,
     simulate,
-    steer,
-    streams,
+    status,
     up,
+    wait,
     zookeeper,
 )
-from ringkeep.cli.failure import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
-from ringkeep.cli.help import GroupedCommands
+from ringkeep.cli.terminal import streams
+from ringkeep.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
+from ringkeep.cli.terminal.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 
 SERVER_PACKAGES: Final = frozenset(
@@ -53,7 +53,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, data, inspect, health, moves, steer, recover, simulate, check):
+for group in (up, node, zookeeper, kv, status, wait, moves, nodes, recover, simulate, check):
     group.register(app)
 
 

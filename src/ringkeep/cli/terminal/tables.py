@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ringkeep.cli.streams import is_unicode
+from ringkeep.cli.terminal.streams import is_unicode
 
 if TYPE_CHECKING:
     from rich.table import Table

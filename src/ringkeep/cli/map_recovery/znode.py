@@ -10,7 +10,7 @@ from typing import Any, Final
 from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
-from ringkeep.cli.failure import UNAVAILABLE, Failure
+from ringkeep.cli.terminal.exit_codes import UNAVAILABLE, Failure
 from ringkeep.coordination.attempts import Attempts
 from ringkeep.coordination.link import end, new_client, split_path
 from ringkeep.coordination.view import NO_MAP

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Final
 
 from ringkeep import process
-from ringkeep.cli.failure import FAILED, OK, UNAVAILABLE, Failure
-from ringkeep.cli.health import lines_of, settled
-from ringkeep.cli.local_node import LocalNode, leftover_nodes, stop_nodes
-from ringkeep.cli.local_zookeeper import LocalZooKeeper
-from ringkeep.cli.node_directory import has_left
-from ringkeep.cli.output import show_table
-from ringkeep.cli.readiness import Readiness
-from ringkeep.cli.stop import StopRequests
-from ringkeep.cli.up import UpSettings
+from ringkeep.cli.cluster.health import lines_of, settled
+from ringkeep.cli.local.node_directory import has_left
+from ringkeep.cli.local.node_process import LocalNode, leftover_nodes, stop_nodes
+from ringkeep.cli.local.readiness import Readiness
+from ringkeep.cli.local.settings import UpSettings
+from ringkeep.cli.local.stop_signals import StopRequests
+from ringkeep.cli.local.zookeeper_process import LocalZooKeeper
+from ringkeep.cli.terminal.exit_codes import FAILED, OK, UNAVAILABLE, Failure
+from ringkeep.cli.terminal.tables import show_table
 from ringkeep.parsing import host_port, join_address
 from ringkeep.settings import PEER_PORT_OFFSET
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringkeep.cli import options
-from ringkeep.cli.failure import FAILED, Failure
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import FAILED, Failure
 
 if TYPE_CHECKING:
     from ringkeep.sim.main import Outcome

@@ -1,22 +1,19 @@
-"""The cluster's health on the command line: its lines, its exit codes, and waiting until it is healthy."""
+"""`ringkeep wait`: until the cluster is healthy."""
 
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from ringkeep.cli import options, remote
-from ringkeep.cli.documents import Json, items, text
-from ringkeep.cli.failure import CLUSTER_DEGRADED, CLUSTER_UNAVAILABLE, OK, UNAVAILABLE, Failure
-from ringkeep.cli.output import show_json
-from ringkeep.cli.progress import Progress
-from ringkeep.cli.units import duration
-from ringkeep.cli.watched import Watched
-
-POLL_S: Final = 0.25
-ANSWER_MS: Final = 2_000
-NOTE: Final = "healthy"  # the health of a reason that keeps nothing from being healthy
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.health import ANSWER_MS, POLL_S, exit_code_of, lines_of
+from ringkeep.cli.cluster.responses import Json, items, text
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import OK, UNAVAILABLE, Failure
+from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.tables import show_json
+from ringkeep.cli.terminal.units import duration
 
 
 def register(app: typer.Typer) -> None:
@@ -27,33 +24,6 @@ def register(app: typer.Typer) -> None:
             "ringkeep wait healthy --timeout 10m    # after a disk was replaced",
         )
     )(wait)
-
-
-def exit_code_of(cluster: Mapping[str, Any]) -> int:
-    """Return what `/v1/cluster` means as an exit code."""
-    return {"healthy": OK, "degraded": CLUSTER_DEGRADED}.get(text(cluster, "health"), CLUSTER_UNAVAILABLE)
-
-
-def settled(endpoint: str, limit_s: float) -> Json:
-    """Return `/v1/cluster` as soon as it is healthy, or as it is after `limit_s`; {} if it cannot be told."""
-    watched = Watched([endpoint], ANSWER_MS)
-    until = time.monotonic() + limit_s
-    while True:
-        try:
-            found = watched.cluster()
-        except Failure:
-            return {}
-        if "health" not in found or exit_code_of(found) == OK or time.monotonic() >= until:
-            return found
-        time.sleep(POLL_S)
-
-
-def lines_of(cluster: Mapping[str, Any]) -> list[str]:
-    """Return what is missing, a line for each reason."""
-    return [
-        f"note: {each.get('text')}" if each.get("health") == NOTE else str(each.get("text"))
-        for each in items(cluster, "missing")
-    ]
 
 
 def wait(
@@ -70,7 +40,7 @@ def wait(
     with 6 if some of it is unavailable, and with 4 if no node answers.
     """
     limit_s = options.span_s(timeout)
-    watched = Watched(remote.endpoints_of(endpoint), ANSWER_MS)
+    watched = Watched(http_client.endpoints_of(endpoint), ANSWER_MS)
     began = time.monotonic()
     with Progress() as progress:
         while True:

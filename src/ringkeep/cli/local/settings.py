@@ -1,21 +1,14 @@
-"""`ringkeep up`: a whole cluster on this machine, in the foreground.
-
-This module reads and checks what it is told; `local_cluster` starts, watches and stops the processes.
-"""
+"""What `ringkeep up` is told, and what the cluster in its directory was formed with."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
-
-import typer
+from typing import Any, Final
 
 from ringkeep import parsing
-from ringkeep.cli import options
-from ringkeep.cli.failure import REFUSED, Failure
-from ringkeep.cli.node_directory import belongs_to_a_cluster
+from ringkeep.cli.local.node_directory import belongs_to_a_cluster
+from ringkeep.cli.terminal.exit_codes import REFUSED, Failure
 from ringkeep.core.protocol import limits
 from ringkeep.settings import (
     DEFAULT_CLUSTER,
@@ -96,41 +89,6 @@ class UpSettings:
         new = self.data / f"{RECORD}.new"
         new.write_text(json.dumps(formed, indent=2) + "\n", encoding="utf-8")
         new.replace(self.data / RECORD)
-
-
-def register(app: typer.Typer) -> None:
-    """Add this command."""
-    app.command(
-        epilog=options.examples("ringkeep up", "ringkeep up --nodes 3 --base-port 9000 --data /tmp/try")
-    )(up)
-
-
-def _option(key: str) -> Any:
-    setting = UP_SETTINGS[key]
-    return typer.Option(f"--{setting.flag}", metavar=setting.metavar, help=setting.help, show_default=False)
-
-
-def up(
-    nodes: Annotated[str | None, _option("nodes")] = None,
-    replication: Annotated[str | None, _option("replication")] = None,
-    partitions: Annotated[str | None, _option("partitions")] = None,
-    base_port: Annotated[str | None, _option("base_port")] = None,
-    data: Annotated[str | None, _option("data")] = None,
-    zookeeper: Annotated[str | None, _option("zookeeper")] = None,
-    zookeeper_port: Annotated[str | None, _option("zookeeper_port")] = None,
-    cluster: Annotated[str | None, _option("cluster")] = None,
-    allowed_hosts: Annotated[str | None, _option("allowed_hosts")] = None,
-) -> None:
-    """Run a cluster on this machine in the foreground: ZooKeeper and every node as a process of its own.
-
-    Waits until all nodes are ready. Ctrl-C or SIGTERM stops everything, a second one at once. The data stays,
-    and the next `ringkeep up` on the same directory goes on with it. Nodes that have left the cluster are not
-    started any more.
-    """
-    settings = load_up_settings(locals(), os.environ)
-    from ringkeep.cli.local_cluster import run_up
-
-    raise typer.Exit(run_up(settings))
 
 
 def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> UpSettings:

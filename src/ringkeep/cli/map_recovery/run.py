@@ -12,11 +12,11 @@ from pathlib import Path
 import typer
 
 from ringkeep import parsing
-from ringkeep.cli import remote
-from ringkeep.cli.failure import USAGE, Failure
-from ringkeep.cli.map_copies import gather
-from ringkeep.cli.map_register import opened
-from ringkeep.cli.output import show_table
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.map_recovery.copies import gather
+from ringkeep.cli.map_recovery.znode import opened
+from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.tables import show_table
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.recovery import CannotRecover, Copy, Recovery, newest_of, plan
 from ringkeep.settings import DEFAULT_CLUSTER, DEFAULT_ZOOKEEPER, SETTINGS, Layers
@@ -34,7 +34,7 @@ def run(
     layers = Layers({key: SETTINGS[key] for key in ("zookeeper", "cluster")}, flags, os.environ)
     hosts = layers.get("zookeeper") or DEFAULT_ZOOKEEPER
     cluster = layers.get("cluster") or DEFAULT_CLUSTER
-    timeout_ms = remote.timeout_ms_of(timeout)
+    timeout_ms = http_client.timeout_ms_of(timeout)
     copies, silent = gather(_endpoints(endpoint, directories), map(_directory, directories), timeout_ms)
     try:
         _check_name(newest_of(copies), cluster)
@@ -56,9 +56,9 @@ def run(
 
 def _endpoints(endpoint: str | None, directories: Sequence[str]) -> list[str]:
     """Return whom to ask first. Beside directories the default is nobody: it could be another cluster's."""
-    if endpoint is None and directories and not os.environ.get(remote.ENDPOINTS_VARIABLE):
+    if endpoint is None and directories and not os.environ.get(http_client.ENDPOINTS_VARIABLE):
         return []
-    return remote.endpoints_of(endpoint)
+    return http_client.endpoints_of(endpoint)
 
 
 def _directory(text: str) -> Path:

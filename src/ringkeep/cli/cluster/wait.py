@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ringkeep.cli.documents import Json, items, number
-from ringkeep.cli.failure import INTERRUPTED, Failure
-from ringkeep.cli.progress import Progress
-from ringkeep.cli.units import duration, size
-from ringkeep.cli.watched import Watched
+from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.responses import Json, items, number
+from ringkeep.cli.terminal.exit_codes import INTERRUPTED, Failure
+from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.units import duration, size
 
 POLL_S: Final = 0.5
 STUCK_S: Final = 5.0

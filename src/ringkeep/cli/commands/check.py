@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
-from ringkeep.cli import options
-from ringkeep.cli.failure import FAILED, OK, USAGE, Failure
-from ringkeep.cli.output import show_json
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import FAILED, OK, USAGE, Failure
+from ringkeep.cli.terminal.tables import show_json
 
 if TYPE_CHECKING:
     from ringkeep.sim.checker import Violation

@@ -6,12 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from ringkeep.cli import health, options, remote
-from ringkeep.cli.documents import cell, items, text
-from ringkeep.cli.failure import Failure
-from ringkeep.cli.moves import summary
-from ringkeep.cli.output import show_json, show_table
-from ringkeep.cli.watched import CLUSTER, MOVES
+from ringkeep.cli.cluster import health, http_client
+from ringkeep.cli.cluster.cluster_poller import CLUSTER, MOVES
+from ringkeep.cli.cluster.responses import cell, items, text
+from ringkeep.cli.commands.moves import summary
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.tables import show_json, show_table
 from ringkeep.core.cluster.slots import ranges
 
 _FEW = ("name", "http", "state", "primaries", "replicas")
@@ -39,7 +40,7 @@ def status(
 
     Ends with 0 if the cluster is healthy, 5 if it is degraded, 6 if some of it is unavailable.
     """
-    cluster = remote.get_json(endpoint, CLUSTER, timeout)
+    cluster = http_client.get_json(endpoint, CLUSTER, timeout)
     if as_json:
         show_json(cluster)
     else:
@@ -67,7 +68,7 @@ def members(
     as_json: options.Json = False,
 ) -> None:
     """Show the members of the cluster."""
-    cluster = remote.get_json(endpoint, CLUSTER, timeout)
+    cluster = http_client.get_json(endpoint, CLUSTER, timeout)
     if as_json:
         show_json(items(cluster, "members"))
     else:
@@ -78,7 +79,7 @@ def partitions(
     endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
 ) -> None:
     """Show every partition: its epoch, primary, replicas and state."""
-    answer = remote.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
+    answer = http_client.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
     if as_json:
         show_json(answer)
         return
@@ -91,7 +92,7 @@ def ring(
     endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
 ) -> None:
     """Show how the ring is shared out: which partitions each member leads."""
-    answer = remote.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
+    answer = http_client.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
     led: dict[str, list[int]] = {}
     held: dict[str, int] = {}
     for part in items(answer, "partitions"):
@@ -119,7 +120,7 @@ def where(
     as_json: options.Json = False,
 ) -> None:
     """Show which nodes hold a key, whether or not there is such a key."""
-    answer = remote.get_json(endpoint, f"{CLUSTER}/where", timeout, key=os.fsencode(key))
+    answer = http_client.get_json(endpoint, f"{CLUSTER}/where", timeout, key=os.fsencode(key))
     if as_json:
         show_json(answer)
     else:
@@ -130,7 +131,7 @@ def where(
 def _moves(endpoint: str | None, timeout: str) -> str:
     """Return the moves in one line, "" if there are none, or if nobody can tell (an older node)."""
     try:
-        document = remote.get_json(endpoint, MOVES, timeout)
+        document = http_client.get_json(endpoint, MOVES, timeout)
     except Failure:
         return ""
     return summary(document) if items(document, "running") or items(document, "planned") else ""

@@ -9,13 +9,14 @@ from urllib.parse import quote
 
 import typer
 
-from ringkeep.cli import options, remote, waiting
-from ringkeep.cli.documents import Json, cell
-from ringkeep.cli.failure import USAGE, Failure
-from ringkeep.cli.goals import Drained, GivenUp, Left
-from ringkeep.cli.output import show_json, show_table
-from ringkeep.cli.units import duration
-from ringkeep.cli.watched import CLUSTER, Watched
+from ringkeep.cli.cluster import http_client, wait
+from ringkeep.cli.cluster.cluster_poller import CLUSTER, Watched
+from ringkeep.cli.cluster.conditions import Drained, GivenUp, Left
+from ringkeep.cli.cluster.responses import Json, cell
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.tables import show_json, show_table
+from ringkeep.cli.terminal.units import duration
 
 SETTINGS: Final = "/v1/cluster/settings"
 WATCH: Final = "watch it: ringkeep moves --watch"
@@ -167,7 +168,7 @@ def settings(
     if wanted:
         answer = _watched(endpoint, timeout).order(SETTINGS, wanted, method="PATCH")
     else:
-        answer = remote.get_json(endpoint, SETTINGS, timeout)
+        answer = http_client.get_json(endpoint, SETTINGS, timeout)
     found = answer.get("settings")
     if as_json:
         show_json(found)
@@ -188,7 +189,7 @@ def _setting(change: str) -> tuple[str, int]:
 
 
 def _watched(endpoint: str | None, timeout: str) -> Watched:
-    return Watched(remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout))
+    return Watched(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
 
 
 def _order(watched: Watched, name: str, verb: str, body: object = None) -> Json:
@@ -197,10 +198,10 @@ def _order(watched: Watched, name: str, verb: str, body: object = None) -> Json:
     return found if isinstance(found, dict) else {"name": name}
 
 
-def _wait(watched: Watched, goal: waiting.Goal, name: str, go_on: str, as_json: bool) -> None:
+def _wait(watched: Watched, goal: wait.Goal, name: str, go_on: str, as_json: bool) -> None:
     """Wait for the goal, and say what was done."""
     began = time.monotonic()
-    said = waiting.wait(watched, goal, go_on)
+    said = wait.wait(watched, goal, go_on)
     spent = time.monotonic() - began
     if as_json:
         show_json({"name": name, "done": said, "seconds": round(spent, 3)})

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from ringkeep import parsing
-from ringkeep.cli import options
-from ringkeep.cli.failure import USAGE, Failure
-from ringkeep.cli.stop import StopRequests
+from ringkeep.cli.local.stop_signals import StopRequests
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import USAGE, Failure
 
 
 def register(app: typer.Typer) -> None:

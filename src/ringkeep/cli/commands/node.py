@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ringkeep.cli import options
+from ringkeep.cli.terminal import options
 from ringkeep.settings import SETTINGS, load_node_settings
 
 

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from ringkeep.cli import options, remote
-from ringkeep.cli.documents import Json, cell, items
-from ringkeep.cli.failure import USAGE, Failure
-from ringkeep.cli.output import show_json, show_table
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.cluster.responses import Json, cell, items
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.tables import show_json, show_table
 
 RECOVER = "/v1/cluster/recover"
 _FIELDS = ("partition", "gone", "left")
@@ -69,8 +70,8 @@ def partition(
             USAGE,
         )
     body = {"partitions": partitions, "accept_loss": True, "lost": lost or []}
-    endpoints, timeout_ms = remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout)
-    answer = remote.order(endpoints, RECOVER, timeout_ms, body)
+    endpoints, timeout_ms = http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout)
+    answer = http_client.order(endpoints, RECOVER, timeout_ms, body)
     if as_json:
         show_json(answer)
         return
@@ -108,7 +109,7 @@ def recover_map(
     node: those that run at the endpoints and at the addresses that the map names, those that are stopped from
     their directories. Nothing is written without a question.
     """
-    from ringkeep.cli.recover_map import run
+    from ringkeep.cli.map_recovery.run import run
 
     run({"zookeeper": zookeeper, "cluster": cluster}, endpoint, data or (), without or (), timeout, yes)
 

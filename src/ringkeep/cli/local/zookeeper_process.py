@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from ringkeep import process
-from ringkeep.cli.stop import StopRequests
+from ringkeep.cli.local.stop_signals import StopRequests
 from ringkeep.coordination.server import ZooKeeperServer, serves
 from ringkeep.errors import StartError
 from ringkeep.parsing import ZOOKEEPER_PORT

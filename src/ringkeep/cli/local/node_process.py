@@ -15,8 +15,8 @@ from threading import Thread
 from typing import Final
 
 from ringkeep import process
-from ringkeep.cli.node_directory import has_left
-from ringkeep.cli.stop import StopRequests
+from ringkeep.cli.local.node_directory import has_left
+from ringkeep.cli.local.stop_signals import StopRequests
 
 GRACE_S: Final = 15.0
 """A node hands its primaries over for at most 10 s, and then finishes what is in flight."""

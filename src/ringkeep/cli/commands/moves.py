@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-from ringkeep.cli import options, remote, waiting
-from ringkeep.cli.documents import Json, cell, counted, items, number, seconds, text
-from ringkeep.cli.failure import INTERRUPTED, UNAVAILABLE, USAGE, Failure
-from ringkeep.cli.output import drawn_table, show_json, show_table
-from ringkeep.cli.progress import Progress
-from ringkeep.cli.units import duration, size
-from ringkeep.cli.watched import MOVES, Watched
+from ringkeep.cli.cluster import http_client, wait
+from ringkeep.cli.cluster.cluster_poller import MOVES, Watched
+from ringkeep.cli.cluster.responses import Json, cell, counted, items, number, seconds, text
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE, Failure
+from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.tables import drawn_table, show_json, show_table
+from ringkeep.cli.terminal.units import duration, size
 
 PLAN: Final = "/v1/cluster/plan"
 COLUMNS: Final = ("PARTITION", "FROM", "TO", "STATE", "BYTES", "DONE", "RATE", "LEFT", "WAITS FOR")
@@ -60,7 +61,7 @@ def moves(
     as_json: options.Json = False,
 ) -> None:
     """Show which replicas move between nodes: planned, under way, finished."""
-    watched = Watched(remote.endpoints_of(endpoint), remote.timeout_ms_of(timeout))
+    watched = Watched(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
     if action is not None:
         if watch:
             raise Failure(f"--watch only shows; give it without {action}", USAGE)
@@ -73,7 +74,7 @@ def moves(
     elif watch:
         _watch(watched, as_json)
     else:
-        found = remote.get_json(endpoint, MOVES, timeout)
+        found = http_client.get_json(endpoint, MOVES, timeout)
         if as_json:
             show_json(found)
         else:
@@ -129,7 +130,7 @@ def _row(move: Json, state: str, done: str = "–", rate: str = "–") -> list[s
         done,
         rate,
         duration(seconds(move, "seconds_left")),
-        "; ".join(waiting.reasons_of(move)) or "–",
+        "; ".join(wait.reasons_of(move)) or "–",
     ]
 
 
@@ -142,7 +143,7 @@ def _watch(watched: Watched, as_json: bool) -> None:
     began = time.monotonic()
     try:
         for _ in _shown(watched, as_json):
-            time.sleep(waiting.POLL_S)
+            time.sleep(wait.POLL_S)
     except KeyboardInterrupt:
         go_on = "the moves go on; hold them: ringkeep moves pause"
         raise Failure(f"not watching any more; {go_on}", INTERRUPTED) from None
@@ -152,7 +153,7 @@ def _watch(watched: Watched, as_json: bool) -> None:
 
 def _shown(watched: Watched, as_json: bool) -> Iterator[None]:
     """Show the moves at each step, until none is left."""
-    stuck, last = waiting.Stuck(), ""
+    stuck, last = wait.Stuck(), ""
     with Progress() as progress, _Table(progress.on_terminal and not as_json) as table:
         while True:
             cluster, document = watched.look(), watched.moves()
@@ -165,7 +166,7 @@ def _shown(watched: Watched, as_json: bool) -> Iterator[None]:
                 count = len(items(document, "running")) + len(items(document, "planned"))
                 if not count:
                     return
-                news = stuck.news((count, document.get("bytes_left")), waiting.held_up(cluster, document))
+                news = stuck.news((count, document.get("bytes_left")), wait.held_up(cluster, document))
                 if news and not table.drawn:  # the table says it by itself
                     progress.say(news)
             yield
@@ -229,7 +230,7 @@ def leave(
 
 def _show_plan(query: dict[str, str], endpoint: str | None, timeout: str, as_json: bool) -> None:
     raw = {name: os.fsencode(value) for name, value in query.items()}
-    plan = remote.get_json(endpoint, PLAN, timeout, **raw)
+    plan = http_client.get_json(endpoint, PLAN, timeout, **raw)
     if as_json:
         show_json(plan)
         return

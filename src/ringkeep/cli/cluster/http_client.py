@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
-from ringkeep.cli.failure import INTERRUPTED, UNAVAILABLE, USAGE, Failure
+from ringkeep.cli.terminal.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE, Failure
 from ringkeep.parsing import address, host_port
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"

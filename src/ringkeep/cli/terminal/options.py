@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ringkeep.cli.failure import USAGE, Failure
+from ringkeep.cli.terminal.exit_codes import USAGE, Failure
 
 Endpoint = Annotated[
     str | None,

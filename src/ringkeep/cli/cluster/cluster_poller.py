@@ -7,9 +7,9 @@ the members' addresses, and an answer that is older than one seen before does no
 import time
 from typing import Final
 
-from ringkeep.cli import remote
-from ringkeep.cli.documents import Json, items
-from ringkeep.cli.failure import UNAVAILABLE, Failure
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.cluster.responses import Json, items
+from ringkeep.cli.terminal.exit_codes import UNAVAILABLE, Failure
 from ringkeep.parsing import address
 
 CLUSTER: Final = "/v1/cluster"
@@ -69,7 +69,7 @@ class Watched:
 
     def order(self, path: str, body: object = None, method: str = "POST") -> Json:
         """Give an order. Raises Failure."""
-        return remote.order(self.endpoints, path, self.timeout_ms, body, method)
+        return http_client.order(self.endpoints, path, self.timeout_ms, body, method)
 
     def _get_or_nothing(self, path: str) -> Json:
         try:
@@ -78,10 +78,12 @@ class Watched:
             return {}
 
     def _get(self, path: str) -> Json:
-        answer = remote.send(self.endpoints, remote.Request("GET", path, timeout_ms=self.timeout_ms))
+        answer = http_client.send(
+            self.endpoints, http_client.Request("GET", path, timeout_ms=self.timeout_ms)
+        )
         # Who answered is asked first the next time: whoever is gone costs nothing then.
         self.endpoints.sort(key=lambda endpoint: endpoint != answer.endpoint)
-        return remote.object_of(answer)
+        return http_client.object_of(answer)
 
     def _learn(self, advertised: object) -> None:
         try:

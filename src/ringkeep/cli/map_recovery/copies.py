@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from ringkeep.cli import remote
-from ringkeep.cli.documents import Json
-from ringkeep.cli.failure import REFUSED, Failure
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.cluster.responses import Json
+from ringkeep.cli.terminal.exit_codes import REFUSED, Failure
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.rows import MAP_KEY, promises_stored
 from ringkeep.core.protocol.types import Epoch, NodeId, PartitionId
@@ -59,8 +59,8 @@ def _addresses(copies: list[Copy]) -> list[str]:
 
 def from_node(endpoint: str, timeout_ms: int) -> Copy:
     """Return the copy of a running node. Raises Failure if it does not answer, or with something else."""
-    answer = remote.send([endpoint], remote.Request("GET", COPY, timeout_ms=timeout_ms))
-    document: Json = remote.object_of(answer)
+    answer = http_client.send([endpoint], http_client.Request("GET", COPY, timeout_ms=timeout_ms))
+    document: Json = http_client.object_of(answer)
     source = f"{document.get('name')} (http://{endpoint})"
     try:
         payload = document["map"]

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ringkeep.cli import options, remote
-from ringkeep.cli.failure import NOT_FOUND, USAGE, Failure
-from ringkeep.cli.output import show_json
+from ringkeep.cli.cluster import http_client
+from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.exit_codes import NOT_FOUND, USAGE, Failure
+from ringkeep.cli.terminal.tables import show_json
 
 KEY_BYTES = 1_024
 
@@ -86,13 +87,15 @@ def get(
 
     On a terminal a line end follows a value that has none.
     """
-    target = remote.path_of(_key_bytes(key)) + ("?consistency=stale" if stale else "")
-    request = remote.Request("GET", target, timeout_ms=remote.timeout_ms_of(timeout), tell_deadline=True)
-    answer = remote.send(remote.endpoints_of(endpoint), request)
+    target = http_client.path_of(_key_bytes(key)) + ("?consistency=stale" if stale else "")
+    request = http_client.Request(
+        "GET", target, timeout_ms=http_client.timeout_ms_of(timeout), tell_deadline=True
+    )
+    answer = http_client.send(http_client.endpoints_of(endpoint), request)
     if answer.status == 404:
         raise _not_found(key)
     if answer.status != 200:
-        raise remote.refuse(answer, is_write=False)
+        raise http_client.refuse(answer, is_write=False)
     if as_json:
         show_json({**_shown_key(key), **_shown("value", answer.body), "version": answer.version})
     else:
@@ -125,17 +128,17 @@ def delete(
 
 def _write(
     method: str, key: str, endpoint: str | None, timeout: str, headers: dict[str, str], body: bytes
-) -> remote.Answer:
-    request = remote.Request(
+) -> http_client.Answer:
+    request = http_client.Request(
         method,
-        remote.path_of(_key_bytes(key)),
+        http_client.path_of(_key_bytes(key)),
         body,
         {**headers, "Idempotency-Key": str(uuid.uuid4())},
-        remote.timeout_ms_of(timeout),
+        http_client.timeout_ms_of(timeout),
         is_write=True,
         tell_deadline=True,
     )
-    return remote.send(remote.endpoints_of(endpoint), request)
+    return http_client.send(http_client.endpoints_of(endpoint), request)
 
 
 def _condition(if_version: int | None) -> dict[str, str]:
@@ -175,10 +178,10 @@ def _not_found(key: str) -> Failure:
     return Failure(f"there is no key {key!r}", NOT_FOUND)
 
 
-def _refused(answer: remote.Answer) -> Failure:
+def _refused(answer: http_client.Answer) -> Failure:
     if answer.status == 412:
         present = (
             "there is no such key" if answer.version is None else f"the key has version {answer.version}"
         )
         return Failure(f"the condition does not hold: {present} (not applied)")
-    return remote.refuse(answer, is_write=True)
+    return http_client.refuse(answer, is_write=True)

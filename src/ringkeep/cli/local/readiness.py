@@ -7,7 +7,7 @@ from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.cli.local_node import LocalNode
+from ringkeep.cli.local.node_process import LocalNode
 from ringkeep.parsing import host_port
 
 if TYPE_CHECKING:

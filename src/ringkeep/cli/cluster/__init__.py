@@ -1,0 +1,1 @@
+"""A running cluster seen from outside: asked, watched, waited for."""

@@ -1,0 +1,1 @@
+"""One module per group of commands: its options, its words, and what it calls."""

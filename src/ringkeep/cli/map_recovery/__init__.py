@@ -1,0 +1,1 @@
+"""Writing the cluster map anew after ZooKeeper lost it."""
