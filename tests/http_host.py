@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tests.http_service import FakeService
 
-from ringkeep.http.bounds import Patience
+from ringkeep.http.limits import Patience
 from ringkeep.http.server import HttpServer, serve_http
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]

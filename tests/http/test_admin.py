@@ -9,7 +9,7 @@ import pytest
 from tests.http_host import Host
 from tests.http_wire import Wire
 
-from ringkeep.http.openapi_examples import EXAMPLES
+from ringkeep.http.openapi.examples import EXAMPLES
 
 NEED_PARAMETERS = ("/get", "/v1/cluster/where", "/v1/cluster/plan")
 

@@ -11,7 +11,7 @@ from tests.http_wire import Wire
 
 from ringkeep.core.protocol.client_requests import Kind
 from ringkeep.core.protocol.limits import MIB
-from ringkeep.http.bounds import PIPELINE, Patience
+from ringkeep.http.limits import PIPELINE, Patience
 
 CHUNKED = b"PUT /v1/kv/%b HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n%b"
 

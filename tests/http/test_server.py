@@ -11,7 +11,7 @@ from tests.http_wire import Wire
 
 from ringkeep import parsing
 from ringkeep.errors import StartError
-from ringkeep.http.hosts import Hosts
+from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.problems import Problem
 from ringkeep.http.server import serve_http
 

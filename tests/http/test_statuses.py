@@ -6,8 +6,8 @@ from tests.http_wire import Answer, Wire
 
 from ringkeep.core.protocol.client_requests import Result, Status
 from ringkeep.core.protocol.limits import VALUE_BYTES
-from ringkeep.http import hub as hub_module
-from ringkeep.http import plan as plan_module
+from ringkeep.http.connection import listener_state as hub_module
+from ringkeep.http.connection import request_head as plan_module
 
 PUT_BODY = b'{"key":"k","value":"v"}'
 # What each original route and its counterpart say to a forced result.

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from ringkeep.errors import StartError
-from ringkeep.http.admin import make_app
-from ringkeep.http.bounds import BACKLOG, CLIENTS, Patience
-from ringkeep.http.bridge import Bridges
-from ringkeep.http.fast import Connection
-from ringkeep.http.hosts import Hosts
-from ringkeep.http.hub import Hub
+from ringkeep.http.admin.app import make_app
+from ringkeep.http.connection.allowed_hosts import Hosts
+from ringkeep.http.connection.asgi_bridge import Bridges
+from ringkeep.http.connection.connection import Connection
+from ringkeep.http.connection.listener_state import Hub
+from ringkeep.http.limits import BACKLOG, CLIENTS, Patience
 from ringkeep.http.service import Service
 from ringkeep.process import addresses_here
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from ringkeep.core.protocol.limits import VALUE_BYTES
+from ringkeep.http.parse.target import check_key
 from ringkeep.http.problems import TOO_LARGE, Problem, bad
-from ringkeep.http.target import check_key
 
 _EXAMPLE: Final = '{"key": "k", "value": "v"}'
 _PLAIN_QUOTES: Final = 8  # "key" : "…" , "value" : "…"

@@ -12,13 +12,13 @@ import msgspec
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.http import problems
-from ringkeep.http.bounds import SMALL_BODY_BYTES
-from ringkeep.http.fields import ANYTHING
-from ringkeep.http.hub import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3, log
+from ringkeep.http.connection.listener_state import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3, log
+from ringkeep.http.limits import SMALL_BODY_BYTES
+from ringkeep.http.parse.header_fields import ANYTHING
 from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
 
 if TYPE_CHECKING:
-    from ringkeep.http.fast import Connection
+    from ringkeep.http.connection.connection import Connection
 
 CLOSE: Final = b"Connection: close\r\n"
 KEEP: Final = b"Connection: keep-alive\r\n"

@@ -7,7 +7,7 @@ from collections import Counter
 from html import escape
 from typing import Any, Final
 
-from ringkeep.http.page import page, table
+from ringkeep.http.admin.markup import page, table
 
 _MEMBER: Final = ("name", "state", "http", "peer", "zone", "weight", "primaries", "replicas", "version")
 

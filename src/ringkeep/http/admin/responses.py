@@ -6,8 +6,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ringkeep.http.parse.target import parse_query
 from ringkeep.http.problems import Problem
-from ringkeep.http.target import parse_query
 
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ringkeep.http import orders
-from ringkeep.http.answers import json_answer, parameters_of
-from ringkeep.http.fields import check_charset, check_encoding
+from ringkeep.http.admin.responses import json_answer, parameters_of
+from ringkeep.http.parse import operator_requests
+from ringkeep.http.parse.header_fields import check_charset, check_encoding
 from ringkeep.http.service import Service
 
 WATCH: Final = "/v1/cluster/moves"
@@ -37,9 +37,9 @@ class Steering:
             "/v1/cluster/copy": self.copy,
         }
         posts: dict[str, Handler] = {"/v1/cluster/recover": self.recover}
-        for verb in orders.HOLDS:
+        for verb in operator_requests.HOLDS:
             posts[f"{WATCH}/{verb}"] = partial(self.hold, verb=verb)
-        for verb in orders.NODE_ORDERS:
+        for verb in operator_requests.NODE_ORDERS:
             posts[f"/v1/cluster/nodes/{{name}}/{verb}"] = partial(self.order, verb=verb)
         return [
             *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
@@ -55,21 +55,21 @@ class Steering:
     async def hold(self, request: Request, verb: Literal["pause", "resume", "cancel"]) -> Response:
         """`POST /v1/cluster/moves/pause`, `resume`, `cancel`."""
         parameters_of(request)
-        orders.parse_nothing(await _body(request))
+        operator_requests.parse_nothing(await _body(request))
         return json_answer(self._service.hold_moves(verb), ACCEPTED)
 
     async def order(self, request: Request, verb: str) -> Response:
         """`POST /v1/cluster/nodes/{name}/drain`, `undrain`, `decommission`, `weight`, `forget`."""
         parameters = parameters_of(request, *(("dead",) if verb == "decommission" else ()))
         body = await _body(request)
-        name = orders.node_name(request.scope["raw_path"])
+        name = operator_requests.node_name(request.scope["raw_path"])
         weight = 0
         if verb == "weight":
-            weight = orders.parse_weight(body)
+            weight = operator_requests.parse_weight(body)
         elif verb == "decommission":
-            verb = "give-up" if orders.parse_dead(body, parameters) else verb
+            verb = "give-up" if operator_requests.parse_dead(body, parameters) else verb
         else:
-            orders.parse_nothing(body)
+            operator_requests.parse_nothing(body)
         return json_answer({"node": self._service.steer(verb, name, weight), "watch": WATCH}, ACCEPTED)
 
     async def settings(self, request: Request) -> Response:
@@ -77,18 +77,18 @@ class Steering:
         parameters_of(request)
         if request.method != "PATCH":
             return json_answer({"settings": self._service.cluster()["settings"]})
-        wanted = orders.parse_settings(await _body(request))
+        wanted = operator_requests.parse_settings(await _body(request))
         return json_answer({"settings": self._service.change_settings(wanted), "watch": WATCH}, ACCEPTED)
 
     async def plan(self, request: Request) -> Response:
         """`GET /v1/cluster/plan`: what a join or a leave would move, without moving it."""
-        wanted = orders.parse_plan(parameters_of(request, "join", "leave", "zone", "weight"))
+        wanted = operator_requests.parse_plan(parameters_of(request, "join", "leave", "zone", "weight"))
         return json_answer(self._service.plan(*wanted))
 
     async def recover(self, request: Request) -> Response:
         """`POST /v1/cluster/recover`: let partitions go on with the best copies that are left."""
         parameters_of(request)
-        wanted = orders.parse_recover(await _body(request))
+        wanted = operator_requests.parse_recover(await _body(request))
         return json_answer(self._service.recover_partitions(*wanted), ACCEPTED)
 
     async def copy(self, request: Request) -> Response:

@@ -3,8 +3,8 @@
 from typing import Any, Final
 
 from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
-from ringkeep.http.openapi_parts import Json, answers, get, good, json_of, query
-from ringkeep.http.orders import HOLDS, WEIGHTS
+from ringkeep.http.openapi.parts import Json, answers, get, good, json_of, query
+from ringkeep.http.parse.operator_requests import HOLDS, WEIGHTS
 from ringkeep.http.problems import NO_SUCH_NODE
 
 _ORDER_ERRORS: Final = (400, 403, 404, 408, 409, 413, 415, 500, 503)

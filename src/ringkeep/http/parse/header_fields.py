@@ -8,8 +8,8 @@ from typing import Final
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT
 from ringkeep.core.protocol.limits import CONTENT_TYPE_BYTES, IDEMPOTENCY_KEY_BYTES
+from ringkeep.http.parse.target import MAX_VERSION
 from ringkeep.http.problems import MEDIA_TYPE, Problem, bad
-from ringkeep.http.target import MAX_VERSION
 
 _ETAG: Final = re.compile(rb'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAG_LIST: Final = re.compile(rb'[ \t,]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*(?:,[ \t,]*|$))')

@@ -17,15 +17,15 @@ from starlette.routing import Route
 
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
-from ringkeep.http.answers import json_answer, parameters_of, problem_answer
-from ringkeep.http.docs_page import docs_page
-from ringkeep.http.hub import Hub, log
-from ringkeep.http.metrics import exposition
-from ringkeep.http.openapi import document
-from ringkeep.http.pages import status_page
+from ringkeep.http.admin.docs_page import docs_page
+from ringkeep.http.admin.metrics import exposition
+from ringkeep.http.admin.operator_routes import Steering
+from ringkeep.http.admin.responses import json_answer, parameters_of, problem_answer
+from ringkeep.http.admin.status_page import status_page
+from ringkeep.http.connection.listener_state import Hub, log
+from ringkeep.http.openapi.document import document
+from ringkeep.http.parse.target import check_key
 from ringkeep.http.problems import UNKNOWN, Problem, bad
-from ringkeep.http.steering import Steering
-from ringkeep.http.target import check_key
 
 # Pages carry their own style and no script; nothing may frame them.
 _PAGE: Final = {

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any, Final
 
-from ringkeep.http.openapi_examples import EXAMPLES
-from ringkeep.http.openapi_parts import Json
-from ringkeep.http.page import page, table
+from ringkeep.http.admin.markup import page, table
+from ringkeep.http.openapi.examples import EXAMPLES
+from ringkeep.http.openapi.parts import Json
 from ringkeep.http.problems import KINDS
 
 _DEPTH: Final = 4  # of members within members: deeper ones are named by their schema

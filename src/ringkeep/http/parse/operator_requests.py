@@ -11,8 +11,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from ringkeep import parsing
 from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
+from ringkeep.http.parse.target import unquote
 from ringkeep.http.problems import bad
-from ringkeep.http.target import unquote
 
 HOLDS: Final = ("pause", "resume", "cancel")
 """Orders about all moves."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from ringkeep.core.protocol.client_requests import Kind, Request
 from ringkeep.core.protocol.limits import KIB, VALUE_BYTES
 from ringkeep.http import problems
-from ringkeep.http.bounds import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
-from ringkeep.http.exchange import CLOSE, KEEP, Exchange, Replay
-from ringkeep.http.fields import (
+from ringkeep.http.connection.exchange import CLOSE, KEEP, Exchange, Replay
+from ringkeep.http.connection.listener_state import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, PUT3
+from ringkeep.http.limits import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
+from ringkeep.http.parse.header_fields import (
     check_charset,
     check_encoding,
     idempotency_key,
@@ -21,14 +22,20 @@ from ringkeep.http.fields import (
     stored_content_type,
     write_condition,
 )
-from ringkeep.http.hub import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, PUT3
-from ringkeep.http.orders import allow_of
+from ringkeep.http.parse.operator_requests import allow_of
+from ringkeep.http.parse.put_body import parse_put
+from ringkeep.http.parse.target import (
+    check_key,
+    parse_at_least,
+    parse_query,
+    parse_stale,
+    parse_timeout,
+    unquote,
+)
 from ringkeep.http.problems import Problem, bad
-from ringkeep.http.putbody import parse_put
-from ringkeep.http.target import check_key, parse_at_least, parse_query, parse_stale, parse_timeout, unquote
 
 if TYPE_CHECKING:
-    from ringkeep.http.fast import Connection
+    from ringkeep.http.connection.connection import Connection
 
 _KV: Final = b"/v1/kv/"
 _ORIGINAL: Final = {b"/put": (b"POST", PUT3), b"/get": (b"GET", GET3), b"/delete": (b"DELETE", DELETE3)}

@@ -11,7 +11,7 @@ from ringkeep.histogram import Histogram
 from ringkeep.http.service import Service
 
 if TYPE_CHECKING:
-    from ringkeep.http.hub import Hub
+    from ringkeep.http.connection.listener_state import Hub
 
 
 class RouteCounts:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 from ringkeep.allowance import Allowance
 from ringkeep.core.protocol.limits import KIB
-from ringkeep.http.bounds import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
-from ringkeep.http.hosts import Hosts
-from ringkeep.http.metrics import RouteCounts
+from ringkeep.http.admin.metrics import RouteCounts
+from ringkeep.http.connection.allowed_hosts import Hosts
+from ringkeep.http.limits import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
 from ringkeep.http.service import Service
 
 if TYPE_CHECKING:
-    from ringkeep.http.bridge import Bridges
-    from ringkeep.http.fast import Connection
-    from ringkeep.http.pipeline import Pipeline
+    from ringkeep.http.connection.asgi_bridge import Bridges
+    from ringkeep.http.connection.connection import Connection
+    from ringkeep.http.connection.request_queue import Pipeline
 
 log = logging.getLogger("ringkeep.http")
 

@@ -12,10 +12,10 @@ from ringkeep.core.protocol.limits import (
     MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
-from ringkeep.http.openapi_examples import EXAMPLES
-from ringkeep.http.openapi_parts import Json, answers, field, get, good, json_of, query
-from ringkeep.http.openapi_schemas import SCHEMAS
-from ringkeep.http.openapi_steering import STEERING_SCHEMAS, steering
+from ringkeep.http.openapi.examples import EXAMPLES
+from ringkeep.http.openapi.operator import STEERING_SCHEMAS, steering
+from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
+from ringkeep.http.openapi.schemas import SCHEMAS
 
 _TIMEOUT: Final = f"Deadline: '<int>ms' or '<int>s', up to {MAX_TIMEOUT_MS // 1_000}s; 5s by default."
 

@@ -13,16 +13,9 @@ import httptools
 
 from ringkeep.core.protocol.limits import KIB
 from ringkeep.http import problems
-from ringkeep.http.bounds import (
-    CHUNK_OVERHEAD,
-    HEADER_BYTES,
-    LARGE_BODY_BYTES,
-    TARGET_BYTES,
-)
-from ringkeep.http.exchange import CLOSE, Exchange
-from ringkeep.http.hub import Hub, log
-from ringkeep.http.pipeline import NEVER, Pipeline
-from ringkeep.http.plan import (
+from ringkeep.http.connection.exchange import CLOSE, Exchange
+from ringkeep.http.connection.listener_state import Hub, log
+from ringkeep.http.connection.request_head import (
     busy,
     complete,
     headers_too_large,
@@ -30,6 +23,13 @@ from ringkeep.http.plan import (
     too_large,
     unknown_method,
     uri_too_long,
+)
+from ringkeep.http.connection.request_queue import NEVER, Pipeline
+from ringkeep.http.limits import (
+    CHUNK_OVERHEAD,
+    HEADER_BYTES,
+    LARGE_BODY_BYTES,
+    TARGET_BYTES,
 )
 from ringkeep.http.problems import Problem, bad
 

@@ -9,12 +9,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.http.bounds import DRAIN_BYTES, PIPELINE
-from ringkeep.http.exchange import CLOSE, Exchange
-from ringkeep.http.hub import OTHER, Hub, log
+from ringkeep.http.connection.exchange import CLOSE, Exchange
+from ringkeep.http.connection.listener_state import OTHER, Hub, log
+from ringkeep.http.limits import DRAIN_BYTES, PIPELINE
 
 if TYPE_CHECKING:
-    from ringkeep.http.bridge import Bridge
+    from ringkeep.http.connection.asgi_bridge import Bridge
 
 NEVER: Final = float("inf")
 

@@ -13,9 +13,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from ringkeep.http.exchange import Exchange
-from ringkeep.http.hub import Hub
-from ringkeep.http.pipeline import Pipeline
+from ringkeep.http.connection.exchange import Exchange
+from ringkeep.http.connection.listener_state import Hub
+from ringkeep.http.connection.request_queue import Pipeline
 
 # Framing and the life of the connection are not uvicorn's matter here: it gets a plain length.
 _FRAMING = frozenset(

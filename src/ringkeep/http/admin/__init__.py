@@ -1,0 +1,1 @@
+"""Every route that is not hot, on Starlette: status, operators, metrics, pages."""

@@ -1,0 +1,1 @@
+"""A client's connection: bytes in, requests in order, answers out, within bounds."""
