@@ -20,8 +20,8 @@ from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, MapVersion, NodeId
-from ringkeep.driver import Driver
-from ringkeep.enrolment import Start
+from ringkeep.driver.enrolment import Start
+from ringkeep.driver.turns import Driver
 from ringkeep.ports import NO_MARK, Ending, Ports
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec

@@ -7,7 +7,7 @@ from typing import Any
 from tests.sim.mutants import patched
 
 from ringkeep.core.replication.peer_progress import Progress
-from ringkeep.enrolment import Enrolment
+from ringkeep.driver.enrolment import Enrolment
 
 
 def mark_not_compared() -> Any:

@@ -18,7 +18,7 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.state_machine import State
 from ringkeep.core.requests.confirmed_reads import Reads
 from ringkeep.core.requests.coordinator import Coordinator
-from ringkeep.driver import Driver
+from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageStalled
 
 

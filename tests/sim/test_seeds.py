@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from ringkeep.cli.commands.simulate import outcomes
+from ringkeep.sim.coverage import FAULT, never
 from ringkeep.sim.main import FAULT_KINDS, OPERATIONS
-from ringkeep.sim.rare import FAULT, never
 
 pytestmark = pytest.mark.sim
 

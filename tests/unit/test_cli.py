@@ -283,7 +283,7 @@ def test_help_and_version() -> None:
 
 def test_a_client_does_not_load_the_server() -> None:
     code = (
-        "import sys; from ringkeep.cli import main; from ringkeep.cli.cluster import http_client; import http.client\n"
+        "import sys, http.client, ringkeep.cli.cluster.http_client; from ringkeep.cli import main\n"
         "main.run(['get', 'k', '--endpoint', '127.0.0.1:1'])\n"
         "heavy = {'uvloop', 'rocksdict', 'kazoo', 'starlette', 'uvicorn', 'asyncio', 'rich', 'httptools'}\n"
         "print(*sorted(heavy & set(sys.modules)))"

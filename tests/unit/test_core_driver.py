@@ -15,8 +15,8 @@ from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Batch, Effects, Family, MapWrite
 from ringkeep.core.protocol.types import Incarnation, NodeId
-from ringkeep.driver import Driver
-from ringkeep.enrolment import Start
+from ringkeep.driver.enrolment import Start
+from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.ports import Ports
 from ringkeep.storage.memory import MemoryEngine

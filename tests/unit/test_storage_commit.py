@@ -14,7 +14,7 @@ import pytest
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.storage import tuning
-from ringkeep.storage.group import GroupCommit
+from ringkeep.storage.group_commit import GroupCommit
 from ringkeep.storage.rocks import open_engine
 
 DEADLINE_S = 20.0

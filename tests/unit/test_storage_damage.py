@@ -17,9 +17,9 @@ import pytest
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError
 from ringkeep.storage import files
-from ringkeep.storage.mark import SyncedMark
 from ringkeep.storage.records import BLOCK_BYTES, HEADER, RECYCLED_TYPES, mend_records
 from ringkeep.storage.rocks import RocksEngine, open_engine
+from ringkeep.storage.synced_mark import SyncedMark
 
 DURABLE = 80
 WRITTEN = 100

@@ -19,8 +19,8 @@ from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.types import Incarnation
 from ringkeep.errors import ConfigurationError, StorageError
 from ringkeep.storage import files
-from ringkeep.storage.aside import Why, is_kept
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
+from ringkeep.storage.retire import Why, is_kept
 from ringkeep.storage.rocks import open_engine
 
 HOLDER = """

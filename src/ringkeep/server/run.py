@@ -25,8 +25,8 @@ from ringkeep.core.protocol.client_requests import Request
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
-from ringkeep.driver import DISK_FAILED, Driver
-from ringkeep.enrolment import Start
+from ringkeep.driver.enrolment import Start
+from ringkeep.driver.turns import DISK_FAILED, Driver
 from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
 from ringkeep.histogram import Histogram
 from ringkeep.http.server import HttpServer, serve_http
@@ -34,13 +34,13 @@ from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.late import Late
-from ringkeep.server.samples import samples
+from ringkeep.server.metrics import samples
 from ringkeep.server.steering import Steering
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
-from ringkeep.storage.aside import Why
-from ringkeep.storage.group import GroupCommit
+from ringkeep.storage.group_commit import GroupCommit
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
+from ringkeep.storage.retire import Why
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.storage.room import RoomWatch
 from ringkeep.transport.links import PeerNetwork

@@ -14,8 +14,8 @@ from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis
-from ringkeep.driver import Driver
-from ringkeep.enrolment import Start
+from ringkeep.driver.enrolment import Start
+from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageError
 from ringkeep.ports import Ending, Ports
 from ringkeep.sim.disk_rules import DiskRules

@@ -16,7 +16,7 @@ from typing import Final
 from ringkeep.core.cluster.admission import Claim
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.errors import ConfigurationError, of_directory
-from ringkeep.storage import aside, files
+from ringkeep.storage import files, retire
 
 FORMAT: Final = 1
 NODE_ID_BYTES: Final = 16
@@ -152,7 +152,7 @@ def open_identity(directory: Path, name: str) -> Identity:
     return identity
 
 
-def abandon_identity(identity: Identity, why: aside.Why) -> str:
+def abandon_identity(identity: Identity, why: retire.Why) -> str:
     """Set aside who this node was, its database and its marks; return what their new names end with.
 
     Nothing is deleted, and a power loss leaves the old state or the new one for the next start. That start
@@ -160,7 +160,7 @@ def abandon_identity(identity: Identity, why: aside.Why) -> str:
     process. Raises StorageError.
     """
     try:
-        return aside.set_aside(identity.directory, why)
+        return retire.set_aside(identity.directory, why)
     except OSError as error:
         raise of_directory(identity.directory, error) from error
 
@@ -168,7 +168,7 @@ def abandon_identity(identity: Identity, why: aside.Why) -> str:
 def _fill(identity: Identity, name: str) -> None:
     path = identity.directory / files.IDENTITY
     try:
-        aside.finish(identity.directory)
+        retire.finish(identity.directory)
         content = path.read_bytes() if path.exists() else None
         others = sorted(entry.name for entry in identity.directory.iterdir() if _is_content(entry.name))
     except OSError as error:
@@ -223,7 +223,7 @@ def _lock(directory: Path) -> int:
 
 
 def _is_content(name: str) -> bool:
-    return not (name in _NOT_CONTENT or name.startswith("log") or aside.is_kept(name))
+    return not (name in _NOT_CONTENT or name.startswith("log") or retire.is_kept(name))
 
 
 def _checked_id(text: object) -> NodeId:

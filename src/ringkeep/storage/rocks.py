@@ -26,9 +26,9 @@ from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError, StorageStalled
 from ringkeep.storage import files
 from ringkeep.storage.manifest import manifest_of, synced_manifest
-from ringkeep.storage.mark import SyncedMark
 from ringkeep.storage.records import mend_records
 from ringkeep.storage.staged import StagedTables
+from ringkeep.storage.synced_mark import SyncedMark
 from ringkeep.storage.tuning import MAX_OPEN_FILES, database_options, family_options
 
 Row = tuple[bytes, bytes]

@@ -129,14 +129,14 @@ def outcomes(
 
 
 def _never(total: Counter[str]) -> list[str]:
-    from ringkeep.sim.rare import never
+    from ringkeep.sim.coverage import never
 
     return [name.replace("_", " ") for name in never(total)]
 
 
 def _print_totals(total: Counter[str]) -> int:
     """Print what was done to the worlds, then what they went through, in columns; return how many faults."""
-    from ringkeep.sim.rare import FAULT, TRAP
+    from ringkeep.sim.coverage import FAULT, TRAP
 
     faults = {name.removeprefix(FAULT): count for name, count in total.items() if name.startswith(FAULT)}
     traps = {name.removeprefix(TRAP): count for name, count in total.items() if name.startswith(TRAP)}

@@ -20,7 +20,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch, Effects, Lane, MapWrite
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
-from ringkeep.enrolment import Enrolment, Start
+from ringkeep.driver.enrolment import Enrolment, Start
 from ringkeep.errors import ConfigurationError, ProtocolError, StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 from ringkeep.core.control.cluster_health import Health, Kind
 from ringkeep.core.replication.primary import Phase
-from ringkeep.driver import Driver
+from ringkeep.driver.turns import Driver
 from ringkeep.http.service import Labels, Sample
 from ringkeep.server.views import Views
 
