@@ -12,7 +12,7 @@ PROBLEM = {"Content-Type": "application/problem+json"}
 
 
 @dataclass
-class Seen:
+class Observations:
     """One request as the scripted node got it."""
 
     method: str
@@ -30,7 +30,7 @@ class FakeNode:
     """A node that answers from a list; the last answer is repeated."""
 
     replies: list[Reply]
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[Observations] = field(default_factory=list)
     server: ThreadingHTTPServer | None = None
 
     @property
@@ -44,7 +44,7 @@ class FakeNode:
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                node.seen.append(Seen(self.command, self.path, dict(self.headers), body))
+                node.seen.append(Observations(self.command, self.path, dict(self.headers), body))
                 reply = node.replies.pop(0) if len(node.replies) > 1 else node.replies[0]
                 if reply is None:
                     return

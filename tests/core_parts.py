@@ -7,11 +7,11 @@ from itertools import count
 from typing import Any
 
 from ringkeep.core.cluster.map_rules import illegal
-from ringkeep.core.cluster.observations import Copy, Hearing, Seen, Statement
+from ringkeep.core.cluster.observations import Copy, Observations, Reachability, Statement
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import form, next_map
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import Copies
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
@@ -183,8 +183,8 @@ class Cluster:
         return self.copies.get(node, Copy(part.epoch, part.epoch, Index(10)) if votes else Copy())
 
     @property
-    def hearing(self) -> Hearing:
-        return Hearing(self.suspicions, self.damaged.__contains__, (), self.copy)
+    def reachability(self) -> Reachability:
+        return Reachability(self.suspicions, self.damaged.__contains__, (), self.copy)
 
     def die(self, *nodes: NodeId) -> None:
         """Their processes end, and their registrations with them."""
@@ -206,8 +206,8 @@ class Cluster:
         self.said.append(Statement(number, Epoch(epoch), MapVersion(config), what, node))
 
     @property
-    def seen(self) -> Seen:
-        return Seen(
+    def seen(self) -> Observations:
+        return Observations(
             self.members, self.suspicions, self.unfit.__contains__, self.said, (),
             self.damaged.__contains__, self.full.__contains__, self.absent.__contains__,
             self.lost.__contains__,
@@ -257,9 +257,9 @@ class StewardWorld:
         self.detector.set_peers([B, C])
         self.relay = Relay(self.context, self.detector)
         self.copies = Copies(self.context, {})
-        self.steward = Steward(self.context, self.relay, self.copies, mapcodec.size, "test", "1" * 32)
-        self.steward.connected = True
-        self.steward.on_members([a_member(node) for node in (A, B, C)])
+        self.controller = Controller(self.context, self.relay, self.copies, mapcodec.size, "test", "1" * 32)
+        self.controller.connected = True
+        self.controller.on_members([a_member(node) for node in (A, B, C)])
 
     def hear(self, peer: NodeId, **beat: object) -> None:
         self.detector.peers[peer].heard = self.detector.peers[peer].echoed = self.context.now
@@ -271,12 +271,12 @@ class StewardWorld:
 
     def act(self) -> MapWrite | None:
         """Look again, and return the write that this leads to."""
-        self.steward.look_again()
+        self.controller.look_again()
         return self.tick()
 
     def tick(self) -> MapWrite | None:
         """Let time be looked at, and return the write that this leads to."""
-        self.steward.on_tick(self.active)
+        self.controller.on_tick(self.active)
         effects, _ = self.context.end()
         self.effects = effects
         return effects.map_write

@@ -14,7 +14,7 @@ from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.messages import Acks, Message
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.transport.links import PeerNetwork
-from ringkeep.wire.handshake import Hello, Identity, Opening, OpeningReader, Welcome, hello, opening
+from ringkeep.wire.handshake import Hello, Opening, OpeningReader, PeerIdentity, Welcome, hello, opening
 
 A, B, C = (NodeId(letter * 32) for letter in "abc")
 
@@ -54,7 +54,7 @@ def note(number: int) -> Message:
 
 @dataclass
 class Node:
-    identity: Identity
+    identity: PeerIdentity
     network: PeerNetwork
     events: Recorder
     port: int
@@ -89,7 +89,7 @@ class World:
         cluster_id: str = "",
         port: int = 0,
     ) -> Node:
-        identity = Identity(cluster, cluster_id, node, Incarnation(incarnation), f"node-{node[0]}")
+        identity = PeerIdentity(cluster, cluster_id, node, Incarnation(incarnation), f"node-{node[0]}")
         events = Recorder()
         network = PeerNetwork(asyncio.get_running_loop(), identity, events)
         made = Node(identity, network, events, await network.listen("127.0.0.1", port))
@@ -187,4 +187,4 @@ class Raw:
 
 
 def said(node: Node, peer: NodeId = B, incarnation: int = 1, link: int = 1, lane: Lane = Lane.MAIN) -> Hello:
-    return hello(Identity("test", "", peer, Incarnation(incarnation)), node.id, link, lane)
+    return hello(PeerIdentity("test", "", peer, Incarnation(incarnation)), node.id, link, lane)

@@ -14,7 +14,7 @@ TURN_BYTES: Final = 2 << 20  # what one turn takes costs several times its readi
 TURN_S: Final = 0.02
 
 
-class Allowance:
+class TurnAllowance:
     """What one kind of input may still cost in this turn. All calls are on the loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -23,7 +23,7 @@ from tests.support.proxy import ThreadedProxy
 from ringkeep.coordination.codec import decode_member
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.types import Incarnation, NodeId
-from ringkeep.wire.handshake import Code, Identity, OpeningReader, Refusal, hello, opening
+from ringkeep.wire.handshake import Code, HandshakeRefusal, OpeningReader, PeerIdentity, hello, opening
 
 pytestmark = [
     pytest.mark.cluster,
@@ -272,13 +272,13 @@ def test_peers_are_found_wherever_they_listen(nodes: Cluster) -> None:
 def test_a_handshake_with_the_wrong_node_is_refused(nodes: Cluster) -> None:
     shown = nodes.cluster("n1")
     ids = {member["name"]: member["id"] for member in shown["members"]}
-    me = Identity(nodes.id, shown["cluster_id"], NodeId("0" * 32), Incarnation(1), "stranger")
+    me = PeerIdentity(nodes.id, shown["cluster_id"], NodeId("0" * 32), Incarnation(1), "stranger")
     with socket.create_connection((HOST, nodes.places["n1"].peer), 5) as peer:
         peer.sendall(opening(hello(me, NodeId(ids["n2"]))))
         reader, got = OpeningReader(), None
         while got is None:
             got = reader.feed(peer.recv(4_096))
-        assert isinstance(got, Refusal) and got.code == Code.WRONG_NODE
+        assert isinstance(got, HandshakeRefusal) and got.code == Code.WRONG_NODE
         assert peer.recv(1) == b"", "and the connection is closed"
     until(lambda: "wrong-node" in nodes.log("n1"), "the log line")
 

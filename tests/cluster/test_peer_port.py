@@ -13,7 +13,15 @@ from tests.support.cluster import HOST, Cluster, until
 from ringkeep.core.protocol.messages import Acks
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.wire.codec import encode
-from ringkeep.wire.handshake import MAGIC, Identity, OpeningReader, Refusal, Welcome, hello, opening
+from ringkeep.wire.handshake import (
+    MAGIC,
+    HandshakeRefusal,
+    OpeningReader,
+    PeerIdentity,
+    Welcome,
+    hello,
+    opening,
+)
 
 pytestmark = [
     pytest.mark.cluster,
@@ -51,16 +59,16 @@ def closed(peer: socket.socket) -> bytes:
     return got
 
 
-def introduce(nodes: Cluster, peer: socket.socket, cluster_id: str = "") -> Welcome | Refusal:
+def introduce(nodes: Cluster, peer: socket.socket, cluster_id: str = "") -> Welcome | HandshakeRefusal:
     """Shake hands with n1 as a node that it has never met; return its answer."""
     shown = nodes.cluster("n1")
     [called] = [member["id"] for member in shown["members"] if member["name"] == "n1"]
-    me = Identity(nodes.id, cluster_id or shown["cluster_id"], STRANGER, Incarnation(1), "stranger")
+    me = PeerIdentity(nodes.id, cluster_id or shown["cluster_id"], STRANGER, Incarnation(1), "stranger")
     peer.sendall(opening(hello(me, called)))
     reader, got = OpeningReader(), None
     while got is None:
         got = reader.feed(peer.recv(4_096))
-    assert isinstance(got, Welcome | Refusal)
+    assert isinstance(got, Welcome | HandshakeRefusal)
     return got
 
 
@@ -73,7 +81,7 @@ def random_bytes(nodes: Cluster, number: int) -> None:
 def wrong_cluster_id(nodes: Cluster, number: int) -> None:
     with connect(nodes) as peer:
         answer = introduce(nodes, peer, "f" * 32)
-        assert isinstance(answer, Refusal) and answer.code == "cluster-id", answer
+        assert isinstance(answer, HandshakeRefusal) and answer.code == "cluster-id", answer
         assert closed(peer) == b""
 
 

@@ -16,7 +16,7 @@ from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.transport import listener, outgoing
 from ringkeep.wire.codec import encode
 from ringkeep.wire.framing import frame
-from ringkeep.wire.handshake import MAGIC, Code, Refusal, Role, Welcome, opening
+from ringkeep.wire.handshake import MAGIC, Code, HandshakeRefusal, Role, Welcome, opening
 
 
 def damaged(whole: bytes) -> bytes:
@@ -31,7 +31,7 @@ GARBAGE = {
     "four GiB": MAGIC + FOUR_GIB,
     "bad checksum": MAGIC + damaged(frame(b"\x01\x01abc")),
     "a frame too long for a handshake": MAGIC + frame(b"\x01" + bytes(5_000)),
-    "an answer": opening(Refusal("x", "y")),
+    "an answer": opening(HandshakeRefusal("x", "y")),
     "half a Hello": MAGIC + frame(b"\x01\x01\x91\x01"),
     "an empty kind": MAGIC + frame(b"\x01"),
 }
@@ -115,7 +115,7 @@ async def test_a_refusal_says_why(world: World, change: dict[str, object], code:
     raw = await Raw.to(a)
     raw.writer.write(opening(msgspec.structs.replace(said(a), **change)))
     answer = await raw.answer()
-    assert isinstance(answer, Refusal)
+    assert isinstance(answer, HandshakeRefusal)
     assert answer.code == code
     assert answer.detail
     await raw.closed()
@@ -151,7 +151,7 @@ async def test_a_new_link_discards_the_old_one_on_every_lane(world: World) -> No
     late = await Raw.to(a)
     late.writer.write(opening(said(a, link=3, lane=Lane.BULK)))
     refusal = await late.answer()
-    assert isinstance(refusal, Refusal) and refusal.code == Code.OLDER
+    assert isinstance(refusal, HandshakeRefusal) and refusal.code == Code.OLDER
     await late.closed()
     newer = await Raw.as_peer(a, incarnation=2)
     await new.closed()
@@ -219,7 +219,7 @@ async def test_a_peer_that_does_not_read_loses_its_link(
         (opening(Welcome("test", "", 1, C, 1, "node-c", "", A, 1)), b""),  # another node
         (opening(Welcome("test", "", 1, B, 1, "node-b", "", A, 9)), b""),  # an answer to another life
         (opening(Welcome("test", "", 2, B, 1, "node-b", "", A, 1)), b""),  # a version that was not offered
-        (opening(Refusal("unheard-of", "because")), b""),
+        (opening(HandshakeRefusal("unheard-of", "because")), b""),
     ],
 )
 @on_both_loops

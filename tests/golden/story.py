@@ -238,7 +238,7 @@ class Story:
             for machine in (self.machines[name],)
         ]
         for name in names:
-            self.machines[name].node.steward.connected = True
+            self.machines[name].node.controller.connected = True
             self.turn(name, lambda node: node.on_members(line))
 
     def do_answer(self, name: str) -> None:

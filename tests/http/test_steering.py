@@ -8,7 +8,7 @@ import pytest
 from tests.http_host import Host, until
 from tests.http_wire import Answer, Wire
 
-from ringkeep.core.cluster.cluster_settings import TUNABLES
+from ringkeep.core.cluster.cluster_settings import SETTINGS
 from ringkeep.errors import Refusal
 
 MOVES = "/v1/cluster/moves"
@@ -198,7 +198,7 @@ def test_settings_are_shown_and_changed(wire: Wire) -> None:
         ({"moves_at_once": 1e999}, "Infinity is no JSON"),
         ({"move_bytes_per_s": -1}, "from 0 to"),
         ({"move_bytes_per_s": 10**30}, "from 0 to"),
-        ({"grace_ms": TUNABLES["grace_ms"].least - 1}, "from"),
+        ({"grace_ms": SETTINGS["grace_ms"].least - 1}, "from"),
         ({"replication": 2}, "1, 3 or 5"),
         ({"replication": True}, "1, 3 or 5"),
         ({"partitions": 512}, "no member 'partitions'"),

@@ -21,7 +21,7 @@ from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.peer_progress import Progress
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.snapshot_receiver import Staging
 
 
@@ -221,7 +221,7 @@ def epoch_resumed_after_restart() -> Any:
     """A restarted primary goes on in its old epoch, and the voters do not look at incarnations."""
 
     def resume(follow: Any) -> Any:
-        def mutant(self: Holdings, partition: Any, place: Any) -> None:
+        def mutant(self: ReplicaSet, partition: Any, place: Any) -> None:
             follow(self, partition, place)
             context, replica = self._context, self.replicas.get(partition)
             if replica is None:
@@ -243,7 +243,7 @@ def epoch_resumed_after_restart() -> Any:
 
         return mutant
 
-    return together(patched(Holdings, "_follow", resume), patched(Replica, "promise", overlook))
+    return together(patched(ReplicaSet, "_follow", resume), patched(Replica, "promise", overlook))
 
 
 # --- snapshots --------------------------------------------------------------------------------------------

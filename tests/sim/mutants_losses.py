@@ -17,9 +17,9 @@ def only_voters_count_as_copies() -> Any:
     """A learner's copy is no copy, nor is one that the map has given up."""
 
     def make(copies_of: Any) -> Any:
-        def mutant(now: Any, number: int, hearing: Any) -> Any:
+        def mutant(now: Any, number: int, reachability: Any) -> Any:
             voters = quorum_loss.voters_of(now.partitions[number])
-            return tuple(node for node in copies_of(now, number, hearing) if node in voters)
+            return tuple(node for node in copies_of(now, number, reachability) if node in voters)
 
         return mutant
 
@@ -30,7 +30,7 @@ def any_copy_does() -> Any:
     """The first copy goes on, and not the most advanced."""
 
     def make(copies_of: Any) -> Any:
-        return lambda now, number, hearing: tuple(sorted(copies_of(now, number, hearing)))
+        return lambda now, number, reachability: tuple(sorted(copies_of(now, number, reachability)))
 
     return patched(quorum_loss, "copies_of", make)
 
@@ -39,8 +39,8 @@ def silence_taken_for_loss() -> Any:
     """Whoever is silent, and not registered, is gone, though nobody has said so."""
 
     def make(objection: Any) -> Any:
-        def mutant(now: Any, subject: str, hearing: Any, lost: Any) -> Any:
-            return objection(now, subject, hearing, [node.id for node in now.nodes])
+        def mutant(now: Any, subject: str, reachability: Any, lost: Any) -> Any:
+            return objection(now, subject, reachability, [node.id for node in now.nodes])
 
         return mutant
 

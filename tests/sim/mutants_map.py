@@ -9,7 +9,7 @@ from tests.sim.mutants import patched, together
 from ringkeep.core.cluster import planner
 from ringkeep.core.cluster.observations import Statement
 from ringkeep.core.control import controller
-from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.controller import Controller
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
@@ -17,7 +17,7 @@ from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.primary import Primary
-from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.sim import world
 
 _NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
@@ -86,7 +86,7 @@ def replica_deleted_early() -> Any:
     """A voter that is to be replaced deletes its replica as soon as the joint change begins."""
 
     def make(follow: Any) -> Any:
-        def mutant(self: Holdings, found: Any) -> None:
+        def mutant(self: ReplicaSet, found: Any) -> None:
             follow(self, found)
             for partition, replica in list(self.replicas.items()):
                 if self._context.me not in found.partitions[partition].voters and replica.primary is None:
@@ -98,21 +98,21 @@ def replica_deleted_early() -> Any:
 
         return mutant
 
-    return patched(Holdings, "follow", make)
+    return patched(ReplicaSet, "follow", make)
 
 
 def barrier_opened_early() -> Any:
     """The cluster is formed before everybody who is expected is there."""
 
     def make(form: Any) -> Any:
-        def mutant(self: Steward) -> None:
+        def mutant(self: Controller) -> None:
             members, self.members = self.members, [replace(m, expect=1) for m in self.members]
             form(self)
             self.members = members
 
         return mutant
 
-    return patched(Steward, "_form", make)
+    return patched(Controller, "_form", make)
 
 
 def lost_registration_taken_for_death() -> Any:
@@ -154,7 +154,7 @@ def reports_not_passed_on() -> Any:
 
 def far_newcomer_waited_for() -> Any:
     """A primary that cannot hear its learner keeps it, and the move stands still."""
-    return patched(Steward, "_is_apart", lambda _: lambda self, current: lambda part: False)
+    return patched(Controller, "_is_apart", lambda _: lambda self, current: lambda part: False)
 
 
 def release_by_own_link_only() -> Any:
@@ -168,7 +168,7 @@ def unsteering_controller_waited_for() -> Any:
     def make(_: Any) -> Any:
         return lambda self, node: node == self._context.me or not self._relay.silent(node)
 
-    return patched(Steward, "_stands", make)
+    return patched(Controller, "_stands", make)
 
 
 def relayed_word_outlives_its_source() -> Any:

@@ -12,11 +12,11 @@ from tests.sim.mutants import OF_REPLICAS, patched, together
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
-from ringkeep.core.cluster.replica_changes import Progress
+from ringkeep.core.cluster.replica_changes import ChangeProgress
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.messages import Release
 from ringkeep.core.replication.primary import Primary
-from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.sim.model import maps, projection
 from ringkeep.sim.model.__main__ import main
 from ringkeep.sim.model.bounds import CONFIGURATIONS, Bounds
@@ -76,7 +76,7 @@ def joint_forgotten() -> Any:
     return together(patched(maps, "step_on", make), patched(maps, "illegal", lambda _: lambda old, new: ""))
 
 
-SETTLED = Progress(settled=True)
+SETTLED = ChangeProgress(settled=True)
 
 
 def barrier_forgotten() -> Any:
@@ -88,7 +88,7 @@ def released_by_anybody() -> Any:
     """Who asks for leave to delete a replica is given it by any primary, and takes it without a look."""
 
     def surplus(_: Any) -> Any:
-        def mutant(self: Holdings, peer: Any, message: Any) -> None:
+        def mutant(self: ReplicaSet, peer: Any, message: Any) -> None:
             replica = self.replicas.get(message.partition)
             if replica is not None and replica.primary is not None:
                 self._context.send(peer, Release(message.partition, replica.primary.epoch, message.config))
@@ -96,7 +96,7 @@ def released_by_anybody() -> Any:
         return mutant
 
     def release(_: Any) -> Any:
-        def mutant(self: Holdings, message: Any) -> None:
+        def mutant(self: ReplicaSet, message: Any) -> None:
             replica = self.replicas.pop(message.partition, None)
             if replica is not None:
                 self._deleted[message.partition] = None
@@ -104,7 +104,7 @@ def released_by_anybody() -> Any:
 
         return mutant
 
-    return together(patched(Holdings, "on_surplus", surplus), patched(Holdings, "on_release", release))
+    return together(patched(ReplicaSet, "on_surplus", surplus), patched(ReplicaSet, "on_release", release))
 
 
 Break = tuple[Callable[[], Any], Bounds, str]

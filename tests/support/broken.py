@@ -10,7 +10,7 @@ from typing import Any
 
 from ringkeep.cli.main import main
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.controller import Controller
 from ringkeep.core.protocol.client_requests import Kind, Result, Status
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, decode, encode
 from ringkeep.core.replication.replica import Replica
@@ -38,15 +38,15 @@ def _without_put(data: bytes) -> bytes:
 
 def barrier_that_is_a_sleep() -> None:
     """Whoever is there after a while forms the cluster."""
-    form = Steward._form
+    form = Controller._form
 
-    def impatient(self: Steward) -> None:
+    def impatient(self: Controller) -> None:
         since = self.__dict__.setdefault("since", {}).setdefault(len(self.members), self._context.now)
         if self._context.now - since > BARRIER_SLEEP_MS:
             self.members = [replace(m, expect=len(self.members)) for m in self.members]
         form(self)
 
-    Steward._form = impatient  # type: ignore[method-assign]
+    Controller._form = impatient  # type: ignore[method-assign]
 
 
 def expired_session_not_renewed() -> None:

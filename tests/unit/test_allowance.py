@@ -3,13 +3,13 @@
 import asyncio
 
 from ringkeep import allowance
-from ringkeep.allowance import Allowance
+from ringkeep.allowance import TurnAllowance
 
 
 def test_what_is_past_the_bound_goes_on_in_later_turns() -> None:
     async def main() -> list[list[str]]:
         loop = asyncio.get_running_loop()
-        bound = Allowance(loop)
+        bound = TurnAllowance(loop)
         turns: list[list[str]] = [[]]
         left = dict.fromkeys("abc", 3)  # pieces that each of them has to give, half a turn's worth each
 
@@ -43,7 +43,7 @@ def test_what_is_past_the_bound_goes_on_in_later_turns() -> None:
 def test_a_turn_ends_in_time_too() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        bound = Allowance(loop)
+        bound = TurnAllowance(loop)
         bound.spend(1)
         assert not bound.spent
         end = loop.time() + allowance.TURN_S

@@ -19,7 +19,7 @@ from tests.cli_node import one_line
 from tests.http_host import Host, until
 
 from ringkeep.cli import main
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 
 OTHER = "node-1-other-3"
 PATIENCE_S = 20.0
@@ -377,7 +377,7 @@ def _read_until(handle: int, wanted: str) -> str:
 
 def test_an_answer_that_is_older_than_one_seen_does_not_count(hosts: Callable[[], Host]) -> None:
     stale, fresh = hosts(), hosts()
-    watched = Watched([stale.url.removeprefix("http://")], 1_000)
+    watched = ClusterPoller([stale.url.removeprefix("http://")], 1_000)
     newest = stale.service.cluster() | {"map_version": 2}
     fresh.service.cluster = lambda: newest  # type: ignore[method-assign]
     assert watched.look() is not None

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ringkeep.cli.cluster import conditions, wait
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.terminal.units import duration, size
 
 
@@ -54,7 +54,7 @@ def test_a_member_that_others_do_not_answer_for_is_named() -> None:
     members = [{"name": "a", "id": "1", "state": "draining", "primaries": 2, "replicas": 2},
                {"name": "b", "id": "2", "state": "suspect", "primaries": 0, "replicas": 1}]  # fmt: skip
     cluster = CONNECTED | {"members": members}
-    look = conditions.Drained(Watched([], 1), members[0])(cluster)
+    look = conditions.Drained(ClusterPoller([], 1), members[0])(cluster)
     assert (look.done, look.left, look.reasons) == (None, "2 primaries", ("no answer from b",))
 
 
@@ -62,7 +62,7 @@ def test_nobody_answers_any_more(monkeypatch: pytest.MonkeyPatch, nowhere: str) 
     from ringkeep.cli.cluster import cluster_poller as module
     from ringkeep.cli.terminal.exit_codes import Failure
 
-    watched = Watched([nowhere.removeprefix("http://")], 200)
+    watched = ClusterPoller([nowhere.removeprefix("http://")], 200)
     assert watched.look() is None
     monkeypatch.setattr(module, "LOST_S", 0.0)
     with pytest.raises(Failure, match="no node has answered") as failure:

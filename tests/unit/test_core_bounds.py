@@ -11,7 +11,7 @@ from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.sim.bounds import LOW, LOW_SETTINGS, draw, draw_settings
 
 BOUNDS = {field.name for field in fields(Bounds)}
-SETTINGS = set(cluster_settings.TUNABLES)
+SETTINGS = set(cluster_settings.SETTINGS)
 ELSEWHERE: Final = {
     "KIB", "MIB",  # units
     "KEY_BYTES", "VALUE_BYTES", "CONTENT_TYPE_BYTES", "IDEMPOTENCY_KEY_BYTES",  # of what clients may send

@@ -7,7 +7,7 @@ from tests.core_parts import MINE, A, B, C, D, E, a_map, a_member, a_part
 
 from ringkeep.core.cluster.admission import given_up, has_left, may_leave, name_taken, refusal
 from ringkeep.core.cluster.map_rules import illegal
-from ringkeep.core.cluster.observations import Seen, Statement
+from ringkeep.core.cluster.observations import Observations, Statement
 from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 from ringkeep.core.protocol.messages import Said
@@ -29,7 +29,7 @@ def decide(
     nodes = (A, B, C, D, E)
     members = [a_member(n, incarnation=Incarnation((lives or {}).get(n, 1))) for n in nodes]
     now = a_map(part, nodes=nodes)
-    seen = Seen(members, lambda n: words.get(n, ()), unfit.__contains__, statements, tried)
+    seen = Observations(members, lambda n: words.get(n, ()), unfit.__contains__, statements, tried)
     found = next_map(now, seen)
     if found is None:
         return None
@@ -95,7 +95,7 @@ def test_a_newer_life_of_the_primarys_node_needs_a_new_epoch() -> None:
 
 
 def test_a_lost_registration_alone_is_no_death() -> None:
-    assert next_map(a_map(), Seen([], lambda n: (), lambda n: False)) is None
+    assert next_map(a_map(), Observations([], lambda n: (), lambda n: False)) is None
 
 
 def test_the_unfit_are_given_nothing_and_who_failed_lately_is_tried_last() -> None:

@@ -35,9 +35,9 @@ class Core:
         self.context = Context(A, Incarnation(1), MemoryEngine())
         self.context.cluster_map = cluster_map
         self.incarnation = Incarnation(2)  # of the start that the map must name
-        self.holdings = SimpleNamespace(staging=False, empty=False)
+        self.replica_set = SimpleNamespace(staging=False, empty=False)
         self.map_payload = b"" if cluster_map is None else mapcodec.encode(cluster_map)
-        self.steward = SimpleNamespace(
+        self.controller = SimpleNamespace(
             members=[],
             frozen="",
             on_map_read=lambda: None,
@@ -49,7 +49,7 @@ class Core:
         pass
 
     def on_members(self, members: list[Member]) -> None:
-        self.steward.members = members
+        self.controller.members = members
 
     def on_damage(self) -> None:
         self.context.damaged = True
@@ -317,12 +317,12 @@ def test_who_was_asked_to_leave_stops_once_nothing_is_held_and_serves_until_then
     world = World(member=a_member(C, incarnation=Incarnation(2)))
     world.core.context.me = C
     read(world, a_map(states=leaving))
-    world.core.holdings.empty = True
+    world.core.replica_set.empty = True
     assert "departed" not in tick(world), "the map gives it a replica"
-    world.core.holdings.empty = False
+    world.core.replica_set.empty = False
     read(world, a_map(a_part(A, (A, B)), states=leaving, version=8, starts={C: 2}))
     assert "departed" not in tick(world), "it is not deleted yet"
-    world.core.holdings.empty = True
+    world.core.replica_set.empty = True
     assert [line[:10] for line in tick(world)] == ["departed", "stop left:"]
     assert world.driver.serving, "what it coordinates it finishes"
     assert tick(world) == [], "said once"
@@ -422,9 +422,9 @@ def test_a_running_node_serves_on_under_its_own_map_and_changes_nothing(found: C
     assert "this node holds map 7" in alarm and "changes are refused" in alarm
     assert read(world, found) == [], "said once"
     assert world.driver.serving
-    assert world.core.steward.frozen
+    assert world.core.controller.frozen
     read(world, a_map(version=7, starts={A: 2}))
-    assert not world.core.steward.frozen, "until the register is right again"
+    assert not world.core.controller.frozen, "until the register is right again"
 
 
 def test_a_change_based_on_another_map_than_the_registers_is_not_written() -> None:

@@ -37,7 +37,7 @@ class World:
         self.silent: set[NodeId] = set()
         self.late = 0  # for so long the core has not moved
         self.members = [a_member(node) for node in (A, B, C)]
-        self.node.steward.connected = True
+        self.node.controller.connected = True
         self.take(found or a_map(*PARTS))
         for replica in self.node.replicas.values():
             replica.caught_up = True
@@ -52,7 +52,7 @@ class World:
     def pass_time(self, after: int = limits.HEARTBEAT_MS) -> None:
         """Everybody who is not silent is heard; time is looked at."""
         self.node.context.now += after
-        self.node.steward.on_members(self.members)
+        self.node.controller.on_members(self.members)
         for peer, health in self.node.detector.peers.items():
             if peer in self.silent:
                 health.refused = True
@@ -106,11 +106,11 @@ def lost_for_good(world: World) -> None:
 
 
 def frozen(world: World) -> None:
-    world.node.steward.frozen = "ZooKeeper holds no map"
+    world.node.controller.frozen = "ZooKeeper holds no map"
 
 
 def not_connected(world: World) -> None:
-    world.node.steward.connected = False
+    world.node.controller.connected = False
 
 
 def own_disk_full(world: World) -> None:
@@ -241,7 +241,7 @@ def test_without_an_active_primary_for_longer_than_a_change_takes_it_is_unavaila
     assert (world.health, world.reasons()) == (
         UNAVAILABLE, {Kind.NO_PRIMARY: Reason(Kind.NO_PRIMARY, (), (0, 1))},
     )  # fmt: skip
-    world.node.steward.connected = False
+    world.node.controller.connected = False
     assert "ZooKeeper is needed to choose another" in texts(world)
 
 

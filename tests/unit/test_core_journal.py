@@ -8,7 +8,7 @@ from tests.core_parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part
 
 from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, REPLICATION
 from ringkeep.core.cluster.orders import Verb
-from ringkeep.core.control.move_tracker import FINISHED_KEPT, RATE_MS, Journal
+from ringkeep.core.control.move_tracker import FINISHED_KEPT, RATE_MS, MoveTracker
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.messages import Sizes
@@ -23,22 +23,22 @@ class Watcher:
 
     def __init__(self) -> None:
         self.context = a_context(E)
-        self.journal = Journal(self.context)
+        self.move_tracker = MoveTracker(self.context)
         self.map: ClusterMap | None = None
 
     def read(self, found: ClusterMap) -> None:
         self.context.now += 1_000
-        self.journal.follow(self.map, found)
+        self.move_tracker.follow(self.map, found)
         self.map = found
 
     def read_part(self, part: Partition) -> None:
         self.read(a_map(part, nodes=(A, B, C, D, E)))
 
     def running(self) -> list[tuple[NodeId | None, NodeId | None]]:
-        return [(move.gone, move.newcomer) for move in self.journal.running.values()]
+        return [(move.gone, move.newcomer) for move in self.move_tracker.running.values()]
 
     def finished(self) -> list[Told]:
-        return [(move.gone, move.newcomer, move.done) for move in self.journal.finished]
+        return [(move.gone, move.newcomer, move.done) for move in self.move_tracker.finished]
 
 
 STABLE = a_part(A)
@@ -55,7 +55,7 @@ def test_a_move_runs_from_its_learner_to_its_last_step() -> None:
     for part, running in ((STABLE, []), (LEARNING, [(C, D)]), (JOINT, [(C, D)]), (DONE, [])):
         watcher.read_part(part)
         assert watcher.running() == running
-    (move,) = watcher.journal.finished
+    (move,) = watcher.move_tracker.finished
     assert (move.gone, move.newcomer, move.done, move.since, move.ended) == (C, D, True, 2_000, 4_000)
 
 
@@ -72,12 +72,12 @@ def test_voters_that_are_added_or_let_go_are_moves_too() -> None:
     watcher = Watcher()
     cluster.map = replace(cluster.map, partitions=(a_part(A, (A, B)), a_part(A, (A, B, C, D))))
     watcher.read(cluster.map)
-    while watcher.journal.running or not watcher.journal.finished:
+    while watcher.move_tracker.running or not watcher.move_tracker.finished:
         cluster.say_all()
         assert cluster.step()
         watcher.read(cluster.map)
-    (added,) = [move for move in watcher.journal.finished if move.partition == 0]
-    (let_go,) = [move for move in watcher.journal.finished if move.partition == 1]
+    (added,) = [move for move in watcher.move_tracker.finished if move.partition == 0]
+    (let_go,) = [move for move in watcher.move_tracker.finished if move.partition == 1]
     assert (added.gone, added.newcomer in (C, D), added.done) == (None, True, True)
     assert (let_go.gone in (B, C, D), let_go.newcomer, let_go.done) == (True, None, True)
 
@@ -138,7 +138,7 @@ def test_whoever_sees_only_some_maps_knows_of_the_same_ends(every: int) -> None:
     watcher.read(cluster.map)
     for order in ((Verb.DECOMMISSION, C, 0), (Verb.SET, REPLICATION, 1), (Verb.SET, REPLICATION, 3)):
         before = [set(part.voters) for part in cluster.map.partitions]
-        watcher.journal.finished.clear()
+        watcher.move_tracker.finished.clear()
         assert cluster.order(*order)
         for number in range(200):
             if number % every == 0:
@@ -149,7 +149,7 @@ def test_whoever_sees_only_some_maps_knows_of_the_same_ends(every: int) -> None:
         watcher.read(cluster.map)
         assert watcher.running() == []
         for number, part in enumerate(cluster.map.partitions):
-            moves = [move for move in watcher.journal.finished if move.partition == number]
+            moves = [move for move in watcher.move_tracker.finished if move.partition == number]
             voters = before[number]
             for move in moves:
                 if move.done:
@@ -175,32 +175,32 @@ def test_only_so_many_moves_are_remembered() -> None:
     for _ in range(FINISHED_KEPT + 5):
         watcher.read_part(LEARNING)
         watcher.read_part(STABLE)
-    assert len(watcher.journal.finished) == FINISHED_KEPT
-    assert watcher.journal.finished[-1].ended == watcher.context.now
+    assert len(watcher.move_tracker.finished) == FINISHED_KEPT
+    assert watcher.move_tracker.finished[-1].ended == watcher.context.now
 
 
 # --- sizes and rate --------------------------------------------------------------------------------------
 
 
 def test_a_primarys_word_is_kept_by_partition() -> None:
-    journal = Watcher().journal
-    journal.on_sizes(Sizes([0, 40, 7, 5]))
-    journal.on_sizes(Sizes([7, 6]))
-    assert journal.to_send == {PartitionId(0): 40, PartitionId(7): 6}
-    journal.on_sizes(Sizes([1], [3]))  # cut short: by a newer version, perhaps
-    assert len(journal.to_send) == 2
+    move_tracker = Watcher().move_tracker
+    move_tracker.on_sizes(Sizes([0, 40, 7, 5]))
+    move_tracker.on_sizes(Sizes([7, 6]))
+    assert move_tracker.to_send == {PartitionId(0): 40, PartitionId(7): 6}
+    move_tracker.on_sizes(Sizes([1], [3]))  # cut short: by a newer version, perhaps
+    assert len(move_tracker.to_send) == 2
 
 
 def test_what_a_learner_was_sent_only_grows_and_counts_for_its_move_alone() -> None:
     watcher = Watcher()
     watcher.read_part(LEARNING)
     for said, known in ((300, 300), (200, 300), (900, 900)):
-        watcher.journal.on_sizes(Sizes([], [0, said, 1, 10_000]))
-        assert watcher.journal.running[P].bytes == known
-    assert watcher.journal.sent_bytes == 900, "of partition 1 no move is known"
+        watcher.move_tracker.on_sizes(Sizes([], [0, said, 1, 10_000]))
+        assert watcher.move_tracker.running[P].bytes == known
+    assert watcher.move_tracker.sent_bytes == 900, "of partition 1 no move is known"
     watcher.read_part(STABLE)
-    watcher.journal.on_sizes(Sizes([], [0, 5_000]))
-    assert (watcher.journal.finished[0].bytes, watcher.journal.sent_bytes) == (900, 900)
+    watcher.move_tracker.on_sizes(Sizes([], [0, 5_000]))
+    assert (watcher.move_tracker.finished[0].bytes, watcher.move_tracker.sent_bytes) == (900, 900)
 
 
 def test_everybody_knows_how_large_a_partition_is() -> None:
@@ -209,18 +209,18 @@ def test_everybody_knows_how_large_a_partition_is() -> None:
     group.tick(limits.SIZES_MS)
     leader = group.hosts[A].replica
     for host in group.hosts.values():
-        told = host.node.journal.to_send[P]
+        told = host.node.move_tracker.to_send[P]
         assert told == leader.log.entry_bytes, "a newcomer would be sent the log"
         bound(host.node.context, log_entries=0)
     group.ask(a_put(b"key", b"less"))
     group.tick(limits.SIZES_MS)
     for host in group.hosts.values():
-        assert host.node.journal.to_send[P] == scanned(host), "now it would be sent the rows"
+        assert host.node.move_tracker.to_send[P] == scanned(host), "now it would be sent the rows"
 
 
 def test_it_is_told_now_and_then_and_only_by_who_leads() -> None:
     group = Group(A, B, C)
-    backup = group.hosts[B].node.journal
+    backup = group.hosts[B].node.move_tracker
     log = group.hosts[A].replica.log
     group.tick(limits.SIZES_MS)
     empty = backup.to_send[P]
@@ -242,11 +242,11 @@ def test_everybody_knows_how_much_a_learner_was_sent() -> None:
     assert group.hosts[D].replica.log.last_index == log.last_index
     sent = log.entry_bytes
     for host in group.hosts.values():
-        assert host.node.journal.running[P].bytes == sent
+        assert host.node.move_tracker.running[P].bytes == sent
     group.take(map_of(a_part(A, (A, B, C, D), old_voters=(A, B, C)), 9))
     group.take(map_of(a_part(A, (A, B, C, D)), 10))
     for host in group.hosts.values():
-        (move,) = host.node.journal.finished
+        (move,) = host.node.move_tracker.finished
         assert (move.newcomer, move.bytes, move.done) == (D, sent, True)
 
 
@@ -256,15 +256,15 @@ def test_what_a_snapshot_brought_counts_too() -> None:
     group.join(D)
     group.tick(limits.RESEND_MS)
     for host in group.hosts.values():
-        assert host.node.journal.running[P].bytes >= scanned(group.hosts[D])
+        assert host.node.move_tracker.running[P].bytes >= scanned(group.hosts[D])
 
 
 def counting(watcher: Watcher, sent: int, after_ms: int = limits.SIZES_MS) -> float:
     """Time passes, and so many bytes more have been sent; return the rate."""
     watcher.context.now += after_ms
-    watcher.journal.sent_bytes += sent
-    watcher.journal.tell([], Senders(watcher.context))
-    return watcher.journal.rate
+    watcher.move_tracker.sent_bytes += sent
+    watcher.move_tracker.tell([], Senders(watcher.context))
+    return watcher.move_tracker.rate
 
 
 def test_the_rate_is_that_of_the_last_seconds_over_all_moves() -> None:

@@ -49,7 +49,7 @@ def test_nobody_else_is(part: object, subject: str, words: str) -> None:
     cluster = Cluster(part, nodes="abcd", d=DEAD)  # type: ignore[arg-type]  # a partition
     cluster.die(D)
     order = (subject, Verb.FORGET, 0)
-    assert words in orders.objection(order, cluster.map, cluster.seen.hearing)
+    assert words in orders.objection(order, cluster.map, cluster.seen.reachability)
     before = names(cluster)
     cluster.order(Verb.FORGET, subject)
     assert names(cluster) == before
@@ -58,7 +58,7 @@ def test_nobody_else_is(part: object, subject: str, words: str) -> None:
 def test_a_dead_node_is_told_so_before_it_is_forgotten() -> None:
     cluster = with_a_dead_node()
     cluster.members.append(a_member(D, cluster_id=MINE))
-    assert "still registered" in orders.objection((D, Verb.FORGET, 0), cluster.map, cluster.seen.hearing)
+    assert "still registered" in orders.objection((D, Verb.FORGET, 0), cluster.map, cluster.seen.reachability)
     assert next_map(cluster.map, replace(cluster.seen, forgettable=lambda node: node == D)) is None
 
 
@@ -80,7 +80,7 @@ def test_the_dead_are_forgotten_by_themselves_after_the_time_that_is_set() -> No
 
 def adopt(world: StewardWorld, found: ClusterMap) -> None:
     """The map that was written is the cluster's."""
-    world.steward.on_written(done=True)
+    world.controller.on_written(done=True)
     world.context.cluster_map = found
     world.context.now += limits.MAP_WRITE_INTERVAL_MS
     for peer in (B, C):
@@ -103,11 +103,11 @@ def test_a_join_that_the_map_has_no_room_for_is_refused_and_said_and_failovers_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     world = full(monkeypatch, a_map(a_part(C)))
-    world.steward.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
+    world.controller.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
     for said in (1, 0):
         assert world.act() is None
         assert len(world.effects.alarms) == said, "once"
-    assert "e cannot join: the cluster map would take" in world.steward.no_room
+    assert "e cannot join: the cluster map would take" in world.controller.no_room
     world.refuse(C)
     current = world.context.cluster_map
     assert current is not None
@@ -122,7 +122,7 @@ def test_who_was_refused_joins_once_there_is_room(monkeypatch: pytest.MonkeyPatc
     """A dead node that is kept for nothing makes room at once."""
     found = a_map(a_part(A), nodes=(A, B, C, D), states={D: DEAD})
     world = full(monkeypatch, found)
-    world.steward.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
+    world.controller.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
     write = world.act()
     assert write is not None
     assert [node.id for node in write.next_map.nodes] == [A, B, C]
@@ -130,7 +130,7 @@ def test_who_was_refused_joins_once_there_is_room(monkeypatch: pytest.MonkeyPatc
     write = world.act()
     assert write is not None
     assert write.next_map.node(E) is not None
-    assert world.steward.no_room == ""
+    assert world.controller.no_room == ""
 
 
 def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
@@ -141,20 +141,20 @@ def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
     nodes = (A, B, C, D, E)
     world = full(monkeypatch, a_map(*parts, nodes=nodes), room=30)
     order = (cluster_settings.REPLICATION, Verb.SET, 5)
-    assert "this cannot be set: the cluster map would take" in world.steward.objection(order)
-    world.steward.on_report(Report([], [order]))
+    assert "this cannot be set: the cluster map would take" in world.controller.objection(order)
+    world.controller.on_report(Report([], [order]))
     write = world.act()
     assert write is None or write.next_map.replication == 3
     monkeypatch.setattr(limits, "MAP_GROWTH_BYTES", limits.MAP_BYTES)
-    assert world.steward.objection(order) == ""
+    assert world.controller.objection(order) == ""
 
 
 def test_a_newcomer_without_room_holds_no_order_up(monkeypatch: pytest.MonkeyPatch) -> None:
     world = full(
         monkeypatch, replace(a_map(a_part(A)), settings={cluster_settings.MOVES: cluster_settings.PAUSED})
     )
-    world.steward.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
-    world.steward.on_report(Report([], [(cluster_settings.MOVES, Verb.SET, cluster_settings.RUNNING)]))
+    world.controller.on_members([a_member(node, cluster_id=MINE) for node in (A, B, C)] + [a_member(E)])
+    world.controller.on_report(Report([], [(cluster_settings.MOVES, Verb.SET, cluster_settings.RUNNING)]))
     write = world.act()
     assert write is not None
     assert write.next_map.settings[cluster_settings.MOVES] == cluster_settings.RUNNING

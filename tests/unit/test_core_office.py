@@ -7,7 +7,7 @@ from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState, Question
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
-from ringkeep.core.replication.handover import Office, StatementRow
+from ringkeep.core.replication.handover import Handover, StatementRow
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
 
@@ -24,7 +24,7 @@ class Leader(StewardWorld):
         replica.promise(Epoch(3), A, Incarnation(1))
         self.primary.phase = Phase.ACTIVE
         self.primary.progress.match = {B: Index(0), C: Index(0)}
-        self.office = Office(context, self.detector)
+        self.handover = Handover(context, self.detector)
         self.may_change = True
         self.say()
         context.now += limits.GIVE_BACK_AFTER_MS
@@ -33,7 +33,7 @@ class Leader(StewardWorld):
         for peer in (B, C):
             if not self.detector.peers[peer].refused:
                 self.hear(peer, **beat)
-        return self.office.on_tick([self.primary], self.may_change)
+        return self.handover.on_tick([self.primary], self.may_change)
 
 
 def test_a_handover_drains_before_it_is_offered() -> None:
@@ -149,7 +149,7 @@ def test_a_node_without_room_hands_over_to_one_that_has_some() -> None:
     assert world.say(disk=DiskState.SHORT) == [], "nobody has more"
     assert world.primary.may_execute
     world.hear(C)
-    assert world.office.on_tick([world.primary], True) == [a_row(Said.HANDOVER, C)]
+    assert world.handover.on_tick([world.primary], True) == [a_row(Said.HANDOVER, C)]
 
 
 def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:

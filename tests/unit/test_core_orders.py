@@ -4,7 +4,7 @@ import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_part
 
 from ringkeep.core.cluster import cluster_settings
-from ringkeep.core.cluster.cluster_settings import MOVES, PAUSED, REPLICATION, RUNNING, TUNABLES
+from ringkeep.core.cluster.cluster_settings import MOVES, PAUSED, REPLICATION, RUNNING, SETTINGS
 from ringkeep.core.cluster.orders import Verb, about, carry_out, is_done, objection
 from ringkeep.core.protocol.cluster_map import NodeState
 from ringkeep.core.protocol.messages import Order
@@ -22,8 +22,8 @@ ACTIVE, JOINING, DRAINING, LEAVING, DEAD = (
 def why_not(cluster: Cluster, verb: str, subject: str, number: int = 0) -> str:
     """The reason why an order is refused; it is held against what the controller makes of that order."""
     order = (subject, verb, number)
-    reason = objection(order, cluster.map, cluster.hearing)
-    changed = carry_out([order], cluster.map, cluster.hearing) != cluster.map
+    reason = objection(order, cluster.map, cluster.reachability)
+    changed = carry_out([order], cluster.map, cluster.reachability) != cluster.map
     assert changed == (not reason and not is_done(order, cluster.map)), "the two agree"
     return reason
 
@@ -54,20 +54,20 @@ def test_an_order_about_a_node_takes_effect_once(
     if verb == Verb.GIVE_UP:
         cluster.die(D)
     order = (D, verb, number)
-    assert objection(order, cluster.map, cluster.hearing) == ""
-    once = carry_out([order], cluster.map, cluster.hearing)
+    assert objection(order, cluster.map, cluster.reachability) == ""
+    once = carry_out([order], cluster.map, cluster.reachability)
     node = once.node(D)
     assert node is not None
     assert (node.state, node.weight) == (after, number or 1)
     assert once.version == cluster.map.version, "the map's number is the controller's matter"
     assert [n for n in once.nodes if n.id != D] == [n for n in cluster.map.nodes if n.id != D]
-    assert carry_out([order], once, cluster.hearing) == once, "to say it twice changes nothing"
+    assert carry_out([order], once, cluster.reachability) == once, "to say it twice changes nothing"
 
 
-@pytest.mark.parametrize("name", [REPLICATION, MOVES, *TUNABLES])
+@pytest.mark.parametrize("name", [REPLICATION, MOVES, *SETTINGS])
 def test_a_setting_is_kept_in_the_map(name: str) -> None:
     cluster = Cluster(a_part(A, (A, B, C, D, E)), nodes="abcde", replication=5)
-    value = {REPLICATION: 3, MOVES: PAUSED}.get(name) or TUNABLES[name].least + 1
+    value = {REPLICATION: 3, MOVES: PAUSED}.get(name) or SETTINGS[name].least + 1
     assert not is_done((name, Verb.SET, value), cluster.map)
     assert cluster.order(Verb.SET, name, value)
     assert is_done((name, Verb.SET, value), cluster.map)
@@ -76,18 +76,18 @@ def test_a_setting_is_kept_in_the_map(name: str) -> None:
     cluster.finish()
     assert not cluster.order(Verb.SET, name, value)
     others = cluster_settings.all_settings(cluster.map).items() - {(name, value)}
-    assert dict(others).items() <= {REPLICATION: 5, **{n: t.default for n, t in TUNABLES.items()}}.items()
+    assert dict(others).items() <= {REPLICATION: 5, **{n: t.default for n, t in SETTINGS.items()}}.items()
 
 
 def test_who_is_to_hold_more_is_filled_like_a_newcomer_and_who_is_to_hold_less_is_not() -> None:
     cluster = Cluster(a_part(A), nodes="abcd")
     for weight, state in ((3, JOINING), (5, JOINING), (2, JOINING)):
-        cluster.map = carry_out([(D, Verb.WEIGHT, weight)], cluster.map, cluster.hearing)
+        cluster.map = carry_out([(D, Verb.WEIGHT, weight)], cluster.map, cluster.reachability)
         assert (cluster.node(D).weight, cluster.node(D).state) == (weight, state)
-    cluster.map = carry_out([(C, Verb.WEIGHT, 3)], cluster.map, cluster.hearing)
+    cluster.map = carry_out([(C, Verb.WEIGHT, 3)], cluster.map, cluster.reachability)
     cluster.finish()
     assert cluster.node(C).state == ACTIVE
-    assert carry_out([(C, Verb.WEIGHT, 2)], cluster.map, cluster.hearing).nodes[2].state == ACTIVE
+    assert carry_out([(C, Verb.WEIGHT, 2)], cluster.map, cluster.reachability).nodes[2].state == ACTIVE
 
 
 def test_an_order_alone_is_a_reason_to_write_a_map() -> None:
@@ -113,7 +113,7 @@ def test_what_only_a_newer_version_knows_is_left_alone() -> None:
     orders: list[Order] = [
         (D, "defragment", 1), ("compression", Verb.SET, 1), ("all", Verb.RECOVER, 0), ("-1", Verb.RECOVER, 0),
     ]  # fmt: skip
-    assert carry_out(orders, cluster.map, cluster.hearing) == cluster.map
+    assert carry_out(orders, cluster.map, cluster.reachability) == cluster.map
     assert not is_done(("compression", Verb.SET, 1), cluster.map)
 
 

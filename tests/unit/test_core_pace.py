@@ -4,7 +4,7 @@ import pytest
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE
-from ringkeep.core.replication.snapshot_flow import BURST_MS, Allowance, Intake, Urgency
+from ringkeep.core.replication.snapshot_flow import BURST_MS, Intake, TokenBucket, Urgency
 
 WINDOW = limits.SNAPSHOT_WINDOW_BYTES
 PLACES = limits.STAGINGS_AT_ONCE
@@ -32,7 +32,7 @@ class Taker:
 
 
 def test_without_a_limit_everything_is_allowed() -> None:
-    allowance = Allowance()
+    allowance = TokenBucket()
     for now in range(0, 100, 10):
         assert allowance.allows(now, 0)
         allowance.spend(1 << 30, 0)
@@ -40,7 +40,7 @@ def test_without_a_limit_everything_is_allowed() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 700, 20_000])
 def test_the_rate_holds_whatever_the_size_of_a_chunk(chunk: int) -> None:
-    allowance, sent = Allowance(), 0
+    allowance, sent = TokenBucket(), 0
     for now in range(60_000):
         while allowance.allows(now, 1_000):
             allowance.spend(chunk, 1_000)
@@ -49,7 +49,7 @@ def test_the_rate_holds_whatever_the_size_of_a_chunk(chunk: int) -> None:
 
 
 def test_who_had_nothing_to_send_catches_up_for_a_moment_only() -> None:
-    allowance = Allowance()
+    allowance = TokenBucket()
     allowance.allows(0, 1_000)
     sent = 0
     while allowance.allows(3_600_000, 1_000):
@@ -59,7 +59,7 @@ def test_who_had_nothing_to_send_catches_up_for_a_moment_only() -> None:
 
 
 def test_a_new_limit_forgets_what_was_sent_without_one() -> None:
-    allowance = Allowance()
+    allowance = TokenBucket()
     assert allowance.allows(0, 0)
     allowance.spend(1 << 30, 0)
     assert not allowance.allows(0, 1_000)

@@ -237,7 +237,7 @@ def test_a_controller_acts_upon_suspicions_that_it_is_told_through_others() -> N
 def test_a_majority_that_is_heard_through_others_is_enough() -> None:
     """Five nodes in a row: a hears b alone, and all the others through it."""
     world = StewardWorld(a_map(a_part(C, (C, D, E)), nodes=(A, B, C, D, E)))
-    world.steward.on_members([a_member(node) for node in (A, B, C, D, E)])
+    world.controller.on_members([a_member(node) for node in (A, B, C, D, E)])
     world.detector.set_peers([B, C, D, E])
     world.context.now += limits.SUSPECT_AFTER_MS + 1
     world.hear(B, suspects=[C])
@@ -258,29 +258,29 @@ def test_a_map_that_somebody_behind_a_cut_holds_counts(ahead: dict[str, int]) ->
 
 def test_who_says_that_zookeeper_does_not_answer_is_passed_over() -> None:
     world = StewardWorld(a_map(a_part(C)))
-    world.steward.on_members([a_member(B, sequence=0), a_member(A, sequence=1), a_member(C, sequence=2)])
+    world.controller.on_members([a_member(B, sequence=0), a_member(A, sequence=1), a_member(C, sequence=2)])
     world.refuse(C)
     world.hear(B, suspects=[C])
-    assert world.steward.controller() == B
+    assert world.controller.acting() == B
     assert world.act() is None
     world.hear(B, suspects=[C], steers=False)
-    assert world.steward.controller() == A
+    assert world.controller.acting() == A
     assert world.act() is not None
-    world.steward.connected = False
-    assert world.steward.controller() is None, "nobody can act, and nobody is told that he should"
+    world.controller.connected = False
+    assert world.controller.acting() is None, "nobody can act, and nobody is told that he should"
 
 
 def test_without_zookeeper_reports_go_to_anybody_who_reaches_it() -> None:
     """The members' line is that of long ago, when only this node was there."""
     world = StewardWorld(a_map(a_part(C)))
-    world.steward.on_members([a_member(A)])
-    world.steward.connected = False
+    world.controller.on_members([a_member(A)])
+    world.controller.connected = False
     world.hear(B, steers=False)
-    assert world.steward.addressee() is None
+    assert world.controller.addressee() is None
     world.hear(C)
-    assert world.steward.addressee() == C
-    world.steward.connected = True
-    assert world.steward.addressee() == A
+    assert world.controller.addressee() == C
+    world.controller.connected = True
+    assert world.controller.addressee() == A
 
 
 def test_a_report_for_another_is_passed_on_and_not_for_ever() -> None:
@@ -304,41 +304,41 @@ def failover() -> StewardWorld:
 def test_a_write_without_an_answer_lets_the_next_in_line_act() -> None:
     world = failover()
     world.context.now += limits.MAP_ANSWER_MS
-    assert world.steward.controller() == A
+    assert world.controller.acting() == A
     world.context.now += 1
-    assert world.steward.controller() == B
-    world.steward.on_written(done=True)
-    assert world.steward.controller() == A
+    assert world.controller.acting() == B
+    world.controller.on_written(done=True)
+    assert world.controller.acting() == A
 
 
 def test_so_does_one_that_did_not_succeed_unless_a_map_is_read_soon() -> None:
     """A write that lost against another is followed by that one's map; nothing follows without ZooKeeper."""
     world = failover()
     for _ in range(3):  # trying again gives ZooKeeper no more time
-        world.steward.on_written(done=False)
+        world.controller.on_written(done=False)
         world.context.now += limits.MAP_READ_MS // 2
         world.hear(B, suspects=[C])
         world.act()
-    assert not world.steward.steers
-    world.steward.on_written(done=False)
-    world.steward.on_map_read()
-    assert world.steward.steers
+    assert not world.controller.steers
+    world.controller.on_written(done=False)
+    world.controller.on_map_read()
+    assert world.controller.steers
 
 
 def test_a_map_that_cannot_be_written_is_no_fault_of_zookeepers() -> None:
     world = failover()
-    world.steward.on_not_written()
+    world.controller.on_not_written()
     world.context.now += limits.MAP_ANSWER_MS + 1
-    assert world.steward.steers
+    assert world.controller.steers
 
 
 def test_a_late_report_of_an_earlier_epoch_counts_against_nobody() -> None:
     world = StewardWorld(a_map(a_part(A, epoch=4)))
-    world.steward.on_report(Report([a_row(Said.FAILED)]))
-    assert world.steward._tried == {}
+    world.controller.on_report(Report([a_row(Said.FAILED)]))
+    assert world.controller._tried == {}
     world.context.cluster_map = a_map(a_part(A))
-    world.steward.on_report(Report([a_row(Said.FAILED)]))
-    assert world.steward._tried == {(0, A): 0}
+    world.controller.on_report(Report([a_row(Said.FAILED)]))
+    assert world.controller._tried == {(0, A): 0}
 
 
 # --- moves across a cut ------------------------------------------------------------------------------------

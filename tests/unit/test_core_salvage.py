@@ -26,7 +26,7 @@ def a_copy(last_epoch: int, last_index: int, promised: int = 3) -> Copy:
 def why_not(cluster: Cluster, number: int | str = 0, *lost: NodeId) -> str:
     """The reason against a recovery that names as lost these, or else everybody who is silent."""
     order = (str(number), Verb.RECOVER, 0)
-    return orders.objection(order, cluster.map, cluster.hearing, lost or cluster.silent)
+    return orders.objection(order, cluster.map, cluster.reachability, lost or cluster.silent)
 
 
 def recover(cluster: Cluster, *numbers: int, epoch: int = 3, lost: set[NodeId] | None = None) -> bool:
@@ -121,7 +121,7 @@ def test_nothing_is_recovered_while_a_silent_node_is_registered() -> None:
     """It may be on the other side of a split network, with the majority."""
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.silent = {B, C}
-    registered = replace(cluster.hearing, registered=[B])
+    registered = replace(cluster.reachability, registered=[B])
     reason = quorum_loss.objection(cluster.map, "0", registered, {B, C})
     assert "b is still registered in ZooKeeper" in reason
     assert not recover(cluster)
@@ -132,7 +132,7 @@ def test_who_lives_is_not_lost() -> None:
     cluster.die(B, C, E)
 
     def reason(node: NodeId) -> str:
-        return orders.objection((node, Verb.LOST, 0), cluster.map, cluster.hearing)
+        return orders.objection((node, Verb.LOST, 0), cluster.map, cluster.reachability)
 
     assert reason(D) == "d answers, and is not lost: leave it out, or stop it first"
     assert reason(B) == ""
@@ -329,7 +329,7 @@ def test_a_recovery_is_not_repeated_when_its_survivor_falls_silent_too() -> None
     cluster.die(B, C)
     assert recover(cluster)
     cluster.die(A)
-    assert quorum_loss.is_lost(cluster.part, cluster.hearing)
+    assert quorum_loss.is_lost(cluster.part, cluster.reachability)
     assert orders.is_done(("0", Verb.RECOVER, 3), cluster.map)
     assert not recover(cluster)
     assert cluster.part.voters == (A,)
@@ -342,7 +342,7 @@ def test_a_recovered_partition_has_its_majority() -> None:
     cluster.die(B, C)
     assert not orders.is_done(("0", Verb.RECOVER, 3), cluster.map)
     assert recover(cluster)
-    assert not quorum_loss.is_lost(cluster.part, cluster.hearing)
+    assert not quorum_loss.is_lost(cluster.part, cluster.reachability)
     assert "needs no recovery" in why_not(cluster)
     cluster.map = replace(cluster.map, partitions=(replace(cluster.part, epoch=Epoch(9)),))
     assert orders.is_done(("0", Verb.RECOVER, 3), cluster.map), "whoever made the later epoch"

@@ -261,7 +261,7 @@ def test_the_only_copies_of_some_partitions_find_their_places() -> None:
 
 def serves_on(cluster: Cluster) -> bool:
     """Every partition has the majorities that a commit needs, of nodes that answer."""
-    answering = [node.id for node in cluster.map.nodes if cluster.hearing.votes(node.id)]
+    answering = [node.id for node in cluster.map.nodes if cluster.reachability.votes(node.id)]
     return all(quorum.won(part.voters, part.old_voters, answering) for part in cluster.map.partitions)
 
 

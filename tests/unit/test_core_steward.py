@@ -64,24 +64,24 @@ def test_without_a_majority_nothing_is_written_and_the_turn_is_given_up() -> Non
 def test_who_may_not_act_does_not(obstacle: str) -> None:
     world = deposing()
     if obstacle == "connected":
-        world.steward.connected = False
+        world.controller.connected = False
     elif obstacle == "frozen":
-        world.steward.frozen = "ZooKeeper holds an older map"
+        world.controller.frozen = "ZooKeeper holds an older map"
     else:
-        world.steward.on_members([a_member(A, sequence=9), a_member(B, sequence=1)])
+        world.controller.on_members([a_member(A, sequence=9), a_member(B, sequence=1)])
     assert world.act() is None
 
 
 def test_who_is_next_in_line_acts_for_one_that_refuses_connections() -> None:
     world = deposing()
-    world.steward.on_members([a_member(C, sequence=0), a_member(A, sequence=1), a_member(B, sequence=2)])
+    world.controller.on_members([a_member(C, sequence=0), a_member(A, sequence=1), a_member(B, sequence=2)])
     assert world.act() is not None
 
 
 def test_a_statement_is_good_for_a_while_only() -> None:
     for waited, due in ((0, True), (limits.STATEMENT_MS + 1, False)):
         world = StewardWorld(a_map(a_part(C)))
-        world.steward.on_report(Report([a_row(Said.HANDOVER, A)]))
+        world.controller.on_report(Report([a_row(Said.HANDOVER, A)]))
         world.context.now += limits.MAP_WRITE_INTERVAL_MS + waited
         for peer in (B, C):
             world.hear(peer)
@@ -92,17 +92,17 @@ def test_the_barrier_opens_when_everybody_who_is_expected_answers() -> None:
     world = StewardWorld(None)
     world.hear(B)
     world.hear(C)
-    world.steward.on_members([a_member(A), a_member(B)])
+    world.controller.on_members([a_member(A), a_member(B)])
     assert world.act() is None, "two of three are here"
-    world.steward.on_members([a_member(A), a_member(B), a_member(C, expect=4)])
+    world.controller.on_members([a_member(A), a_member(B), a_member(C, expect=4)])
     assert world.act() is None, "they disagree"
-    world.steward.on_members([a_member(node) for node in (A, B, C)])
+    world.controller.on_members([a_member(node) for node in (A, B, C)])
     world.detector.peers[C].beat = None
     assert world.act() is None, "c does not answer"
     world.hear(C)
-    world.steward.barrier = False
+    world.controller.barrier = False
     assert world.act() is None, "somebody has formed the cluster already"
-    world.steward.barrier = True
+    world.controller.barrier = True
     write = world.act()
     assert write is not None
     assert (write.expected, write.next_map.version, write.next_map.cluster_id) == (0, 1, "1" * 32)
@@ -112,7 +112,7 @@ def test_a_directory_of_another_cluster_keeps_the_barrier_closed() -> None:
     world = StewardWorld(None)
     world.hear(B)
     world.hear(C)
-    world.steward.on_members([a_member(A), a_member(B), a_member(C, cluster_id="2" * 32)])
+    world.controller.on_members([a_member(A), a_member(B), a_member(C, cluster_id="2" * 32)])
     assert world.act() is None
     assert "c belongs to a cluster already" in world.effects.alarms[0]
 
@@ -139,10 +139,10 @@ def test_a_handover_that_comes_within_the_interval_waits_for_its_end_only() -> N
     world = StewardWorld(a_map(a_part(A)))
     world.hear(B)
     world.hear(C)
-    world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
+    world.controller.on_report(Report([a_row(Said.HANDOVER, B)]))
     assert world.act() is not None
-    world.steward.on_written(done=True)
-    world.steward.on_report(Report([a_row(Said.HANDOVER, B)]))
+    world.controller.on_written(done=True)
+    world.controller.on_report(Report([a_row(Said.HANDOVER, B)]))
     waited = 0
     while world.tick() is None:
         world.context.now += limits.TICK_MS
@@ -213,7 +213,7 @@ def test_a_damaged_newcomer_says_so_itself() -> None:
 )
 def test_an_operators_order_comes_from_any_node(order: Order, state: str | None) -> None:
     world = growing(a_part(A), states={})
-    world.steward.on_report(Report([], [order]))
+    world.controller.on_report(Report([], [order]))
     write = world.act()
     assert (write is not None) == (state is not None)
     if write is not None:
@@ -222,7 +222,7 @@ def test_an_operators_order_comes_from_any_node(order: Order, state: str | None)
 
 def test_an_order_that_was_told_counts_for_a_while_only() -> None:
     world = growing(a_part(A), states={})
-    world.steward.on_report(Report([], [(C, Verb.DRAIN, 0)]))
+    world.controller.on_report(Report([], [(C, Verb.DRAIN, 0)]))
     world.context.now += limits.STATEMENT_MS + 1
     for peer in (B, C, D):
         world.hear(peer)
@@ -232,7 +232,7 @@ def test_an_order_that_was_told_counts_for_a_while_only() -> None:
 def test_a_later_order_takes_the_place_of_one_about_the_same() -> None:
     world = growing(a_part(A), states={})
     for order in ((C, Verb.DRAIN, 0), (C, Verb.WEIGHT, 3), (C, Verb.UNDRAIN, 0), (C, Verb.WEIGHT, 2)):
-        world.steward.on_report(Report([], [order]))
+        world.controller.on_report(Report([], [order]))
     write = world.act()
     assert write is not None
     assert [node.weight for node in write.next_map.nodes] == [1, 1, 2, 1]
@@ -242,13 +242,13 @@ def test_a_later_order_takes_the_place_of_one_about_the_same() -> None:
 def test_an_order_that_was_carried_out_does_not_undo_a_later_one() -> None:
     """Another controller carried the later one out while this node was frozen."""
     world = growing(a_part(A), states={})
-    world.steward.on_report(Report([], [(C, Verb.DRAIN, 0)]))
+    world.controller.on_report(Report([], [(C, Verb.DRAIN, 0)]))
     drained = world.act()
     assert drained is not None
-    world.steward.on_written(done=True)
+    world.controller.on_written(done=True)
     for found in (drained.next_map, a_map(nodes=(A, B, C, D), version=9)):
         world.context.cluster_map = found
-        world.steward.on_map()
+        world.controller.on_map()
     assert world.context.now < limits.STATEMENT_MS
     world.context.now += limits.MAP_WRITE_INTERVAL_MS
     for peer in (B, C, D):
@@ -259,33 +259,33 @@ def test_an_order_that_was_carried_out_does_not_undo_a_later_one() -> None:
 def test_an_order_is_repeated_until_the_map_shows_it() -> None:
     world = growing(a_part(A), states={})
     order = (C, Verb.DECOMMISSION, 0)
-    world.steward.order(order)
-    assert world.steward.pending_orders() == world.steward.pending_orders() == [order]
+    world.controller.order(order)
+    assert world.controller.pending_orders() == world.controller.pending_orders() == [order]
     world.context.cluster_map = a_map(nodes=(A, B, C, D), version=8, states={C: NodeState.LEAVING})
-    world.steward.on_map()
+    world.controller.on_map()
     world.context.cluster_map = a_map(nodes=(A, B, C, D), version=9)
-    assert world.steward.pending_orders() == [], "what was done once is not done again"
+    assert world.controller.pending_orders() == [], "what was done once is not done again"
 
 
 def test_an_order_is_told_on_through_a_passing_objection() -> None:
     """It was taken, and whoever gave it was told so: only its end, or its time, ends it."""
     world = growing(a_part(A), states={})
     order = (C, Verb.GIVE_UP, 0)
-    assert world.steward.objection(order)
-    world.steward.order(order)
-    assert world.steward.pending_orders() == [order]
+    assert world.controller.objection(order)
+    world.controller.order(order)
+    assert world.controller.pending_orders() == [order]
     world.context.now += limits.ORDER_MS
-    assert world.steward.pending_orders() == []
+    assert world.controller.pending_orders() == []
     unformed = StewardWorld(None)
-    assert unformed.steward.objection((C, Verb.DRAIN, 0)) == "the cluster is not formed yet"
-    assert unformed.steward.pending_orders() == []
+    assert unformed.controller.objection((C, Verb.DRAIN, 0)) == "the cluster is not formed yet"
+    assert unformed.controller.pending_orders() == []
 
 
 def test_an_order_that_is_not_obeyed_is_given_up_in_the_end() -> None:
     world = growing(a_part(A), states={})
-    world.steward.order((C, Verb.DRAIN, 0))
+    world.controller.order((C, Verb.DRAIN, 0))
     world.context.now += limits.MAX_TIMEOUT_MS
-    assert world.steward.pending_orders() == []
+    assert world.controller.pending_orders() == []
 
 
 # --- what nodes say of themselves, and silence ----------------------------------------------------------
@@ -308,9 +308,9 @@ def test_who_is_silent_for_the_grace_time_is_given_up_unless_it_is_registered(gr
         world.context.now += waited
         for peer in (B, C):
             world.hear(peer, suspects=[D])
-        world.steward.on_members([a_member(node) for node in (A, B, C, D)])
+        world.controller.on_members([a_member(node) for node in (A, B, C, D)])
         assert world.act() is None, "its registration stands: it may only be cut off"
-        world.steward.on_members([a_member(node) for node in (A, B, C)])
+        world.controller.on_members([a_member(node) for node in (A, B, C)])
         write = world.act()
         assert (write is not None) == lost
     assert write is not None
@@ -346,16 +346,16 @@ def test_nodes_that_became_heavier_still_count_for_the_majority() -> None:
 def test_a_partition_is_recovered_though_a_majority_of_all_nodes_is_gone() -> None:
     """Of three nodes two are lost for good: this is what `recover` is for."""
     world = StewardWorld(a_map(a_part(C)))
-    world.steward.on_members([a_member(A)])
+    world.controller.on_members([a_member(A)])
     world.refuse(B)
     world.refuse(C)
     order, lost = ("0", Verb.RECOVER, 3), [(node, Verb.LOST, 0) for node in (B, C)]
-    assert "--lost b --lost c" in world.steward.objection(order)
-    assert "a has not said yet what it holds" in world.steward.objection(order, [B, C])
-    world.steward.on_report(Report([], [*lost, order]))
+    assert "--lost b --lost c" in world.controller.objection(order)
+    assert "a has not said yet what it holds" in world.controller.objection(order, [B, C])
+    world.controller.on_report(Report([], [*lost, order]))
     assert world.act() is None
     world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))
-    assert world.steward.objection(order, [B, C]) == ""
+    assert world.controller.objection(order, [B, C]) == ""
     write = world.act()
     assert write is not None
     assert write.next_map.partitions[0].voters == (A,)
@@ -365,8 +365,8 @@ def test_a_partition_is_recovered_though_a_majority_of_all_nodes_is_gone() -> No
 def test_a_node_that_is_cut_off_recovers_nothing_that_it_only_does_not_hear() -> None:
     """The registrations of the others have expired, and they serve on the other side of a broken network."""
     world = StewardWorld(a_map(a_part(C)))
-    world.steward.on_members([a_member(A)])
+    world.controller.on_members([a_member(A)])
     world.context.now += 2 * limits.SUSPECT_AFTER_MS
     world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))
-    world.steward.on_report(Report([], [("0", Verb.RECOVER, 3)]))
+    world.controller.on_report(Report([], [("0", Verb.RECOVER, 3)]))
     assert world.act() is None

@@ -4,7 +4,7 @@ import pytest
 from tests.core_group import Group, a_put
 from tests.core_parts import A, B, C, D, E, StewardWorld, a_beat, a_map, a_part
 
-from ringkeep.core.control.partition_reports import Reach, Since, Vitals
+from ringkeep.core.control.partition_reports import PartitionReports, Reach, Since
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.types import NodeId
 
@@ -15,8 +15,8 @@ BEAT = limits.HEARTBEAT_MS
 
 
 def said(group: Group) -> tuple[list[bytes], dict[NodeId, int]]:
-    vitals = group.hosts[A].node.vitals
-    return vitals.copies, dict(vitals.behind)
+    reports = group.hosts[A].node.reports
+    return reports.copies, dict(reports.behind)
 
 
 def later(group: Group, beats: int = 4) -> None:
@@ -94,7 +94,7 @@ class Ears:
         parts = [a_part(node, (node, *[n for n in nodes if n != node][:2])) for node in nodes]
         self.world = StewardWorld(a_map(*parts, nodes=nodes))
         self.world.detector.set_peers(list(nodes[1:]))
-        self.vitals = Vitals(self.world.context, self.world.detector, self.world.relay)
+        self.reports = PartitionReports(self.world.context, self.world.detector, self.world.relay)
 
     def hear(self, peer: NodeId, active: int, *copies: int) -> None:
         beat = a_beat(active=bytes([active]), copies=[bytes([bits]) for bits in copies])
@@ -103,24 +103,24 @@ class Ears:
         health.beat = beat
 
     def known(self) -> tuple[int, int, int]:
-        return self.vitals.idle, self.vitals.counted, self.vitals.missing(1)
+        return self.reports.idle, self.reports.counted, self.reports.missing(1)
 
     def tick(self, after: int = BEAT) -> None:
         self.world.context.now += after
-        self.vitals.on_tick([])
+        self.reports.on_tick([])
 
 
 def test_only_the_primary_of_the_map_is_believed() -> None:
     ears = Ears()
     ears.hear(B, 0b111, 0b111)
     ears.tick()
-    assert (ears.vitals.serving, ears.vitals.counted) == (0b010, 0b010)
+    assert (ears.reports.serving, ears.reports.counted) == (0b010, 0b010)
 
 
 def test_nobody_was_ever_heard_of() -> None:
     ears = Ears()
     ears.tick()
-    assert (ears.vitals.idle, ears.vitals.counted) == (0b111, 0)
+    assert (ears.reports.idle, ears.reports.counted) == (0b111, 0)
 
 
 def test_the_last_word_counts_while_a_primaryship_changes_hands_and_no_longer() -> None:
@@ -131,8 +131,8 @@ def test_the_last_word_counts_while_a_primaryship_changes_hands_and_no_longer() 
     for _ in range(limits.LAPSE_MS // BEAT):
         ears.tick()
         ears.hear(B, 0)
-        assert not ears.vitals.idle & 0b010 and ears.vitals.counted == 0b010
-        assert ears.vitals.missing(1) == 1 and ears.vitals.stale == 0b010
+        assert not ears.reports.idle & 0b010 and ears.reports.counted == 0b010
+        assert ears.reports.missing(1) == 1 and ears.reports.stale == 0b010
     ears.tick()
     ears.tick()
     assert ears.known() == (0b111, 0, 0)
@@ -146,7 +146,7 @@ def test_a_silent_node_serves_nothing() -> None:
     ears.hear(B, 0b010, 0b010)
     ears.tick()
     ears.tick(limits.SUSPECT_AFTER_MS + 1)
-    assert ears.vitals.serving == 0
+    assert ears.reports.serving == 0
 
 
 def test_since_when() -> None:
@@ -203,4 +203,4 @@ def test_a_node_that_serves_little_and_hears_few_should_get_no_requests(
         elif node != A:
             ears.hear(node, (1 << number) * (node in served))
     ears.tick()
-    assert ears.vitals.reach.good is good
+    assert ears.reports.reach.good is good

@@ -28,7 +28,7 @@ class Recorded(MemoryEngine):
         return super().write(batch)
 
 
-class Watched(Host):
+class ClusterPoller(Host):
     """A node under the rules, which has known for long that its disk has no room."""
 
     def __init__(self, me: NodeId) -> None:
@@ -47,7 +47,7 @@ class Watched(Host):
 
 
 def test_one_that_takes_office_may_begin_its_epoch_also_if_it_is_deposed_in_that_turn() -> None:
-    host = Watched(A)
+    host = ClusterPoller(A)
     host.take(map_of(a_part(A), 8))
     host.sync()
     deposing = host.takes(map_of(a_part(B, epoch=Epoch(4)), 9))
@@ -58,7 +58,7 @@ def test_one_that_takes_office_may_begin_its_epoch_also_if_it_is_deposed_in_that
 
 @pytest.mark.parametrize("led", [False, True])
 def test_a_backup_appends_nothing_whether_or_not_it_has_led(led: bool) -> None:
-    host = Watched(A)
+    host = ClusterPoller(A)
     if led:
         host.take(map_of(a_part(A), 8))
         host.sync()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringkeep.core.cluster.map_rules import illegal
-from ringkeep.core.cluster.observations import Seen, Statement
+from ringkeep.core.cluster.observations import Observations, Statement
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import next_map
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
@@ -336,12 +336,12 @@ class RandomWorld:
             said.append(Statement(number, epoch, config, random.choice(list(Said)), node))
         return said
 
-    def seen(self, now: ClusterMap) -> Seen:
+    def seen(self, now: ClusterMap) -> Observations:
         random = self.random
         ids = tuple(node.id for node in now.nodes)
         words = {node: self.some(ids, random.choice([0.0, 0.3, 0.9])) for node in self.some(ids, 0.8)}
         numbers = range(len(now.partitions))
-        return Seen(
+        return Observations(
             members=self.members(now),
             suspicions=words.get,
             unfit=self.some(IDS, 0.2).__contains__,

@@ -20,7 +20,7 @@ from ringkeep.errors import ProtocolError
 from ringkeep.wire import codec, mapcodec
 from ringkeep.wire.codec import decode, encode
 from ringkeep.wire.framing import FORMAT_BYTE, HEADER_BYTES, FrameReader, frame
-from ringkeep.wire.handshake import Hello, Opening, OpeningReader, Refusal, Welcome, opening
+from ringkeep.wire.handshake import HandshakeRefusal, Hello, Opening, OpeningReader, Welcome, opening
 
 every_kind = pytest.mark.parametrize("kind", STRATEGIES, ids=lambda kind: kind.__name__)
 thorough = settings(
@@ -195,7 +195,7 @@ OPENINGS: list[st.SearchStrategy[Opening]] = [
         Hello, texts, texts, numbers, numbers, texts, texts, numbers, texts, texts, texts, numbers, numbers
     ),
     st.builds(Welcome, texts, texts, numbers, texts, numbers, texts, texts, texts, numbers),
-    st.builds(Refusal, texts, texts),
+    st.builds(HandshakeRefusal, texts, texts),
 ]
 
 

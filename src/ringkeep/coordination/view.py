@@ -25,7 +25,7 @@ log = logging.getLogger("ringkeep.coordination")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class MemberZnode:
     """What a child of `members` held when it was read. `member` is None if its content is not for us."""
 
     member: Member | None
@@ -47,7 +47,7 @@ class View:
         self.map_version: int = NO_MAP
         self.map_is_known = False  # read over the present connection: before, ours may be another ZooKeeper's
         self.barrier_stands = False
-        self.members: dict[str, Seen] = {}  # by znode name
+        self.members: dict[str, MemberZnode] = {}  # by znode name
         self._dirty: set[str] = set()
         self._unread: set[str] = set()  # members whose data must be read again
         self._told: list[Member] | None = None
@@ -144,6 +144,6 @@ class View:
             member, process = decode_member(content, sequence=int(name.removeprefix(NAME_PREFIX)))
         except (ProtocolError, ValueError) as error:
             log.warning("ignoring %s: %s", path, error)
-            self.members[name] = Seen(None, "", stat.ephemeralOwner, content)
+            self.members[name] = MemberZnode(None, "", stat.ephemeralOwner, content)
         else:
-            self.members[name] = Seen(member, process, stat.ephemeralOwner, content)
+            self.members[name] = MemberZnode(member, process, stat.ephemeralOwner, content)

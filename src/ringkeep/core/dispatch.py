@@ -76,7 +76,7 @@ class Dispatch:
         if context.disk.takes_entries:
             replica.on_append(peer, incarnation, message)
         else:
-            self._node.holdings.missed[message.partition] = None
+            self._node.replica_set.missed[message.partition] = None
 
     def _acks(self, peer: NodeId, _: Incarnation, message: m.Acks) -> None:
         items, replicas = message.items, self._replicas
@@ -127,7 +127,7 @@ class Dispatch:
         self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))
 
     def _sizes(self, _: NodeId, __: Incarnation, message: m.Sizes) -> None:
-        self._node.journal.on_sizes(message)
+        self._node.move_tracker.on_sizes(message)
 
     def _copies(self, peer: NodeId, _: Incarnation, message: m.Copies) -> None:
         self._node.copies.on_copies(peer, message)
@@ -196,13 +196,13 @@ class Dispatch:
         found, holder = self._context.cluster_map, message.holder or peer
         primary = found.partitions[message.partition].primary if found is not None else self._context.me
         if primary == self._context.me or not message.holder:
-            self._node.holdings.on_surplus(holder, message)
+            self._node.replica_set.on_surplus(holder, message)
         else:
             self._pass_on(primary, replace(message, hops=message.hops + 1))
 
     def _release(self, _: NodeId, __: Incarnation, message: m.Release) -> None:
         if message.holder in ("", self._context.me):
-            self._node.holdings.on_release(message)
+            self._node.replica_set.on_release(message)
         else:
             self._pass_on(message.holder, replace(message, hops=message.hops + 1))
 
@@ -217,14 +217,14 @@ class Dispatch:
         before = detector.beat_of(peer)
         relinked = detector.on_heartbeat(peer, message)
         if before is None or (before.suspects, before.steers) != (message.suspects, message.steers):
-            self._node.steward.look_again()
+            self._node.controller.look_again()
         if relinked and context.cluster_map is not None:
             self._node.coordinator.on_link(peer)
         self._node.push_map_if_older(peer, message.map_version)
 
     def _relayed(self, peer: NodeId, _: Incarnation, message: m.Relayed) -> None:
         if self._node.relay.on_relayed(peer, message):
-            self._node.steward.look_again()
+            self._node.controller.look_again()
 
     def _map(self, _: NodeId, __: Incarnation, message: m.MapPush) -> None:
         current = self._context.cluster_map

@@ -9,10 +9,10 @@ from typing import Protocol
 
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.context import Context, Durable
-from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import Copies
-from ringkeep.core.control.move_tracker import Journal
-from ringkeep.core.control.partition_reports import Vitals
+from ringkeep.core.control.move_tracker import MoveTracker
+from ringkeep.core.control.partition_reports import PartitionReports
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
@@ -38,9 +38,9 @@ from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
 from ringkeep.core.replication.departed_coordinators import coordinators_of
 from ringkeep.core.replication.execute import Call, answer_appended, execute
-from ringkeep.core.replication.handover import Office
+from ringkeep.core.replication.handover import Handover
 from ringkeep.core.replication.primary import Phase, Primary
-from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.snapshot_sender import Senders
 from ringkeep.core.requests.confirmed_reads import Reads
 from ringkeep.core.requests.coordinator import Coordinator
@@ -73,31 +73,31 @@ class Node:
         self.map_payload = b""
         self.detector = Detector(context)
         self.relay = Relay(context, self.detector)
-        self.holdings = Holdings(context, self.relay)
-        self.replicas = self.holdings.replicas
+        self.replica_set = ReplicaSet(context, self.relay)
+        self.replicas = self.replica_set.replicas
         self.coordinator = Coordinator(context)
         self.reads = Reads(context)
         self.senders = Senders(context)
-        self.journal = Journal(context)
+        self.move_tracker = MoveTracker(context)
         self.stale = StaleReads(context, self.replicas, self.detector)
-        self.office = Office(context, self.detector)
+        self.handover = Handover(context, self.detector)
         self.copies = Copies(context, self.replicas)
-        self.steward = Steward(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
-        self.vitals = Vitals(context, self.detector, self.relay)
+        self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
+        self.reports = PartitionReports(context, self.detector, self.relay)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
             self._take_map(codec.decode(stored), stored)
-            self.holdings.load()
+            self.replica_set.load()
 
     # --- turns ----------------------------------------------------------------------------------------
 
     def begin_turn(self, now: Millis) -> None:
         """Start a turn at this moment; the events of the turn follow."""
         self.context.begin(now)
-        self.holdings.begin_turn()
+        self.replica_set.begin_turn()
         self.senders.begin_turn()
         self.reads.begin_turn()
 
@@ -132,10 +132,10 @@ class Node:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
         primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
-        if context.now >= self._look_after_at or self.office.handing_over:
+        if context.now >= self._look_after_at or self.handover.handing_over:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
-            said = self.office.on_tick(primaries, self.steward.addressee() is not None)
-            report = Report(said, self.steward.pending_orders())
+            said = self.handover.on_tick(primaries, self.controller.addressee() is not None)
+            report = Report(said, self.controller.pending_orders())
             if report.statements or report.orders:
                 self.on_report(report)
             self._tell_sizes(primaries)
@@ -144,8 +144,8 @@ class Node:
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply_late()
-            self.holdings.on_tick()
-            self.copies.on_tick(self.steward.hearing)
+            self.replica_set.on_tick()
+            self.copies.on_tick(self.controller.reachability)
         self.reads.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
@@ -155,17 +155,17 @@ class Node:
             self._probe_at = context.now + limits.SUSPECT_AFTER_MS
             self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
             self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
-        vitals = self.vitals
-        vitals.on_tick(primaries)
+        reports = self.reports
+        reports.on_tick(primaries)
         if self.detector.on_tick(
-            version, self.steward.map_digest, vitals.active, self.ready, vitals.copies, vitals.behind,
-            self.steward.steers,
+            version, self.controller.map_digest, reports.active, self.ready, reports.copies, reports.behind,
+            self.controller.steers,
         ):  # fmt: skip
             self.relay.pass_on()
             self._tell_commits(primaries)
             if self.detector.changed:
-                self.steward.look_again()
-        self.steward.on_tick(vitals.active)
+                self.controller.look_again()
+        self.controller.on_tick(reports.active)
 
     def pulse(self, now: Millis) -> dict[NodeId, list[Message]]:
         """Return the heartbeats that are due, if any, while no turn can be taken: that is slow, not dead.
@@ -225,7 +225,7 @@ class Node:
 
     def on_frame_lost(self) -> None:
         """A frame of some peer was not taken, though its link stands. May be called between turns."""
-        self.holdings.missed.update(dict.fromkeys(self.replicas))
+        self.replica_set.missed.update(dict.fromkeys(self.replicas))
 
     def on_loss(self, message: Lost) -> None:
         """A primary that lives remembers more of this node than there is."""
@@ -247,9 +247,9 @@ class Node:
 
     def on_members(self, members: list[Member]) -> None:
         """The members' line changed. While there is no map, the members are whom we talk to."""
-        self.steward.on_members(members)
+        self.controller.on_members(members)
         if self.context.cluster_map is None:
-            self.detector.set_peers([m.id for m in self.steward.members if m.id != self.context.me])
+            self.detector.set_peers([m.id for m in self.controller.members if m.id != self.context.me])
 
     def take_map(self, payload: bytes) -> bool:
         """Take over a newer map, from the register or from a peer; False if it is not newer, or
@@ -277,7 +277,7 @@ class Node:
         context.coordinators = coordinators_of(found)
         context.names = {node.id: node.name for node in found.nodes}
         self.map_payload = payload
-        self.steward.map_digest = zlib.crc32(payload)
+        self.controller.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
             node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
         ])  # fmt: skip
@@ -287,12 +287,12 @@ class Node:
         )
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
-        self.holdings.follow(found)
-        self.journal.follow(old, found)
+        self.replica_set.follow(found)
+        self.move_tracker.follow(old, found)
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
-        self.steward.on_map()
+        self.controller.on_map()
 
     # --- parts of the node, asked by one another (see context.Parts) ----------------------------------
 
@@ -334,20 +334,20 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether the disk answers, and every replica has caught up to the commit that it was first told."""
-        return self.context.recognised and self.holdings.ready and self.context.disk.answers
+        return self.context.recognised and self.replica_set.ready and self.context.disk.answers
 
     def on_report(self, report: Report) -> None:
         """A primary (of this node, or another's) makes a statement to the controller.
 
         It is kept in any case, as this node may be the controller soon, and passed on to whoever it is now.
         """
-        self.steward.on_report(report)
+        self.controller.on_report(report)
         if report.hops <= limits.REPORT_HOPS:
             self._say(report)
 
     def _say(self, report: Report) -> None:
         """Send a report to the controller, directly or towards it."""
-        addressee = self.steward.addressee()
+        addressee = self.controller.addressee()
         if addressee is None or addressee == self.context.me:
             return
         way = self.relay.way_to(addressee)
@@ -355,9 +355,9 @@ class Node:
             self.context.send(way, report)
 
     def _tell_sizes(self, primaries: list[Primary]) -> None:
-        sizes = self.journal.tell(primaries, self.senders)
+        sizes = self.move_tracker.tell(primaries, self.senders)
         if sizes is not None:
-            self.journal.on_sizes(sizes)
+            self.move_tracker.on_sizes(sizes)
             for peer in self.context.links:
                 self.context.send(peer, sizes)
 

@@ -237,7 +237,7 @@ class Driver:
         context = self.node.context
         self.node.on_tick()
         self._announce_map()
-        self.enrolment.on_tick(context.cluster_map, context.links, self.node.holdings.empty)
+        self.enrolment.on_tick(context.cluster_map, context.links, self.node.replica_set.empty)
 
     # --- NetworkEvents --------------------------------------------------------------------------------
 
@@ -278,7 +278,7 @@ class Driver:
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
         if self.enrolment.passed and self.node.context.cluster_map is None:  # so there is none: it forms
-            odd = admission.odd_one_out(self.member, self.node.steward.members)
+            odd = admission.odd_one_out(self.member, self.node.controller.members)
             if odd:
                 self._stop(odd, Ending.REFUSED)
                 return
@@ -287,18 +287,18 @@ class Driver:
 
     def _set_peers(self) -> None:
         if self.enrolment.passed:
-            found, members = self.node.context.cluster_map, self.node.steward.members
+            found, members = self.node.context.cluster_map, self.node.controller.members
             self._ports.network.set_peers(admission.peers(self.member, found, members))
 
     def barrier_read(self, stands: bool) -> None:
         def take() -> None:
-            self.node.steward.barrier = stands
+            self.node.controller.barrier = stands
 
         self._event(take)
 
     def session_changed(self, connected: bool) -> None:
         def take() -> None:
-            self.node.steward.connected = connected
+            self.node.controller.connected = connected
             self.enrolment.on_session(connected)
 
         self._event(take)
@@ -310,7 +310,7 @@ class Driver:
             self._ports.coordination.refresh()
 
         def take() -> None:
-            self.node.steward.on_written(done=bool(ok))
+            self.node.controller.on_written(done=bool(ok))
             if ok and payload is not None:
                 self._take_map(payload)
 
@@ -320,7 +320,7 @@ class Driver:
         self._event(lambda: self._read_map(znode_version, payload))
 
     def _read_map(self, znode_version: int, payload: bytes | None) -> None:
-        self.node.steward.on_map_read()
+        self.node.controller.on_map_read()
         try:
             found = self._ports.codec.decode(payload) if payload is not None else None
         except ProtocolError as error:
@@ -351,10 +351,10 @@ class Driver:
 
         A read that began before that map came from a peer shows an older one too: only the next one counts.
         """
-        steward, current = self.node.steward, self.node.context.cluster_map
+        controller, current = self.node.controller, self.node.context.cluster_map
         reason = admission.behind(current, found, payload == self.node.map_payload) if current else ""
         if current is None or not reason:
-            steward.frozen, self._doubted = "", 0
+            controller.frozen, self._doubted = "", 0
         elif self._doubted != current.version:
             self._doubted = current.version
             self._ports.coordination.refresh()
@@ -363,8 +363,8 @@ class Driver:
 
     def _freeze(self, reason: str) -> None:
         """Change nothing of the cluster until the register is right again; say so once."""
-        if self.node.steward.frozen != reason:
-            self.node.steward.frozen = reason
+        if self.node.controller.frozen != reason:
+            self.node.controller.frozen = reason
             self._ports.shell.alarm(reason)
 
     def _take_map(self, payload: bytes) -> None:
@@ -410,13 +410,13 @@ class Driver:
         znode_version, held = self._znode
         if held != write.expected:
             self._ports.coordination.refresh()
-            self._event(lambda: self.node.steward.on_written(done=False))
+            self._event(lambda: self.node.controller.on_written(done=False))
             return
         try:
             payload = self._ports.codec.encode(write.next_map)
         except ConfigurationError as error:
             self._ports.shell.alarm(f"the next cluster map is not written: {error}")
-            self._event(self.node.steward.on_not_written)
+            self._event(self.node.controller.on_not_written)
             return
         self._map_on_its_way = payload
         self._ports.coordination.write_map(znode_version, payload)

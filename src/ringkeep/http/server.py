@@ -11,7 +11,7 @@ from ringkeep.http.admin.app import make_app
 from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.connection.asgi_bridge import Bridges
 from ringkeep.http.connection.connection import Connection
-from ringkeep.http.connection.listener_state import Hub
+from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.limits import BACKLOG, CLIENTS, Patience
 from ringkeep.http.service import Service
 from ringkeep.process import addresses_here
@@ -22,7 +22,7 @@ _POLL_S: Final = 0.02
 class HttpServer:
     """A listener and its connections. `port` is the real one, also when 0 was asked for."""
 
-    def __init__(self, hub: Hub, server: asyncio.Server, port: int) -> None:
+    def __init__(self, hub: ListenerState, server: asyncio.Server, port: int) -> None:
         self.hub = hub
         self.port = port
         self._server = server
@@ -66,7 +66,7 @@ async def serve_http(
     `clients`: how many may be connected; `burst`: how many more may come at once, before they are refused.
     Raises StartError when the address cannot be had.
     """
-    hub = Hub(service, loop, patience or Patience())
+    hub = ListenerState(service, loop, patience or Patience())
     try:
         server = await loop.create_server(lambda: Connection(hub), addresses_here(host), port, backlog=burst)
     except OSError as error:

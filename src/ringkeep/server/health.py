@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from ringkeep.core.cluster.slots import ranges
 from ringkeep.core.control.cluster_health import Kind, Reason
-from ringkeep.core.control.controller import Steward
+from ringkeep.core.control.controller import Controller
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.types import NodeId
 
@@ -29,12 +29,12 @@ class Sentences:
     """
 
     def __init__(
-        self, name_of: Callable[[str], str], found: ClusterMap | None, steward: Steward,
+        self, name_of: Callable[[str], str], found: ClusterMap | None, controller: Controller,
         without_zookeeper: str, causes: Mapping[NodeId, str],
     ) -> None:  # fmt: skip
         self._name_of = name_of
         self._found = found
-        self._may_change = steward.may_change and not without_zookeeper
+        self._may_change = controller.may_change and not without_zookeeper
         self._causes = causes
         self._sentences: dict[Kind, Callable[[Reason], str]] = {
             Kind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
@@ -52,7 +52,7 @@ class Sentences:
             Kind.ZOOKEEPER: lambda _: (
                 f"{without_zookeeper}. Data is served; changes wait, and a failed primary is not replaced"
             ),
-            Kind.REGISTER: lambda _: steward.frozen,
+            Kind.REGISTER: lambda _: controller.frozen,
             Kind.CONTROLLER: lambda _: "no node acts as the controller: a primary that fails is not replaced",
             Kind.HELD: lambda _: "moves are held: ringkeep moves resume lets them go on",
             Kind.DRAINED: lambda r: f"drained, and leading nothing (ringkeep undrain): {self._names(r)}",

@@ -39,11 +39,15 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
             "Nodes that seem dead or cut off from here.",
             len(node.detector.suspected()),
         ),
-        ("zookeeper_connected", "1 while ZooKeeper answers.", node.steward.connected),
+        ("zookeeper_connected", "1 while ZooKeeper answers.", node.controller.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
         *_disk(driver),
         ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
-        ("moves_running", "Partitions of the cluster that change their replicas.", len(node.journal.running)),
+        (
+            "moves_running",
+            "Partitions of the cluster that change their replicas.",
+            len(node.move_tracker.running),
+        ),
         (
             "log_entries",
             "Log entries kept, over all replicas.",
@@ -54,7 +58,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         ("turns", "Turns of the loop in which the core did something.", driver.turns),
         ("syncs", "Group commits completed.", driver.syncs),
         ("frames_sent", "Frames sent to peers.", driver.frames),
-        ("moved_bytes", "Bytes sent to newcomers, anywhere, since this start.", node.journal.sent_bytes),
+        ("moved_bytes", "Bytes sent to newcomers, anywhere, since this start.", node.move_tracker.sent_bytes),
     ]
     return [
         Sample("events", "counter", "What the replication core did, by name.", events),

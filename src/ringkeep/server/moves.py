@@ -27,9 +27,9 @@ def moves(node: Node, name_of: Name) -> dict[str, Any]:
         _STATES[cluster_settings.setting(found, cluster_settings.MOVES)],
         {name: cluster_settings.setting(found, name) for name in bounds},
         view.planned(),
-        [view.running(move) for _, move in sorted(node.journal.running.items())],
-        [view.finished(move) for move in reversed(node.journal.finished)],
-        node.journal.rate,
+        [view.running(move) for _, move in sorted(node.move_tracker.running.items())],
+        [view.finished(move) for move in reversed(node.move_tracker.finished)],
+        node.move_tracker.rate,
     )
 
 
@@ -66,7 +66,7 @@ class _Moves:
     def planned(self) -> list[dict[str, Any]]:
         """Return the moves that are due and have not begun."""
         rows = []
-        found, damaged = self._found, self._node.steward.hearing.damaged
+        found, damaged = self._found, self._node.controller.reachability.damaged
         full = under_way(found.partitions) >= cluster_settings.setting(found, cluster_settings.MOVES_AT_ONCE)
         others = "other moves to end" if full else None
         for number, (part, target) in enumerate(zip(found.partitions, targets(found, damaged), strict=True)):
@@ -87,16 +87,16 @@ class _Moves:
         self, number: int, part: Partition, gone: NodeId | None, newcomer: NodeId | None
     ) -> str | None:
         """Say what a move cannot begin or go on without; None if nothing is missing."""
-        steward = self._node.steward
+        controller = self._node.controller
         if not part.old_voters and cluster_settings.setting(self._found, cluster_settings.MOVES):
             return "moves are held: ringkeep moves resume"
-        if steward.addressee() is None:
+        if controller.addressee() is None:
             return "ZooKeeper cannot be reached"
-        if newcomer is not None and not steward.hearing.answers(newcomer):
+        if newcomer is not None and not controller.reachability.answers(newcomer):
             return f"{self._name(newcomer)} does not answer"
-        if newcomer is not None and not part.old_voters and steward.is_full(newcomer):
+        if newcomer is not None and not part.old_voters and controller.is_full(newcomer):
             return f"{self._name(newcomer)} has less free disk than its reserve"
-        if not steward.is_active(number):
+        if not controller.is_active(number):
             return "the partition has no active primary"
         return f"{self._name(gone)} to hand its primaryship over" if gone == part.primary else None
 
@@ -132,7 +132,7 @@ class _Moves:
         }
 
     def _bytes(self, number: int) -> int:
-        return self._node.journal.to_send.get(PartitionId(number), 0)
+        return self._node.move_tracker.to_send.get(PartitionId(number), 0)
 
     def _name(self, node: NodeId | None) -> str | None:
         return None if node is None else self._name_of(node)

@@ -31,7 +31,7 @@ def leave(now: ClusterMap, leaver: NodeInfo, node: Node) -> dict[str, Any]:
 
 
 def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node) -> dict[str, Any]:
-    damaged = node.steward.hearing.damaged
+    damaged = node.controller.reachability.damaged
     before = [intended(part, now.replication) for part in now.partitions]
     after = targets(then, damaged)
     moved = [
@@ -40,7 +40,7 @@ def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node)
         for newcomer in new
         if newcomer not in old
     ]
-    to_send = node.journal.to_send
+    to_send = node.move_tracker.to_send
     if missing := [number for number, _ in moved if number not in to_send]:
         raise Unavailable(
             f"the primaries of {len(missing)} partitions (among them {missing[0]}) have not told yet how"

@@ -197,7 +197,7 @@ class Server:
         )  # fmt: skip
         node.context.damaged = self._engine.damaged
         self._node = node
-        self._wire_identity = handshake.Identity(
+        self._peer_identity = handshake.PeerIdentity(
             settings.cluster, identity.cluster_id, identity.node_id, identity.incarnation, settings.name,
             ringkeep.__version__,
         )  # fmt: skip
@@ -209,7 +209,7 @@ class Server:
         )  # fmt: skip
         events = Late()
         room = Room(self._shares.openings, self._shares.peers, self._shares.burst)
-        self._network = PeerNetwork(self._loop, self._wire_identity, events, room)
+        self._network = PeerNetwork(self._loop, self._peer_identity, events, room)
         self._coordination = ZooKeeperCoordination(
             settings.zookeeper,
             settings.cluster,
@@ -273,9 +273,9 @@ class Server:
         self._stopping = True
         self._node.context.draining = True
         deadline = self._loop.time() + HAND_OVER_S
-        while self._loop.time() < deadline and self._node.steward.addressee() is not None:
+        while self._loop.time() < deadline and self._node.controller.addressee() is not None:
             primaries = [r.primary for r in self._node.replicas.values() if r.primary is not None]
-            if not self._node.office.can_hand_over(primaries):
+            if not self._node.handover.can_hand_over(primaries):
                 break
             await asyncio.sleep(limits.TICK_MS / 1000)
         while self._node.coordinator.unfinished and self._loop.time() < deadline:
@@ -341,7 +341,7 @@ class Server:
 
     def joined(self, cluster_id: str) -> None:
         self._identity.join(self._settings.cluster, cluster_id)
-        self._wire_identity.cluster_id = cluster_id
+        self._peer_identity.cluster_id = cluster_id
         log.info("%s belongs to the cluster %s (%s)", self.name, self._settings.cluster, cluster_id)
 
     def claiming(self, claims: Sequence[Claim]) -> None:
@@ -421,7 +421,7 @@ class Server:
     def version(self) -> dict[str, Any]:
         return {
             "version": ringkeep.__version__,
-            "protocol": self._wire_identity.protocol_high,
+            "protocol": self._peer_identity.protocol_high,
             "name": self.name,
         }
 

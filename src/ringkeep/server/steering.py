@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from ringkeep.core.cluster import cluster_settings, quorum_loss
-from ringkeep.core.cluster.observations import Hearing
+from ringkeep.core.cluster.observations import Reachability
 from ringkeep.core.cluster.orders import Verb, lost_by
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
@@ -75,9 +75,9 @@ class Steering:
 
     def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
         """Order that partitions go on with the best copies left. Raises NoSuchNode, Refusal, Unavailable."""
-        found, hearing = self._map(to_change=True), self._node.steward.hearing
+        found, reachability = self._map(to_change=True), self._node.controller.reachability
         numbers = list(partitions) or [
-            number for number, part in enumerate(found.partitions) if quorum_loss.is_lost(part, hearing)
+            number for number, part in enumerate(found.partitions) if quorum_loss.is_lost(part, reachability)
         ]
         if not numbers:
             raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
@@ -87,16 +87,16 @@ class Steering:
             *((node.id, Verb.LOST, 0) for node in named if node.state != NodeState.DEAD),
             *((str(number), Verb.RECOVER, epochs.get(number, 0)) for number in numbers),
         )
-        return {"partitions": [self._recovered(found, number, hearing) for number in numbers]}
+        return {"partitions": [self._recovered(found, number, reachability) for number in numbers]}
 
-    def _recovered(self, found: ClusterMap, number: int, hearing: Hearing) -> dict[str, Any]:
+    def _recovered(self, found: ClusterMap, number: int, reachability: Reachability) -> dict[str, Any]:
         """Return what becomes of a partition that is recovered, as far as this node knows."""
-        name, left = self._views.name_of, quorum_loss.copies_of(found, number, hearing)
-        home = quorum_loss.home_of(found, number, hearing)
+        name, left = self._views.name_of, quorum_loss.copies_of(found, number, reachability)
+        home = quorum_loss.home_of(found, number, reachability)
         voters = quorum_loss.voters_of(found.partitions[number])
         return {
             "partition": number,
-            "gone": [name(node) for node in voters if not hearing.answers(node)],
+            "gone": [name(node) for node in voters if not reachability.answers(node)],
             "left": [name(node) for node in left],
             "goes_on_with": name(home) if home is not None else None,
             "begins_empty": not left,
@@ -120,12 +120,12 @@ class Steering:
 
     def _map(self, to_change: bool = False) -> ClusterMap:
         """Return the map. Raises Unavailable if there is none, or if it cannot be changed just now."""
-        found, steward = self._node.context.cluster_map, self._node.steward
+        found, controller = self._node.context.cluster_map, self._node.controller
         if found is None:
             raise Unavailable("the cluster is not formed yet; nothing was changed")
-        if to_change and steward.frozen:
-            raise Unavailable(f"{steward.frozen}. Nothing was changed")
-        if to_change and steward.addressee() is None:
+        if to_change and controller.frozen:
+            raise Unavailable(f"{controller.frozen}. Nothing was changed")
+        if to_change and controller.addressee() is None:
             raise Unavailable(
                 "no node that this one can reach has ZooKeeper, and changes of the cluster need it. Data is"
                 " served meanwhile; nothing was changed: try again when ZooKeeper is back"
@@ -140,7 +140,7 @@ class Steering:
         return node
 
     def _check(self, order: Order, lost: Collection[NodeId] = ()) -> None:
-        reason = self._node.steward.objection(order, lost)
+        reason = self._node.controller.objection(order, lost)
         if reason:
             raise Refusal(reason)
 
@@ -150,4 +150,4 @@ class Steering:
         for order in orders:
             self._check(order, lost)
         for order in orders:
-            self._node.steward.order(order)
+            self._node.controller.order(order)

@@ -51,24 +51,24 @@ class Views:
     def cluster(self) -> dict[str, Any]:
         """Return `GET /v1/cluster`."""
         node = self._node
-        found, steward = node.context.cluster_map, node.steward
-        controller = steward.controller()
-        names = {m.id: m.name for m in steward.members}
+        found, controller = node.context.cluster_map, node.controller
+        acting = controller.acting()
+        names = {m.id: m.name for m in controller.members}
         health, reasons = self.health()
         without = self._without_zookeeper()
-        sentences = Sentences(self.name_of, found, steward, without, self._peer_troubles())
+        sentences = Sentences(self.name_of, found, controller, without, self._peer_troubles())
         members = [self.member(each) for each in found.nodes] if found is not None else self._forming()
         return {
             "cluster": found.cluster if found is not None else None,
             "cluster_id": found.cluster_id if found is not None else None,
             "map_version": found.version if found is not None else 0,
-            "controller": names.get(controller) if controller is not None else None,
+            "controller": names.get(acting) if acting is not None else None,
             "health": health.value,
             "problems": [sentences.say(reason) for reason in reasons],
             "missing": [sentences.fields(reason) for reason in reasons],
             "zookeeper": "disconnected" if without else "connected",
             "settings": settings(found),
-            "alarm": steward.frozen or None,
+            "alarm": controller.frozen or None,
             "members": members,
         }
 
@@ -84,9 +84,9 @@ class Views:
             "zone": each.zone,
             "weight": each.weight,
             "state": self._state_of(each),
-            "damaged": self._node.steward.hearing.damaged(each.id),
+            "damaged": self._node.controller.reachability.damaged(each.id),
             "disk": self._node.context.disk_of(each.id).name.lower(),
-            "disk_full": self._node.steward.is_full(each.id),
+            "disk_full": self._node.controller.is_full(each.id),
             "primaries": sum(part.primary == each.id for part in found.partitions),
             "replicas": sum(each.id in part.replicas for part in found.partitions),
             "version": self._version_of(each.id),
@@ -100,7 +100,7 @@ class Views:
                 "disk_full": False, "primaries": 0, "replicas": 0,
                 "version": m.software,
             }
-            for m in self._node.steward.members
+            for m in self._node.controller.members
         ]  # fmt: skip
 
     def _state_of(self, each: NodeInfo) -> str:
@@ -109,7 +109,7 @@ class Views:
         if each.id == self._node.context.me:
             return "draining" if self._node.context.draining else "active"
         if self._node.relay.silent(each.id):
-            registered = any(m.id == each.id for m in self._node.steward.members)
+            registered = any(m.id == each.id for m in self._node.controller.members)
             return "suspect" if registered else "dead"
         beat = self._node.relay.beat_of(each.id)
         return "draining" if beat is not None and beat.draining else "active"
@@ -117,7 +117,7 @@ class Views:
     def _version_of(self, node: NodeId) -> str | None:
         if node == self._node.context.me:
             return self._software
-        return next((m.software for m in self._node.steward.members if m.id == node), None)
+        return next((m.software for m in self._node.controller.members if m.id == node), None)
 
     def health(self) -> tuple[Health, list[Reason]]:
         """Return the cluster's health, and what keeps it from being better."""
@@ -136,7 +136,7 @@ class Views:
 
     def _state(self, number: int, lost: Collection[int]) -> str:
         """Return a partition's state: by its primary's own word, else by who answers."""
-        if self._node.vitals.serving >> number & 1:
+        if self._node.reports.serving >> number & 1:
             return "active"
         return "no-quorum" if number in lost else "preparing"
 
@@ -181,16 +181,20 @@ class Views:
         node = self._node
         if node.context.cluster_map is None:
             without = self._without_zookeeper()
-            waits = [] if without and not node.steward.members else [node.steward.barrier_stands_for(expect)]
+            waits = (
+                []
+                if without and not node.controller.members
+                else [node.controller.barrier_stands_for(expect)]
+            )
         elif not node.context.recognised:
             waits = ["the cluster map to name this start of the node"]
         elif not node.context.disk.answers:
             waits = ["the disk to answer: it has not for seconds, so others lead"]
-        elif behind := node.holdings.behind:
+        elif behind := node.replica_set.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
         elif (late := self._now() - node.context.now) > limits.SUSPECT_AFTER_MS:
             waits = [f"its own store, which has taken no writes for {late / 1_000:.1f} s"]
-        elif not node.vitals.reach.good:
+        elif not node.reports.reach.good:
             waits = [self._cut_off()]
         else:
             return []
@@ -204,17 +208,17 @@ class Views:
 
     def _obstacles(self) -> list[str]:
         """Say what is tried again and again in vain, each with its last cause."""
-        names = {member.id: member.name for member in self._node.steward.members}
+        names = {member.id: member.name for member in self._node.controller.members}
         peers = sorted(
             f"{names.get(peer) or self.name_of(peer)} cannot be reached ({cause})"
             for peer, cause in self._peer_troubles().items()
         )
-        return [said for said in (self._node.steward.frozen, self._without_zookeeper(), *peers) if said]
+        return [said for said in (self._node.controller.frozen, self._without_zookeeper(), *peers) if said]
 
     def _without_zookeeper(self) -> str:
         """Say why ZooKeeper is of no use to this node, "" if it is."""
         trouble = self._zookeeper_trouble()
-        if not trouble and self._node.steward.connected:
+        if not trouble and self._node.controller.connected:
             return ""
         return f"ZooKeeper cannot be used from here ({trouble or 'no answer yet'})"
 

@@ -53,7 +53,7 @@ class Claims:
         if judge is None or births != node.births:
             judge = Judge(node.driver.node)
             self._judges[node.id] = node.births, judge
-        return health_of(judge.reasons(node.driver.node.steward.connected, node.now()))
+        return health_of(judge.reasons(node.driver.node.controller.connected, node.now()))
 
     def _check(self, node: "SimNode") -> None:
         world, found = self._world, node.driver.node.context.cluster_map

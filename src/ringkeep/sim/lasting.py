@@ -73,7 +73,7 @@ class Lasting:
         asked = world.random.choice([node for node in world.nodes.values() if node is not leaver])
         world.log(leaver, f"is to leave, {asked.name} is told")
         world.count("lasting_decommission")
-        asked.driver.node.steward.order((leaving, Verb.DECOMMISSION, 0))
+        asked.driver.node.controller.order((leaving, Verb.DECOMMISSION, 0))
 
         began = False
 
@@ -147,7 +147,7 @@ class Lasting:
             choice += [(subject.id, Verb.DRAIN, 0), (subject.id, Verb.WEIGHT, 4)]
         asked, order = world.random.choice(alive), world.random.choice(choice)
         world.log(asked, f"is asked: {order[1]} {order[0]}")
-        asked.driver.node.steward.order(order)
+        asked.driver.node.controller.order(order)
         return order
 
     def _well(self, alive: "list[SimNode]") -> "list[SimNode]":

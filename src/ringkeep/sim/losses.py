@@ -100,17 +100,19 @@ class Losses:
         if not alive or world.map is None:
             return
         node = world.random.choice(alive)
-        found, steward = node.driver.node.context.cluster_map, node.driver.node.steward
+        found, controller = node.driver.node.context.cluster_map, node.driver.node.controller
         if found is None:
             return
         lost = [
-            number for number, p in enumerate(found.partitions) if quorum_loss.is_lost(p, steward.hearing)
+            number
+            for number, p in enumerate(found.partitions)
+            if quorum_loss.is_lost(p, controller.reachability)
         ]
         for number in lost:
             world.count("recovery_ordered")
-            steward.order((str(number), Verb.RECOVER, found.partitions[number].epoch))
+            controller.order((str(number), Verb.RECOVER, found.partitions[number].epoch))
         for each in gone_of(world, found) if lost else ():
-            steward.order((each, Verb.LOST, 0))
+            controller.order((each, Verb.LOST, 0))
 
 
 def gone_of(world: "World", found: ClusterMap) -> list[NodeId]:

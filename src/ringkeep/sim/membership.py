@@ -132,10 +132,10 @@ class Membership:
         others = [other for other in self._world.nodes.values() if other is not node and other.alive]
         if others:
             self._world.log(node, f"is ordered: {verb} {number or ''}".rstrip())
-            self._world.random.choice(others).driver.node.steward.order((node.id, verb, number))
+            self._world.random.choice(others).driver.node.controller.order((node.id, verb, number))
 
     def _set(self, name: str, value: int) -> None:
         alive = [node for node in self._world.nodes.values() if node.alive]
         if alive:
             self._world.log(None, f"{name} is set to {value}")
-            self._world.random.choice(alive).driver.node.steward.order((name, Verb.SET, value))
+            self._world.random.choice(alive).driver.node.controller.order((name, Verb.SET, value))

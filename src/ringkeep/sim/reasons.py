@@ -74,7 +74,7 @@ class Reasons:
         """Tell whether the primary asked for it, as the controller that proposed the map has heard."""
         if self.proposer is None or not self.proposer.alive:
             return True  # nobody can say any more
-        said = self.proposer.driver.node.steward.statements
+        said = self.proposer.driver.node.controller.statements
         found = [said.get((number, what)) for what in (Said.FAILED, Said.HANDOVER)]
         return any(each is not None and each[0].epoch == part.epoch for each in found)
 

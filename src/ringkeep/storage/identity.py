@@ -38,7 +38,7 @@ class Identity:
         self.incarnation = Incarnation(0)
         """Of the latest start; 0 before the first."""
         self.claims: Sequence[Claim] = ()
-        """The starts that may have made the node's mark theirs: see `core.belonging`."""
+        """The starts that may have made the node's mark theirs: see `core.cluster.admission`."""
         self.superseded = False
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self.left = False

@@ -25,7 +25,7 @@ from ringkeep.transport.outgoing import Bundle, HandshakeFailed
 from ringkeep.transport.sockets import CONNECT_S, Incarnations
 from ringkeep.wire.codec import Encoder
 from ringkeep.wire.framing import BODY_BYTES
-from ringkeep.wire.handshake import Identity, Welcome
+from ringkeep.wire.handshake import PeerIdentity, Welcome
 
 FIRST_PAUSE_S: Final = 0.020  # after the second failure; the first is followed by a new attempt at once
 LONGEST_PAUSE_S: Final = 0.250
@@ -40,7 +40,7 @@ class PeerNetwork:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        identity: Identity,
+        identity: PeerIdentity,
         sink: NetworkEvents,
         room: Room | None = None,
     ) -> None:

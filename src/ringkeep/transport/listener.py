@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from ringkeep.allowance import Allowance
+from ringkeep.allowance import TurnAllowance
 from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, NodeId
@@ -22,7 +22,15 @@ from ringkeep.process import addresses_here
 from ringkeep.transport.sockets import OPENING_S, Complaints, Incarnations, tune
 from ringkeep.wire.codec import decode
 from ringkeep.wire.framing import FrameReader
-from ringkeep.wire.handshake import Code, Hello, Identity, OpeningReader, Refusal, answer, opening
+from ringkeep.wire.handshake import (
+    Code,
+    HandshakeRefusal,
+    Hello,
+    OpeningReader,
+    PeerIdentity,
+    answer,
+    opening,
+)
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +51,7 @@ class Listener:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        identity: Identity,
+        identity: PeerIdentity,
         sink: NetworkEvents,
         incarnations: Incarnations,
         met: Callable[[NodeId, Incarnation], None],
@@ -54,7 +62,7 @@ class Listener:
         self.sink = sink
         self.incarnations = incarnations
         self.complaints = Complaints(loop, log)
-        self.allowance = Allowance(loop)
+        self.allowance = TurnAllowance(loop)
         self.met = met
         self.room = room
         self._server: asyncio.Server | None = None
@@ -94,14 +102,16 @@ class Listener:
             self.complaints.say(f"more than {most} connections without a handshake: the oldest is closed")
             next(iter(self._opening)).discard()
 
-    def greeted(self, connection: "_Incoming", said: Hello) -> Refusal | None:
+    def greeted(self, connection: "_Incoming", said: Hello) -> HandshakeRefusal | None:
         """Take the connection as a lane of its peer's only link, or say why not."""
         node, name = NodeId(said.node_id), (said.incarnation, said.link)
         link = self._peers.get(node)
         if link is None and len(self._peers) >= self.room.peers:
-            return Refusal("full", f"{self.room.peers} nodes are connected")
+            return HandshakeRefusal("full", f"{self.room.peers} nodes are connected")
         if link is not None and name < link.name:
-            return Refusal(Code.OLDER, f"link {said.link} is over: {link.name[1]} has taken its place")
+            return HandshakeRefusal(
+                Code.OLDER, f"link {said.link} is over: {link.name[1]} has taken its place"
+            )
         del self._opening[connection]
         if link is not None and name > link.name:
             link.discard()
@@ -236,10 +246,10 @@ class _Incoming(asyncio.Protocol):
         listener = self._listener
         seen = listener.incarnations.highest(NodeId(said.node_id))
         reply = answer(said, listener.identity, seen)
-        if not isinstance(reply, Refusal):
+        if not isinstance(reply, HandshakeRefusal):
             reply = listener.greeted(self, said) or reply
         assert self._transport is not None, "data came on a connection"
-        if isinstance(reply, Refusal):
+        if isinstance(reply, HandshakeRefusal):
             self._complain(f"handshake refused ({reply.code}): {reply.detail}")
             self._transport.write(opening(reply))
             self._end()

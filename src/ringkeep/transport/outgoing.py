@@ -14,14 +14,14 @@ from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.transport.sockets import CONNECT_S, HANDSHAKE_S, Incarnations, tune
-from ringkeep.wire.handshake import Identity, Opening, OpeningReader, Welcome, hello, judge, opening
+from ringkeep.wire.handshake import Opening, OpeningReader, PeerIdentity, Welcome, hello, judge, opening
 
 
 class Home(Protocol):
     """What a bundle uses of the network that it belongs to."""
 
     loop: asyncio.AbstractEventLoop
-    identity: Identity
+    identity: PeerIdentity
     incarnations: Incarnations
 
 

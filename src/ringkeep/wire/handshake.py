@@ -48,7 +48,7 @@ class Code(StrEnum):
 
 
 @dataclass(slots=True)
-class Identity:
+class PeerIdentity:
     """This process, as it names itself; read at each handshake. `cluster_id` is "" while forming."""
 
     cluster: str
@@ -95,18 +95,18 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True):
     caller_incarnation: _Number
 
 
-class Refusal(msgspec.Struct, array_like=True, frozen=True):
+class HandshakeRefusal(msgspec.Struct, array_like=True, frozen=True):
     """Why not: a Code (a newer node may have others), and a sentence for people."""
 
     code: _Text
     detail: Annotated[str, msgspec.Meta(max_length=1_024)]
 
 
-Opening = Hello | Welcome | Refusal
-_KINDS: Final[dict[int, type[Hello] | type[Welcome] | type[Refusal]]] = {
+Opening = Hello | Welcome | HandshakeRefusal
+_KINDS: Final[dict[int, type[Hello] | type[Welcome] | type[HandshakeRefusal]]] = {
     _HELLO: Hello,
     _WELCOME: Welcome,
-    _REFUSAL: Refusal,
+    _REFUSAL: HandshakeRefusal,
 }
 _NUMBERS: Final = {made: number for number, made in _KINDS.items()}
 
@@ -153,7 +153,7 @@ def _read(body: bytes) -> Opening:
         raise ProtocolError(f"malformed handshake: {error}") from error
 
 
-def hello(identity: Identity, expected: NodeId, link: int = 1, lane: int = 0) -> Hello:
+def hello(identity: PeerIdentity, expected: NodeId, link: int = 1, lane: int = 0) -> Hello:
     """Return what this node says to the node that it expects at an address."""
     return Hello(
         cluster=identity.cluster,
@@ -171,15 +171,15 @@ def hello(identity: Identity, expected: NodeId, link: int = 1, lane: int = 0) ->
     )
 
 
-def answer(said: Hello, identity: Identity, seen: int) -> Welcome | Refusal:
+def answer(said: Hello, identity: PeerIdentity, seen: int) -> Welcome | HandshakeRefusal:
     """Judge a Hello. `seen` is the highest incarnation met of that node, 0 for none."""
     if said.role != Role.NODE:
-        return Refusal(
+        return HandshakeRefusal(
             Code.ROLE, f"role {said.role!r} is not served on this port yet; clients speak HTTP with this node"
         )
     protocol = min(said.protocol_high, identity.protocol_high)
     if protocol < max(said.protocol_low, identity.protocol_low):
-        return Refusal(
+        return HandshakeRefusal(
             Code.PROTOCOL,
             f"no common protocol version: {said.protocol_low} to {said.protocol_high} asked, "
             f"{identity.protocol_low} to {identity.protocol_high} spoken here",
@@ -188,11 +188,13 @@ def answer(said: Hello, identity: Identity, seen: int) -> Welcome | Refusal:
     if refusal is not None:
         return refusal
     if said.node_id == identity.node_id:
-        return Refusal(Code.SELF, f"node {identity.node_id} was called by its own id")
+        return HandshakeRefusal(Code.SELF, f"node {identity.node_id} was called by its own id")
     if said.expected != identity.node_id:
-        return Refusal(Code.WRONG_NODE, f"node {said.expected!r} was called, {identity.node_id} answers here")
+        return HandshakeRefusal(
+            Code.WRONG_NODE, f"node {said.expected!r} was called, {identity.node_id} answers here"
+        )
     if not said.node_id or said.incarnation < max(1, seen):
-        return Refusal(
+        return HandshakeRefusal(
             Code.INCARNATION,
             f"node {said.node_id!r} calls as incarnation {said.incarnation}; {seen} was here",
         )
@@ -209,29 +211,35 @@ def answer(said: Hello, identity: Identity, seen: int) -> Welcome | Refusal:
     )
 
 
-def judge(got: Opening, identity: Identity, expected: NodeId, seen: int) -> Refusal | None:
+def judge(got: Opening, identity: PeerIdentity, expected: NodeId, seen: int) -> HandshakeRefusal | None:
     """Judge the answer to our Hello: None if the link may be used, else why not."""
-    if isinstance(got, Refusal):
+    if isinstance(got, HandshakeRefusal):
         return got
     if isinstance(got, Hello):
-        return Refusal(Code.MALFORMED, "a Hello came in answer to a Hello")
+        return HandshakeRefusal(Code.MALFORMED, "a Hello came in answer to a Hello")
     if not identity.protocol_low <= got.protocol <= identity.protocol_high:
-        return Refusal(Code.PROTOCOL, f"protocol version {got.protocol} was chosen, which was not offered")
+        return HandshakeRefusal(
+            Code.PROTOCOL, f"protocol version {got.protocol} was chosen, which was not offered"
+        )
     refusal = _cluster(got.cluster, got.cluster_id, identity)
     if refusal is not None:
         return refusal
     if got.node_id != expected:
-        return Refusal(Code.WRONG_NODE, f"node {expected} was called, {got.node_id!r} answers")
+        return HandshakeRefusal(Code.WRONG_NODE, f"node {expected} was called, {got.node_id!r} answers")
     if (got.caller_id, got.caller_incarnation) != (identity.node_id, identity.incarnation):
-        return Refusal(Code.MALFORMED, f"the answer is for {got.caller_id!r}, {got.caller_incarnation}")
+        return HandshakeRefusal(
+            Code.MALFORMED, f"the answer is for {got.caller_id!r}, {got.caller_incarnation}"
+        )
     if got.incarnation < max(1, seen):
-        return Refusal(Code.INCARNATION, f"incarnation {got.incarnation} answers; {seen} was here")
+        return HandshakeRefusal(Code.INCARNATION, f"incarnation {got.incarnation} answers; {seen} was here")
     return None
 
 
-def _cluster(name: str, cluster_id: str, identity: Identity) -> Refusal | None:
+def _cluster(name: str, cluster_id: str, identity: PeerIdentity) -> HandshakeRefusal | None:
     if name != identity.cluster:
-        return Refusal(Code.CLUSTER, f"cluster {name!r} met cluster {identity.cluster!r}")
+        return HandshakeRefusal(Code.CLUSTER, f"cluster {name!r} met cluster {identity.cluster!r}")
     if cluster_id and identity.cluster_id and cluster_id != identity.cluster_id:
-        return Refusal(Code.CLUSTER_ID, f"cluster id {cluster_id!r} met cluster id {identity.cluster_id!r}")
+        return HandshakeRefusal(
+            Code.CLUSTER_ID, f"cluster id {cluster_id!r} met cluster id {identity.cluster_id!r}"
+        )
     return None

@@ -20,7 +20,7 @@ LOST_S: Final = 30.0
 """After so long without an answer from any node, a command that waits gives up; the work itself may go on."""
 
 
-class Watched:
+class ClusterPoller:
     """The cluster behind some endpoints ("HOST:PORT")."""
 
     def __init__(self, endpoints: list[str], timeout_ms: int) -> None:

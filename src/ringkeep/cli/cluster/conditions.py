@@ -3,7 +3,7 @@
 Each goal is made with the member as it was when the order was taken.
 """
 
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, cell, counted, items, number, same_member
 from ringkeep.cli.cluster.wait import Look, frozen, held_up, transfer
 from ringkeep.cli.terminal.exit_codes import Failure
@@ -19,7 +19,7 @@ STAYS: tuple[str, ...] = ("active", "joining")
 class Drained:
     """The goal of `drain`: the node leads nothing, or only what nobody else could."""
 
-    def __init__(self, watched: Watched, member: Json) -> None:
+    def __init__(self, watched: ClusterPoller, member: Json) -> None:
         self._watched = watched
         self._before = member
         self._name = str(member.get("name"))
@@ -60,7 +60,7 @@ class Drained:
 class Left:
     """The goal of `decommission`: the node is no member any more."""
 
-    def __init__(self, watched: Watched, member: Json) -> None:
+    def __init__(self, watched: ClusterPoller, member: Json) -> None:
         self._watched = watched
         self._before = member
         self._name = str(member.get("name"))
@@ -82,7 +82,7 @@ class Left:
 class GivenUp:
     """The goal of `decommission --dead`: nothing counts on the node any more."""
 
-    def __init__(self, watched: Watched, member: Json) -> None:
+    def __init__(self, watched: ClusterPoller, member: Json) -> None:
         self._watched = watched
         self._before = member
         self._name = str(member.get("name"))
@@ -97,7 +97,7 @@ class GivenUp:
         return replicas_left(self._watched, cluster, member)
 
 
-def replicas_left(watched: Watched, cluster: Json, member: Json) -> Look:
+def replicas_left(watched: ClusterPoller, cluster: Json, member: Json) -> Look:
     """Return how far it is with a node that loses its replicas."""
     name, moves = str(member.get("name")), watched.moves()
     left = counted(number(member, "replicas"), "replica")

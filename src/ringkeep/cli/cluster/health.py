@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, items, text
 from ringkeep.cli.terminal.exit_codes import CLUSTER_DEGRADED, CLUSTER_UNAVAILABLE, OK, Failure
 
@@ -20,7 +20,7 @@ def exit_code_of(cluster: Mapping[str, Any]) -> int:
 
 def settled(endpoint: str, limit_s: float) -> Json:
     """Return `/v1/cluster` as soon as it is healthy, or as it is after `limit_s`; {} if it cannot be told."""
-    watched = Watched([endpoint], ANSWER_MS)
+    watched = ClusterPoller([endpoint], ANSWER_MS)
     until = time.monotonic() + limit_s
     while True:
         try:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, items, number
 from ringkeep.cli.terminal.exit_codes import INTERRUPTED, Failure
-from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.units import duration, size
 
 POLL_S: Final = 0.5
@@ -37,13 +37,13 @@ Goal = Callable[[Json], Look]
 """Judges `/v1/cluster`. Raises Failure if it will never be reached."""
 
 
-def wait(watched: Watched, goal: Goal, how_to_go_on: str) -> str:
+def wait(watched: ClusterPoller, goal: Goal, how_to_go_on: str) -> str:
     """Return what was done, once it is.
 
     Raises Failure: the goal's own, 4 if nobody answers any more, 130 with `how_to_go_on` after Ctrl-C.
     """
     stuck = Stuck()
-    with Progress() as progress:
+    with ProgressLine() as progress:
         try:
             while True:
                 cluster = watched.look()

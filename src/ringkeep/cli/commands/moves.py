@@ -9,11 +9,11 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from ringkeep.cli.cluster import http_client, wait
-from ringkeep.cli.cluster.cluster_poller import MOVES, Watched
+from ringkeep.cli.cluster.cluster_poller import MOVES, ClusterPoller
 from ringkeep.cli.cluster.responses import Json, cell, counted, items, number, seconds, text
 from ringkeep.cli.terminal import options
 from ringkeep.cli.terminal.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE, Failure
-from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import drawn_table, show_json, show_table
 from ringkeep.cli.terminal.units import duration, size
 
@@ -61,7 +61,7 @@ def moves(
     as_json: options.Json = False,
 ) -> None:
     """Show which replicas move between nodes: planned, under way, finished."""
-    watched = Watched(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
+    watched = ClusterPoller(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
     if action is not None:
         if watch:
             raise Failure(f"--watch only shows; give it without {action}", USAGE)
@@ -83,7 +83,7 @@ def moves(
                 show_table(COLUMNS, rows)
 
 
-def _carried_out(watched: Watched, action: str) -> None:
+def _carried_out(watched: ClusterPoller, action: str) -> None:
     """Wait until an order shows: it is taken at once, and carried out after that. Raises Failure (4)."""
     deadline = time.monotonic() + watched.timeout_ms / 1_000
     while text(watched.moves(), "state") != SHOWN_AS[action]:
@@ -137,7 +137,7 @@ def _row(move: Json, state: str, done: str = "–", rate: str = "–") -> list[s
 # --- watching ------------------------------------------------------------------------------------------
 
 
-def _watch(watched: Watched, as_json: bool) -> None:
+def _watch(watched: ClusterPoller, as_json: bool) -> None:
     """Show moves until none is left: a table that is redrawn on a terminal, JSON lines for programs, else
     nothing but what holds them up."""
     began = time.monotonic()
@@ -151,10 +151,10 @@ def _watch(watched: Watched, as_json: bool) -> None:
         print(f"no moves are planned or under way any more, {duration(time.monotonic() - began)}")
 
 
-def _shown(watched: Watched, as_json: bool) -> Iterator[None]:
+def _shown(watched: ClusterPoller, as_json: bool) -> Iterator[None]:
     """Show the moves at each step, until none is left."""
     stuck, last = wait.Stuck(), ""
-    with Progress() as progress, _Table(progress.on_terminal and not as_json) as table:
+    with ProgressLine() as progress, _Table(progress.on_terminal and not as_json) as table:
         while True:
             cluster, document = watched.look(), watched.moves()
             if cluster is not None and "running" in document:

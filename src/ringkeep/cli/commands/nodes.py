@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from ringkeep.cli.cluster import http_client, wait
-from ringkeep.cli.cluster.cluster_poller import CLUSTER, Watched
+from ringkeep.cli.cluster.cluster_poller import CLUSTER, ClusterPoller
 from ringkeep.cli.cluster.conditions import Drained, GivenUp, Left
 from ringkeep.cli.cluster.responses import Json, cell
 from ringkeep.cli.terminal import options
@@ -188,17 +188,17 @@ def _setting(change: str) -> tuple[str, int]:
     return name.replace("-", "_"), int(value)
 
 
-def _watched(endpoint: str | None, timeout: str) -> Watched:
-    return Watched(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
+def _watched(endpoint: str | None, timeout: str) -> ClusterPoller:
+    return ClusterPoller(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
 
 
-def _order(watched: Watched, name: str, verb: str, body: object = None) -> Json:
+def _order(watched: ClusterPoller, name: str, verb: str, body: object = None) -> Json:
     """Give an order about a node, and return the node as a member. Raises Failure."""
     found = watched.order(f"{CLUSTER}/nodes/{quote(name, safe='')}/{verb}", body).get("node")
     return found if isinstance(found, dict) else {"name": name}
 
 
-def _wait(watched: Watched, goal: wait.Goal, name: str, go_on: str, as_json: bool) -> None:
+def _wait(watched: ClusterPoller, goal: wait.Goal, name: str, go_on: str, as_json: bool) -> None:
     """Wait for the goal, and say what was done."""
     began = time.monotonic()
     said = wait.wait(watched, goal, go_on)

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import typer
 
 from ringkeep.cli.cluster import http_client
-from ringkeep.cli.cluster.cluster_poller import Watched
+from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.health import ANSWER_MS, POLL_S, exit_code_of, lines_of
 from ringkeep.cli.cluster.responses import Json, items, text
 from ringkeep.cli.terminal import options
 from ringkeep.cli.terminal.exit_codes import OK, UNAVAILABLE, Failure
-from ringkeep.cli.terminal.progress_line import Progress
+from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import show_json
 from ringkeep.cli.terminal.units import duration
 
@@ -40,9 +40,9 @@ def wait(
     with 6 if some of it is unavailable, and with 4 if no node answers.
     """
     limit_s = options.span_s(timeout)
-    watched = Watched(http_client.endpoints_of(endpoint), ANSWER_MS)
+    watched = ClusterPoller(http_client.endpoints_of(endpoint), ANSWER_MS)
     began = time.monotonic()
-    with Progress() as progress:
+    with ProgressLine() as progress:
         while True:
             cluster, problem = _look(watched)
             spent = time.monotonic() - began
@@ -64,7 +64,7 @@ def wait(
         raise Failure(f"not {state} after {duration(spent)}: {_said(cluster)}: {reasons}", code)
 
 
-def _look(watched: Watched) -> tuple[Json | None, str]:
+def _look(watched: ClusterPoller) -> tuple[Json | None, str]:
     """Return `/v1/cluster` of a node that is up to date; None, and why, if there is none just now."""
     try:
         found = watched.look()

@@ -8,14 +8,14 @@ from typing import Final
 _CLEAR: Final = "\r\x1b[K"
 
 
-class Progress:
+class ProgressLine:
     """The line. It is drawn on standard error, so that what the command has to say stays by itself."""
 
     def __init__(self) -> None:
         self.on_terminal = sys.stdout.isatty() and sys.stderr.isatty()
         self._shown = False
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap
 
 
-class Tunable(NamedTuple):
+class ClusterSetting(NamedTuple):
     """One setting: its default, the least and the most that it may be, and what it is, for people."""
 
     default: int
@@ -26,15 +26,17 @@ MOVE_BYTES_PER_S: Final = "move_bytes_per_s"
 GRACE_MS: Final = "grace_ms"
 FORGET_MS: Final = "forget_ms"
 
-TUNABLES: Final = {
-    MOVES_AT_ONCE: Tunable(limits.MOVES_AT_ONCE, 1, 64, "partitions that change their replicas at one time"),
-    MOVE_BYTES_PER_S: Tunable(
+SETTINGS: Final = {
+    MOVES_AT_ONCE: ClusterSetting(
+        limits.MOVES_AT_ONCE, 1, 64, "partitions that change their replicas at one time"
+    ),
+    MOVE_BYTES_PER_S: ClusterSetting(
         limits.MOVE_BYTES_PER_S, 0, 1 << 40, "snapshot bytes a second that one node sends; 0: no limit"
     ),
-    GRACE_MS: Tunable(
+    GRACE_MS: ClusterSetting(
         limits.GRACE_MS, 1_000, 7 * 24 * 3_600_000, "silence after which a node is given up for lost"
     ),
-    FORGET_MS: Tunable(
+    FORGET_MS: ClusterSetting(
         limits.FORGET_MS,
         1_000,
         366 * 24 * 3_600_000,
@@ -52,22 +54,22 @@ HOLDS: Final = (RUNNING, PAUSED, CANCELLED)
 
 def setting(found: ClusterMap, name: str) -> int:
     """Return the value of a setting, the default if nobody has set it."""
-    default = RUNNING if name == MOVES else TUNABLES[name].default
+    default = RUNNING if name == MOVES else SETTINGS[name].default
     return found.settings.get(name, default)
 
 
 def all_settings(found: ClusterMap) -> dict[str, int]:
     """Return every setting by name, with the value that counts."""
-    return {REPLICATION: found.replication} | {name: setting(found, name) for name in TUNABLES}
+    return {REPLICATION: found.replication} | {name: setting(found, name) for name in SETTINGS}
 
 
 def objection(name: str, value: int) -> str:
     """Say why a setting must not have this value; "" if it may."""
     if name == REPLICATION:
         return "" if value in REPLICATIONS else f"replication is 1, 3 or 5, not {value}"
-    known = TUNABLES.get(name)
+    known = SETTINGS.get(name)
     if known is None:
-        return f"there is no setting {name}; there are: {', '.join((REPLICATION, *TUNABLES))}"
+        return f"there is no setting {name}; there are: {', '.join((REPLICATION, *SETTINGS))}"
     if not known.least <= value <= known.most:
         return f"{name} ({known.meaning}) is {known.least} to {known.most}, not {value}"
     return ""

@@ -7,13 +7,13 @@ is needed by nobody.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ringkeep.core.cluster.observations import Hearing, Seen, Suspicions
+from ringkeep.core.cluster.observations import Observations, Reachability, Suspicions
 from ringkeep.core.cluster.orders import loss_objection
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState
 from ringkeep.core.protocol.types import NodeId
 
 
-def next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
+def next_nodes(now: ClusterMap, seen: Observations) -> tuple[NodeInfo, ...]:
     """Take newer lives and newcomers; give up the lost; leave out who has left."""
     lives = {member.id: member for member in seen.members}
     held = {node for part in now.partitions for node in part.replicas}
@@ -21,7 +21,7 @@ def next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
     for at, node in enumerate(nodes):
         if node.state != NodeState.DEAD and seen.lost(node.id) and node.id not in lives:
             present = replace(now, nodes=tuple(nodes))
-            if not loss_objection(present, node, seen.hearing):
+            if not loss_objection(present, node, seen.reachability):
                 nodes[at] = replace(node, state=NodeState.DEAD)
     nodes = [
         node
@@ -31,7 +31,7 @@ def next_nodes(now: ClusterMap, seen: Seen) -> tuple[NodeInfo, ...]:
     for member in seen.members if seen.room else ():
         if member.cluster_id or any(node.id == member.id for node in nodes):
             continue  # who belonged to this cluster and is not in the map has left it for good
-        nodes = _with_newcomer(replace(now, nodes=tuple(nodes)), member, lives, seen.hearing)
+        nodes = _with_newcomer(replace(now, nodes=tuple(nodes)), member, lives, seen.reachability)
     return tuple(nodes)
 
 
@@ -67,19 +67,19 @@ def _has_left(node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, M
 
 
 def _is_forgotten(
-    node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member], seen: Seen
+    node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member], seen: Observations
 ) -> bool:
     """Tell whether the map names a dead node for nothing: it holds nothing, and nobody need be told any more.
 
     If it comes back all the same, its directory belongs to this cluster, whose map does not name it: that it
-    was given up follows from this too (`belonging.py`).
+    was given up follows from this too (`admission.py`).
     """
     idle = node.state == NodeState.DEAD and node.id not in held and node.id not in lives
     return idle and (not seen.room or seen.forgettable(node.id))
 
 
 def _with_newcomer(
-    now: ClusterMap, member: Member, lives: Mapping[NodeId, Member], hearing: Hearing
+    now: ClusterMap, member: Member, lives: Mapping[NodeId, Member], reachability: Reachability
 ) -> list[NodeInfo]:
     """Return the nodes with a newcomer, if nobody else has its name or an address of its.
 
@@ -94,7 +94,7 @@ def _with_newcomer(
         return before
     if old is not None:
         beside = replace(now, nodes=(*before, newcomer))
-        if old.id in lives or loss_objection(beside, old, hearing):
+        if old.id in lives or loss_objection(beside, old, reachability):
             return before
         before = [replace(node, state=NodeState.DEAD) if node is old else node for node in before]
     return [*(_renamed(node, member.name) for node in before), newcomer]

@@ -31,7 +31,7 @@ def _unsaid(_: NodeId, __: int) -> Copy | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class Reachability:
     """Who answers, by everybody's own word. `damaged`: it answers, and has no vote. `registered`: the
     processes that the coordination service knows. `copy`: what a node says that it holds of a partition that
     has no majority; None if it has not said so lately."""
@@ -76,7 +76,7 @@ def _never(_: object) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observations:
     """What a controller knows beside the map.
 
     `members`: the live processes, one per node id. `unfit`: damaged, draining, or with a disk that does not
@@ -85,7 +85,7 @@ class Seen:
     long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
     node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
     `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
-    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as `Hearing` has it. `apart`:
+    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as in `Reachability`. `apart`:
     whether a partition's primary has not heard its newcomer for so long that no change waits for it, though
     it lives.
     """
@@ -107,6 +107,6 @@ class Seen:
     apart: Callable[[Partition], bool] = _never
 
     @property
-    def hearing(self) -> Hearing:
+    def reachability(self) -> Reachability:
         """Who answers whom."""
-        return Hearing(self.suspicions, self.damaged, [member.id for member in self.members], self.copy)
+        return Reachability(self.suspicions, self.damaged, [member.id for member in self.members], self.copy)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from ringkeep.core.cluster import cluster_settings, quorum_loss
-from ringkeep.core.cluster.observations import Hearing
+from ringkeep.core.cluster.observations import Reachability
 from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, partitions_of
@@ -53,7 +53,9 @@ def lost_by(orders: Iterable[Order]) -> frozenset[NodeId]:
     return frozenset(NodeId(subject) for subject, verb, _ in orders if verb == Verb.LOST)
 
 
-def objection(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId] = ()) -> str:
+def objection(
+    order: Order, now: ClusterMap, reachability: Reachability, lost: Collection[NodeId] = ()
+) -> str:
     """Say why an order must not be carried out, and what to do instead; "" if it may.
 
     `lost`: the nodes that the orders beside it name as lost.
@@ -62,16 +64,16 @@ def objection(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[
     if verb == Verb.SET:
         return _setting_objection(subject, number, now)
     if verb == Verb.RECOVER:
-        return quorum_loss.objection(now, subject, hearing, lost)
+        return quorum_loss.objection(now, subject, reachability, lost)
     node = now.node(NodeId(subject))
     if node is None:
         return "there is no such node in the cluster map"
     if verb == Verb.FORGET:
-        return _forget_objection(now, node, hearing)
+        return _forget_objection(now, node, reachability)
     if node.state == NodeState.DEAD:
         return f"{node.name} was given up for dead before, and has no part in the cluster"
     if verb == Verb.LOST:
-        return quorum_loss.loss_objection(now, node, hearing)
+        return quorum_loss.loss_objection(now, node, reachability)
     if verb == Verb.WEIGHT:
         if node.state == NodeState.DRAINING:
             return f"{node.name} is being drained: undrain it first, then change its weight"
@@ -80,7 +82,7 @@ def objection(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[
         return f"{node.name} is {node.state}: wait until that is over, then drain it"
     if verb == Verb.DECOMMISSION:
         return too_few(now.nodes, node, now.replication)
-    return loss_objection(now, node, hearing) if verb == Verb.GIVE_UP else ""
+    return loss_objection(now, node, reachability) if verb == Verb.GIVE_UP else ""
 
 
 def is_done(order: Order, now: ClusterMap) -> bool:
@@ -109,7 +111,7 @@ def is_done(order: Order, now: ClusterMap) -> bool:
     return node.state in stays if verb == Verb.UNDRAIN else node.state == _STATES.get(verb)
 
 
-def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> ClusterMap:
+def carry_out(orders: Iterable[Order], now: ClusterMap, reachability: Reachability) -> ClusterMap:
     """Return the map in which the orders that may be carried out are; its number is the same.
 
     Nobody is given up for lost unless a recovery is ordered too.
@@ -117,12 +119,18 @@ def carry_out(orders: Iterable[Order], now: ClusterMap, hearing: Hearing) -> Clu
     orders = [order for order in orders if order[1] in list(Verb)]
     lost = lost_by(orders)
     for order in orders:
-        if order[1] != Verb.LOST and not is_done(order, now) and not objection(order, now, hearing, lost):
-            now = _carried_out(order, now, hearing, lost)
+        if (
+            order[1] != Verb.LOST
+            and not is_done(order, now)
+            and not objection(order, now, reachability, lost)
+        ):
+            now = _carried_out(order, now, reachability, lost)
     return now
 
 
-def _carried_out(order: Order, now: ClusterMap, hearing: Hearing, lost: Collection[NodeId]) -> ClusterMap:
+def _carried_out(
+    order: Order, now: ClusterMap, reachability: Reachability, lost: Collection[NodeId]
+) -> ClusterMap:
     subject, verb, number = order
     if verb == Verb.SET:
         if subject == cluster_settings.REPLICATION:
@@ -131,7 +139,7 @@ def _carried_out(order: Order, now: ClusterMap, hearing: Hearing, lost: Collecti
             now = replace(now, nodes=tuple(_staying(now, node) for node in now.nodes))
         return replace(now, settings=now.settings | {subject: number})
     if verb == Verb.RECOVER:
-        return quorum_loss.salvaged(now, int(subject), hearing, lost)
+        return quorum_loss.salvaged(now, int(subject), reachability, lost)
     node = now.node(NodeId(subject))
     assert node is not None, "who is not there was objected to"
     if verb == Verb.FORGET:
@@ -159,7 +167,7 @@ def _staying(now: ClusterMap, node: NodeInfo) -> NodeInfo:
 # --- reasons to refuse -------------------------------------------------------------------------------
 
 
-def _forget_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+def _forget_objection(now: ClusterMap, node: NodeInfo, reachability: Reachability) -> str:
     if node.state != NodeState.DEAD:
         return (
             f"{node.name} was not given up, and cannot be forgotten:"
@@ -168,7 +176,7 @@ def _forget_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
     held = len(partitions_of(now, node.id))
     if held:
         return f"{held} partitions still name {node.name}: wait until others hold its replicas"
-    if node.id in hearing.registered:
+    if node.id in reachability.registered:
         return f"{node.name} is still registered in ZooKeeper: it is told that it was given up, and stops"
     return ""
 
@@ -194,13 +202,13 @@ def too_few(nodes: Iterable[NodeInfo], node: NodeInfo, replication: int) -> str:
     )
 
 
-def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+def loss_objection(now: ClusterMap, node: NodeInfo, reachability: Reachability) -> str:
     """Say why a node must not be given up for lost; "" if it may: nobody hears it, and nobody needs it."""
-    listener = next((other.name for other in now.nodes if hearing.hears(other.id, node.id)), None)
-    if hearing.answers(node.id) or listener is not None:
+    listener = next((other.name for other in now.nodes if reachability.hears(other.id, node.id)), None)
+    if reachability.answers(node.id) or listener is not None:
         who = f" to {listener}" if listener is not None else ""
         return f"{node.name} still answers{who}: stop it first, or decommission it as a living node"
-    needing = needed_by(now, node.id, hearing)
+    needing = needed_by(now, node.id, reachability)
     if needing:
         return (
             f"{node.name} is needed: without it partition {needing[0]} (one of {len(needing)}) has no"
@@ -210,9 +218,9 @@ def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
     return too_few(now.nodes, node, now.replication)
 
 
-def needed_by(now: ClusterMap, node: NodeId, hearing: Hearing) -> list[int]:
+def needed_by(now: ClusterMap, node: NodeId, reachability: Reachability) -> list[int]:
     """Return the partitions in which a node votes that have no majority of other voters that answer."""
-    voting = [n.id for n in now.nodes if n.id != node and hearing.votes(n.id)]
+    voting = [n.id for n in now.nodes if n.id != node and reachability.votes(n.id)]
     return [
         number
         for number, part in enumerate(now.partitions)

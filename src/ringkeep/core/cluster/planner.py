@@ -1,7 +1,7 @@
 """The controller's decisions: (map, members, what nodes report) -> the next map, or None.
 
-Pure: any controller computes the same. Which nodes there are is `roster.py`'s matter, what operators want
-`orders.py`'s. Who acts, and when, is `steward.py`; two at once are harmless, since
+Pure: any controller computes the same. Which nodes there are is `membership.py`'s matter, what operators want
+`orders.py`'s. Who acts, and when, is `controller.py`; two at once are harmless, since
 one compare-and-set decides.
 """
 
@@ -12,11 +12,11 @@ from operator import is_
 
 from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, MOVES_AT_ONCE, setting
 from ringkeep.core.cluster.membership import info, next_nodes, with_the_dead
-from ringkeep.core.cluster.observations import Seen, Statement, Suspicions
+from ringkeep.core.cluster.observations import Observations, Statement, Suspicions
 from ringkeep.core.cluster.orders import carry_out
 from ringkeep.core.cluster.placement import place
 from ringkeep.core.cluster.replica_changes import (
-    Progress,
+    ChangeProgress,
     arrived,
     begin,
     holds_data,
@@ -75,13 +75,13 @@ def newest_lives(members: Iterable[Member]) -> list[Member]:
     return [member for member in ordered if newest[member.id] is member]
 
 
-def next_map(now: ClusterMap, seen: Seen) -> ClusterMap | None:
+def next_map(now: ClusterMap, seen: Observations) -> ClusterMap | None:
     """Return the map that follows, or None when nothing is due.
 
     In each partition the most urgent is done, and only that: another primary first, then a step of the change
     under way, then the beginning of the next one.
     """
-    before, now = now, carry_out(seen.orders, now, seen.hearing)
+    before, now = now, carry_out(seen.orders, now, seen.reachability)
     nodes = next_nodes(now, seen)
     seen = replace(seen, suspicions=with_the_dead(seen.suspicions, nodes))
     incarnations = {node.id: node.incarnation for node in nodes}
@@ -120,7 +120,7 @@ def _always(_: NodeId) -> bool:
 
 
 def _change_replicas(
-    after: ClusterMap, seen: Seen, said: Mapping[tuple[int, int], Statement], led: Collection[int]
+    after: ClusterMap, seen: Observations, said: Mapping[tuple[int, int], Statement], led: Collection[int]
 ) -> ClusterMap:
     """Take changes of replicas a step on, and begin new ones as long as not too many are under way.
 
@@ -146,13 +146,13 @@ def _change_replicas(
     def arriving(node: NodeId) -> bool:
         return states[node] == NodeState.JOINING
 
-    votes = seen.hearing.votes
+    votes = seen.reachability.votes
     room = 0 if held else setting(after, MOVES_AT_ONCE) - under_way(partitions)
     for number, part in enumerate(partitions):
         if number in led:
             continue  # its replicas change under the epoch that stands, not together with it
         learner = said.get((number, Said.CAUGHT_UP))
-        progress = Progress(
+        progress = ChangeProgress(
             learner is not None and learner.node == part.learner and not held,
             (number, Said.SETTLED) in said,
             seen.active(number),
@@ -177,16 +177,16 @@ def _change_replicas(
 # --- primaries ---------------------------------------------------------------------------------------
 
 
-def _can_be_filled(part: Partition, fit: Callable[[NodeId], bool], seen: Seen, node: NodeId) -> bool:
+def _can_be_filled(part: Partition, fit: Callable[[NodeId], bool], seen: Observations, node: NodeId) -> bool:
     """Tell whether a newcomer is fit, and heard by the primary or by a voter that could take its place."""
-    hears = seen.hearing.hears
+    hears = seen.reachability.hears
     return fit(node) and any(hears(voter, node) for voter in part.voters)
 
 
 def _successor(
     part: Partition,
     incarnations: dict[NodeId, Incarnation],
-    seen: Seen,
+    seen: Observations,
     statement: Statement | None,
     last: Sequence[NodeId],
 ) -> NodeId | None:
@@ -208,7 +208,7 @@ def _successor(
     return part.primary if gone and part.primary in fit else None
 
 
-def _nearer_to_newcomer(part: Partition, seen: Seen) -> NodeId | None:
+def _nearer_to_newcomer(part: Partition, seen: Observations) -> NodeId | None:
     """Return who must lead instead of a primary that does not hear its learner; None if nobody can help.
 
     A primary fills a learner itself: with the link between them cut, the move would stand still for as long.
@@ -223,7 +223,7 @@ def _nearer_to_newcomer(part: Partition, seen: Seen) -> NodeId | None:
             if node not in (part.primary, part.replaces)
             and not seen.unfit(node)
             and _reaches_majority(node, part, seen.suspicions)
-            and seen.hearing.hears(node, learner)
+            and seen.reachability.hears(node, learner)
         ),
         None,
     )

@@ -17,7 +17,7 @@ promise, and the indices, which are the versions of keys, past all that can have
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ringkeep.core.cluster.observations import Copy, Hearing
+from ringkeep.core.cluster.observations import Copy, Reachability
 from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
@@ -29,14 +29,14 @@ def voters_of(part: Partition) -> tuple[NodeId, ...]:
     return tuple(dict.fromkeys(part.voters + part.old_voters))
 
 
-def left_of(part: Partition, hearing: Hearing) -> tuple[NodeId, ...]:
+def left_of(part: Partition, reachability: Reachability) -> tuple[NodeId, ...]:
     """Return the voters that answer, and lost nothing."""
-    return tuple(node for node in voters_of(part) if hearing.votes(node))
+    return tuple(node for node in voters_of(part) if reachability.votes(node))
 
 
-def is_lost(part: Partition, hearing: Hearing) -> bool:
+def is_lost(part: Partition, reachability: Reachability) -> bool:
     """Tell whether no majority of a partition's voters answers."""
-    return not quorum.won(part.voters, part.old_voters, left_of(part, hearing))
+    return not quorum.won(part.voters, part.old_voters, left_of(part, reachability))
 
 
 def partition_of(now: ClusterMap, subject: str) -> Partition | None:
@@ -48,32 +48,34 @@ def partition_of(now: ClusterMap, subject: str) -> Partition | None:
 # --- what is left ------------------------------------------------------------------------------------
 
 
-def copies_of(now: ClusterMap, number: int, hearing: Hearing) -> tuple[NodeId, ...]:
+def copies_of(now: ClusterMap, number: int, reachability: Reachability) -> tuple[NodeId, ...]:
     """Return the nodes that answer and hold a copy of a partition, the most advanced first.
 
     A damaged store's copy is a copy too, though it lost its end; of equal ones it comes last, and before it
     those that the map had given up already.
     """
     replicas = now.partitions[number].replicas
-    found = [(node.id, copy) for node, copy in _said(now, number, hearing) if copy.last_index]
+    found = [(node.id, copy) for node, copy in _said(now, number, reachability) if copy.last_index]
 
     def rank(each: tuple[NodeId, Copy]) -> tuple[int, int, bool, bool]:
         node, copy = each
-        return -copy.last_epoch, -copy.last_index, hearing.damaged(node), node not in replicas
+        return -copy.last_epoch, -copy.last_index, reachability.damaged(node), node not in replicas
 
     return tuple(node for node, _ in sorted(found, key=rank))
 
 
-def home_of(now: ClusterMap, number: int, hearing: Hearing) -> NodeId | None:
+def home_of(now: ClusterMap, number: int, reachability: Reachability) -> NodeId | None:
     """Return the node with which a partition goes on: the best copy's; without any copy, an empty one."""
-    left = copies_of(now, number, hearing)
-    empty = (n.id for n in now.nodes if holds_data(n.state) and hearing.votes(n.id))
+    left = copies_of(now, number, reachability)
+    empty = (n.id for n in now.nodes if holds_data(n.state) and reachability.votes(n.id))
     return left[0] if left else next(empty, None)
 
 
-def _said(now: ClusterMap, number: int, hearing: Hearing) -> list[tuple[NodeInfo, Copy]]:
+def _said(now: ClusterMap, number: int, reachability: Reachability) -> list[tuple[NodeInfo, Copy]]:
     """Return what the nodes that answer have said of a partition."""
-    said = [(node, hearing.copy(node.id, number)) for node in _living(now) if hearing.answers(node.id)]
+    said = [
+        (node, reachability.copy(node.id, number)) for node in _living(now) if reachability.answers(node.id)
+    ]
     return [(node, copy) for node, copy in said if copy is not None]
 
 
@@ -84,39 +86,41 @@ def _living(now: ClusterMap) -> list[NodeInfo]:
 # --- whether it may be done --------------------------------------------------------------------------
 
 
-def objection(now: ClusterMap, subject: str, hearing: Hearing, lost: Collection[NodeId]) -> str:
+def objection(now: ClusterMap, subject: str, reachability: Reachability, lost: Collection[NodeId]) -> str:
     """Say why a partition must not be salvaged; "" if it may. `lost`: the nodes that were named as lost."""
     part = partition_of(now, subject)
     if part is None:
         return f"there is no partition {subject}: they are 0 to {len(now.partitions) - 1}"
-    if not is_lost(part, hearing):
+    if not is_lost(part, reachability):
         return f"partition {subject} has a majority of its replicas, and needs no recovery"
-    silent = [node for node in _living(now) if not hearing.answers(node.id)]
-    alive = next(filter(None, (sign_of_life(now, node, hearing) for node in silent)), "")
+    silent = [node for node in _living(now) if not reachability.answers(node.id)]
+    alive = next(filter(None, (sign_of_life(now, node, reachability) for node in silent)), "")
     if alive:
         return f"{alive} It may have all of partition {subject}"
     unnamed = [node.name for node in silent if node.id not in lost]
     if unnamed:
         return _name_them(unnamed)
     waits = [
-        n.name for n in _living(now) if hearing.answers(n.id) and hearing.copy(n.id, int(subject)) is None
+        n.name
+        for n in _living(now)
+        if reachability.answers(n.id) and reachability.copy(n.id, int(subject)) is None
     ]
     if waits:
         return (
             f"{waits[0]} has not said yet what it holds of partition {subject}, and it may be the best copy:"
             " try again in some seconds, and mend the network if they hear each other only through others"
         )
-    if home_of(now, int(subject), hearing) is None:
+    if home_of(now, int(subject), reachability) is None:
         return f"no node is left that could hold partition {subject}: add one first"
     return ""
 
 
-def sign_of_life(now: ClusterMap, silent: NodeInfo, hearing: Hearing) -> str:
+def sign_of_life(now: ClusterMap, silent: NodeInfo, reachability: Reachability) -> str:
     """Say how a node that does not answer here is known to live nevertheless; "" if it is not."""
-    listener = next((other.name for other in now.nodes if hearing.hears(other.id, silent.id)), None)
+    listener = next((other.name for other in now.nodes if reachability.hears(other.id, silent.id)), None)
     if listener is not None:
         return f"{silent.name} still answers to {listener}: mend the network, or stop it first."
-    if silent.id in hearing.registered:
+    if silent.id in reachability.registered:
         return (
             f"{silent.name} is still registered in ZooKeeper: it lives and cannot be reached, or it died"
             " just now. Mend the network, or try again in some seconds."
@@ -124,11 +128,11 @@ def sign_of_life(now: ClusterMap, silent: NodeInfo, hearing: Hearing) -> str:
     return ""
 
 
-def loss_objection(now: ClusterMap, node: NodeInfo, hearing: Hearing) -> str:
+def loss_objection(now: ClusterMap, node: NodeInfo, reachability: Reachability) -> str:
     """Say why a node must not be named as lost; "" if it may."""
-    if hearing.answers(node.id):
+    if reachability.answers(node.id):
         return f"{node.name} answers, and is not lost: leave it out, or stop it first"
-    return sign_of_life(now, node, hearing)
+    return sign_of_life(now, node, reachability)
 
 
 def _name_them(names: Sequence[str]) -> str:
@@ -144,18 +148,20 @@ def _name_them(names: Sequence[str]) -> str:
 # --- the map in which it is --------------------------------------------------------------------------
 
 
-def salvaged(now: ClusterMap, number: int, hearing: Hearing, lost: Collection[NodeId]) -> ClusterMap:
+def salvaged(
+    now: ClusterMap, number: int, reachability: Reachability, lost: Collection[NodeId]
+) -> ClusterMap:
     """Return the map in which a partition goes on with its best copy alone, and the lost nodes are dead.
 
     Everybody else who holds a copy may delete it once this one serves: it holds all that they hold.
     """
-    part, home = now.partitions[number], home_of(now, number, hearing)
+    part, home = now.partitions[number], home_of(now, number, reachability)
     assert home is not None, "nobody to go on with was objected to"
-    copies = [copy for _, copy in _said(now, number, hearing)]
+    copies = [copy for _, copy in _said(now, number, reachability)]
     promised = max((copy.promised for copy in copies), default=Epoch(0))
     highest = max((copy.last_index for copy in copies), default=Index(0))
     step = limits.RECOVERY_STEP
-    gone = [node for node in lost if not hearing.answers(node)]
+    gone = [node for node in lost if not reachability.answers(node)]
     nodes = tuple(replace(n, state=NodeState.DEAD) if n.id in gone else n for n in now.nodes)
     incarnations = {node.id: node.incarnation for node in nodes}
     parts = list(now.partitions)

@@ -1,7 +1,7 @@
 """How a partition's replicas change: one voter at a time, by learner, joint voters, and stable voters again.
 
 Pure: from where a partition should be, and what its primary says, to its next step. Each step is one
-compare-and-set of the map, under the epoch that stands; `transitions.py` says which steps are legal at all.
+compare-and-set of the map, under the epoch that stands; `map_rules.py` says which steps are legal at all.
 Source: joint consensus, Ongaro's dissertation (2014), section 4.3; learners, its section 4.2.1.
 """
 
@@ -19,7 +19,7 @@ Voters = tuple[NodeId, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ChangeProgress:
     """What is known of one partition's change.
 
     `caught_up`, `settled`: the primary's word, for exactly the (epoch, config) that the map has: the learner
@@ -99,7 +99,7 @@ def in_order(
 
 
 def step_on(
-    part: Partition, version: MapVersion, progress: Progress, hopeless: Callable[[NodeId], bool],
+    part: Partition, version: MapVersion, progress: ChangeProgress, hopeless: Callable[[NodeId], bool],
     gone: Callable[[NodeId], bool], replication: int,
 ) -> Partition | None:  # fmt: skip
     """Take the change under way one step on, or back; None while it waits.
@@ -127,7 +127,7 @@ def step_on(
 
 
 def begin(
-    part: Partition, target: Voters, version: MapVersion, progress: Progress,
+    part: Partition, target: Voters, version: MapVersion, progress: ChangeProgress,
     fit: Callable[[NodeId], bool], votes: Callable[[NodeId], bool],
 ) -> Partition | None:  # fmt: skip
     """Begin the next change of a stable partition; None when it is where it should be, or must wait.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ringkeep.core.cluster import cluster_settings, quorum_loss
-from ringkeep.core.cluster.observations import Hearing
+from ringkeep.core.cluster.observations import Reachability
 from ringkeep.core.cluster.replica_changes import Voters, intended, targets
 from ringkeep.core.control.partition_reports import members
 from ringkeep.core.liveness.disk_state import DiskState
@@ -128,22 +128,22 @@ class Judge:
 
     def lost(self, found: ClusterMap) -> list[int]:
         """Return the partitions that nobody serves, and of which no majority of the voters answers here."""
-        idle = members(self._node.vitals.unserved(found))
-        votes = _Votes(self._node.steward.hearing)
+        idle = members(self._node.reports.unserved(found))
+        votes = _Votes(self._node.controller.reachability)
         return [n for n in idle if any(votes.needed(voters) for voters in _sets(found.partitions[n]))]
 
     def _partitions(self, found: ClusterMap) -> Iterator[Reason]:
         """Judge by what primaries say; by who answers where none does."""
-        vitals, hearing = self._node.vitals, self._node.steward.hearing
-        votes = _Votes(hearing)
+        reports, reachability = self._node.reports, self._node.controller.reachability
+        votes = _Votes(reachability)
         lost = self.lost(found)
         if lost:
             yield _no_majority(found, lost, votes)
         down = set(lost)
-        idle = [number for number in members(vitals.idle) if number not in down]
+        idle = [number for number in members(reports.idle) if number not in down]
         if idle:
             leaders = {found.partitions[number].primary for number in idle}
-            silent = tuple(node for node in sorted(leaders) if not hearing.answers(node))
+            silent = tuple(node for node in sorted(leaders) if not reachability.answers(node))
             yield Reason(Kind.NO_PRIMARY, silent, tuple(idle))
         down.update(idle)
         short: dict[tuple[int, int], list[int]] = {}
@@ -152,11 +152,11 @@ class Judge:
             bit = 1 << number
             if number in down:
                 continue
-            if not vitals.counted & bit:
+            if not reports.counted & bit:
                 uncounted.append(number)
                 continue
-            missing = vitals.missing(number) if vitals.lacking & bit else 0
-            if vitals.stale & bit:  # an older word, while the primaryship changes hands: who left since?
+            missing = reports.missing(number) if reports.lacking & bit else 0
+            if reports.stale & bit:  # an older word, while the primaryship changes hands: who left since?
                 missing = max(missing, *(len(voters) - votes.of(voters) for voters in _sets(part)))
             voters = len(part.voters)
             if missing or voters < found.replication:
@@ -169,7 +169,7 @@ class Judge:
 
     def _moves(self, found: ClusterMap) -> Iterator[Reason]:
         """Find what is to be moved, under way or not. Remembered: a plan may take long."""
-        damaged = self._node.steward.hearing.damaged
+        damaged = self._node.controller.reachability.damaged
         gone = frozenset(node.id for node in found.nodes if damaged(node.id))
         if self._planned is None or self._planned[:2] != (found, gone):
             self._planned = found, gone, _moves_left(found, gone)
@@ -183,13 +183,13 @@ class Judge:
             yield Reason(Kind.TOO_FEW_NODES, have=room, want=found.replication)
         behind: Counter[NodeId] = Counter()
         for node in there:
-            for other, count in self._node.vitals.behind_of(node.id):
+            for other, count in self._node.reports.behind_of(node.id):
                 behind[other] += count
         for node in there:
             yield from self._node_reasons(node, behind[node.id])
 
     def _node_reasons(self, node: NodeInfo, behind: int) -> Iterator[Reason]:
-        core, steward = self._node, self._node.steward
+        core, controller = self._node, self._node.controller
         one = (node.id,)
         mine = node.id == core.context.me
         beat = core.detector.beat_of(node.id)
@@ -198,25 +198,25 @@ class Judge:
             return
         ready = core.ready if mine else beat is not None and beat.ready
         stopping = core.context.draining if mine else beat is not None and beat.draining
-        if steward.hearing.damaged(node.id):
+        if controller.reachability.damaged(node.id):
             yield Reason(Kind.DAMAGED, one)
         elif behind or not ready:
             yield Reason(Kind.BEHIND, one, count=behind)
         if stopping:
             yield Reason(Kind.STOPPING, one)
-        if steward.connected and all(member.id != node.id for member in steward.members):
+        if controller.connected and all(member.id != node.id for member in controller.members):
             yield Reason(Kind.UNREGISTERED, one)
         disk = _DISKS.get(core.context.disk_of(node.id))
-        if disk is not None or steward.is_full(node.id):
+        if disk is not None or controller.is_full(node.id):
             yield Reason(disk or Kind.DISK_FULL, one)
 
     def _coordination(self, zookeeper: bool) -> Iterator[Reason]:
-        steward = self._node.steward
+        controller = self._node.controller
         if not zookeeper:
             yield Reason(Kind.ZOOKEEPER)
-        elif steward.controller() is None:
+        elif controller.acting() is None:
             yield Reason(Kind.CONTROLLER)
-        if steward.frozen:
+        if controller.frozen:
             yield Reason(Kind.REGISTER)
 
     def _notes(self, found: ClusterMap) -> Iterator[Reason]:
@@ -232,8 +232,8 @@ class Judge:
 class _Votes:
     """Who answers and may be counted on, asked once per node."""
 
-    def __init__(self, hearing: Hearing) -> None:
-        self._hearing = hearing
+    def __init__(self, reachability: Reachability) -> None:
+        self._hearing = reachability
         self._votes: dict[NodeId, bool] = {}
 
     def has(self, node: NodeId) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ringkeep.core.cluster import cluster_settings, orders, quorum_loss
 from ringkeep.core.cluster.map_room import Size, too_large
-from ringkeep.core.cluster.observations import Hearing, Seen, Statement
+from ringkeep.core.cluster.observations import Observations, Reachability, Statement
 from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
 from ringkeep.core.context import Context
 from ringkeep.core.control.copy_survey import Copies
@@ -23,7 +23,7 @@ from ringkeep.core.protocol.messages import Order, Report, Said
 from ringkeep.core.protocol.types import Millis, NodeId
 
 
-class Steward:
+class Controller:
     """One node's part in steering the cluster."""
 
     def __init__(
@@ -86,10 +86,10 @@ class Steward:
         self._orders[orders.about(order)] = order, self._context.now + limits.ORDER_MS
 
     @property
-    def hearing(self) -> Hearing:
+    def reachability(self) -> Reachability:
         """Who answers whom, as far as this node knows."""
         registered = [member.id for member in self.members]
-        return Hearing(self._relay.suspected_by, self._damaged, registered, self._copies.copy)
+        return Reachability(self._relay.suspected_by, self._damaged, registered, self._copies.copy)
 
     def objection(self, order: Order, lost: Collection[NodeId] = ()) -> str:
         """Say why an order will not be carried out, as far as this node knows; "" if it may.
@@ -99,9 +99,9 @@ class Steward:
         current = self._context.cluster_map
         if current is None:
             return "the cluster is not formed yet"
-        reason = orders.objection(order, current, self.hearing, lost)
+        reason = orders.objection(order, current, self.reachability, lost)
         if not reason and order[1] == orders.Verb.SET:
-            after = orders.carry_out([order], current, self.hearing)
+            after = orders.carry_out([order], current, self.reachability)
             reason = too_large(current, after, self._damaged, self._size)
         return reason
 
@@ -152,7 +152,7 @@ class Steward:
 
     # --- who acts -------------------------------------------------------------------------------------
 
-    def controller(self) -> NodeId | None:
+    def acting(self) -> NodeId | None:
         """Return the first in line that is there, and says that it may act; None if there is none.
 
         Who has not said anything yet is waited for, as long as nobody suspects it.
@@ -165,7 +165,7 @@ class Steward:
         That is the controller; but without ZooKeeper the members' line is that of long ago, and may name
         nobody who still lives: then anybody who reaches ZooKeeper passes reports on.
         """
-        known = self.controller()
+        known = self.acting()
         current = self._context.cluster_map
         if known is not None or current is None:
             return known
@@ -213,7 +213,7 @@ class Steward:
         if now < self._look_at or self.writing or not self.may_change:
             return
         self._look_at = now + limits.CONTROL_INTERVAL_MS
-        if self.controller() != self._context.me:
+        if self.acting() != self._context.me:
             self._cut_off_since = None
             return
         current = self._context.cluster_map
@@ -288,7 +288,7 @@ class Steward:
             self._look_at = self._written_at + interval
             return
         grace_ms = cluster_settings.setting(current, cluster_settings.GRACE_MS)
-        seen = Seen(
+        seen = Observations(
             self.members, self._relay.suspected_by, self._unfit,
             [said for said, _ in self.statements.values()], self._tried, self._damaged, self.is_full,
             lambda node: self._silent_ms(node) >= limits.ABSENT_MS,
@@ -302,7 +302,7 @@ class Steward:
         if due is not None:
             self._write(current.version, due)
 
-    def _that_fits(self, current: ClusterMap, seen: Seen) -> ClusterMap | None:
+    def _that_fits(self, current: ClusterMap, seen: Observations) -> ClusterMap | None:
         """Return the next map: without newcomers, and at last without settings, if there is no room for
         them."""
         told = [order for order in seen.orders if order[1] != orders.Verb.SET]

@@ -1,15 +1,15 @@
 """What copies there are of partitions that have no majority, by each node's own word.
 
 While a node sees such partitions it tells everybody what it holds of them, whatever its part in them is or
-was, and keeps what the others tell. `salvage.py` needs all of it: the best copy may be a learner's, or one
-that the map has given up. Only what is durable is told: it is still there after a crash.
+was, and keeps what the others tell. `quorum_loss.py` needs all of it: the best copy may be a learner's, or
+one that the map has given up. Only what is durable is told: it is still there after a crash.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
-from ringkeep.core.cluster.observations import Copy, Hearing
+from ringkeep.core.cluster.observations import Copy, Reachability
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol import messages as m
@@ -53,13 +53,13 @@ class Copies:
         """What a process told may not be true of the next one."""
         self._said.pop(peer, None)
 
-    def on_tick(self, hearing: Hearing) -> None:
+    def on_tick(self, reachability: Reachability) -> None:
         """Tell what is held here of partitions without a majority, if there are any."""
         context, found = self._context, self._context.cluster_map
         if found is None or self._waits or context.now < self._tell_at:
             return
         self._tell_at = context.now + limits.COPIES_MS
-        looked = _without_majority(found, hearing)
+        looked = _without_majority(found, reachability)
         if looked:
             held = [
                 (number, *_copy_of(self._replicas[number])) for number in looked if number in self._replicas
@@ -79,8 +79,8 @@ def _copy_of(replica: Replica) -> tuple[Epoch, Epoch, Index]:
     return replica.promised.epoch, replica.log.last_epoch, replica.log.last_index
 
 
-def _without_majority(found: ClusterMap, hearing: Hearing) -> list[PartitionId]:
-    voting = {node.id for node in found.nodes if hearing.votes(node.id)}
+def _without_majority(found: ClusterMap, reachability: Reachability) -> list[PartitionId]:
+    voting = {node.id for node in found.nodes if reachability.votes(node.id)}
     if len(voting) == len(found.nodes):
         return []
     return [

@@ -38,7 +38,7 @@ class Move:
     done: bool = False
 
 
-class Journal:
+class MoveTracker:
     """What one node knows of sizes and moves."""
 
     def __init__(self, context: Context) -> None:

@@ -69,7 +69,7 @@ class Reach:
             self._never = False
 
 
-class Vitals:
+class PartitionReports:
     """What one node says of the partitions that it leads, and what it has heard of all.
 
     `active`, `copies`, `behind`: its own words, as in `messages.Heartbeat`. `serving`: the partitions whose

@@ -1,7 +1,7 @@
 """What a node knows of its own disk, and says of it: how much room there is, and whether it answers.
 
 What follows from it is decided where it matters: what is admitted in `execute.py`, what a backup takes in
-`dispatch.py`, who leads in `office.py`. Everybody tells it to everybody with each heartbeat.
+`dispatch.py`, who leads in `handover.py`. Everybody tells it to everybody with each heartbeat.
 """
 
 from enum import IntEnum

@@ -1,4 +1,6 @@
-"""Whom this node hears and reaches itself: heartbeats and suspicions. What others hear: see `relay.py`.
+"""Whom this node hears and reaches itself: heartbeats and suspicions.
+
+What others hear is in `heartbeat_relay.py`.
 
 Suspicion decides only *when* something is tried; nothing that is safe depends on it.
 """

@@ -18,7 +18,7 @@ from ringkeep.core.replication.primary import Phase, Primary
 StatementRow = tuple[PartitionId, Epoch, MapVersion, int, NodeId]
 
 
-class Office:
+class Handover:
     """The primaries of this node, watched over time."""
 
     def __init__(self, context: Context, detector: Detector) -> None:

@@ -1,7 +1,7 @@
 """A replica's role as the primary of one epoch: prepare, adopt, no-op, then replicate and commit.
 
 Lives from the map that names it to the first higher promise or map. What requests do to it is in
-`execute.py`; confirmed reads are in `reads.py`.
+`execute.py`; confirmed reads are in `confirmed_reads.py`.
 Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) section 6.
 """
 

@@ -1,6 +1,6 @@
 """One replica of one partition: its durable state, and what it does as a voter.
 
-What it does as the primary is in `primary.py`; how it is caught up by a snapshot in `snapshots.py`.
+What it does as the primary is in `primary.py`; how it is caught up by a snapshot in `snapshot_sender.py`.
 Rules and their reasons: `docs/guarantees.md`.
 """
 

@@ -17,7 +17,7 @@ from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
 
 
-class Holdings:
+class ReplicaSet:
     """All replicas of one node, by partition."""
 
     def __init__(self, context: Context, relay: Relay) -> None:

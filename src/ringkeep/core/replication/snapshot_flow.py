@@ -23,7 +23,7 @@ BURST_MS: Final = 2 * limits.TICK_MS
 """A sender that had nothing to send may catch up for so long, and no longer: clients wait behind a burst."""
 
 
-class Allowance:
+class TokenBucket:
     """A token bucket: how many bytes may be sent just now, when so many may be in a second.
 
     The last chunk may overdraw it; then nothing goes until the debt is paid. So the rate holds on average

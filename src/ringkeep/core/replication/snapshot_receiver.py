@@ -1,7 +1,7 @@
 """Filling a replica that is empty, or that the log no longer reaches: the state of a partition, taken in.
 
 The rows are staged under a new generation, verified and synced; then one batch switches to them. It replaces,
-never merges: until the switch nothing of it is seen. How the rows are sent is in `snapshots.py`.
+never merges: until the switch nothing of it is seen. How the rows are sent is in `snapshot_sender.py`.
 """
 
 from functools import partial

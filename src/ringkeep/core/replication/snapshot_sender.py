@@ -1,7 +1,7 @@
 """Filling a replica that is empty, or that the log no longer reaches: a partition's applied state, sent.
 
 The holder reads under one frozen view, and sends as much ahead as the receiver has room for, a short chunk of
-each transfer in turn. How the rows are taken in is in `staging.py`.
+each transfer in turn. How the rows are taken in is in `snapshot_receiver.py`.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, Snapsh
 from ringkeep.core.protocol.reader import Frozen
 from ringkeep.core.protocol.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.snapshot_flow import Allowance, Urgency
+from ringkeep.core.replication.snapshot_flow import TokenBucket, Urgency
 
 
 def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
@@ -140,7 +140,7 @@ class Senders:
         self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
         self._open: dict[int, _Sending] = {}  # the next one to be served comes first
         self._number = first_name(context.incarnation)
-        self._allowance = Allowance()
+        self._allowance = TokenBucket()
         self._turn_bytes = 0
         self._looked_at: ClusterMap | None = None
         self.moved: dict[tuple[PartitionId, NodeId], int] = {}

@@ -22,7 +22,7 @@ from ringkeep.http.admin.metrics import exposition
 from ringkeep.http.admin.operator_routes import Steering
 from ringkeep.http.admin.responses import json_answer, parameters_of, problem_answer
 from ringkeep.http.admin.status_page import status_page
-from ringkeep.http.connection.listener_state import Hub, log
+from ringkeep.http.connection.listener_state import ListenerState, log
 from ringkeep.http.openapi.document import document
 from ringkeep.http.parse.target import check_key
 from ringkeep.http.problems import UNKNOWN, Problem, bad
@@ -39,7 +39,7 @@ _LATER: Final = frozenset({"/v1/kv"})  # listing; what follows `/v1/kv/` is a ke
 class Admin:
     """The handlers, over one hub."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: ListenerState) -> None:
         self._hub = hub
         self._service = hub.service
 
@@ -178,7 +178,7 @@ async def _on_defect(request: Request, error: Exception) -> Response:
     )
 
 
-def make_app(hub: Hub) -> Starlette:
+def make_app(hub: ListenerState) -> Starlette:
     """Return the application for one listener."""
     admin = Admin(hub)
     routes: dict[str, Callable[[Request], Any]] = {

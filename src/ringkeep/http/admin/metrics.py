@@ -11,7 +11,7 @@ from ringkeep.histogram import Histogram
 from ringkeep.http.service import Service
 
 if TYPE_CHECKING:
-    from ringkeep.http.connection.listener_state import Hub
+    from ringkeep.http.connection.listener_state import ListenerState
 
 
 class RouteCounts:
@@ -34,7 +34,7 @@ class RouteCounts:
 class Collector:
     """Makes metric families of the hub's numbers and of the service's own samples."""
 
-    def __init__(self, hub: "Hub", service: Service) -> None:
+    def __init__(self, hub: "ListenerState", service: Service) -> None:
         self._hub = hub
         self._service = service
 
@@ -80,7 +80,7 @@ class Collector:
             yield family
 
 
-def exposition(hub: "Hub", service: Service) -> bytes:
+def exposition(hub: "ListenerState", service: Service) -> bytes:
     """Return the text of one scrape."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector(hub, service))

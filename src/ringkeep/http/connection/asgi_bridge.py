@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ringkeep.http.connection.exchange import Exchange
-from ringkeep.http.connection.listener_state import Hub
+from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.connection.request_queue import Pipeline
 
 # Framing and the life of the connection are not uvicorn's matter here: it gets a plain length.
@@ -119,7 +119,7 @@ class Bridge:
 class Bridges:
     """Makes bridges to one ASGI app."""
 
-    def __init__(self, hub: Hub, app: Callable[..., Any]) -> None:
+    def __init__(self, hub: ListenerState, app: Callable[..., Any]) -> None:
         self._hub = hub
         self._config = Config(
             app,

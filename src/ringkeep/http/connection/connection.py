@@ -2,7 +2,8 @@
 
 An `asyncio.Protocol` on httptools' parser. No task, no future and no timer per request: the parser calls
 back, the service calls `Exchange.done`, and the hub flushes once per turn of the loop. What a request means
-is `plan`'s matter, what an answer looks like `exchange`'s, in what order they run `pipeline`'s.
+is the matter of `request_head`, what an answer looks like of `exchange`, and in what order requests run of
+`request_queue`.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import httptools
 from ringkeep.core.protocol.limits import KIB
 from ringkeep.http import problems
 from ringkeep.http.connection.exchange import CLOSE, Exchange
-from ringkeep.http.connection.listener_state import Hub, log
+from ringkeep.http.connection.listener_state import ListenerState, log
 from ringkeep.http.connection.request_head import (
     busy,
     complete,
@@ -42,7 +43,7 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Connection(Pipeline):
     """The server's end of one client connection."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: ListenerState) -> None:
         super().__init__(hub)
         self.parser = httptools.HttpRequestParser(self)
         # the request that is being received

@@ -10,7 +10,7 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from ringkeep.allowance import Allowance
+from ringkeep.allowance import TurnAllowance
 from ringkeep.core.protocol.limits import KIB
 from ringkeep.http.admin.metrics import RouteCounts
 from ringkeep.http.connection.allowed_hosts import Hosts
@@ -39,7 +39,7 @@ PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, OTHER = range(len(ROUTES))
 """The routes by number. The first three are the original ones; OTHER is the admin app and what is unknown."""
 
 
-class Hub:
+class ListenerState:
     """Shared state of a listener's connections."""
 
     hosts: Hosts
@@ -52,7 +52,7 @@ class Hub:
         self.patience = patience
         self.connections: dict[Connection, None] = {}
         self.counts = tuple(RouteCounts(method, path) for method, path in ROUTES)
-        self.allowance = Allowance(loop)
+        self.allowance = TurnAllowance(loop)
         self.in_flight = 0
         self.large_body_bytes = 0
         self.max_connections = 0

@@ -1,7 +1,7 @@
 """The exchanges of one connection: started in order, answered in order, within bounds.
 
 Reads of one connection run side by side; a write runs alone, because a client that pipelines may rely on what
-it sent earlier (RFC 9112, 9.3.2). What is received and how is the matter of `fast`, which builds on this.
+it sent earlier (RFC 9112, 9.3.2). What is received, and how, is in `connection`, which builds on this.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from ringkeep.http.connection.exchange import CLOSE, Exchange
-from ringkeep.http.connection.listener_state import OTHER, Hub, log
+from ringkeep.http.connection.listener_state import OTHER, ListenerState, log
 from ringkeep.http.limits import DRAIN_BYTES, PIPELINE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Pipeline(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: ListenerState) -> None:
         self.hub = hub
         self.exchanges: deque[Exchange] = deque()  # all without a written answer, in order
         self.parked: deque[Exchange] = deque()  # those of them that were not started yet

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
+from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
 from ringkeep.http.openapi.parts import Json, answers, get, good, json_of, query
 from ringkeep.http.parse.operator_requests import HOLDS, WEIGHTS
 from ringkeep.http.problems import NO_SUCH_NODE
@@ -53,7 +53,7 @@ def _setting_schemas() -> Json:
     """The settings that may be changed, with their ranges."""
     found: Json = {
         name: {"type": "integer", "minimum": each.least, "maximum": each.most, "description": each.meaning}
-        for name, each in TUNABLES.items()
+        for name, each in SETTINGS.items()
     }
     return found | {REPLICATION: {"type": "integer", "enum": list(REPLICATIONS)}}
 

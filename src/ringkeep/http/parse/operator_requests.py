@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from ringkeep import parsing
-from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, TUNABLES
+from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
 from ringkeep.http.parse.target import unquote
 from ringkeep.http.problems import bad
 
@@ -132,16 +132,16 @@ def parse_weight(body: bytes) -> int:
 def parse_settings(body: bytes) -> dict[str, int]:
     """Return the settings to change, at least one. Raises Problem (400)."""
     example = '{"moves_at_once": 4}'
-    members = members_of(body, example, REPLICATION, *TUNABLES)
+    members = members_of(body, example, REPLICATION, *SETTINGS)
     if not members:
-        known = ", ".join((REPLICATION, *TUNABLES))
+        known = ", ".join((REPLICATION, *SETTINGS))
         raise bad(f"The body names no setting; send a JSON object like {example}. There are: {known}.")
     return {name: _setting(name, value) for name, value in members.items()}
 
 
 def _setting(name: str, value: object) -> int:
-    if name in TUNABLES:
-        return _whole(name, value, TUNABLES[name].least, TUNABLES[name].most)
+    if name in SETTINGS:
+        return _whole(name, value, SETTINGS[name].least, SETTINGS[name].most)
     if type(value) is not int or value not in REPLICATIONS:
         raise bad(f"The member {name!r} must be 1, 3 or 5.")
     return value

@@ -163,7 +163,7 @@ class Machine:
     def said(self) -> tuple[StatementRow, ...]:
         """Return what its primary would say to the controller. Spoils this copy: it is of no use after it."""
         primaries = [self.primary] if self.primary is not None else []
-        return tuple(self.node.office.on_tick(primaries, may_change=True))
+        return tuple(self.node.handover.on_tick(primaries, may_change=True))
 
     def silent(self) -> tuple[int, ...]:
         """Return the peers that its primary waits for, and would ask once more at a tick."""
@@ -181,7 +181,7 @@ class Machine:
         output = self.learn(number, place)
 
         def begin(node: Node) -> None:
-            node.holdings.load()
+            node.replica_set.load()
             node.on_peer_up(CLIENT, CLIENT_LIFE)
             for peer, life in zip(IDS, lives, strict=False):
                 if peer != node.context.me:
@@ -245,9 +245,9 @@ class Machine:
         """Ask for leave to delete a replica that the map gives to others, as the tick does."""
 
         def ask(node: Node) -> None:
-            node.holdings._asked_at = -limits.SURPLUS_MS
-            node.holdings.on_tick()
-            node.holdings._asked_at = 0
+            node.replica_set._asked_at = -limits.SURPLUS_MS
+            node.replica_set.on_tick()
+            node.replica_set._asked_at = 0
 
         return self._run(ask)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from ringkeep.core.cluster.map_rules import illegal
-from ringkeep.core.cluster.replica_changes import Progress, begin, step_on
+from ringkeep.core.cluster.replica_changes import ChangeProgress, begin, step_on
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, NodeId
@@ -58,7 +58,7 @@ def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]
     version = version_of(number + 1)
     said = {(what, who) for local in nodes for _, epoch, config, what, who in local.said
             if (epoch, config) == (part.epoch, part.config)}  # fmt: skip
-    progress = Progress(
+    progress = ChangeProgress(
         caught_up=any(what == Said.CAUGHT_UP and who == part.learner for what, who in said),
         settled=any(what == Said.SETTLED for what, _ in said),
         active=any(local.active and local.primary == part.epoch for local in nodes),
@@ -66,7 +66,7 @@ def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]
     found: list[Change] = []
     if part.old_voters or part.learner is not None:
         on = step_on(part, version, progress, _never, _never, len(part.voters))
-        back = step_on(part, version, Progress(), lambda _: True, _never, len(part.voters))
+        back = step_on(part, version, ChangeProgress(), lambda _: True, _never, len(part.voters))
         found += [("the change goes on", on)] if on is not None else []
         found += [("the change is taken back", back)] if back is not None else []
         return found

@@ -22,7 +22,7 @@ from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.peer_progress import Progress
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.replica_set import Holdings
+from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.takeover import Takeover
 from ringkeep.core.requests.confirmed_reads import Reads, _Ballot, _Round
 from ringkeep.sim.model.machine import Image, Machine, number_of
@@ -67,12 +67,12 @@ def _looked_at(takeover: Takeover) -> list[Any]:
 
 FIELDS: Final[dict[type, Fields]] = {
     Node: Fields(
-        ("context", "holdings", "reads"),
+        ("context", "replica_set", "reads"),
         {
             "replicas": _LINK, "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
-            "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "office": _STEERING,
-            "steward": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
-            "journal": _TOLD, "vitals": _TOLD, "relay": _STEERING, "copies": _STEERING,
+            "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
+            "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
+            "move_tracker": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
         },
     ),
     Context: Fields(
@@ -90,7 +90,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
         },
     ),
-    Holdings: Fields(("replicas", "_deleted"), {
+    ReplicaSet: Fields(("replicas", "_deleted"), {
         "_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY, "_relay": _LINK,
         "_renewed": "of damaged stores only, which are not modelled",
     }),
