@@ -6,7 +6,6 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.observations import Copy, Observations, Reachability, Statement
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import form, next_map
@@ -36,6 +35,7 @@ from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, 
 from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
+from ringkeep.sim.checks.map_rules import illegal
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 

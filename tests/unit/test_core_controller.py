@@ -6,13 +6,13 @@ from typing import Any
 from tests.core_parts import MINE, A, B, C, D, E, a_map, a_member, a_part
 
 from ringkeep.core.cluster.admission import given_up, has_left, may_leave, name_taken, refusal
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.observations import Observations, Statement
 from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.sim.checks.map_rules import illegal
 
 Words = dict[NodeId, Sequence[NodeId] | None]
 

@@ -6,7 +6,6 @@ import pytest
 from tests.core_parts import A, B, C, Cluster, D, E, a_part
 
 from ringkeep.core.cluster import orders, quorum_loss
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.observations import Copy
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import next_map
@@ -14,6 +13,7 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import NodeState
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId
+from ringkeep.sim.checks.map_rules import illegal
 
 ACTIVE, LEAVING, DEAD = NodeState.ACTIVE, NodeState.LEAVING, NodeState.DEAD
 STEP = limits.RECOVERY_STEP

@@ -10,7 +10,6 @@ from random import Random
 
 from ringkeep.coordination.memory import MemoryService
 from ringkeep.core.cluster.cluster_settings import GRACE_MS
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.replica_changes import targets, under_way
 from ringkeep.core.control.cluster_health import Health
 from ringkeep.core.protocol import limits, quorum
@@ -20,6 +19,7 @@ from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.core.replication.departed_coordinators import coordinators_of
 from ringkeep.ports import Ending
 from ringkeep.sim import bounds
+from ringkeep.sim.checks.map_rules import illegal
 from ringkeep.sim.claims import Claims
 from ringkeep.sim.events import Events
 from ringkeep.sim.invariants import Invariants, Violated

@@ -1,7 +1,7 @@
 """How a partition's replicas change: one voter at a time, by learner, joint voters, and stable voters again.
 
 Pure: from where a partition should be, and what its primary says, to its next step. Each step is one
-compare-and-set of the map, under the epoch that stands; `map_rules.py` says which steps are legal at all.
+compare-and-set of the map, under the epoch that stands; `sim.checks.map_rules` says which steps are legal.
 Source: joint consensus, Ongaro's dissertation (2014), section 4.3; learners, its section 4.2.1.
 """
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.replica_changes import ChangeProgress, begin, step_on
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, NodeId
+from ringkeep.sim.checks.map_rules import illegal
 from ringkeep.sim.model.local import Local
 from ringkeep.sim.model.machine import IDS, map_of, version_of
 

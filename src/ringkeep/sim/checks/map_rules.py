@@ -1,7 +1,7 @@
 """Which cluster map may follow which: one step at a time, and no step that two majorities could disagree on.
 
-The controller makes only such maps, and the simulator holds every map that is written against this. Knows
-nothing of who is alive or of why a map changes.
+The controller makes only such maps; no node checks it, the simulator and the model do. The rules know nothing
+of who is alive or of why a map changes.
 Source: joint consensus, Ongaro's dissertation (2014), section 4.3, with the voters in an outside register.
 """
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.core_parts import A, B, C, D, E, a_map, a_part
 
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion
+from ringkeep.sim.checks.map_rules import illegal
 
 NODES = (A, B, C, D, E)
 NOW = MapVersion(8)

@@ -1,6 +1,6 @@
 """Which map may follow which, by first principles and for maps of any kind; and the controller keeps to it.
 
-`test_core_transitions.py` has the single cases, each with its words. Here: all steps between all states of a
+`test_map_rules.py` has the single cases, each with its words. Here: all steps between all states of a
 small partition, held against the steps of the design and against majorities; maps drawn at random, changed
 lawfully in many places at once and then wrongly in one; and whatever the controller makes of a random world.
 """
@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core.cluster.map_rules import illegal
 from ringkeep.core.cluster.observations import Observations, Statement
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import next_map
@@ -22,6 +21,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, Nod
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
+from ringkeep.sim.checks.map_rules import illegal
 
 IDS = tuple(NodeId(f"{number:08x}" * 4) for number in range(1, 9))  # a dead node's name shows the first 8
 Voters = tuple[NodeId, ...]
