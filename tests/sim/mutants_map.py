@@ -18,7 +18,7 @@ from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.sim import world
+from ringkeep.sim.world import world
 
 _NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
 

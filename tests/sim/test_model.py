@@ -19,11 +19,11 @@ from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.sim.model import maps, projection
 from ringkeep.sim.model.__main__ import main
-from ringkeep.sim.model.bounds import CONFIGURATIONS, Bounds
-from ringkeep.sim.model.disk import Disk
+from ringkeep.sim.model.bounds import CONFIGURATIONS, ModelBounds
+from ringkeep.sim.model.disk import ModelDisk
 from ringkeep.sim.model.explore import Explorer
 from ringkeep.sim.model.layout import State
-from ringkeep.sim.model.local import Local
+from ringkeep.sim.model.local_states import LocalState
 from ringkeep.sim.model.machine import NUMBERS
 from ringkeep.sim.model.story import story_of
 from ringkeep.storage.memory import MemoryEngine
@@ -31,13 +31,13 @@ from ringkeep.storage.memory import MemoryEngine
 pytestmark = [pytest.mark.sim, pytest.mark.plain]
 
 SMALL = {
-    "a change of primary": Bounds(epochs=2, reads=1),
-    "a restart": Bounds(epochs=2, crashes=1),
-    "a broken connection": Bounds(puts=1, cuts=1, commits=True, applies=True),
-    "a copy of a write": Bounds(epochs=2, puts=1, again=1, split=True),
-    "taking office": Bounds(epochs=2, fresh=True),
-    "a replacement, there and back": Bounds(spare=1, steps=3),
-    "a replacement under a new primary": Bounds(voters=2, spare=1, epochs=2, steps=2),
+    "a change of primary": ModelBounds(epochs=2, reads=1),
+    "a restart": ModelBounds(epochs=2, crashes=1),
+    "a broken connection": ModelBounds(puts=1, cuts=1, commits=True, applies=True),
+    "a copy of a write": ModelBounds(epochs=2, puts=1, again=1, split=True),
+    "taking office": ModelBounds(epochs=2, fresh=True),
+    "a replacement, there and back": ModelBounds(spare=1, steps=3),
+    "a replacement under a new primary": ModelBounds(voters=2, spare=1, epochs=2, steps=2),
 }
 TAKEN = {
     "append_refused_epoch", "became_active", "deposed", "deposed_by_refusal", "duplicate_answered",
@@ -107,58 +107,62 @@ def released_by_anybody() -> Any:
     return together(patched(ReplicaSet, "on_surplus", surplus), patched(ReplicaSet, "on_release", release))
 
 
-Break = tuple[Callable[[], Any], Bounds, str]
+Break = tuple[Callable[[], Any], ModelBounds, str]
 
 BREAKS: dict[str, Break] = {
-    "ack before fsync": (OF_REPLICAS["ack before fsync"], Bounds(puts=1), "durable only on"),
+    "ack before fsync": (OF_REPLICAS["ack before fsync"], ModelBounds(puts=1), "durable only on"),
     "own copy counted unsynced": (
         OF_REPLICAS["own copy counted unsynced"],
-        Bounds(puts=1),
+        ModelBounds(puts=1),
         "durable only on",
     ),
     "older entry committed by count": (
         OF_REPLICAS["older entry committed by count"],
-        Bounds(epochs=3, puts=1),
+        ModelBounds(epochs=3, puts=1),
         "could begin an epoch without a committed entry",
     ),
     "promise answered before the sync": (
         OF_REPLICAS["promise answered before the sync"],
-        Bounds(fresh=True),
+        ModelBounds(fresh=True),
         "rests on a promise not durable",
     ),
     "promise not persisted": (
         OF_REPLICAS["promise not persisted"],
-        Bounds(fresh=True),
+        ModelBounds(fresh=True),
         "rests on a promise not durable",
     ),
     "repeated Prepare answered early": (
         OF_REPLICAS["repeated Prepare answered early"],
-        Bounds(epochs=2, cuts=1),
+        ModelBounds(epochs=2, cuts=1),
         "rests on a promise not durable",
     ),
     "read without Confirm": (
         OF_REQUESTS["read without Confirm"],
-        Bounds(epochs=2, puts=1, reads=1),
+        ModelBounds(epochs=2, puts=1, reads=1),
         "was told before it began",
     ),
-    "learner counted": (OF_THE_MAP["learner counted"], Bounds(spare=1, steps=1, puts=1), "durable only on"),
+    "learner counted": (
+        OF_THE_MAP["learner counted"],
+        ModelBounds(spare=1, steps=1, puts=1),
+        "durable only on",
+    ),
     "replica deleted early": (
         OF_THE_MAP["replica deleted early"],
-        Bounds(spare=1, steps=2, puts=1),
+        ModelBounds(spare=1, steps=2, puts=1),
         "could begin an epoch without a committed entry",
     ),
     "promise deleted with the replica": (
         OF_REPLICAS["promise deleted with the replica"],
-        Bounds(voters=2, spare=1, epochs=2, steps=3),
+        ModelBounds(voters=2, spare=1, epochs=2, steps=3),
         "a promise never decreases",
     ),
     "de-duplication not replayed at start": (
         OF_REQUESTS["de-duplication not replayed at start"],
-        Bounds(epochs=2, puts=1, crashes=1),
+        ModelBounds(epochs=2, puts=1, crashes=1),
         "not what the log says",
     ),
-    "joint step forgotten": (joint_forgotten, Bounds(spare=1, steps=2, puts=1), "committed"),
-    "barrier forgotten": (barrier_forgotten, Bounds(voters=2, spare=1, steps=3), "durable only on"),
+    "joint step forgotten": (joint_forgotten, ModelBounds(spare=1, steps=2, puts=1), "committed"),
+    "barrier forgotten": (barrier_forgotten, ModelBounds(voters=2, spare=1, steps=3), "durable only on"),
 }
 
 
@@ -176,7 +180,7 @@ def test_a_deliberate_break_is_found_with_the_way_to_it(name: str) -> None:
 
 def test_a_story_says_who_says_what_and_where_everybody_stands() -> None:
     with OF_REPLICAS["ack before fsync"]():
-        report = Explorer(Bounds(puts=1)).run()
+        report = Explorer(ModelBounds(puts=1)).run()
         story = story_of(report.bounds, report.story)
     assert story[0] == "   1  n1 is asked for write 1"
     assert "      n1 -> n2  Append epoch 1: after 1/1: 1/2:put1; commit 1" in story[1:3]
@@ -201,7 +205,7 @@ def test_every_field_is_told_apart_or_left_out_with_a_reason(monkeypatch: pytest
 
     monkeypatch.setattr(projection, "_fields", noted)
     monkeypatch.setattr(projection, "_walkers", {})
-    Explorer(Bounds(epochs=2, puts=1, reads=1)).run(states=500)
+    Explorer(ModelBounds(epochs=2, puts=1, reads=1)).run(states=500)
     assert set(seen) == set(projection.FIELDS), "these, and no others, are looked into"
     for kind, found in seen.items():
         table = projection.FIELDS[kind]
@@ -211,15 +215,17 @@ def test_every_field_is_told_apart_or_left_out_with_a_reason(monkeypatch: pytest
         assert set(table.unordered) <= set(table.whole)
 
 
-@pytest.mark.parametrize("bounds", [Bounds(epochs=2, reads=1), Bounds(crashes=1, puts=1)], ids=Bounds.spell)
-def test_what_counts_as_one_state_loses_nothing(bounds: Bounds) -> None:
+@pytest.mark.parametrize(
+    "bounds", [ModelBounds(epochs=2, reads=1), ModelBounds(crashes=1, puts=1)], ids=ModelBounds.spell
+)
+def test_what_counts_as_one_state_loses_nothing(bounds: ModelBounds) -> None:
     """Without the reductions more states are seen, and nothing else that an invariant could look at."""
     few, many = ways_to_stand(bounds, reduced=True), ways_to_stand(bounds, reduced=False)
     assert few == many
     assert len(few) > 50
 
 
-def ways_to_stand(bounds: Bounds, reduced: bool) -> set[Any]:
+def ways_to_stand(bounds: ModelBounds, reduced: bool) -> set[Any]:
     """Return everything that the invariants look at, in every state; backups may change their names."""
     explorer = Explorer(bounds, reduced)
     world, found = explorer.world, set()
@@ -233,7 +239,7 @@ def ways_to_stand(bounds: Bounds, reduced: bool) -> set[Any]:
     return found
 
 
-def standing(nodes: list[Local], names: tuple[int, ...]) -> tuple[Any, ...]:
+def standing(nodes: list[LocalState], names: tuple[int, ...]) -> tuple[Any, ...]:
     """Say where the nodes stand, once they are renamed."""
     renamed = [(names[each.node], each) for each in nodes]
     return tuple(
@@ -245,7 +251,7 @@ def standing(nodes: list[Local], names: tuple[int, ...]) -> tuple[Any, ...]:
 
 def test_the_disk_is_the_simulators_engine_in_small() -> None:
     for seed in range(30):
-        random, disk, engine = Random(seed), Disk(), MemoryEngine()
+        random, disk, engine = Random(seed), ModelDisk(), MemoryEngine()
         for _ in range(25):
             match random.choice(("write", "write", "write", "sync", "crash")):
                 case "write":

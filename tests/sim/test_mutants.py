@@ -17,7 +17,7 @@ from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.commands.simulate import outcomes
-from ringkeep.sim.main import run_seed
+from ringkeep.sim.run import run_seed
 
 MUTANTS = {
     **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,

@@ -10,7 +10,7 @@ import pytest
 
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.coverage import FAULT, never
-from ringkeep.sim.main import FAULT_KINDS, OPERATIONS
+from ringkeep.sim.run import FAULT_KINDS, OPERATIONS
 
 pytestmark = pytest.mark.sim
 
@@ -26,7 +26,7 @@ SELDOM = {
 
 TRACE = """
 import hashlib, sys
-from ringkeep.sim.main import run_seed
+from ringkeep.sim.run import run_seed
 digest, lines = hashlib.sha256(), []
 for seed in map(int, sys.argv[1:]):
     outcome = run_seed(seed, trace=lines.append)
@@ -82,7 +82,7 @@ def test_a_seed_gives_the_same_trace_under_any_hash_seed() -> None:
 
 
 def test_another_seed_gives_another_trace() -> None:
-    from ringkeep.sim.main import run_seed
+    from ringkeep.sim.run import run_seed
 
     digests = set()
     for seed in (4, 5):

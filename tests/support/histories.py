@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.history import UNTOLD, Operation
+from ringkeep.sim.histories.history import UNTOLD, Operation
 
 KEY = b"k"
 

@@ -14,8 +14,8 @@ from tests.support.caller import Caller, Reply, Stopwatch, Unanswered, Waited
 from tests.support.cluster import Cluster, kv, until
 from tests.support.crowd import Crowd
 
-from ringkeep.sim.checker import Undecided, check
-from ringkeep.sim.history import Operation, write_history
+from ringkeep.sim.histories.checker import Undecided, check
+from ringkeep.sim.histories.history import Operation, write_history
 
 PAUSE_S = 0.005  # between two calls of one client: light
 CALLS = ("get", "put", "cas", "delete", "raise")

@@ -12,8 +12,8 @@ import pytest
 from tests.support.histories import Load, delete, get, made, put, untold
 
 from ringkeep.cli import main
-from ringkeep.sim import checker
-from ringkeep.sim.history import Operation, write_history
+from ringkeep.sim.histories import checker
+from ringkeep.sim.histories.history import Operation, write_history
 
 GOOD = [put(1, 2, b"a", 1), put(3, None, b"b"), get(4, 5, b"a", 1), delete(6, 7, outcome="rejected")]
 STALE = [put(10, 20, b"a", 1), put(30, 40, b"b", 2), get(50, 60, b"a", 1)]

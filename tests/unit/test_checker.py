@@ -6,9 +6,9 @@ import pytest
 from tests.support.histories import KEY, cas, delete, get, op, put, untold
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.checker import check
-from ringkeep.sim.history import UNTOLD
-from ringkeep.sim.timeline import SHOWN, draw
+from ringkeep.sim.histories.checker import check
+from ringkeep.sim.histories.history import UNTOLD
+from ringkeep.sim.histories.timeline import SHOWN, draw
 
 GOOD = {
     "nothing": [],

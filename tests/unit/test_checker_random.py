@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.support.histories import KEY, Load, get, made, put, untold, with_a_stale_read
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim import checker, linearize
-from ringkeep.sim.checker import Operation, Undecided, check
-from ringkeep.sim.history import UNTOLD
+from ringkeep.sim.histories import checker, linearize
+from ringkeep.sim.histories.checker import Operation, Undecided, check
+from ringkeep.sim.histories.history import UNTOLD
 
 SEEDS = st.integers(0, 1 << 32)
 NUMBERS = 5  # the highest version in a small history

@@ -8,7 +8,7 @@ import pytest
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
-from ringkeep.sim.bounds import LOW, LOW_SETTINGS, draw, draw_settings
+from ringkeep.sim.world.drawn_bounds import LOW, LOW_SETTINGS, draw, draw_settings
 
 BOUNDS = {field.name for field in fields(Bounds)}
 SETTINGS = set(cluster_settings.SETTINGS)

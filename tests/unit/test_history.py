@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.history import UNTOLD, Malformed, Operation, read_history, short, write_history
+from ringkeep.sim.histories.history import UNTOLD, Malformed, Operation, read_history, short, write_history
 
 GET = {
     "client": 1,

@@ -8,13 +8,13 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Acks, Message
 from ringkeep.core.protocol.rows import FRESH, encode_replica, replica_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index
-from ringkeep.sim.copies import Disk
-from ringkeep.sim.invariants import Violated
-from ringkeep.sim.world import World
+from ringkeep.sim.checks.invariants import Violated
+from ringkeep.sim.faults.disk_copies import DiskCopy
+from ringkeep.sim.world.world import World
 from ringkeep.storage.memory import MemoryEngine
 
 
-def disk(floor: int, *entries: int) -> Disk:
+def disk(floor: int, *entries: int) -> DiskCopy:
     """A disk with such a log window."""
     batch = Batch()
     row = FRESH._replace(floor_epoch=Epoch(1), floor_index=Index(floor), sessions_index=Index(floor))
@@ -22,7 +22,7 @@ def disk(floor: int, *entries: int) -> Disk:
     batch.log.update((log_key(P, Index(index)), b"entry") for index in entries)
     engine = MemoryEngine()
     engine.write(batch)
-    return Disk(A, Incarnation(1), "cluster", (), engine)
+    return DiskCopy(A, Incarnation(1), "cluster", (), engine)
 
 
 def test_a_log_ends_with_its_last_entry() -> None:
@@ -34,7 +34,7 @@ def test_a_log_of_which_all_was_trimmed_ends_where_its_window_begins() -> None:
 
 
 def test_a_disk_without_the_replica_holds_nothing() -> None:
-    assert Disk(A, Incarnation(1), "cluster", (), MemoryEngine()).log_end(P) == 0
+    assert DiskCopy(A, Incarnation(1), "cluster", (), MemoryEngine()).log_end(P) == 0
 
 
 def test_an_old_copy_is_not_filled_up_while_a_primary_remembers_more_of_it() -> None:

@@ -11,8 +11,8 @@ from tests.core_parts import NAMES, A, B, C, Host, P, a_part, a_promise, map_of,
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.messages import Append, Message
 from ringkeep.core.protocol.types import Epoch, Index, NodeId
-from ringkeep.sim.disk_rules import KNOWN_AFTER, DiskRules
-from ringkeep.sim.invariants import Violated
+from ringkeep.sim.checks.disk_rules import KNOWN_AFTER, DiskRules
+from ringkeep.sim.checks.invariants import Violated
 from ringkeep.storage.memory import MemoryEngine
 
 
@@ -28,7 +28,7 @@ class Recorded(MemoryEngine):
         return super().write(batch)
 
 
-class ClusterPoller(Host):
+class NodeWithoutRoom(Host):
     """A node under the rules, which has known for long that its disk has no room."""
 
     def __init__(self, me: NodeId) -> None:
@@ -47,7 +47,7 @@ class ClusterPoller(Host):
 
 
 def test_one_that_takes_office_may_begin_its_epoch_also_if_it_is_deposed_in_that_turn() -> None:
-    host = ClusterPoller(A)
+    host = NodeWithoutRoom(A)
     host.take(map_of(a_part(A), 8))
     host.sync()
     deposing = host.takes(map_of(a_part(B, epoch=Epoch(4)), 9))
@@ -58,7 +58,7 @@ def test_one_that_takes_office_may_begin_its_epoch_also_if_it_is_deposed_in_that
 
 @pytest.mark.parametrize("led", [False, True])
 def test_a_backup_appends_nothing_whether_or_not_it_has_led(led: bool) -> None:
-    host = ClusterPoller(A)
+    host = NodeWithoutRoom(A)
     if led:
         host.take(map_of(a_part(A), 8))
         host.sync()

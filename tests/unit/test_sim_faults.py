@@ -5,10 +5,10 @@ from typing import Any
 
 from tests.core_parts import A, B, C, D, a_map, a_part
 
+from ringkeep.sim.checks.failover_reasons import HEALS_MS, Reasons
 from ringkeep.sim.clients import Clients
-from ringkeep.sim.faults import Faults
-from ringkeep.sim.reasons import HEALS_MS, Reasons
-from ringkeep.sim.world import World
+from ringkeep.sim.faults.schedule import Faults
+from ringkeep.sim.world.world import World
 
 
 def test_no_store_refuses_writes_once_the_faults_are_over() -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.history import Operation
+from ringkeep.sim.histories.history import Operation
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 _KINDS = ("get", "get", "get", "put", "put", "put", "delete", "delete if", "cas", "cas")
 _DEFINITE_NO = (Status.NOT_FOUND, Status.CONDITION_FAILED)
@@ -31,7 +31,7 @@ EXTRA = 99
 """The client to whom operations besides the usual ones belong."""
 
 
-class _Call:
+class _Attempt:
     """One operation of one client, over all its tries."""
 
     __slots__ = ("asked", "begun", "client", "key", "operation", "tries", "unsure")
@@ -74,11 +74,11 @@ class Clients:
         """Begin no further operation."""
         self._left = 0
 
-    def ask(self, node: "SimNode", kind: str, key: bytes) -> None:
+    def ask(self, node: "SimMachine", kind: str, key: bytes) -> None:
         """Let somebody read or write this key through this node now, besides what the clients do."""
         value = self._new_value() if kind == "put" else None
         operation = Operation(EXTRA, kind, key, value, None, self._stamp(), None, "unknown")
-        if self._try(_Call(EXTRA, operation, b"", self._world.events.now), node):
+        if self._try(_Attempt(EXTRA, operation, b"", self._world.events.now), node):
             self._busy += 1
             self.history.append(operation)
 
@@ -105,7 +105,7 @@ class Clients:
         operation = Operation(client, kind, key, value, expected, self._stamp(), None, "unknown")
         keyed = kind != "get" and random.random() < KEYED
         name = b"key-%d" % operation.start if keyed else b""
-        call = _Call(client, operation, name, self._world.events.now)
+        call = _Attempt(client, operation, name, self._world.events.now)
         if not self._try(call):
             self._pause(client)
             return
@@ -113,7 +113,7 @@ class Clients:
         self._busy += 1
         self.history.append(operation)
 
-    def _try(self, call: _Call, through: "SimNode | None" = None) -> bool:
+    def _try(self, call: _Attempt, through: "SimMachine | None" = None) -> bool:
         """Put the operation to some node; False if that node takes none just now."""
         world, operation = self._world, call.operation
         node = through or world.random.choice(list(world.nodes.values()))
@@ -132,7 +132,7 @@ class Clients:
         world.events.after(TIMEOUT_MS, partial(self._look, call, node, node.id, node.incarnation, call.tries))
         return True
 
-    def _look(self, call: _Call, node: "SimNode", node_id: str, life: int, tries: int) -> None:
+    def _look(self, call: _Attempt, node: "SimMachine", node_id: str, life: int, tries: int) -> None:
         """A coordinator that dies answers nothing: the client goes on, and learns only if it asks again."""
         if call.asked != tries:
             return
@@ -145,7 +145,7 @@ class Clients:
         call.unsure = True
         self._again(call)
 
-    def _done(self, call: _Call, node: "SimNode", result: Result) -> None:
+    def _done(self, call: _Attempt, node: "SimMachine", result: Result) -> None:
         operation, status = call.operation, result.status
         assert call.asked == call.tries, "a request is answered once"
         call.asked = 0
@@ -174,7 +174,7 @@ class Clients:
             self._versions[operation.key] = result.version
         self._end(call)
 
-    def _again(self, call: _Call) -> None:
+    def _again(self, call: _Attempt) -> None:
         """Repeat a write under the same key; without one its fate stays unknown, and once the key may have
         been forgotten."""
         call.operation.version = 0
@@ -185,7 +185,7 @@ class Clients:
         elif not self._try(call):
             self._world.events.after(self._world.draw(1, THINK_MS), partial(self._again, call))
 
-    def _end(self, call: _Call) -> None:
+    def _end(self, call: _Attempt) -> None:
         self._world.count(f"outcome_{call.operation.outcome}")
         self._busy -= 1
         if call.client != EXTRA:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringkeep.sim.clients import Clients
-from ringkeep.sim.faults import Faults
-from ringkeep.sim.traps import KINDS
-from ringkeep.sim.world import World
+from ringkeep.sim.faults.schedule import Faults
+from ringkeep.sim.faults.triggers import KINDS
+from ringkeep.sim.world.world import World
 
 FAULT: Final = "fault_"
 TRAP: Final = "trap_"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ringkeep.core.cluster.slots import partition_of
-from ringkeep.sim.main import Outcome, run_seed, size_of
+from ringkeep.sim.run import SeedOutcome, run_seed, size_of
 
 LINES: Final = 70
 """So many lines of a story are told: a person reads no more."""
@@ -21,8 +21,8 @@ _CALL: Final = re.compile(r"client -?\d+: \w+.* on b'([^']*)'")
 
 
 def shortest(
-    seed: int, failed: Outcome, said: Callable[[str], None] = lambda text: None
-) -> tuple[int, Outcome]:
+    seed: int, failed: SeedOutcome, said: Callable[[str], None] = lambda text: None
+) -> tuple[int, SeedOutcome]:
     """Return (steps, outcome) of the shortest failing prefix that halving finds.
 
     `said`: told how it goes on. Cost: about fifteen runs of the seed.

@@ -16,8 +16,8 @@ from ringkeep.cli.terminal.exit_codes import FAILED, OK, USAGE, Failure
 from ringkeep.cli.terminal.tables import show_json
 
 if TYPE_CHECKING:
-    from ringkeep.sim.checker import Violation
-    from ringkeep.sim.history import Operation
+    from ringkeep.sim.histories.checker import Violation
+    from ringkeep.sim.histories.history import Operation
 
 UNDECIDED: Final = 4
 LEAST_WIDTH: Final = 80
@@ -49,7 +49,7 @@ def check(
     Exit code 0: it is. 1: it is not, and the operations that contradict each other are shown. 2: the file
     cannot be read or is no history. 4: undecided. The format is described in docs/histories.md.
     """
-    from ringkeep.sim import checker
+    from ringkeep.sim.histories import checker
 
     operations = _read(history, key)
     begin = time.monotonic()
@@ -69,7 +69,7 @@ def check(
 
 
 def _read(name: str, key: str | None) -> "list[Operation]":
-    from ringkeep.sim.history import Malformed, read_history
+    from ringkeep.sim.histories.history import Malformed, read_history
 
     shown = "standard input" if name == "-" else name
     wanted = None if key is None else os.fsencode(key)
@@ -97,8 +97,8 @@ def _opened(name: str) -> Iterator[BinaryIO]:
 def _show(
     operations: "list[Operation]", seconds: float, violation: "Violation | None", undecided: str
 ) -> None:
-    from ringkeep.sim.history import short
-    from ringkeep.sim.timeline import draw
+    from ringkeep.sim.histories.history import short
+    from ringkeep.sim.histories.timeline import draw
 
     outcomes = Counter(each.outcome for each in operations)
     keys = len({each.key for each in operations})
@@ -120,7 +120,7 @@ def _counted(count: int, name: str) -> str:
 def _report(
     operations: "list[Operation]", seconds: float, violation: "Violation | None", undecided: str
 ) -> dict[str, Any]:
-    from ringkeep.sim.history import as_object, fields
+    from ringkeep.sim.histories.history import as_object, fields
 
     outcomes = Counter(each.outcome for each in operations)
     report: dict[str, Any] = {

@@ -15,7 +15,7 @@ from ringkeep.cli.terminal import options
 from ringkeep.cli.terminal.exit_codes import FAILED, Failure
 
 if TYPE_CHECKING:
-    from ringkeep.sim.main import Outcome
+    from ringkeep.sim.run import SeedOutcome
 
 CHUNK = 4  # seeds that one process takes at a time
 MANY = 10_000  # of so many seeds it is asked that everything rare happened in one of them
@@ -84,8 +84,8 @@ def simulate(
 
 def _write_history(seed: int, steps: int | None, path: Path) -> None:
     """Run a seed for its history only."""
-    from ringkeep.sim.history import Operation, write_history
-    from ringkeep.sim.main import NO_LIMIT, run_seed
+    from ringkeep.sim.histories.history import Operation, write_history
+    from ringkeep.sim.run import NO_LIMIT, run_seed
 
     seen: list[Operation] = []
     run_seed(seed, steps or NO_LIMIT, history=seen)
@@ -95,7 +95,7 @@ def _write_history(seed: int, steps: int | None, path: Path) -> None:
         raise Failure(f"the history cannot be written: {error}", FAILED) from error
 
 
-def _tell(outcome: "Outcome") -> None:
+def _tell(outcome: "SeedOutcome") -> None:
     """Print the shortest failing prefix of a seed as a story."""
     from rich.console import Console
 
@@ -113,9 +113,9 @@ def _tell(outcome: "Outcome") -> None:
 @contextmanager
 def outcomes(
     seed: int, seeds: int, steps: int | None = None, trace: bool = False
-) -> Iterator[Iterable["Outcome"]]:
+) -> Iterator[Iterable["SeedOutcome"]]:
     """Run these seeds on all cores; with a trace, or for one alone, in this process. Unordered."""
-    from ringkeep.sim.main import NO_LIMIT, run_seed
+    from ringkeep.sim.run import NO_LIMIT, run_seed
 
     one = partial(run_seed, steps=steps or NO_LIMIT)
     numbers = range(seed, seed + seeds)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from textwrap import wrap
 
-from ringkeep.sim.model.bounds import CONFIGURATIONS, Bounds
-from ringkeep.sim.model.explore import Explorer, Report
+from ringkeep.sim.model.bounds import CONFIGURATIONS, ModelBounds
+from ringkeep.sim.model.explore import Exploration, Explorer
 from ringkeep.sim.model.story import story_of
 
 WIDTH = 100
@@ -43,12 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m ringkeep.sim.model", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="CONFIGURATION", help=", ".join(CONFIGURATIONS))
-    for field in fields(Bounds):
+    for field in fields(ModelBounds):
         option = f"--{field.name}"
         if field.type in (bool, "bool"):
-            parser.add_argument(option, action="store_true", default=None, help="see Bounds")
+            parser.add_argument(option, action="store_true", default=None, help="see ModelBounds")
         else:
-            parser.add_argument(option, type=int, metavar="N", help="see Bounds")
+            parser.add_argument(option, type=int, metavar="N", help="see ModelBounds")
     parser.add_argument("--depth", type=int, metavar="N", help="stop after so many moves in a row")
     parser.add_argument(
         "--states-seen", dest="states", type=int, metavar="N", help="stop after so many states"
@@ -57,12 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wanted(chosen: argparse.Namespace) -> Iterator[tuple[str, Bounds]]:
+def _wanted(chosen: argparse.Namespace) -> Iterator[tuple[str, ModelBounds]]:
     """Yield the bounds that were given, or the configurations that were named: all, if none was."""
-    given = {field.name: getattr(chosen, field.name) for field in fields(Bounds)}
+    given = {field.name: getattr(chosen, field.name) for field in fields(ModelBounds)}
     given = {name: value for name, value in given.items() if value is not None}
     if given:
-        yield "bounds", Bounds(**given)
+        yield "bounds", ModelBounds(**given)
         return
     unknown = [name for name in chosen.names if name not in CONFIGURATIONS]
     if unknown:
@@ -73,7 +73,7 @@ def _wanted(chosen: argparse.Namespace) -> Iterator[tuple[str, Bounds]]:
         yield name, CONFIGURATIONS[name]
 
 
-def _lines(report: Report, transitions: int) -> list[str]:
+def _lines(report: Exploration, transitions: int) -> list[str]:
     """Say what an exploration has seen, and if anything is wrong, the way to it."""
     depths = " ".join(f"{new:,}" for new in report.depths)
     lines = [f"  {line}" for line in wrap(f"new states by depth: {depths}", WIDTH)]

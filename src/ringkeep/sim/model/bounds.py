@@ -5,7 +5,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ModelBounds:
     """Everything within these bounds is explored, in every order.
 
     `voters`: replicas of the one partition. `spare`: nodes beyond them, that may become replicas. `epochs`:
@@ -46,14 +46,14 @@ class Bounds:
 
 
 CONFIGURATIONS: Final = {
-    "epochs": Bounds(epochs=3, puts=1),
-    "entries": Bounds(epochs=2, puts=3, split=True),
-    "restart": Bounds(epochs=2, puts=1, crashes=2),
-    "links": Bounds(epochs=2, puts=1, cuts=1, commits=True),
-    "reads": Bounds(epochs=2, puts=1, reads=1, applies=True),
-    "retries": Bounds(epochs=2, puts=1, again=1, crashes=1),
-    "start": Bounds(epochs=2, crashes=1, fresh=True),
-    "joint": Bounds(spare=1, epochs=2, steps=2),
-    "replace": Bounds(voters=2, spare=1, epochs=2, steps=3),
+    "epochs": ModelBounds(epochs=3, puts=1),
+    "entries": ModelBounds(epochs=2, puts=3, split=True),
+    "restart": ModelBounds(epochs=2, puts=1, crashes=2),
+    "links": ModelBounds(epochs=2, puts=1, cuts=1, commits=True),
+    "reads": ModelBounds(epochs=2, puts=1, reads=1, applies=True),
+    "retries": ModelBounds(epochs=2, puts=1, again=1, crashes=1),
+    "start": ModelBounds(epochs=2, crashes=1, fresh=True),
+    "joint": ModelBounds(spare=1, epochs=2, steps=2),
+    "replace": ModelBounds(voters=2, spare=1, epochs=2, steps=3),
 }
 """What `make model` explores, each to its end: small enough together for a few minutes."""

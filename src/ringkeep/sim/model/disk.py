@@ -13,7 +13,7 @@ Row = tuple[bytes, bytes]
 _Undo = list[tuple[int, bytes, bytes | None]]
 
 
-class Disk:
+class ModelDisk:
     """Rows as written. `_undo`: per batch that is not durable, oldest first, what was there before it."""
 
     __slots__ = ("_tables", "_undo")

@@ -5,16 +5,16 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ringkeep.sim.model.bounds import Bounds
+from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.layout import State
-from ringkeep.sim.model.local import Violated
+from ringkeep.sim.model.local_states import Violated
 from ringkeep.sim.model.moves import BY_ITSELF, Move
 from ringkeep.sim.model.numbers import Numbers
-from ringkeep.sim.model.world import World
+from ringkeep.sim.model.world import ModelWorld
 
 
 @dataclass(slots=True)
-class Report:
+class Exploration:
     """What an exploration found. `depths`: how many new states at each distance from the first one.
 
     `moves`: how many were tried; all but those to new states led to one that was met before. `rests`: in how
@@ -22,7 +22,7 @@ class Report:
     in the last state of `story`; "" if nothing is.
     """
 
-    bounds: Bounds
+    bounds: ModelBounds
     depths: list[int] = field(default_factory=list)
     moves: int = 0
     rests: int = 0
@@ -39,9 +39,9 @@ class Report:
 class Explorer:
     """One exploration. Of each state only a digest is kept, and the move that first led to it."""
 
-    def __init__(self, bounds: Bounds, reduced: bool = True) -> None:
-        self.world = World(bounds, reduced)
-        self.report = Report(bounds)
+    def __init__(self, bounds: ModelBounds, reduced: bool = True) -> None:
+        self.world = ModelWorld(bounds, reduced)
+        self.report = Exploration(bounds)
         self._met: set[bytes] = set()
         self._moves: Numbers[Move] = Numbers()
         self._parents: list[array[int]] = []
@@ -49,7 +49,7 @@ class Explorer:
 
     def run(
         self, depth: int | None = None, states: int | None = None, told: Callable[[str], None] | None = None
-    ) -> Report:
+    ) -> Exploration:
         """Explore until nothing new is found, a violation is, or so many levels or states were seen."""
         report, begin = self.report, time.process_time()
         try:

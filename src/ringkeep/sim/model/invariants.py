@@ -11,11 +11,11 @@ from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.entry import epoch_of
 from ringkeep.core.protocol.types import NodeId
-from ringkeep.sim.model.local import Local, LogTuple, Violated
+from ringkeep.sim.model.local_states import LocalState, LogTuple, Violated
 from ringkeep.sim.model.machine import NAMES, NUMBERS
 
 
-class Invariants:
+class ModelInvariants:
     """Checks states; what was found to be right is not looked at again."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Invariants:
         self._quorums: dict[Partition, list[tuple[int, ...]]] = {}
 
     def check(
-        self, nodes: Sequence[Local], past: int, committed: LogTuple, place: int, part: Partition
+        self, nodes: Sequence[LocalState], past: int, committed: LogTuple, place: int, part: Partition
     ) -> None:
         """Raise Violated if the world is wrong. `past` and `place` are numbers for the two after them."""
         name = (*[node.tail for node in nodes], past, place)
@@ -37,7 +37,7 @@ class Invariants:
         self._next_primary(nodes, committed, part)
         self._right.add(name)
 
-    def _roles(self, nodes: Sequence[Local]) -> None:
+    def _roles(self, nodes: Sequence[LocalState]) -> None:
         """1, 2. One epoch has one holder, and at most one primary, ACTIVE or not."""
         for one, other in combinations(nodes, 2):
             if one.promised[0] == other.promised[0]:
@@ -45,7 +45,7 @@ class Invariants:
             if one.primary:
                 _require(one.primary != other.primary, f"epoch {one.primary} has two primaries")
 
-    def _commit(self, node: Local, committed: LogTuple) -> None:
+    def _commit(self, node: LocalState, committed: LogTuple) -> None:
         """4, 5. What is committed is the same everywhere, and is in the log of every ACTIVE primary."""
         log = node.logs[0]
         _require(
@@ -60,7 +60,7 @@ class Invariants:
             ]
             _require(not lacking, f"{name_of(node)} leads epoch {node.primary} without a committed entry")
 
-    def _durable(self, nodes: Sequence[Local], committed: LogTuple, part: Partition) -> None:
+    def _durable(self, nodes: Sequence[LocalState], committed: LogTuple, part: Partition) -> None:
         """6. What is committed is durable on a majority.
 
         While joint it is one of the old voters: until the primary has heard of the change, that is enough.
@@ -74,7 +74,7 @@ class Invariants:
             f"entry {len(committed)} is committed, and durable only on: {names or 'nobody'}",
         )
 
-    def _matching(self, nodes: Sequence[Local]) -> None:
+    def _matching(self, nodes: Sequence[LocalState]) -> None:
         """3. Equal epoch and index mean equal logs up to there, also in what a crash would leave."""
         for one, other in combinations(nodes, 2):
             for log in one.logs:
@@ -84,7 +84,7 @@ class Invariants:
                         f"the logs of {name_of(one)} and {name_of(other)} differ below equal entries",
                     )
 
-    def _next_primary(self, nodes: Sequence[Local], committed: LogTuple, part: Partition) -> None:
+    def _next_primary(self, nodes: Sequence[LocalState], committed: LogTuple, part: Partition) -> None:
         """5, looked ahead. Whoever answers the next primary, the greatest log has all that is committed.
 
         Also after a crash of any of them, which may bring back what was cut from a log.
@@ -116,7 +116,7 @@ class Invariants:
         return found
 
 
-def _by_id(nodes: Sequence[Local], part: Partition) -> list[tuple[NodeId, Local]]:
+def _by_id(nodes: Sequence[LocalState], part: Partition) -> list[tuple[NodeId, LocalState]]:
     return [(node, nodes[NUMBERS[node]]) for node in part.replicas]
 
 
@@ -131,7 +131,7 @@ def _match(one: LogTuple, other: LogTuple) -> bool:
     return True
 
 
-def name_of(node: Local) -> str:
+def name_of(node: LocalState) -> str:
     return f"n{node.node + 1}"
 
 

@@ -30,7 +30,7 @@ from ringkeep.core.protocol.types import Incarnation, Index, MapVersion, NodeId,
 from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.sim.model.disk import Disk, Rows
+from ringkeep.sim.model.disk import ModelDisk, Rows
 from ringkeep.wire import mapcodec
 
 ONLY: Final = PartitionId(0)
@@ -132,7 +132,7 @@ class Output:
         self.replies: list[Reply] = []
 
 
-class Machine:
+class ModelMachine:
     """A node, from its start on. `waiting`: how many batches must be synced first, and what waits for it.
 
     `count`: how many nodes there are. `split`: whether a message carries one log entry at most.
@@ -140,7 +140,7 @@ class Machine:
 
     __slots__ = ("count", "disk", "node", "waiting")
 
-    def __init__(self, me: int, life: Incarnation, count: int, disk: Disk, split: bool) -> None:
+    def __init__(self, me: int, life: Incarnation, count: int, disk: ModelDisk, split: bool) -> None:
         self.disk = disk
         self.count = count
         self.waiting: list[tuple[int, Durable]] = []

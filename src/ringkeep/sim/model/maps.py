@@ -14,7 +14,7 @@ from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, NodeId
 from ringkeep.sim.checks.map_rules import illegal
-from ringkeep.sim.model.local import Local
+from ringkeep.sim.model.local_states import LocalState
 from ringkeep.sim.model.machine import IDS, map_of, version_of
 
 Change = tuple[str, Partition]
@@ -24,7 +24,7 @@ _FIRST_LIFE: Final = Incarnation(1)
 
 
 def next_places(
-    number: int, part: Partition, nodes: Sequence[Local], epochs: int, steps: int
+    number: int, part: Partition, nodes: Sequence[LocalState], epochs: int, steps: int
 ) -> list[Change]:
     """Return every place that may follow the partition's `number`-th one.
 
@@ -38,7 +38,7 @@ def next_places(
     return found
 
 
-def _leaders(part: Partition, nodes: Sequence[Local]) -> list[Change]:
+def _leaders(part: Partition, nodes: Sequence[LocalState]) -> list[Change]:
     """Another voter leads, of both sets while joint; or the same one, if it was restarted."""
     found: list[Change] = []
     for voter, local in zip(IDS, nodes, strict=False):
@@ -53,7 +53,7 @@ def _never(_: NodeId) -> bool:
     return False
 
 
-def _steps(number: int, part: Partition, nodes: Sequence[Local]) -> list[Change]:
+def _steps(number: int, part: Partition, nodes: Sequence[LocalState]) -> list[Change]:
     """The change of replicas goes one step on, or back, or a new one begins."""
     version = version_of(number + 1)
     said = {(what, who) for local in nodes for _, epoch, config, what, who in local.said

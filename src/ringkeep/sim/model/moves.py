@@ -10,8 +10,8 @@ from ringkeep.sim.model.layout import State
 from ringkeep.sim.model.machine import NUMBERS
 
 if TYPE_CHECKING:
-    from ringkeep.sim.model.local import Local
-    from ringkeep.sim.model.world import Spent, World
+    from ringkeep.sim.model.local_states import LocalState
+    from ringkeep.sim.model.world import ModelWorld, Spent
 
 Move = tuple[Any, ...]
 
@@ -19,7 +19,7 @@ BY_ITSELF: Final = frozenset(("take", "sync", "learn", "nudge", "give up"))
 """Moves that need nobody from outside: sooner or later they happen."""
 
 
-def moves_of(world: "World", state: State) -> list[Move]:
+def moves_of(world: "ModelWorld", state: State) -> list[Move]:
     """Return every move that the bounds leave."""
     bounds, layout = world.bounds, world.layout
     spent = world.spents.things[state[layout.spent]]
@@ -41,7 +41,7 @@ def moves_of(world: "World", state: State) -> list[Move]:
     return found + [("map", what) for what, _ in world.next_places(state)]
 
 
-def _requests(world: "World", node: int, spent: "Spent") -> list[Move]:
+def _requests(world: "ModelWorld", node: int, spent: "Spent") -> list[Move]:
     """A client asks an ACTIVE primary: for the next write, once more for an earlier one, or for a read."""
     found: list[Move] = []
     if spent.puts < world.bounds.puts:
@@ -53,7 +53,7 @@ def _requests(world: "World", node: int, spent: "Spent") -> list[Move]:
     return found
 
 
-def _ticks(world: "World", state: State, node: int, local: "Local") -> list[Move]:
+def _ticks(world: "ModelWorld", state: State, node: int, local: "LocalState") -> list[Move]:
     """What a node does at a tick, each part for itself.
 
     A silent peer is asked again, and a surplus replica asks for leave, when no answer is under way any more.
@@ -72,7 +72,7 @@ def _ticks(world: "World", state: State, node: int, local: "Local") -> list[Move
     return found
 
 
-def _is_quiet(world: "World", state: State, node: int, peer: int) -> bool:
+def _is_quiet(world: "ModelWorld", state: State, node: int, peer: int) -> bool:
     """Tell whether nothing is under way between two nodes that could still bring an answer."""
     queue = world.layout.queue
     on_its_way = state[queue[node, peer]] or state[queue[peer, node]]

@@ -25,7 +25,7 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.takeover import Takeover
 from ringkeep.core.requests.confirmed_reads import Reads, _Ballot, _Round
-from ringkeep.sim.model.machine import Image, Machine, number_of
+from ringkeep.sim.model.machine import Image, ModelMachine, number_of
 
 Names = Mapping[str, int]
 """Node id -> the number that it has under the permutation in question."""
@@ -162,7 +162,7 @@ FIELDS: Final[dict[type, Fields]] = {
 }  # fmt: skip
 
 
-def project(machine: Machine, images: list[Image], names: Names) -> tuple[Any, ...]:
+def project(machine: ModelMachine, images: list[Image], names: Names) -> tuple[Any, ...]:
     """Return all that two equal states of one node have in common, as nested tuples of plain values."""
     _assert_empty(machine.node)
     context = machine.node.context

@@ -7,23 +7,23 @@ from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import EntryKind, decode
 from ringkeep.sim.model import requests
-from ringkeep.sim.model.bounds import Bounds
+from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.layout import State
-from ringkeep.sim.model.local import Event, Local, LogTuple, Outcome, Violated
+from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState, LogTuple, Violated
 from ringkeep.sim.model.machine import NAMES
 from ringkeep.sim.model.moves import Move
-from ringkeep.sim.model.world import World
+from ringkeep.sim.model.world import ModelWorld
 
 
-def story_of(bounds: Bounds, moves: Sequence[Move]) -> list[str]:
+def story_of(bounds: ModelBounds, moves: Sequence[Move]) -> list[str]:
     """Walk the way once more; return its lines, and how the nodes stand before the last move."""
     if not moves:
         return []
-    world = World(bounds)
+    world = ModelWorld(bounds)
     state = world.begin()
     lines: list[str] = []
 
-    def note(node: int, event: Event, outcome: Outcome) -> None:
+    def note(node: int, event: Event, outcome: EventOutcome) -> None:
         for peer, frame in outcome.sends:
             lines.extend(
                 f"      n{node + 1} -> n{peer + 1}  {spell(each)}" for each in world.frames.messages[frame]
@@ -42,11 +42,11 @@ def story_of(bounds: Bounds, moves: Sequence[Move]) -> list[str]:
     return lines
 
 
-def _standings(world: World, state: State) -> list[str]:
+def _standings(world: ModelWorld, state: State) -> list[str]:
     return [f"      n{local.node + 1} {spell_local(local)}" for local in world.nodes_of(state)]
 
 
-def spell_local(local: Local) -> str:
+def spell_local(local: LocalState) -> str:
     """Say where a node stands: promise, log, what of it is durable, commit, role."""
     text = f"promised {local.promised.epoch}"
     if local.promised.epoch:
@@ -69,7 +69,7 @@ def spell_entry(data: bytes) -> str:
     return f"{entry.epoch}/{entry.index}:{'noop' if entry.kind == EntryKind.NOOP else f'put{entry.counter}'}"
 
 
-def spell_move(world: World, state: State, move: Move) -> str:
+def spell_move(world: ModelWorld, state: State, move: Move) -> str:
     """Say what happens."""
     kind, *rest = move
     names = [f"n{each + 1}" if isinstance(each, int) else each for each in rest]

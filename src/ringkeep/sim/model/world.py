@@ -13,10 +13,10 @@ from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion
 from ringkeep.sim.model import requests
-from ringkeep.sim.model.bounds import Bounds
-from ringkeep.sim.model.invariants import Invariants
+from ringkeep.sim.model.bounds import ModelBounds
+from ringkeep.sim.model.invariants import ModelInvariants
 from ringkeep.sim.model.layout import Cells, Layout, State
-from ringkeep.sim.model.local import Event, Local, Locals, LogTuple, Outcome, Violated
+from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState, LocalStates, LogTuple, Violated
 from ringkeep.sim.model.machine import CLIENT, CLIENT_LIFE, IDS, NAMES, NUMBERS
 from ringkeep.sim.model.mail import Frames, Queues
 from ringkeep.sim.model.maps import Change, next_places
@@ -51,13 +51,13 @@ class Spent(NamedTuple):
     steps: int = 0
 
 
-class World:
+class ModelWorld:
     """Everything that can happen within some bounds.
 
     `reduced`: whether states that differ in nothing that matters count as one. A test compares with all.
     """
 
-    def __init__(self, bounds: Bounds, reduced: bool = True) -> None:
+    def __init__(self, bounds: ModelBounds, reduced: bool = True) -> None:
         self.bounds = bounds
         self._reduced = reduced
         same = tuple(range(bounds.nodes))
@@ -66,14 +66,14 @@ class World:
         self.layout = Layout(bounds.nodes, permutations)
         self.frames = Frames()
         self.queues = Queues(self.frames)
-        self.locals = Locals(bounds, permutations, self.frames)
+        self.locals = LocalStates(bounds, permutations, self.frames)
         self.chains: Numbers[tuple[int, ...]] = Numbers()
         self.pasts: Numbers[Past] = Numbers()
         self.spents: Numbers[Spent] = Numbers()
-        self.watcher: Callable[[int, Event, Outcome], None] | None = None
+        self.watcher: Callable[[int, Event, EventOutcome], None] | None = None
         self._chain_keys: dict[int, tuple[int, ...]] = {}
         self._renamed_chains: Numbers[Any] = Numbers()
-        self._invariants = Invariants()
+        self._invariants = ModelInvariants()
 
     # --- states -----------------------------------------------------------------------------------------
 
@@ -114,7 +114,7 @@ class World:
             self._chain_keys[chain] = found
         return found
 
-    def nodes_of(self, state: Sequence[int]) -> list[Local]:
+    def nodes_of(self, state: Sequence[int]) -> list[LocalState]:
         """Return the state of each node."""
         return [self.locals.states[node] for node in state[: self.layout.nodes]]
 
@@ -313,7 +313,7 @@ class World:
         if known:
             cells[self.layout.chain] = self.chains.of(chain[known:])
 
-    def _is_idle(self, local: Local, place: int) -> bool:
+    def _is_idle(self, local: LocalState, place: int) -> bool:
         """Tell whether a map makes no difference to a node.
 
         It neither ends nor begins a primaryship there, the node is a replica before and after or neither, and
@@ -344,17 +344,17 @@ class World:
 
 
 _MOVES: Final[dict[str, Callable[..., Touched]]] = {
-    "take": World._take,
+    "take": ModelWorld._take,
     "sync": lambda world, cells, node, batches: world._event(cells, node, ("sync", batches)),
-    "learn": World._learn,
+    "learn": ModelWorld._learn,
     "nudge": lambda world, cells, node, peer: world._event(cells, node, ("nudge", peer)),
     "tell": lambda world, cells, node: world._event(cells, node, ("tell",)),
     "apply": lambda world, cells, node: world._event(cells, node, ("apply",)),
     "give up": lambda world, cells, node: world._event(cells, node, ("give up",)),
-    "put": World._put,
-    "again": World._again,
-    "read": World._read,
-    "crash": World._crash,
-    "cut": World._cut,
-    "map": World._map,
+    "put": ModelWorld._put,
+    "again": ModelWorld._again,
+    "read": ModelWorld._read,
+    "crash": ModelWorld._crash,
+    "cut": ModelWorld._cut,
+    "map": ModelWorld._map,
 }

@@ -18,15 +18,15 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.core.replication.departed_coordinators import coordinators_of
 from ringkeep.ports import Ending
-from ringkeep.sim import bounds
+from ringkeep.sim.checks.failover_reasons import Reasons
+from ringkeep.sim.checks.health_claims import Claims
+from ringkeep.sim.checks.invariants import Invariants, Violated
 from ringkeep.sim.checks.map_rules import illegal
-from ringkeep.sim.claims import Claims
-from ringkeep.sim.events import Events
-from ringkeep.sim.invariants import Invariants, Violated
-from ringkeep.sim.machine import SIM_TICK_MS, SimNode
-from ringkeep.sim.reasons import Reasons
-from ringkeep.sim.traps import Traps
-from ringkeep.sim.twin import Twin
+from ringkeep.sim.faults.copy_process import Twin
+from ringkeep.sim.faults.triggers import Traps
+from ringkeep.sim.world import drawn_bounds
+from ringkeep.sim.world.events import Events
+from ringkeep.sim.world.machine import SIM_TICK_MS, SimMachine
 from ringkeep.wire import mapcodec
 
 LOOK_MS = 250
@@ -84,11 +84,11 @@ class World:
         self._identities = 0
         self._proposer = ""
         self.slowest_ms = 4
-        self.bounds = bounds.draw(seed)
+        self.bounds = drawn_bounds.draw(seed)
         self.in_bytes = seed % 8 == 3
         """Whether messages pass through the codec on their way."""
         self.map: ClusterMap | None = None
-        self.nodes: dict[NodeId, SimNode] = {}
+        self.nodes: dict[NodeId, SimMachine] = {}
         self.twins: list[Twin] = []
         self.given_up: dict[NodeId, Millis] = {}
         """Nodes of which an operator has said that they are lost, and until when that may yet be acted upon.
@@ -103,9 +103,9 @@ class World:
         self._identities += 1
         return NodeId(f"{self._identities:08x}{0:024x}")
 
-    def add_machine(self) -> SimNode:
+    def add_machine(self) -> SimMachine:
         """Put up one more machine, with an empty disk."""
-        node = SimNode(self, f"n{self._machines}")
+        node = SimMachine(self, f"n{self._machines}")
         self._machines += 1
         self.nodes[node.id] = node
         return node
@@ -120,7 +120,7 @@ class World:
         self._look_for_lingering()
         assert self.events.run_until(self.healthy, 20_000), f"seed {self.seed}: the cluster did not form"
 
-    def _restart(self, node: SimNode) -> None:
+    def _restart(self, node: SimMachine) -> None:
         """Forming meets crashes too."""
         if node.alive:
             self.count("restart_while_forming")
@@ -129,7 +129,7 @@ class World:
 
     # --- what happens to nodes ------------------------------------------------------------------------
 
-    def lose(self, node: SimNode, keep: Callable[[int], int]) -> None:
+    def lose(self, node: SimMachine, keep: Callable[[int], int]) -> None:
         """End a process; keep what it has counted."""
         for name, count in node.driver.node.context.counters.items():
             self.count(name, count)
@@ -138,13 +138,13 @@ class World:
         self.invariants.forget_promises(node)
         self.invariants.check_held()
 
-    def on_died(self, node: SimNode) -> None:
+    def on_died(self, node: SimMachine) -> None:
         """A trap has ended a process in the middle of its turn."""
         if node.alive:
             self.invariants.after_turn(node)  # what the turn decided counts, though nobody may hear of it
             self.traps.on_died(node)
 
-    def on_stop(self, node: SimNode, ending: Ending) -> None:
+    def on_stop(self, node: SimMachine, ending: Ending) -> None:
         """A process ends itself: a broken disk, or the cluster has no place for it any more."""
         if ending is Ending.DISK:
             self.events.at(self.events.now, lambda: self.traps.on_failed(node))
@@ -155,7 +155,7 @@ class World:
         self.count("node_left" if ending is Ending.LEFT else "node_given_up")
         self.events.at(self.events.now, lambda: self._replace(node))
 
-    def _replace(self, node: SimNode) -> None:
+    def _replace(self, node: SimMachine) -> None:
         """A node has left, or was given up: its machine comes back with an empty disk, as another node."""
         if not node.alive:
             return
@@ -167,7 +167,7 @@ class World:
         self.nodes[node.id] = node
         self.events.after(self.random.randint(20, 1_000), node.start)
 
-    def swap_disk(self, node: SimNode) -> None:
+    def swap_disk(self, node: SimMachine) -> None:
         """A dead machine gets an empty disk, and starts as another node of its name."""
         assert not node.alive, "a disk is swapped while nothing runs"
         del self.nodes[node.id]
@@ -176,7 +176,7 @@ class World:
         self.count("disk_swapped")
         self.events.after(self.random.randint(20, 1_000), node.start)
 
-    def on_proposal(self, node: SimNode) -> None:
+    def on_proposal(self, node: SimMachine) -> None:
         """A controller proposes a map."""
         self.reasons.proposer = node
         if self._proposer not in ("", node.name):
@@ -233,7 +233,7 @@ class World:
                 text += f", recovered, goes on above {part.base}"
             self.log(None, f"map {after.version}: {text}")
 
-    def log(self, node: SimNode | None, text: str) -> None:
+    def log(self, node: SimMachine | None, text: str) -> None:
         """Write a line of the story, if anybody reads it."""
         if self._trace is not None:
             self._trace(f"{self.events.now:>7} {node.name if node is not None else '':<4} {text}")
@@ -303,14 +303,14 @@ class World:
             for replica in node.driver.node.replicas.values()
         )
 
-    def submit(self, node: SimNode, request: Request) -> bool:
+    def submit(self, node: SimMachine, request: Request) -> bool:
         """Put a request to a node; False if it takes none just now."""
         if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
             return False
         node.driver.submit(request)
         return True
 
-    def survives_without(self, node: SimNode) -> bool:
+    def survives_without(self, node: SimMachine) -> bool:
         """Whether every partition keeps a majority of voters, also if this node's data is lost for good."""
         if self.map is None:
             return False
@@ -360,7 +360,7 @@ class World:
         if text:
             raise Violated(f"{self.events.now} {text}")
 
-    def drop_links_of(self, gone: SimNode) -> None:
+    def drop_links_of(self, gone: SimMachine) -> None:
         """A process ended: its peers' connections to it break, and new ones are refused."""
         for node in self.nodes.values():
             if node.alive and node is not gone:

@@ -6,7 +6,7 @@ Times are drawn in their order and not to scale: what counts is only what ended 
 from collections.abc import Sequence
 from typing import Final
 
-from ringkeep.sim.history import Operation
+from ringkeep.sim.histories.history import Operation
 
 SHOWN: Final = 24  # operations
 WIDTH: Final = 100

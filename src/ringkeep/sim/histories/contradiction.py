@@ -8,9 +8,9 @@ then, the answers that are left are the reason.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ringkeep.sim.history import NEVER, Operation
-from ringkeep.sim.linearize import Budget, Undecided, stuck
-from ringkeep.sim.register import Step
+from ringkeep.sim.histories.history import NEVER, Operation
+from ringkeep.sim.histories.linearize import Budget, Undecided, stuck
+from ringkeep.sim.histories.register import Step
 
 TRIES: Final = 200  # searches for a smaller contradiction, and again for what explains it
 TRY_CONFIGURATIONS: Final = 3_000  # of each of them

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.world import World
 
 
 class ServiceFaults:

@@ -1,6 +1,6 @@
 """What was committed of one partition: every entry by its index, and when it was.
 
-A recovery after a loss cuts the line where the best copy that was left ends, and lets it go on far above.
+A recovery after a loss cuts the log where the best copy that was left ends, and lets it go on far above.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from ringkeep.core.protocol.types import Index
 
 
 @dataclass(slots=True)
-class Line:
+class CommittedLog:
     """`last`: the highest index that was committed. `base`: above which it goes on, or went on, after a loss.
 
     `going_on`: a recovery is ordered, and its survivor has not gone on yet. `gone`: what recoveries have cut

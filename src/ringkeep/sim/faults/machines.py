@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringkeep.sim.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
-from ringkeep.sim.traps import KINDS
+from ringkeep.sim.faults.triggers import KINDS
+from ringkeep.sim.world.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 
 class MachineFaults:
@@ -41,7 +41,7 @@ class MachineFaults:
         for node in list(self._world.nodes.values()):
             self.crash_node(node)
 
-    def crash_node(self, node: "SimNode") -> None:
+    def crash_node(self, node: "SimMachine") -> None:
         """A killed process keeps what it wrote; a power loss keeps any prefix of what was not synced."""
         if not node.alive:
             return
@@ -51,7 +51,7 @@ class MachineFaults:
         world.log(node, "crashes, unsynced writes lost" if worst else "is killed")
         self._bring_back(node)
 
-    def _bring_back(self, node: "SimNode") -> None:
+    def _bring_back(self, node: "SimMachine") -> None:
         """Most are back soon; some are away for so long that changes must go on without them."""
         if self._world.random.random() < 0.85:
             self._faults.later(20, 1_500, lambda: self.restart(node))
@@ -60,7 +60,7 @@ class MachineFaults:
         if self._faults.stopped:  # a trap that sprang as all was healed
             self._world.events.after(20, lambda: self.restart(node))
 
-    def restart(self, node: "SimNode") -> None:
+    def restart(self, node: "SimMachine") -> None:
         """Start a process on a machine that has none."""
         if not node.alive:
             self._world.log(node, "starts")
@@ -73,7 +73,7 @@ class MachineFaults:
             self._world.log(node, "will not be able to sync")
             node.engine.fail_flush()
 
-    def _disk_failed(self, node: "SimNode") -> None:
+    def _disk_failed(self, node: "SimMachine") -> None:
         self._world.lose(node, lambda count: self._world.random.randint(0, count))
         self._bring_back(node)
 

@@ -17,9 +17,9 @@ from ringkeep.core.protocol.rows import NOBODY, Promised
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase
-from ringkeep.sim.model.bounds import Bounds
-from ringkeep.sim.model.disk import Disk
-from ringkeep.sim.model.machine import IDS, NUMBERS, Image, Machine, Output, number_of
+from ringkeep.sim.model.bounds import ModelBounds
+from ringkeep.sim.model.disk import ModelDisk
+from ringkeep.sim.model.machine import IDS, NUMBERS, Image, ModelMachine, Output, number_of
 from ringkeep.sim.model.mail import Frames
 from ringkeep.sim.model.numbers import Numbers
 from ringkeep.sim.model.projection import project
@@ -35,7 +35,7 @@ class Violated(AssertionError):
     """The core breaks one of its own assertions, or an invariant."""
 
 
-class Local(NamedTuple):
+class LocalState(NamedTuple):
     """What the world needs to know of one state of one node.
 
     `keys`: this state's number under each permutation of the nodes. `tail`: a number for all that the
@@ -67,7 +67,7 @@ class Local(NamedTuple):
     said: tuple[StatementRow, ...]
 
 
-class Outcome(NamedTuple):
+class EventOutcome(NamedTuple):
     """What an event led to: the next state, (receiver, frame) of what is sent, what the client is told."""
 
     state: int
@@ -75,13 +75,13 @@ class Outcome(NamedTuple):
     replies: tuple[tuple[int, int, int, bytes], ...]
 
 
-class Locals:
+class LocalStates:
     """All states of nodes that were met, and all events that happened to them."""
 
-    def __init__(self, bounds: Bounds, permutations: Sequence[Sequence[int]], frames: Frames) -> None:
+    def __init__(self, bounds: ModelBounds, permutations: Sequence[Sequence[int]], frames: Frames) -> None:
         self._bounds = bounds
         self.places: Numbers[tuple[int, Partition]] = Numbers()
-        self.states: dict[int, Local] = {}
+        self.states: dict[int, LocalState] = {}
         self.counters: Counter[str] = Counter()
         self._frames = frames
         self.names: list[dict[str, int]] = [
@@ -90,7 +90,7 @@ class Locals:
         self._keys: Numbers[bytes] = Numbers()
         self._tails: Numbers[Any] = Numbers()
         self._frozen: dict[int, bytes] = {}
-        self._outcomes: dict[tuple[int, Event], Outcome] = {}
+        self._outcomes: dict[tuple[int, Event], EventOutcome] = {}
 
     @property
     def transitions(self) -> int:
@@ -99,20 +99,21 @@ class Locals:
 
     def begin(self, me: int, place: int) -> int:
         """Return the state of a node that was never started before."""
-        machine, lives = self._machine(me, Incarnation(1), Disk()), (Incarnation(1),) * self._bounds.nodes
+        machine = self._machine(me, Incarnation(1), ModelDisk())
+        lives = (Incarnation(1),) * self._bounds.nodes
         machine.start(*self.places.things[place], lives)
         machine.sync(machine.disk.unsynced)
         return self._intern(machine)
 
-    def after(self, state: int, event: Event) -> Outcome:
+    def after(self, state: int, event: Event) -> EventOutcome:
         """Return what this event does to a node in this state."""
         found = self._outcomes.get((state, event))
         if found is None:
             found = self._outcomes[state, event] = self._happen(state, event)
         return found
 
-    def _happen(self, state: int, event: Event) -> Outcome:
-        machine: Machine = pickle.loads(self._frozen[state])
+    def _happen(self, state: int, event: Event) -> EventOutcome:
+        machine: ModelMachine = pickle.loads(self._frozen[state])
         kind, *arguments = event
         try:
             if kind == "restart":
@@ -126,30 +127,30 @@ class Locals:
             said = str(error) or _line_of(error)
             raise Violated(f"n{NUMBERS[machine.node.context.me] + 1}: {said}") from error
         sends = tuple([(peer, self._frames.of(messages)) for peer, messages in output.sends])
-        return Outcome(reached, sends, tuple([_plain(reply) for reply in output.replies]))
+        return EventOutcome(reached, sends, tuple([_plain(reply) for reply in output.replies]))
 
     # --- events -----------------------------------------------------------------------------------------
 
     def _restart(
-        self, machine: Machine, keep: int, place: int, lives: Sequence[Incarnation]
-    ) -> tuple[Machine, Output]:
+        self, machine: ModelMachine, keep: int, place: int, lives: Sequence[Incarnation]
+    ) -> tuple[ModelMachine, Output]:
         me = NUMBERS[machine.node.context.me]
         machine.disk.crash(keep)
         machine = self._machine(me, lives[me], machine.disk)
         return machine, machine.start(*self.places.things[place], lives)
 
-    def _machine(self, me: int, life: Incarnation, disk: Disk) -> Machine:
-        return Machine(me, life, self._bounds.nodes, disk, self._bounds.split)
+    def _machine(self, me: int, life: Incarnation, disk: ModelDisk) -> ModelMachine:
+        return ModelMachine(me, life, self._bounds.nodes, disk, self._bounds.split)
 
-    def learn(self, machine: Machine, place: int) -> Output:
+    def learn(self, machine: ModelMachine, place: int) -> Output:
         return machine.learn(*self.places.things[place])
 
-    def take(self, machine: Machine, sender: NodeId, life: Incarnation, frame: int) -> Output:
+    def take(self, machine: ModelMachine, sender: NodeId, life: Incarnation, frame: int) -> Output:
         return machine.take(sender, life, self._frames.messages[frame])
 
     # --- states -----------------------------------------------------------------------------------------
 
-    def _intern(self, machine: Machine) -> int:
+    def _intern(self, machine: ModelMachine) -> int:
         """Return the number of this state; keep the machine if it is a new one."""
         machine.node.context.counters = {}
         images = machine.images()
@@ -161,7 +162,9 @@ class Locals:
             self._frozen[number] = frozen
         return number
 
-    def _describe(self, machine: Machine, images: list[Image], keys: tuple[int, ...], frozen: bytes) -> Local:
+    def _describe(
+        self, machine: ModelMachine, images: list[Image], keys: tuple[int, ...], frozen: bytes
+    ) -> LocalState:
         context, replica, primary = machine.node.context, machine.replica, machine.primary
         assert context.cluster_map is not None
         part = context.cluster_map.partitions[0]
@@ -177,9 +180,9 @@ class Locals:
         logs = tuple(dict.fromkeys((log, *[image.log for image in images])))
         said: tuple[StatementRow, ...] = ()
         if active and (part.learner is not None or part.old_voters):
-            copy: Machine = pickle.loads(frozen)
+            copy: ModelMachine = pickle.loads(frozen)
             said = copy.said()
-        return Local(
+        return LocalState(
             node=NUMBERS[context.me],
             place=self.places.of((number_of(context.cluster_map), part)),
             life=context.incarnation,
@@ -203,8 +206,8 @@ class Locals:
 
 
 _EVENTS: Final[dict[str, Callable[..., Output]]] = {
-    "take": Locals.take,
-    "learn": Locals.learn,
+    "take": LocalStates.take,
+    "learn": LocalStates.learn,
     "sync": lambda _, machine, batches: machine.sync(batches),
     "relink": lambda _, machine, peer, life: machine.relink(peer, life),
     "nudge": lambda _, machine, peer: machine.nudge(peer),
@@ -214,7 +217,7 @@ _EVENTS: Final[dict[str, Callable[..., Output]]] = {
 }
 
 
-def _check_promises(before: Local, after: Local, output: Output, restarted: bool) -> None:
+def _check_promises(before: LocalState, after: LocalState, output: Output, restarted: bool) -> None:
     """2. A promise never decreases, and is durable before anything is said that rests on it."""
     assert after.kept >= before.kept, f"the durable promise of {before.kept} is forgotten"
     assert restarted or after.promised.epoch >= before.promised.epoch, "a promise never decreases"

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ringkeep.sim.checker import check
 from ringkeep.sim.clients import Clients
-from ringkeep.sim.disk_trial import DiskTrial
-from ringkeep.sim.faults import Faults
-from ringkeep.sim.history import Operation
-from ringkeep.sim.lasting import Lasting
-from ringkeep.sim.losses import Losses, forgive, repeated
-from ringkeep.sim.world import World
+from ringkeep.sim.faults.disk_losses import Losses, forgive, repeated
+from ringkeep.sim.faults.schedule import Faults
+from ringkeep.sim.histories.checker import check
+from ringkeep.sim.histories.history import Operation
+from ringkeep.sim.trials.disk_failure import DiskTrial
+from ringkeep.sim.trials.lasting_cut import Lasting
+from ringkeep.sim.world.world import World
 
 CLIENTS = 8
 KEYS = 5
@@ -31,7 +31,7 @@ NO_LIMIT = 1 << 60
 
 
 @dataclass(slots=True)
-class Outcome:
+class SeedOutcome:
     """What one seed showed. `failure` is "" when all was well. `counters`: of the world and of every core."""
 
     seed: int
@@ -51,14 +51,14 @@ def run_seed(
     steps: int = NO_LIMIT,
     trace: Callable[[str], None] | None = None,
     history: list[Operation] | None = None,
-) -> Outcome:
+) -> SeedOutcome:
     """Run one world. Deterministic: the same seed and code give the same outcome.
 
     `trace`: told each line of what happens. `history`: what the clients saw is put there.
     """
     nodes, partitions = size_of(seed)
     world = World(seed, nodes, partitions, trace=trace)
-    outcome = Outcome(seed)
+    outcome = SeedOutcome(seed)
     try:
         _run(world, outcome, steps, [] if history is None else history)
     except AssertionError as error:
@@ -70,7 +70,7 @@ def run_seed(
     return outcome
 
 
-def _run(world: World, outcome: Outcome, steps: int, history: list[Operation]) -> None:
+def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation]) -> None:
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     faults = Faults(world, clients)
@@ -123,7 +123,7 @@ def _recover(world: World, clients: Clients) -> None:
     assert calm, "not healthy again in time after the last fault"
 
 
-def _note_counters(world: World, outcome: Outcome) -> None:
+def _note_counters(world: World, outcome: SeedOutcome) -> None:
     outcome.counters.update(world.counters)
     for node in world.nodes.values():
         if node.alive:  # those of ended lives are the world's already

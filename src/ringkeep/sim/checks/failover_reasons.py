@@ -13,8 +13,8 @@ from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Millis, NodeId
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 LINGERS_MS: Final = 4_000
 """For so long after its end a trouble may still be seen, told, and acted upon."""
@@ -32,7 +32,7 @@ class Reasons:
         self._pairs: dict[frozenset[NodeId], Millis] = {}
         self._named: dict[NodeId, Millis] = {}
         self._all: Millis = -LINGERS_MS
-        self.proposer: SimNode | None = None
+        self.proposer: SimMachine | None = None
 
     def of_node(self, node: NodeId, until: Millis = 0) -> None:
         """A node was not there, until now or later."""

@@ -14,12 +14,12 @@ from ringkeep.core.protocol.rows import decode_promised, decode_replica, promise
 from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.sim.line import Line
-from ringkeep.sim.losses import Accepted, among, holders, unfounded
+from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.faults.disk_losses import Accepted, among, holders, unfounded
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 
 class Violated(AssertionError):
@@ -31,7 +31,7 @@ class Invariants:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.committed: dict[PartitionId, Line] = {}
+        self.committed: dict[PartitionId, CommittedLog] = {}
         self.accepted: list[Accepted] = []
         self._turn_began = 0  # the number of an event before all that this turn has led to
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
@@ -47,7 +47,7 @@ class Invariants:
         self._written: dict[NodeId, list[tuple[int, Batch]]] = {}
         self._seen: dict[NodeId, dict[PartitionId, tuple[object, ...]]] = {}  # what was checked last
 
-    def on_start(self, node: "SimNode") -> None:
+    def on_start(self, node: "SimMachine") -> None:
         """A process starts: what it finds on its disk is what is durable there."""
         engine, end = node.engine, b"\xff" * 11
         self._durable[node.id] = dict(engine.scan(Family.LOG, b"", end, 1 << 30))
@@ -59,25 +59,25 @@ class Invariants:
         self._seen[node.id] = {}
         self._check_told(node, ())
 
-    def on_damage(self, node: "SimNode") -> None:
+    def on_damage(self, node: "SimMachine") -> None:
         """A disk has lost what was durable on it: what was told from there does not stand any more."""
         told: tuple[dict[tuple[NodeId, PartitionId], Any], ...] = (self._told, self._acked)
         for names in told:
             for name in [name for name in names if name[0] == node.id]:
                 del names[name]
 
-    def on_old_copy(self, node: "SimNode", lost: Collection[tuple[PartitionId, Epoch]]) -> None:
+    def on_old_copy(self, node: "SimMachine", lost: Collection[tuple[PartitionId, Epoch]]) -> None:
         """Under these epochs a primary that lives remembers more of a node than there is on its disk now."""
         for name in [name for name in self._gone if name[0] == node.id]:
             del self._gone[name]
         self._gone.update(((node.id, partition), epoch) for partition, epoch in lost)
 
-    def on_write(self, node: "SimNode", ticket: int, batch: Batch) -> None:
+    def on_write(self, node: "SimMachine", ticket: int, batch: Batch) -> None:
         """A batch was written, and is not durable yet."""
         if batch.log or batch.ranges or batch.meta:
             self._written[node.id].append((ticket, batch))
 
-    def on_send(self, node: "SimNode", messages: list[Message]) -> None:
+    def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
         """A frame leaves: what it promises is told."""
         for message in messages:
             if node.beyond_mark and type(message) in (Promise, Acks, Confirmed):
@@ -96,7 +96,7 @@ class Invariants:
                     if (epoch, index) > before:
                         self._acked[name] = Epoch(epoch), index
 
-    def on_durable(self, node: "SimNode", ticket: int) -> None:
+    def on_durable(self, node: "SimMachine", ticket: int) -> None:
         """A flush is complete: keep the durable log beside the engine's own idea of it."""
         durable, written = self._durable[node.id], self._written[node.id]
         while written and written[0][0] <= ticket:
@@ -113,7 +113,7 @@ class Invariants:
                     else:
                         durable.pop(key, None)
 
-    def after_turn(self, node: "SimNode") -> None:
+    def after_turn(self, node: "SimMachine") -> None:
         """Check every replica of a node whose turn has just been carried out."""
         replicas = node.driver.node.replicas
         seen = self._seen[node.id]
@@ -136,7 +136,7 @@ class Invariants:
                 self._check_active(node, replica, primary)
         self._turn_began = self._world.events.count
 
-    def _check_told(self, node: "SimNode", held: Collection[PartitionId]) -> None:
+    def _check_told(self, node: "SimMachine", held: Collection[PartitionId]) -> None:
         """2. A promise that was told outlives the process, and the replica too."""
         for number in range(self._world.partitions):
             name = node.id, PartitionId(number)
@@ -152,7 +152,7 @@ class Invariants:
                 detail = f"partition {number}: 2. promise {told} was told, and is forgotten"
                 raise Violated(f"{self._world.events.now} {node.name} {detail}")
 
-    def _check_deleted(self, node: "SimNode", partition: PartitionId) -> None:
+    def _check_deleted(self, node: "SimMachine", partition: PartitionId) -> None:
         """A replica that votes is not deleted."""
         self._acked.pop((node.id, partition), None)
         found = self._world.map
@@ -163,7 +163,7 @@ class Invariants:
                     f"{self._world.events.now} {node.name} partition {partition}: deleted, and votes"
                 )
 
-    def _check_acked(self, node: "SimNode", replica: Replica) -> None:
+    def _check_acked(self, node: "SimMachine", replica: Replica) -> None:
         """What was acknowledged under an epoch stays as long as that epoch is followed."""
         epoch, index = self._acked.get((node.id, replica.partition), (0, 0))
         gone = replica.promised.epoch == epoch and replica.log.last_index < index
@@ -184,7 +184,7 @@ class Invariants:
                     f"{self._world.events.now} partition {number}: 7. a joint change was not settled"
                 )
 
-    def _check_promise(self, node: "SimNode", replica: Replica) -> None:
+    def _check_promise(self, node: "SimMachine", replica: Replica) -> None:
         """2. `promised` never decreases, once told not even by a crash; one epoch has one holder."""
         promised = replica.promised
         told = self._told.get((node.id, replica.partition), Epoch(0))
@@ -204,19 +204,19 @@ class Invariants:
         if found is None:
             return
         for number, part in enumerate(found.partitions):
-            line = self.committed.get(PartitionId(number))
-            if line is None or not line.last or line.going_on:
+            log = self.committed.get(PartitionId(number))
+            if log is None or not log.last or log.going_on:
                 continue
             lacking = [
                 voter
                 for voter in part.replicas
                 if voter in self._world.nodes
                 and not self._world.nodes[voter].lost
-                and not self.holds(voter, PartitionId(number), line.last)
+                and not self.holds(voter, PartitionId(number), log.last)
             ]
             if quorum.won(part.voters, part.old_voters, lacking):
                 raise Violated(
-                    f"{self._world.events.now} partition {number}: 5. entry {line.last} is committed, and"
+                    f"{self._world.events.now} partition {number}: 5. entry {log.last} is committed, and"
                     f" voters that can elect a primary lack it (map {found.version})"
                 )
 
@@ -229,12 +229,12 @@ class Invariants:
         row = durable.get(replica_key(partition))
         return row is not None and decode_replica(row).floor_index >= index
 
-    def forget_promises(self, node: "SimNode") -> None:
+    def forget_promises(self, node: "SimMachine") -> None:
         """A process died: a promise that it had not yet made durable was not made."""
         for partition in range(self._world.partitions):
             self._promised.pop((node.id, PartitionId(partition)), None)
 
-    def _check_commit(self, node: "SimNode", replica: Replica) -> None:
+    def _check_commit(self, node: "SimMachine", replica: Replica) -> None:
         """3, 4, 6. What is committed is the same everywhere, is never cut, and a majority has it durably."""
         self._require(
             replica.applied <= replica.commit <= replica.log.last_index, node, replica, "applied past commit"
@@ -244,29 +244,29 @@ class Invariants:
         if replica.commit == start:
             return
         self._require(replica.commit > start, node, replica, f"commit fell from {start}")
-        line = self.committed.setdefault(replica.partition, Line())
-        if line.going_on and replica.log.floor_index >= line.base:
-            self._gone_on(node, replica, line, start)
-        below = min(line.next - 1, replica.log.floor_index)  # came with a snapshot, or went in this very turn
+        log = self.committed.setdefault(replica.partition, CommittedLog())
+        if log.going_on and replica.log.floor_index >= log.base:
+            self._gone_on(node, replica, log, start)
+        below = min(log.next - 1, replica.log.floor_index)  # came with a snapshot, or went in this very turn
         for number in range(max(start, below) + 1, replica.commit + 1):
             entry = self._entry(node, replica, Index(number))
-            if number < line.next:
+            if number < log.next:
                 self._require(
-                    line.at(number) == entry,
+                    log.at(number) == entry,
                     node,
                     replica,
                     f"entry {number} differs from the committed one",
                 )
                 continue
             self._require(
-                number == line.next, node, replica, f"entry {number} committed before those below it"
+                number == log.next, node, replica, f"entry {number} committed before those below it"
             )
             self._check_durable(node, replica, Index(number), entry)
-            line.add(entry, self._turn_began)  # before it is answered, in this very turn
+            log.add(entry, self._turn_began)  # before it is answered, in this very turn
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
-    def _check_asked(self, node: "SimNode", replica: Replica, entry: Entry) -> None:
+    def _check_asked(self, node: "SimMachine", replica: Replica, entry: Entry) -> None:
         """8. Nothing is executed of a coordinator that was forgotten: it might have taken effect before."""
         forgotten = self._forgotten.setdefault(replica.partition, set())
         if entry.kind == EntryKind.FORGET:
@@ -279,7 +279,8 @@ class Invariants:
     def check_recoveries(self, before: ClusterMap, after: ClusterMap) -> None:
         """A partition goes on with its best copy, and only if a majority of its disks is gone."""
         for number in among(before.partitions, after.partitions):
-            new, line = after.partitions[number], self.committed.setdefault(PartitionId(number), Line())
+            new = after.partitions[number]
+            log = self.committed.setdefault(PartitionId(number), CommittedLog())
             text = f"{self._world.events.now} partition {number}: "
             if unfounded(self._world, before, before.partitions[number]):
                 raise Violated(f"{text}recovered, and a majority of its disks is there")
@@ -289,7 +290,7 @@ class Invariants:
             best = max(reached.values())
             if reached.get(new.primary, 0) < best:
                 raise Violated(f"{text}recovered without entry {best}, which a copy holds")
-            line.base, line.going_on = new.base, True
+            log.base, log.going_on = new.base, True
             self._world.count("partition_recovered")
 
     def _reach(self, node: NodeId, partition: PartitionId) -> int:
@@ -297,23 +298,23 @@ class Invariants:
         entries = self.committed[partition].entries
         return max((index for index in entries if self.holds(node, partition, index)), default=0)
 
-    def _gone_on(self, node: "SimNode", replica: Replica, line: Line, kept: int) -> None:
+    def _gone_on(self, node: "SimMachine", replica: Replica, log: CommittedLog, kept: int) -> None:
         """The survivor goes on from what it knew to be committed; what else it held it appends anew.
 
         Everything above `kept` has lost its version, and what it did not hold at all is lost.
         """
-        line.going_on = False
-        log = replica.log
-        there = [decode(log[Index(number)]) for number in range(line.base + 1, log.last_index + 1)]
+        log.going_on = False
+        own = replica.log
+        there = [decode(own[Index(number)]) for number in range(log.base + 1, own.last_index + 1)]
         ids = {(entry.origin, entry.counter) for entry in there}
         for number in range(kept + 1, self._reach(node.id, replica.partition) + 1):
-            entry = decode(line.entries[number])
+            entry = decode(log.entries[number])
             held = entry.kind == EntryKind.NOOP or (entry.origin, entry.counter) in ids
             self._require(
                 held, node, replica, f"entry {number} was in the best copy, and is not appended anew"
             )
-        began = line.cut(kept)
-        told = [decode(entry) for entry in line.entries.values()]
+        began = log.cut(kept)
+        told = [decode(entry) for entry in log.entries.values()]
         forgets = [entry for entry in told if entry.kind == EntryKind.FORGET]
         self._forgotten[replica.partition] = {
             origin for entry in forgets for origin in origins_in(entry.tail)
@@ -321,11 +322,11 @@ class Invariants:
         if began is not None:
             self._world.count("acknowledged_lost")
             now = self._world.events.count
-            self.accepted.append(Accepted(replica.partition, kept, line.base, began, now))
+            self.accepted.append(Accepted(replica.partition, kept, log.base, began, now))
 
     # --- helpers --------------------------------------------------------------------------------------
 
-    def _entry(self, node: "SimNode", replica: Replica, index: Index) -> bytes:
+    def _entry(self, node: "SimMachine", replica: Replica, index: Index) -> bytes:
         """Find an entry in the window, or in the store if the turn that committed it has trimmed it away."""
         if index > replica.log.floor_index:
             return replica.log[index]
@@ -335,7 +336,7 @@ class Invariants:
             found = batch.log.get(row) or found
         return found
 
-    def _check_durable(self, node: "SimNode", replica: Replica, index: Index, entry: bytes) -> None:
+    def _check_durable(self, node: "SimMachine", replica: Replica, index: Index, entry: bytes) -> None:
         place = node.driver.node.context.cluster_map.partitions[replica.partition]  # type: ignore[union-attr]
         row = log_key(replica.partition, index)
         machines = self._world.nodes
@@ -348,7 +349,7 @@ class Invariants:
         enough = quorum.won(place.voters, place.old_voters, holders)
         self._require(enough, node, replica, f"entry {index} committed, durable on {len(holders)} only")
 
-    def _check_active(self, node: "SimNode", replica: Replica, primary: Primary) -> None:
+    def _check_active(self, node: "SimMachine", replica: Replica, primary: Primary) -> None:
         """1, 5. One ACTIVE primary per epoch, and it holds every committed entry."""
         name = replica.partition, primary.epoch
         if self._active.get(name) == (node.id, node.incarnation):
@@ -357,7 +358,7 @@ class Invariants:
         self._require(
             first == (node.id, node.incarnation), node, replica, f"two ACTIVE primaries of {primary.epoch}"
         )
-        missing = replica.log.last_index < self.committed.get(replica.partition, Line()).last
+        missing = replica.log.last_index < self.committed.get(replica.partition, CommittedLog()).last
         self._require(not missing, node, replica, f"primary of epoch {primary.epoch} lacks committed entries")
         self._world.count("epochs")
         self._world.log(node, f"leads partition {replica.partition} under epoch {primary.epoch}")
@@ -380,6 +381,6 @@ class Invariants:
                 what = f"state at {replica.applied} differs from {name}'s"
                 self._require(tuple(other) == state, node, replica, what)
 
-    def _require(self, holds: bool, node: "SimNode", replica: Replica, what: str) -> None:
+    def _require(self, holds: bool, node: "SimMachine", replica: Replica, what: str) -> None:
         if not holds:
             raise Violated(f"{self._world.events.now} {node.name} partition {replica.partition}: {what}")

@@ -9,13 +9,13 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, decode_replica, replica_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase
-from ringkeep.sim.twin import Twin
+from ringkeep.sim.faults.copy_process import Twin
 from ringkeep.storage.memory import MemoryEngine
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 WAITS_MS: Final = ((10, 150), (50, 3_000))
 """From copying to putting back: so soon that the mark may not have moved, or later."""
@@ -23,7 +23,7 @@ WAITS_MS: Final = ((10, 150), (50, 3_000))
 Lost = list[tuple[PartitionId, Epoch]]
 
 
-class Disk(NamedTuple):
+class DiskCopy(NamedTuple):
     """A copy of a node's directory: its identity, and its store."""
 
     id: NodeId
@@ -48,9 +48,9 @@ class Disk(NamedTuple):
         return decode_replica(row).floor_index if row is not None else 0
 
 
-def copied(node: "SimNode") -> Disk:
+def copied(node: "SimMachine") -> DiskCopy:
     """Copy a machine's disk while its process runs."""
-    return Disk(node.id, node.incarnation, node.cluster_id, node.claims, node.engine.copy())
+    return DiskCopy(node.id, node.incarnation, node.cluster_id, node.claims, node.engine.copy())
 
 
 class CopyFaults:
@@ -68,7 +68,7 @@ class CopyFaults:
             disk = copied(node)
             self._faults.later(*self._world.random.choice(WAITS_MS), lambda: self._put_back(node, disk))
 
-    def _put_back(self, node: "SimNode", disk: Disk) -> None:
+    def _put_back(self, node: "SimMachine", disk: DiskCopy) -> None:
         """Only where the others are whole; and within the window of the mark only where just a primary's
         memory is needed, and is there."""
         world = self._world
@@ -93,7 +93,7 @@ class CopyFaults:
         world.invariants.on_old_copy(node, lost)
         world.events.after(world.random.randint(20, 100), lambda: self._faults.machines.restart(node))
 
-    def _remembered(self, node: "SimNode", disk: Disk, others: "list[SimNode]") -> Lost:
+    def _remembered(self, node: "SimMachine", disk: DiskCopy, others: "list[SimMachine]") -> Lost:
         """Return under which epochs a primary remembers more of a node than the copy holds; nothing, unless
         all that is committed is held, and all that is promised is known, by everybody else."""
         found, lost = self._world.map, Lost()

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 
 from ringkeep.core.control.cluster_health import Health, Judge, health_of
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
-from ringkeep.sim.invariants import Violated
+from ringkeep.sim.checks.invariants import Violated
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 LOOK_MS: Final = 300
 LATE_MS: Final = 5_000
@@ -45,7 +45,7 @@ class Claims:
                 self._check(node)
         world.events.after(LOOK_MS, self.start)
 
-    def says(self, node: "SimNode") -> Health | None:
+    def says(self, node: "SimMachine") -> Health | None:
         """Return what a node says of the cluster; None if it cannot say anything just now."""
         if not node.alive or self._world.events.now < node.paused_until:
             return None
@@ -55,7 +55,7 @@ class Claims:
             self._judges[node.id] = node.births, judge
         return health_of(judge.reasons(node.driver.node.controller.connected, node.now()))
 
-    def _check(self, node: "SimNode") -> None:
+    def _check(self, node: "SimMachine") -> None:
         world, found = self._world, node.driver.node.context.cluster_map
         assert found is not None
         then, committed = self._past[0]

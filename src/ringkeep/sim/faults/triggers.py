@@ -12,11 +12,11 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
 from ringkeep.core.protocol.types import NodeId
-from ringkeep.sim.machine import Died
+from ringkeep.sim.world.machine import Died
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 ON_WRITE: Final = ("between_write_and_send", "promise_not_synced", "inside_a_swap", "replica_deleted")
 ON_SEND: Final = ("half_of_the_frames", "promise_sent", "release_sent", "swap_done")
@@ -38,8 +38,8 @@ class Traps:
         self.when_led: dict[int, Callable[[NodeId], bool]] = {}
         """What is to happen when that partition is given to another primary; asked again as long as it says
         so."""
-        self.crash: Callable[[SimNode], None] = lambda node: None
-        self.failed: Callable[[SimNode], None] = lambda node: None
+        self.crash: Callable[[SimMachine], None] = lambda node: None
+        self.failed: Callable[[SimMachine], None] = lambda node: None
 
     def set(self, kind: str) -> None:
         """Let this trap lie in wait for a while."""
@@ -63,22 +63,22 @@ class Traps:
         self._world.count(f"trap_{kind}")
         return True
 
-    def _die(self, node: "SimNode", kind: str) -> None:
+    def _die(self, node: "SimMachine", kind: str) -> None:
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
         raise Died(kind)
 
-    def on_died(self, node: "SimNode") -> None:
+    def on_died(self, node: "SimMachine") -> None:
         """The end of a process in the middle of its turn has come up to its machine."""
         self.crash(node)
 
-    def on_failed(self, node: "SimNode") -> None:
+    def on_failed(self, node: "SimMachine") -> None:
         """A process has ended itself, since its disk failed it."""
         if node.alive:
             self.failed(node)
 
     # --- moments --------------------------------------------------------------------------------------
 
-    def on_write(self, node: "SimNode", batch: Batch) -> None:
+    def on_write(self, node: "SimMachine", batch: Batch) -> None:
         """A node has written a batch, and sent nothing of its turn yet."""
         if not self._set:
             return
@@ -93,7 +93,7 @@ class Traps:
         if swapped and None in rows and self._springs("replica_deleted"):
             self._die(node, "replica_deleted")
 
-    def on_send(self, node: "SimNode", messages: list[Message]) -> None:
+    def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
         """A node is about to send a frame, the last that it sends if a trap springs here."""
         if self.when_promised and any(type(message) is Promise for message in messages):
             promised = self.when_promised.pop(node.id, None)
@@ -116,7 +116,7 @@ class Traps:
             elif kind is Report and self._changes(message) and self._springs("report_again"):
                 self._say_again(node, message)
 
-    def _count_appends(self, node: "SimNode", messages: list[Message]) -> None:
+    def _count_appends(self, node: "SimMachine", messages: list[Message]) -> None:
         for message in messages:
             if type(message) is not Append or not message.entries:
                 continue
@@ -130,12 +130,12 @@ class Traps:
                 del self.when_appended[name]
                 call()
 
-    def _soon(self, node: "SimNode", kind: str) -> None:
+    def _soon(self, node: "SimMachine", kind: str) -> None:
         """End a node just after its turn: what it sent is under way, and nothing is known to be durable."""
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
         self._world.events.at(self._world.events.now, partial(self._crash_alive, node))
 
-    def _crash_alive(self, node: "SimNode") -> None:
+    def _crash_alive(self, node: "SimMachine") -> None:
         if node.alive:
             self.crash(node)
 
@@ -144,7 +144,7 @@ class Traps:
         assert isinstance(message, Report)
         return any(what in (Said.CAUGHT_UP, Said.SETTLED) for _, _, _, what, _ in message.statements)
 
-    def _say_again(self, node: "SimNode", message: Message) -> None:
+    def _say_again(self, node: "SimMachine", message: Message) -> None:
         """Let a report be heard by everybody much later, as from a connection that was stuck."""
         world, life = self._world, (node.id, node.incarnation)
 

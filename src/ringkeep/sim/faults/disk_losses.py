@@ -17,11 +17,11 @@ from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 from ringkeep.core.protocol.types import Millis, NodeId
-from ringkeep.sim.history import Operation
+from ringkeep.sim.histories.history import Operation
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 SAY_AGAIN_MS: Final = 500
 FIRST_MS: Final = (100, 2_500)
@@ -134,7 +134,7 @@ def unfounded(world: "World", before: ClusterMap, old: Partition) -> bool:
     return quorum.won(old.voters, old.old_voters, there)
 
 
-def _was_damaged(node: "SimNode") -> bool:
+def _was_damaged(node: "SimMachine") -> bool:
     return node.lost or (node.alive and "damage_repaired" in node.driver.node.context.counters)
 
 
@@ -199,7 +199,7 @@ def among(partitions: Iterable[Partition], others: Iterable[Partition]) -> list[
     return [n for n, (old, new) in enumerate(zip(partitions, others, strict=True)) if old.base != new.base]
 
 
-def holders(world: "World", before: ClusterMap) -> list["SimNode"]:
+def holders(world: "World", before: ClusterMap) -> list["SimMachine"]:
     """Return the machines whose disks count: all but those of nodes that were given up."""
     dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
     return [node for node in world.nodes.values() if node.id not in dead]

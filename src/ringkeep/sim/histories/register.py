@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.history import UNTOLD
+from ringkeep.sim.histories.history import UNTOLD
 
 
-class State(NamedTuple):
+class RegisterState(NamedTuple):
     """The register. `value` None: absent. `low`: the version of the last write, or unless `exact` its least.
 
     `not_`: versions above `low` that it does not have either, where it is not exact.
@@ -22,7 +22,7 @@ class State(NamedTuple):
     exact: bool
     not_: frozenset[int] = frozenset()
 
-    def covers(self, other: "State") -> bool:
+    def covers(self, other: "RegisterState") -> bool:
         """Whether this can have every version that the other can. The values are equal."""
         if self.exact:
             return other.exact and other.low == self.low
@@ -31,7 +31,7 @@ class State(NamedTuple):
         return self.low <= other.low and all(each < other.low or each in other.not_ for each in self.not_)
 
 
-EMPTY: Final = State(None, 0, True)
+EMPTY: Final = RegisterState(None, 0, True)
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +55,7 @@ class Step:
     rank: int = 0
     lazy: bool = False
 
-    def after(self, state: State) -> State | None:
+    def after(self, state: RegisterState) -> RegisterState | None:
         """Return the register after this step, None where it cannot have happened.
 
         It is the same object where the register is left as it is.
@@ -64,7 +64,7 @@ class Step:
             return self._written(state)
         return self._refused(state) if self.version == UNTOLD else self._seen(state)
 
-    def _written(self, state: State) -> State | None:
+    def _written(self, state: RegisterState) -> RegisterState | None:
         value, low, exact, not_ = state
         expected = self.expected
         if self.value is None and (value is None or expected == 0):
@@ -76,10 +76,10 @@ class Step:
         elif expected is not None and (value is not None) != (expected == PRESENT):
             return None
         if not self.version:
-            return State(self.value, low + 1, False)
-        return State(self.value, self.version, True) if self.version > low else None
+            return RegisterState(self.value, low + 1, False)
+        return RegisterState(self.value, self.version, True) if self.version > low else None
 
-    def _seen(self, state: State) -> State | None:
+    def _seen(self, state: RegisterState) -> RegisterState | None:
         value, low, exact, not_ = state
         if self.value is not None and self.value != value:
             return None
@@ -91,7 +91,7 @@ class Step:
             return None
         if exact:
             return state if low == self.version else None
-        return State(value, self.version, True) if low <= self.version else None
+        return RegisterState(value, self.version, True) if low <= self.version else None
 
     def _held(self) -> bool:
         """Whether a condition failed that held, by what was told of the version there was."""
@@ -99,7 +99,7 @@ class Step:
             return self.expected == 0 and not self.deletes
         return self.expected in (PRESENT, self.version)
 
-    def _refused(self, state: State) -> State | None:
+    def _refused(self, state: RegisterState) -> RegisterState | None:
         """A condition failed, and nothing more was told."""
         value, low, exact, not_ = state
         expected = self.expected
@@ -115,4 +115,4 @@ class Step:
         not_ |= {expected}
         while low in not_:
             low += 1
-        return State(value, low, False, frozenset(each for each in not_ if each > low))
+        return RegisterState(value, low, False, frozenset(each for each in not_ if each > low))

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringkeep.sim.copies import CopyFaults
-from ringkeep.sim.machine import PLENTY
-from ringkeep.sim.machine_faults import MachineFaults
-from ringkeep.sim.membership import Membership
-from ringkeep.sim.network_faults import NetworkFaults
-from ringkeep.sim.service_faults import ServiceFaults
+from ringkeep.sim.faults.coordination import ServiceFaults
+from ringkeep.sim.faults.disk_copies import CopyFaults
+from ringkeep.sim.faults.machines import MachineFaults
+from ringkeep.sim.faults.membership import Membership
+from ringkeep.sim.faults.network import NetworkFaults
+from ringkeep.sim.world.machine import PLENTY
 
 if TYPE_CHECKING:
     from ringkeep.sim.clients import Clients
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 MEAN_PAUSES_MS = (100, 250, 250, 600, 1_200, 2_000)
 """How long it takes from one fault to the next: some worlds are rough, some have time to go on in between."""
@@ -98,7 +98,7 @@ class Faults:
         fault()
         self._soon()
 
-    def any(self) -> "SimNode":
+    def any(self) -> "SimMachine":
         """Return some machine."""
         return self._world.random.choice(list(self._world.nodes.values()))
 

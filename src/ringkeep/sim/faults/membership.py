@@ -8,12 +8,12 @@ from ringkeep.core.cluster.orders import Verb, is_done
 from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.bounds import draw_settings
+from ringkeep.sim.world.drawn_bounds import draw_settings
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 MOST_NODES = 6
 SAY_AGAIN_MS = 500
@@ -116,7 +116,7 @@ class Membership:
         """Silence is taken for loss soon, from now on."""
         self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
 
-    def _candidate(self) -> "SimNode | None":
+    def _candidate(self) -> "SimMachine | None":
         """Return a node that the cluster can do without, or None."""
         world = self._world
         if world.map is None:
@@ -128,7 +128,7 @@ class Membership:
         node = world.nodes[world.random.choice(staying)]
         return node if world.survives_without(node) else None
 
-    def _order(self, node: "SimNode", verb: Verb, number: int = 0) -> None:
+    def _order(self, node: "SimMachine", verb: Verb, number: int = 0) -> None:
         others = [other for other in self._world.nodes.values() if other is not node and other.alive]
         if others:
             self._world.log(node, f"is ordered: {verb} {number or ''}".rstrip())

@@ -14,12 +14,12 @@ from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import NodeState, Partition
 from ringkeep.core.protocol.types import Millis, NodeId
-from ringkeep.sim.machine import SESSION_MS
+from ringkeep.sim.world.machine import SESSION_MS
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 SERVED_MS: Final = 2_000
 """So long after the last blow every partition that can be served is. Clocks may run at 0.8 of the rate."""
@@ -34,7 +34,7 @@ class Lasting:
     def __init__(self, world: "World", faults: "Faults") -> None:
         self._world = world
         self._faults = faults
-        self._hurt: list[SimNode] = []
+        self._hurt: list[SimMachine] = []
         self._since: Millis = 0
 
     def endure(self) -> None:
@@ -96,10 +96,10 @@ class Lasting:
 
     # --- trouble --------------------------------------------------------------------------------------
 
-    def _controller(self) -> "SimNode":
+    def _controller(self) -> "SimMachine":
         return self._world.nodes[self._world.service.members()[0].id]
 
-    def _some(self) -> "SimNode":
+    def _some(self) -> "SimMachine":
         """Return the controller, more often than anybody else."""
         return self._controller() if self._world.random.random() < 0.5 else self._faults.any()
 
@@ -150,7 +150,7 @@ class Lasting:
         asked.driver.node.controller.order(order)
         return order
 
-    def _well(self, alive: "list[SimNode]") -> "list[SimNode]":
+    def _well(self, alive: "list[SimMachine]") -> "list[SimMachine]":
         """Return those of whom any order may be given: nothing that was ordered before is under way."""
         found = self._world.map
         assert found is not None, "the cluster was formed"

@@ -18,15 +18,15 @@ from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageError
 from ringkeep.ports import Ending, Ports
-from ringkeep.sim.disk_rules import DiskRules
-from ringkeep.sim.events import Call
-from ringkeep.sim.network import SimNetwork
+from ringkeep.sim.checks.disk_rules import DiskRules
+from ringkeep.sim.world.events import Call
+from ringkeep.sim.world.network import SimNetwork
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
 if TYPE_CHECKING:
-    from ringkeep.sim.copies import Disk
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.disk_copies import DiskCopy
+    from ringkeep.sim.world.world import World
 
 SESSION_MS = 2_000
 SIM_TICK_MS = 50
@@ -39,7 +39,7 @@ class Died(BaseException):
     """The process ends here, in the middle of its turn. No code of the product may catch it."""
 
 
-class SimNode:
+class SimMachine:
     """A machine with one disk, and on it, at times, a process."""
 
     def __init__(self, world: "World", name: str) -> None:
@@ -72,7 +72,7 @@ class SimNode:
         """Whether that must be noticed before a process on it gives any vote."""
         self.engine = MemoryEngine()
 
-    def put_back(self, disk: "Disk", beyond_mark: bool) -> None:
+    def put_back(self, disk: "DiskCopy", beyond_mark: bool) -> None:
         """Give the machine an older copy of its disk."""
         assert not self.alive and disk.id == self.id
         self.incarnation, self.cluster_id, self.claims = disk.incarnation, disk.cluster_id, disk.claims
@@ -249,7 +249,7 @@ class _Events:
 class SimShell:
     """The driver's shell for one life."""
 
-    def __init__(self, node: SimNode) -> None:
+    def __init__(self, node: SimMachine) -> None:
         self._node = node
         self._life = node.births
         self.coordinated: Millis = 0
@@ -297,7 +297,7 @@ class SimShell:
 class SimSyncer:
     """Group commit with one flush at a time, taking a while."""
 
-    def __init__(self, node: SimNode, engine: MemoryEngine) -> None:
+    def __init__(self, node: SimMachine, engine: MemoryEngine) -> None:
         self._node = node
         self._engine = engine
         self._life = node.births

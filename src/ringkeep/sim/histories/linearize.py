@@ -14,8 +14,8 @@ from operator import le
 from typing import Final, NamedTuple
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.history import NEVER
-from ringkeep.sim.register import EMPTY, State, Step
+from ringkeep.sim.histories.history import NEVER
+from ringkeep.sim.histories.register import EMPTY, RegisterState, Step
 
 COMPARED: Final = 8  # configurations that are compared with a new one for the price of one
 
@@ -46,7 +46,7 @@ class Configuration(NamedTuple):
     high: int
     pending: tuple[int, ...]
     used: tuple[int, ...]
-    state: State
+    state: RegisterState
 
     @property
     def depth(self) -> int:
@@ -54,7 +54,7 @@ class Configuration(NamedTuple):
         return self.high - len(self.pending)
 
 
-Way = tuple[tuple[int, ...], tuple[State, ...]]
+Way = tuple[tuple[int, ...], tuple[RegisterState, ...]]
 """What unknown writes make of the register: `used` after them, and every state from before to after them."""
 
 
@@ -179,7 +179,7 @@ class _Search:
                 if after is not None and self._wanted(must[i], after, waiting):
                     yield _with(at, i, used, after)
 
-    def _take(self, step: Step, state: State) -> State | None:
+    def _take(self, step: Step, state: RegisterState) -> RegisterState | None:
         """Return the register after a step, None also where a version would be left behind."""
         after = step.after(state)
         if after is None:
@@ -202,7 +202,7 @@ class _Search:
         later = bisect_left(readers, at.high)
         return readers[later] if later < len(readers) else -1
 
-    def _wanted(self, step: Step, after: State, waiting: list[int]) -> bool:
+    def _wanted(self, step: Step, after: RegisterState, waiting: list[int]) -> bool:
         """Whether it is time for a lazy write: somebody can see it at once."""
         if not step.lazy:
             return True
@@ -218,7 +218,7 @@ class _Search:
         ways: list[Way] = [(here.at.used, (here.at.state,))]
         for used, states in ways:
             self._budget.spend()
-            results: set[State] = set()
+            results: set[RegisterState] = set()
             for number in range(bisect_left(self._numbers, states[-1].low), len(self._groups)):
                 group, count = self._groups[number], used[number]
                 if count == len(group) or group[count].start > here.limit:
@@ -234,7 +234,7 @@ class _Search:
                 yield way
 
 
-def _with(at: Configuration, i: int, used: tuple[int, ...], state: State) -> Configuration:
+def _with(at: Configuration, i: int, used: tuple[int, ...], state: RegisterState) -> Configuration:
     """Return the configuration after member `i` of `must`."""
     if i < at.high:
         return Configuration(at.high, tuple(each for each in at.pending if each != i), used, state)

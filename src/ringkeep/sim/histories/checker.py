@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.history import OUTCOMES, UNTOLD, Operation, short
-from ringkeep.sim.linearize import Budget, Undecided
-from ringkeep.sim.search import contradiction
-from ringkeep.sim.timeline import draw
+from ringkeep.sim.histories.contradiction import contradiction
+from ringkeep.sim.histories.history import OUTCOMES, UNTOLD, Operation, short
+from ringkeep.sim.histories.linearize import Budget, Undecided
+from ringkeep.sim.histories.timeline import draw
 
 __all__ = ["Operation", "Undecided", "Violation", "check"]
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
+from ringkeep.sim.world.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 REPLACED_MS: Final[Millis] = 8_000
 """Within so long others lead: three seconds until it is noticed, and the rest for slow clocks and the map."""
@@ -54,7 +54,7 @@ class DiskTrial:
         keys = (b"trial %d" % number for number in range(10_000))
         return next(key for key in keys if partition_of(key, self._world.partitions) == partition)
 
-    def _other(self) -> "SimNode":
+    def _other(self) -> "SimMachine":
         return self._world.random.choice([n for n in self._world.nodes.values() if n is not self._node])
 
     def _write(self) -> None:

@@ -16,8 +16,8 @@ from ringkeep.wire.codec import decode, encode
 from ringkeep.wire.framing import HEADER_BYTES
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 NodePair = tuple[NodeId, NodeId]
 RECONNECT_MS = 30
@@ -25,7 +25,7 @@ JAM_FRAMES = 3
 FIRST_REPEAT_MS = 200  # of TCP: the first time that it sends again what was not acknowledged
 
 
-class _Line:
+class _LaneQueue:
     """What is under way to a peer on one lane: when it arrives, on which connection, and what."""
 
     __slots__ = ("frames", "jammed", "repeat_ms")
@@ -42,14 +42,14 @@ class SimNetwork:
     A connection is a number: what carries an old one is discarded.
     """
 
-    def __init__(self, world: "World", node: "SimNode") -> None:
+    def __init__(self, world: "World", node: "SimMachine") -> None:
         self._world = world
         self._node = node
         self._wanted: dict[NodeId, str] = {}
         self._up: dict[NodeId, int] = {}  # peer -> connection
         self._trying: set[NodeId] = set()
         self._told_refused: set[NodeId] = set()
-        self._lines: dict[tuple[NodeId, Lane], _Line] = {}
+        self._queues: dict[tuple[NodeId, Lane], _LaneQueue] = {}
         self._connections = 0
         self.over = False
 
@@ -73,14 +73,14 @@ class SimNetwork:
         if connection is None:
             return
         when = world.events.now + world.delay(self._node.id, peer)
-        line = self._lines.get((peer, lane))
-        if line is None:
-            line = self._lines[peer, lane] = _Line()
-        line.frames.append((when, connection, messages))
-        if len(line.frames) == 1:
-            world.events.at(when, partial(self._arrive, peer, line))
-        if lane is Lane.BULK and len(line.frames) > JAM_FRAMES and not line.jammed:
-            line.jammed = True
+        queue = self._queues.get((peer, lane))
+        if queue is None:
+            queue = self._queues[peer, lane] = _LaneQueue()
+        queue.frames.append((when, connection, messages))
+        if len(queue.frames) == 1:
+            world.events.at(when, partial(self._arrive, peer, queue))
+        if lane is Lane.BULK and len(queue.frames) > JAM_FRAMES and not queue.jammed:
+            queue.jammed = True
             self._node.deliver(partial(self._tell_jam, peer, connection, True))
 
     def wants(self, peer: NodeId) -> bool:
@@ -96,31 +96,31 @@ class SimNetwork:
 
     # --- connections ----------------------------------------------------------------------------------
 
-    def _arrive(self, peer: NodeId, line: _Line) -> None:
+    def _arrive(self, peer: NodeId, queue: _LaneQueue) -> None:
         """Deliver the first frames under way to a peer: one lane keeps order, whatever holds a frame up."""
-        world, frames = self._world, line.frames
+        world, frames = self._world, queue.frames
         now, up = world.events.now, self._up.get(peer)
         while frames:
             when, connection, messages = frames[0]
             if self.over or connection != up:
                 frames.popleft()  # lost with its connection
-                line.repeat_ms = FIRST_REPEAT_MS
+                queue.repeat_ms = FIRST_REPEAT_MS
             elif when > now:
-                world.events.at(when, partial(self._arrive, peer, line))
+                world.events.at(when, partial(self._arrive, peer, queue))
                 return
             elif world.blocked(self._node.id, peer):  # sent again by the transport, ever more seldom
-                world.events.at(now + line.repeat_ms, partial(self._arrive, peer, line))
-                line.repeat_ms *= 2
+                world.events.at(now + queue.repeat_ms, partial(self._arrive, peer, queue))
+                queue.repeat_ms *= 2
                 return
             else:
                 frames.popleft()
-                line.repeat_ms = FIRST_REPEAT_MS
+                queue.repeat_ms = FIRST_REPEAT_MS
                 target = world.nodes.get(peer)
                 if target is not None and target.alive:
                     me, incarnation = self._node.id, self._node.incarnation
                     target.deliver(partial(target.driver.received, me, incarnation, messages))
-        if line.jammed and up is not None:
-            line.jammed = False
+        if queue.jammed and up is not None:
+            queue.jammed = False
             self._node.deliver(partial(self._tell_jam, peer, up, False))
 
     def _try(self, peer: NodeId, delay: int) -> None:
@@ -148,8 +148,8 @@ class SimNetwork:
         self._told_refused.discard(peer)
         self._connections += 1
         self._up[peer] = self._connections
-        for name in [name for name in self._lines if name[0] == peer]:
-            del self._lines[name]  # what was under way is lost with the older connection
+        for name in [name for name in self._queues if name[0] == peer]:
+            del self._queues[name]  # what was under way is lost with the older connection
         incarnation = target.incarnation
         self._node.deliver(lambda: self._node.driver.peer_up(peer, incarnation))
 

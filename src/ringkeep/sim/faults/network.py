@@ -9,8 +9,8 @@ from ringkeep.core.protocol.client_requests import Kind, Request
 from ringkeep.core.protocol.types import NodeId
 
 if TYPE_CHECKING:
-    from ringkeep.sim.faults import Faults
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.schedule import Faults
+    from ringkeep.sim.world.world import World
 
 BURST = 30  # writes: more than a log window of the simulator holds after them
 BURST_KEY = b"burst"

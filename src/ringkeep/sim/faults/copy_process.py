@@ -13,14 +13,14 @@ from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import Driver
 from ringkeep.ports import Ending, Ports
-from ringkeep.sim.events import Call
-from ringkeep.sim.invariants import Violated
+from ringkeep.sim.checks.invariants import Violated
+from ringkeep.sim.world.events import Call
 from ringkeep.wire import mapcodec
 
 if TYPE_CHECKING:
-    from ringkeep.sim.copies import Disk
-    from ringkeep.sim.machine import SimNode
-    from ringkeep.sim.world import World
+    from ringkeep.sim.faults.disk_copies import DiskCopy
+    from ringkeep.sim.world.machine import SimMachine
+    from ringkeep.sim.world.world import World
 
 SESSION_MS = 2_000
 TICK_MS = 50
@@ -29,7 +29,7 @@ TICK_MS = 50
 class Twin:
     """Every port but the engine and the coordination. Its first word would be to write the mark."""
 
-    def __init__(self, world: "World", original: "SimNode", disk: "Disk") -> None:
+    def __init__(self, world: "World", original: "SimMachine", disk: "DiskCopy") -> None:
         self._world = world
         self._original = original
         self._said_at: Millis = 0

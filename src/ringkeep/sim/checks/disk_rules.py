@@ -10,10 +10,10 @@ from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.entry import EntryKind, decode
 from ringkeep.core.protocol.types import PartitionId
 from ringkeep.core.replication.primary import Phase
-from ringkeep.sim.invariants import Violated
+from ringkeep.sim.checks.invariants import Violated
 
 if TYPE_CHECKING:
-    from ringkeep.sim.machine import SimNode
+    from ringkeep.sim.world.machine import SimMachine
 
 KNOWN_AFTER: Final = 2  # ticks: one to look, and the turn in which that was
 FEW: Final = 8  # turns that may come to wait for a sync, by new maps, after it is known that there is none
@@ -22,7 +22,7 @@ FEW: Final = 8  # turns that may come to wait for a sync, by new maps, after it 
 class DiskRules:
     """The rules for one machine, whatever runs on it."""
 
-    def __init__(self, node: "SimNode") -> None:
+    def __init__(self, node: "SimMachine") -> None:
         self._node = node
         self._without_room = 0
         self._silent = 0

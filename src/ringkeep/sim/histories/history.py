@@ -99,7 +99,7 @@ _Version = Annotated[int, msgspec.Meta(ge=0, lt=NEVER)]
 _Expected = Annotated[int, msgspec.Meta(ge=1, lt=NEVER)] | Literal["present", "absent"]
 
 
-class _Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Record(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     client: int
     kind: Literal["get", "put", "delete", "cas"]
     key: str | None = None
@@ -117,7 +117,7 @@ class _Line(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
 
 def read_history(lines: Iterable[bytes], name: str) -> Iterator[Operation]:
     """Yield the operations of a file, in its order. Raises `Malformed`. `name`: of the file, for errors."""
-    decoder = msgspec.json.Decoder(_Line)
+    decoder = msgspec.json.Decoder(_Record)
     for number, line in enumerate(lines, 1):
         if line.isspace():
             continue
@@ -152,7 +152,7 @@ def _plain(error: ValueError) -> str:
     return text
 
 
-def _operation(line: _Line) -> Operation:
+def _operation(line: _Record) -> Operation:
     """Build an operation; raises ValueError where the fields contradict each other."""
     key = _bytes(line.key, line.key_base64, "key")
     value = _bytes(line.value, line.value_base64, "value")
@@ -171,7 +171,7 @@ def _operation(line: _Line) -> Operation:
     )
 
 
-def _check_call(line: _Line, value: bytes | None) -> None:
+def _check_call(line: _Record, value: bytes | None) -> None:
     kind = line.kind
     if (value is None) == (kind in ("put", "cas")):
         raise ValueError(
@@ -183,7 +183,7 @@ def _check_call(line: _Line, value: bytes | None) -> None:
         raise ValueError(f"a {kind} has no `expected`" + (": with a condition it is a cas" * (kind == "put")))
 
 
-def _check_answer(line: _Line, read: bytes | None) -> None:
+def _check_answer(line: _Record, read: bytes | None) -> None:
     kind, outcome, version = line.kind, line.outcome, line.version
     if outcome not in OUTCOMES[kind]:
         raise ValueError(f"a {kind} cannot end as {outcome}")
