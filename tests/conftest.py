@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.zookeeper_fixture import start_zookeeper
+from tests.support.coordination.zookeeper import start_zookeeper
 
 from ringkeep.coordination.server import ZooKeeperServer
 

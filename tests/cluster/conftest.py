@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator
 
 import pytest
-from tests.support.cluster import LIVE, Cluster
+from tests.support.cluster.cluster import LIVE, Cluster
 
 from ringkeep.coordination.server import ZooKeeperServer
 

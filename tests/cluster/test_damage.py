@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until, until_each
-from tests.support.harm import cut_synced_tail, flip_bits, lose_manifest
-from tests.support.recorder import Recorder
-from tests.support.steering import member, moves, ordered, replicas, wait_even, wait_state
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until, until_each
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import member, moves, ordered, replicas, wait_even, wait_state
+from tests.support.storage.damage import cut_synced_tail, flip_bits, lose_manifest
 
 from ringkeep.coordination.server import ZooKeeperServer
 

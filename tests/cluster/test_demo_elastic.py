@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.paths import BENCH
 
-DEMO = Path(__file__).parents[2] / "bench" / "demo_elastic.py"
+DEMO = BENCH / "demo_elastic.py"
 
 
 @pytest.mark.cluster

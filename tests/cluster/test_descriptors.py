@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import RINGKEEP, Cluster
+from tests.support.cluster.cluster import RINGKEEP, Cluster
 
 from ringkeep.coordination.server import ZooKeeperServer
 

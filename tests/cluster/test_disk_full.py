@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
-from tests.support.recorder import Recorder
-from tests.support.smalldisk import SmallDisk
-from tests.support.steering import member, moves, wait_even
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import member, moves, wait_even
+from tests.support.storage.small_disk import SmallDisk
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -8,11 +8,11 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from tests.support.baddisk import LOOK, SYNC, WRITE, BadDisk
-from tests.support.cluster import Cluster, until
-from tests.support.recorder import Recorder
-from tests.support.smalldisk import SmallDisk
-from tests.support.steering import member
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import member
+from tests.support.storage.bad_disk import LOOK, SYNC, WRITE, BadDisk
+from tests.support.storage.small_disk import SmallDisk
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import Answer, Cluster, until
-from tests.support.load import Load
+from tests.support.cluster.cluster import Answer, Cluster, until
+from tests.support.cluster.load import Load
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol import limits

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from tests.support.cluster import Cluster, kv
-from tests.support.crowd import Crowd
+from tests.support.cluster.cluster import Cluster, kv
+from tests.support.cluster.crowd import Crowd
 
 from ringkeep.coordination.server import ZooKeeperServer
 

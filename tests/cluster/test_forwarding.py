@@ -4,8 +4,8 @@ import sys
 from urllib.parse import quote_from_bytes
 
 import pytest
-from tests.support.cluster import Cluster, kv, until
-from tests.support.tcp import connections_at
+from tests.support.cluster.cluster import Cluster, kv, until
+from tests.support.transport.connections import connections_at
 
 from ringkeep.core.protocol.effects import Lane
 

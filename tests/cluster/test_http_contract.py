@@ -4,13 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from tests.support.cluster import HOST, Cluster
+from tests.support.cluster.cluster import HOST, Cluster
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.cluster
-ROOT = Path(__file__).resolve().parents[2]
 MANY = 150  # so many of them need no forced status, and hold for any node
 
 

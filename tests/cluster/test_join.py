@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster
-from tests.support.recorder import Recorder
-from tests.support.steering import shares, wait_even, wait_state
-from tests.support.transfers import Transfers
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import shares, wait_even, wait_state
+from tests.support.cluster.transfers import Transfers
 
 from ringkeep.coordination.server import ZooKeeperServer
 

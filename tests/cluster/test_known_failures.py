@@ -2,7 +2,7 @@
 
 Four nodes hold three replicas of each key, so every key has one node that can only forward. Checks that a
 mistake could be made for from outside are functions of a cluster: `test_the_check_catches_the_broken_version`
-runs them against nodes with that mistake (`tests/support/broken.py`).
+runs them against nodes with that mistake (`tests/support/cluster/broken.py`).
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
-from tests.support import broken
-from tests.support.cluster import HOST, RINGKEEP, Cluster, free_ports, kv, until, until_each
-from tests.support.proxy import ThreadedProxy
+from tests.support.cluster import broken
+from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster, free_ports, kv, until, until_each
+from tests.support.coordination.threaded_proxy import ThreadedProxy
 
 from ringkeep.coordination.codec import decode_member
 from ringkeep.coordination.server import ZooKeeperServer

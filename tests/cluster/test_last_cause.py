@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_acl
-from tests.coordination_world import a_member
-from tests.support.cluster import HOST, Cluster, until
-from tests.upprocess import Up
-from tests.zookeeper_fixture import free_port
+from tests.support.cli.up_process import Up
+from tests.support.cluster.cluster import HOST, Cluster, until
+from tests.support.coordination.world import a_member
+from tests.support.coordination.zookeeper import free_port
 
 from ringkeep.coordination.codec import encode_member
 from ringkeep.coordination.server import ZooKeeperServer

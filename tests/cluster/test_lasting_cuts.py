@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.cluster import Cluster, until
-from tests.support.crossings import Crossings
-from tests.support.proxy import ThreadedProxy
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.crossings import Crossings
+from tests.support.coordination.threaded_proxy import ThreadedProxy
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.quorum import majority

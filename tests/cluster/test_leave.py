@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
-from tests.support.recorder import Recorder
-from tests.support.steering import (
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import (
     MOVED_S,
     member,
     ordered,
@@ -15,7 +15,7 @@ from tests.support.steering import (
     wait_even,
     wait_state,
 )
-from tests.support.transfers import Transfers
+from tests.support.cluster.transfers import Transfers
 
 from ringkeep.coordination.server import ZooKeeperServer
 

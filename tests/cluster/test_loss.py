@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
-from tests.support.recorder import Recorder
-from tests.support.steering import (
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import (
     ACCEPTED,
     member,
     order,

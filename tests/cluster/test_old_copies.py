@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster, until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

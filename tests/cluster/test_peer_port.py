@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tests.support.cluster import HOST, Cluster, until
+from tests.support.cluster.cluster import HOST, Cluster, until
 
 from ringkeep.core.protocol.messages import Acks
 from ringkeep.core.protocol.types import Incarnation, NodeId

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Answer, Cluster, kv, until, until_each
-from tests.support.proxy import ThreadedProxy
-from tests.support.steering import RECOVER_ALL, member, recovered, refused
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Answer, Cluster, kv, until, until_each
+from tests.support.cluster.steering import RECOVER_ALL, member, recovered, refused
+from tests.support.coordination.threaded_proxy import ThreadedProxy
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.limits import RECOVERY_STEP

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until
-from tests.support.recorder import Recorder
-from tests.support.steering import RECOVER_ALL as ALL
-from tests.support.steering import member, order, recovered, refused, wait_even
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import RECOVER_ALL as ALL
+from tests.support.cluster.steering import member, order, recovered, refused, wait_even
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -4,10 +4,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster
-from tests.support.recorder import Recorder
-from tests.support.steering import member, wait_even, wait_state
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import member, wait_even, wait_state
 
 from ringkeep.coordination.server import ZooKeeperServer
 

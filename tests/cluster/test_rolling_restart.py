@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster import RINGKEEP, Cluster
-from tests.support.disk import DiskProbe
-from tests.support.load import Load
+from tests.support.cluster.cluster import RINGKEEP, Cluster
+from tests.support.cluster.load import Load
+from tests.support.storage.disk_probe import DiskProbe
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.support.cluster import Cluster, until
-from tests.support.proxy import ThreadedProxy
-from tests.support.wires import Wires
+from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.wires import Wires
+from tests.support.coordination.threaded_proxy import ThreadedProxy
 
 from ringkeep.coordination.server import ZooKeeperServer
 

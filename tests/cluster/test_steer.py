@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.support.ballast import Ballast
-from tests.support.cluster import Cluster, until, until_each
-from tests.support.recorder import Recorder
-from tests.support.steering import (
+from tests.support.cluster.ballast import Ballast
+from tests.support.cluster.cluster import Cluster, until, until_each
+from tests.support.cluster.recorder import Recorder
+from tests.support.cluster.steering import (
     MOVED_S,
     is_still,
     member,

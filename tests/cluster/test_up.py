@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.upprocess import RINGKEEP, Up, wait_for
+from tests.support.cli.up_process import RINGKEEP, Up, wait_for
 
 from ringkeep.process import command_line
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.upprocess import Up, wait_for
+from tests.support.cli.up_process import Up, wait_for
 
 from ringkeep import process
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.coordination_world import MemoryWorld, World
-from tests.coordination_zookeeper import ZooKeeperWorld
+from tests.support.coordination.world import MemoryWorld, World
+from tests.support.coordination.zookeeper_world import ZooKeeperWorld
 
 
 def made(kind: str, zookeeper: str, request: pytest.FixtureRequest) -> Iterator[World]:

@@ -6,7 +6,7 @@ What must hold when connections, sessions, processes and servers end: test_coord
 from dataclasses import replace
 from functools import partial
 
-from tests.coordination_world import MemoryWorld, Node, World, a_member, formed
+from tests.support.coordination.world import MemoryWorld, Node, World, a_member, formed
 
 from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.protocol.types import Incarnation, MapVersion

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from tests.coordination_world import SHORT_SESSION_MS, Node, World, a_member, formed
+from tests.support.coordination.world import SHORT_SESSION_MS, Node, World, a_member, formed
 
 from ringkeep.core.protocol.types import Incarnation, MapVersion
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tests.engine_process import state_after
-from tests.engine_world import Found, Machine, MemoryMachine, RocksMachine
+from tests.support.storage.engine_machines import Found, Machine, MemoryMachine, RocksMachine
+from tests.support.storage.engine_process import state_after
 
 
 @pytest.fixture(params=["memory", "rocks"])

@@ -7,7 +7,7 @@ can stand in for it.
 import asyncio
 
 import pytest
-from tests.network_world import A, B, C, World, note, on_both_loops
+from tests.support.transport.world import A, B, C, World, note, on_both_loops
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.effects import Lane

@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 
 import msgspec
 import pytest
-from tests.network_world import A, B, C, Raw, World, note, on_both_loops, said
+from tests.support.transport.world import A, B, C, Raw, World, note, on_both_loops, said
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.effects import Lane

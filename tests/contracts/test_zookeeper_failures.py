@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.coordination_world import SHORT_SESSION_MS, Recorder, a_member
-from tests.coordination_zookeeper import PATIENCE_S, ZooKeeperWorld
-from tests.zookeeper_fixture import free_port
+from tests.support.coordination.world import SHORT_SESSION_MS, Recorder, a_member
+from tests.support.coordination.zookeeper import free_port
+from tests.support.coordination.zookeeper_world import PATIENCE_S, ZooKeeperWorld
 
 from ringkeep.coordination import server as server_module
 from ringkeep.coordination.codec import decode_member, encode_member

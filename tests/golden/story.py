@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any
 
-from tests.core_parts import bound
+from tests.support.core.parts import bound
 
 from ringkeep.core.context import Durable
 from ringkeep.core.node import Node

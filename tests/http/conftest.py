@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
-from tests.http_host import Host
-from tests.http_service import FakeService
-from tests.http_wire import Wire
+from tests.support.http.fake_service import FakeService
+from tests.support.http.host import Host
+from tests.support.http.wire import Wire
 
 _numbers = count()
 

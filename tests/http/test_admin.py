@@ -6,8 +6,8 @@ import subprocess
 from typing import Any
 
 import pytest
-from tests.http_host import Host
-from tests.http_wire import Wire
+from tests.support.http.host import Host
+from tests.support.http.wire import Wire
 
 from ringkeep.http.openapi.examples import EXAMPLES
 

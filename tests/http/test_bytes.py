@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.http_host import Host, until
-from tests.http_wire import Wire
+from tests.support.http.host import Host, until
+from tests.support.http.wire import Wire
 
 from ringkeep.core.protocol.client_requests import Kind
 from ringkeep.core.protocol.limits import MIB

@@ -1,7 +1,7 @@
 """/v1/kv/{key}: raw bytes, entity tags, conditions, idempotency."""
 
 import pytest
-from tests.http_wire import Wire
+from tests.support.http.wire import Wire
 
 from ringkeep.core.protocol.limits import VALUE_BYTES
 

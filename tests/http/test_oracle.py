@@ -5,8 +5,8 @@ from typing import Any
 import h11
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.http_host import Host
-from tests.http_wire import Wire
+from tests.support.http.host import Host
+from tests.support.http.wire import Wire
 
 from ringkeep.core.protocol.client_requests import Request
 

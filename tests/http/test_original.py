@@ -4,7 +4,7 @@ import json
 from base64 import b64encode
 
 import pytest
-from tests.http_wire import Wire
+from tests.support.http.wire import Wire
 
 TRICKY = ["a&b", "a=b", "a+b", "a b", "a/b/../c", "//", "a%b", "a\x00b", "ä", "😀", "#?", '"', "\\", "{x}y"]
 

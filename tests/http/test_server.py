@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from tests.http_host import Host, until
-from tests.http_service import FakeService
-from tests.http_wire import Wire
+from tests.support.http.fake_service import FakeService
+from tests.support.http.host import Host, until
+from tests.support.http.wire import Wire
 
 from ringkeep import parsing
 from ringkeep.errors import StartError

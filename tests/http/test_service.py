@@ -1,6 +1,6 @@
 """The fake node keeps the promises that the HTTP tests rely on: asked over HTTP, as a real node is."""
 
-from tests.http_wire import Wire
+from tests.support.http.wire import Wire
 
 
 def test_versions_only_grow_also_across_a_delete(wire: Wire, key: str) -> None:

@@ -1,8 +1,8 @@
 """The rows of the status table: which status, which outcome, and that the connection or the node survives."""
 
 import pytest
-from tests.http_host import Host
-from tests.http_wire import Answer, Wire
+from tests.support.http.host import Host
+from tests.support.http.wire import Answer, Wire
 
 from ringkeep.core.protocol.client_requests import Result, Status
 from ringkeep.core.protocol.limits import VALUE_BYTES

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.http_host import Host, until
-from tests.http_wire import Answer, Wire
+from tests.support.http.host import Host, until
+from tests.support.http.wire import Answer, Wire
 
 from ringkeep.core.cluster.cluster_settings import SETTINGS
 from ringkeep.errors import Refusal

@@ -35,7 +35,7 @@ SMALL = {
     "a restart": ModelBounds(epochs=2, crashes=1),
     "a broken connection": ModelBounds(puts=1, cuts=1, commits=True, applies=True),
     "a copy of a write": ModelBounds(epochs=2, puts=1, again=1, split=True),
-    "taking office": ModelBounds(epochs=2, fresh=True),
+    "taking over": ModelBounds(epochs=2, fresh=True),
     "a replacement, there and back": ModelBounds(spare=1, steps=3),
     "a replacement under a new primary": ModelBounds(voters=2, spare=1, epochs=2, steps=2),
 }

@@ -1,7 +1,7 @@
 """What the HTTP interface asks of the node behind it: one protocol, and nothing else.
 
-The node's assembly implements it; `tests/http_service.py` holds the verified fake. Everything here is called
-from the loop's thread, and nothing here may block.
+The node's assembly implements it; `tests/support/http/fake_service.py` holds the verified fake. Everything
+here is called from the loop's thread, and nothing here may block.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
