@@ -256,7 +256,7 @@ def test_waiting_in_vain_says_what_is_missing(host: Host, said: str, code: int) 
     steered.problems, steered.said = ["node-9 does not answer", "b"], said
     done = run(host, "wait", "healthy", "--timeout", "300ms")
     assert done.code == code and done.out == "" and one_line(done.err), done
-    assert f"not healthy after 0.3 s: {said}: node-9 does not answer; b" in done.err
+    assert re.search(rf"not healthy after [0-9.]+ s: {said}: node-9 does not answer; b", done.err), done
     done = run(host, "wait", "healthy", "--timeout", "1ms", "--json")
     answer = json.loads(done.out)
     assert (done.code, answer["health"]) == (code, said)
@@ -267,7 +267,7 @@ def test_waiting_where_nobody_answers() -> None:
     began = time.monotonic()
     with redirect_stderr(StringIO()) as err:
         code = main.run(["wait", "healthy", "--timeout", "1s", "--endpoint", "http://127.0.0.1:1"])
-    assert code == 4 and "not healthy after 1.0 s: no answer: " in err.getvalue()
+    assert code == 4 and re.search(r"not healthy after [0-9.]+ s: no answer: ", err.getvalue())
     assert 1 <= time.monotonic() - began < 10
 
 
