@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from tests.support.cluster import HOST, Cluster, free_ports
+from tests.support.cluster.cluster import HOST, Cluster, free_ports
 
 from ringkeep.process import port_is_free
 
