@@ -292,7 +292,8 @@ class Story:
             entries = " ".join(
                 spell_entry(log[Index(i)]) for i in range(log.floor_index + 1, log.last_index + 1)
             )
-            role = f", {replica.primary.phase.name}" if replica.primary is not None else ""
+            primary = self.machines[name].node.primaries.get(ONLY)
+            role = f", {primary.phase.name}" if primary is not None else ""
             holder = f" of {NAMES[promised.node]}" if promised.epoch else ""
             state = f"promised {promised.epoch}{holder}, log {entries or 'empty'}, commit {replica.commit}"
             floor = f", floor {log.floor_index}" if log.floor_index else ""

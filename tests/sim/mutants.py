@@ -18,7 +18,7 @@ from ringkeep.core.protocol.messages import Acks, Promise
 from ringkeep.core.protocol.rows import Promised, promised_key
 from ringkeep.core.protocol.types import Incarnation, Index
 from ringkeep.core.replication.log import Log
-from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.replica_set import ReplicaSet
@@ -67,7 +67,7 @@ def acknowledged_twice_counted_for_ever() -> Any:
     """Bytes that were sent twice stay counted as on their way when they are acknowledged the second time."""
 
     def make(_: Any) -> Any:
-        def mutant(self: Progress, peer: Any, index: Index) -> bool:
+        def mutant(self: PeerProgress, peer: Any, index: Index) -> bool:
             self.heard[peer] = self._context.now
             if index <= self.match.get(peer, 0):
                 return False
@@ -79,14 +79,14 @@ def acknowledged_twice_counted_for_ever() -> Any:
         return mutant
 
     def at(_: Any) -> Any:
-        def mutant(self: Progress, peer: Any, position: Index, match: Any) -> None:
+        def mutant(self: PeerProgress, peer: Any, position: Index, match: Any) -> None:
             if match is not None:
                 self.match[peer] = max(match, self.match.get(peer, Index(0)))
             self.next[peer] = Index(position + 1)
 
         return mutant
 
-    return together(patched(Progress, "acknowledged", make), patched(Progress, "at", at))
+    return together(patched(PeerProgress, "acknowledged", make), patched(PeerProgress, "at", at))
 
 
 def own_copy_counted_unsynced() -> Any:
@@ -230,8 +230,9 @@ def epoch_resumed_after_restart() -> Any:
             if place.primary == context.me and replica.primary is None and held.epoch == place.epoch:
                 context.recognised = True
                 replica.promised = Promised(held.epoch, context.me, context.incarnation)
-                replica.primary = Primary(context, replica, replace(place, incarnation=context.incarnation))
-                replica.primary.start()
+                place = replace(place, incarnation=context.incarnation)
+                replica.primary = self.primaries[partition] = Primary(context, self._node, replica, place)
+                self.primaries[partition].start()
 
         return mutant
 

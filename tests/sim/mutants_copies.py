@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.driver.enrolment import Enrolment
 
 
@@ -24,7 +24,7 @@ def mark_not_compared() -> Any:
 
 def loss_overlooked() -> Any:
     """A primary takes a voter's promise as it is, whatever an earlier life of that voter acknowledged."""
-    return patched(Progress, "lacks", lambda _: lambda *arguments: False)
+    return patched(PeerProgress, "lacks", lambda _: lambda *arguments: False)
 
 
 def others_not_looked_for() -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.sim.mutants import patched
 
-from ringkeep.core.liveness.disk_state import DiskState, OwnDisk
+from ringkeep.core.disk_state import DiskState, OwnDisk
 
 
 def hanging_disk_not_noticed() -> Any:

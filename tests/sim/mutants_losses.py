@@ -7,7 +7,7 @@ from tests.sim.mutants import patched
 
 from ringkeep.core.cluster import quorum_loss
 from ringkeep.core.cluster.observations import Copy
-from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.protocol import limits
 from ringkeep.core.replication import replica
 from ringkeep.core.replication.replica import Replica
@@ -53,7 +53,7 @@ def unsaid_taken_for_nothing() -> Any:
     def make(copy: Any) -> Any:
         return lambda self, node, number: copy(self, node, number) or Copy()
 
-    return patched(Copies, "copy", make)
+    return patched(CopySurvey, "copy", make)
 
 
 def versions_go_on_from_the_copy() -> Any:

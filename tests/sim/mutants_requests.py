@@ -16,7 +16,7 @@ from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.state_machine import State
-from ringkeep.core.requests.confirmed_reads import Reads
+from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
 from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageStalled
@@ -40,19 +40,19 @@ def read_without_confirm() -> Any:
     """A primary that believes to be ACTIVE reads at once."""
 
     def make(_: Any) -> Any:
-        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+        def mutant(self: ConfirmedReads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
             self._serve(primary, (call, result, evidence))
 
         return mutant
 
-    return patched(Reads, "add", make)
+    return patched(ConfirmedReads, "add", make)
 
 
 def confirm_begun_before_the_read() -> Any:
     """A read joins a Confirm round that is under way: its echoes may be older than the read."""
 
     def make(add: Any) -> Any:
-        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+        def mutant(self: ConfirmedReads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
             for current in self._rounds.values():
                 ballot = current.ballots.get(primary.replica.partition)
                 if ballot is not None and ballot.primary is primary:
@@ -62,19 +62,19 @@ def confirm_begun_before_the_read() -> Any:
 
         return mutant
 
-    return patched(Reads, "add", make)
+    return patched(ConfirmedReads, "add", make)
 
 
 def failed_condition_before_its_evidence() -> Any:
     """A condition is answered as failed though the entry that it failed on is not committed."""
 
     def make(add: Any) -> Any:
-        def mutant(self: Reads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
+        def mutant(self: ConfirmedReads, primary: Primary, call: Any, result: Any, evidence: Any) -> None:
             add(self, primary, call, result, Index(0))
 
         return mutant
 
-    return patched(Reads, "add", make)
+    return patched(ConfirmedReads, "add", make)
 
 
 def refused_after_append() -> Any:

@@ -5,50 +5,38 @@ through `get`, though the shell has not written it yet.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
-from ringkeep.core.liveness.disk_state import DiskState, OwnDisk
+from ringkeep.core.disk_state import Disks
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Effects, Family
-from ringkeep.core.protocol.messages import Acks, Forward, Message, Reply, StaleRead
+from ringkeep.core.protocol.messages import Message, Reply
 from ringkeep.core.protocol.reader import Reader
-from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
-from ringkeep.core.replication.snapshot_flow import Intake
-
-if TYPE_CHECKING:
-    from ringkeep.core.replication.execute import Call
-    from ringkeep.core.replication.primary import Primary
-    from ringkeep.core.replication.replica import Replica
+from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId
 
 _MISSING: Final = object()
 
 
-class Parts(Protocol):
-    """What one part of the node's core asks of another; the node connects them."""
+class Awaiting(Protocol):
+    """Who waits for its own entries to be durable: a primary."""
 
-    def on_reply(self, reply: Reply) -> None:
-        """A request that this node coordinates was answered by a primary."""
+    def on_own_durable(self, index: Index) -> None:
+        """Everything up to `index` is on disk."""
 
-    def on_forward(self, caller: Life, message: Forward) -> None:
-        """A coordinator (this node too) sends a request to this node as its primary."""
 
-    def on_stale_read(self, caller: Life, message: StaleRead) -> None:
-        """A coordinator (this node too) reads from the replica here."""
+class Stirred(Protocol):
+    """Who has something to commit or to send at the end of the turn: a primary."""
 
-    def execute(self, primary: "Primary", call: "Call") -> None:
-        """Run a request at a primary of this node, or park it."""
+    def on_stirred(self) -> None:
+        """Commit what a majority holds, and send what is new."""
 
-    def confirm_read(
-        self, primary: "Primary", call: "Call", result: tuple[int, int] | None, evidence: Index
-    ) -> None:
-        """Answer with `result`, or the record if None, once confirmed and once `evidence` is committed."""
 
-    def drop_reads(self, primary: "Primary") -> None:
-        """Send back every read that waits for a primary that was deposed."""
+class Unapplied(Protocol):
+    """Who has committed entries that are not applied yet: a replica."""
 
-    def snapshot_wanted(self, primary: "Primary", peer: NodeId) -> None:
-        """This peer is to be sent the whole state."""
+    def apply_late(self) -> None:
+        """Apply as much as the turn can bear."""
 
 
 class Durable:
@@ -63,7 +51,7 @@ class Durable:
     def __init__(self, turn: int = 0) -> None:
         self.turn = turn
         self.acks: dict[NodeId, list[int]] = {}
-        self.own: dict[Primary, Index] = {}
+        self.own: dict[Awaiting, Index] = {}
         self.calls: list[Callable[[], None]] = []
 
     def __bool__(self) -> bool:
@@ -80,47 +68,25 @@ class Context:
         self.bounds = bounds
         self.now: Millis = 0
         self.cluster_map: ClusterMap | None = None
-        self.names: dict[NodeId, str] = {}
         self.links: dict[NodeId, Incarnation] = {}
         self.effects = Effects()
         self.durable = Durable()
-        self.stirred: dict[Primary, None] = {}
-        self.unapplied: dict[Replica, None] = {}
-        self.in_flight: dict[NodeId, int] = {}  # bytes of entries sent to each peer and not acknowledged
+        self.stirred: dict[Stirred, None] = {}
+        self.unapplied: dict[Unapplied, None] = {}
         self.bulk_given: dict[NodeId, int] = {}  # bytes given to each peer's bulk lane in this turn
         self.turn_bytes = 0  # of entries committed, applied and sent in this turn
         self.jammed: set[NodeId] = set()  # peers to whom much is still unsent
-        self.parked_bytes = 0
         self.turn = 0
-        self.deleted: dict[PartitionId, int] = {}  # in which turn a replica was deleted here, the last time
         self.coordinators: frozenset[bytes] = frozenset()
         """The origins whose writes may be executed: the lives that the map names."""
         self.recognised = False
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}
-        self.parts: Parts
-        self.intake = Intake(bounds)
+        self.answer: Callable[[Reply], None]
+        """Takes the answers to requests that this node coordinates."""
         self.damaged = False
         self.draining = False
-        self.disk = OwnDisk()
-        self.disks: dict[NodeId, DiskState] = {}  # of the others, where they are not fine
-        self.move_bytes_per_s = 0  # of snapshots that this node sends; 0: no limit
-        self.moves_paused = False
-
-    def note_disk_of(self, peer: NodeId, state: int) -> None:
-        """Take what another node says of its disk; remembered until it says something else."""
-        if state:
-            self.disks[peer] = DiskState(min(state, DiskState.SILENT))
-        else:
-            self.disks.pop(peer, None)
-
-    def disk_of(self, node: NodeId) -> DiskState:
-        """Return the state of a node's disk, by its own word; fine if it has said nothing."""
-        return self.disk.state if node == self.me else self.disks.get(node, DiskState.FINE)
-
-    def takes_entries(self, peer: NodeId) -> bool:
-        """Tell whether another node takes entries, as far as its disk is concerned."""
-        return self.disks.get(peer, DiskState.FINE) < DiskState.SPENT
+        self.disks = Disks(me)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the data row as it is after everything applied so far, this turn included."""
@@ -168,7 +134,7 @@ class Context:
         """Answer a coordinator: this node, or another one, unless it has begun a new life since it asked."""
         peer, incarnation = caller
         if peer == self.me:
-            self.parts.on_reply(reply)
+            self.answer(reply)
         elif self.links.get(peer) == incarnation:
             self.send_sized(peer, reply, len(reply.value))
 
@@ -195,26 +161,3 @@ class Context:
         self.turn += 1
         self.effects, self.durable = Effects(), Durable(self.turn)
         return effects, durable
-
-    def settle(self, durable: Durable) -> None:
-        """Carry out what waited for a batch that is durable now.
-
-        What a replica acknowledged that has been deleted meanwhile is not said: it would be taken for the
-        word of the one that is begun there anew. Nor does a store say anything that was found damaged.
-        """
-        for peer, items in durable.acks.items() if not self.damaged else ():
-            kept = self._still_held(items, durable.turn) if self.deleted else items
-            if kept:
-                self.send(peer, Acks(kept))
-        for primary, index in durable.own.items():
-            primary.on_own_durable(index)
-        for call in durable.calls:
-            call()
-
-    def _still_held(self, items: list[int], turn: int) -> list[int]:
-        """Leave out the triples of replicas that were deleted in that turn or later."""
-        kept: list[int] = []
-        for at in range(0, len(items), 3):
-            if self.deleted.get(PartitionId(items[at]), -1) < turn:
-                kept += items[at : at + 3]
-        return kept

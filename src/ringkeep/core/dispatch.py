@@ -2,20 +2,60 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
+from ringkeep.core.context import Context
+from ringkeep.core.control.controller import Controller
+from ringkeep.core.control.copy_survey import CopySurvey
+from ringkeep.core.control.move_tracker import MoveTracker
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol import messages as m
-from ringkeep.core.protocol.types import Incarnation, NodeId
-from ringkeep.core.replication.snapshot_receiver import on_offer
-
-if TYPE_CHECKING:
-    from ringkeep.core.node import Node
+from ringkeep.core.protocol.types import Incarnation, Life, MapVersion, NodeId
+from ringkeep.core.replication.replica_set import ReplicaSet
+from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
+from ringkeep.core.replication.snapshot_sender import SnapshotSenders
+from ringkeep.core.requests.confirmed_reads import ConfirmedReads
+from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.stale_reads import StaleReads
 
 Handler = Callable[[NodeId, Incarnation, Any], None]
 
 _OF_THEMSELVES: Final = (m.Heartbeat, m.Relayed, m.MapPush, m.Copies)
 """What nodes say before the map names their life."""
+
+
+class Receiving(Protocol):
+    """The node that messages are delivered to: its parts, and what concerns it as a whole."""
+
+    context: Context
+    detector: Detector
+    relay: Relay
+    replica_set: ReplicaSet
+    coordinator: Coordinator
+    reads: ConfirmedReads
+    stale: StaleReads
+    senders: SnapshotSenders
+    receivers: SnapshotReceivers
+    move_tracker: MoveTracker
+    copies: CopySurvey
+    controller: Controller
+
+    def on_forward(self, caller: Life, message: m.Forward) -> None:
+        """A coordinator sends a request to this node as its primary."""
+
+    def on_report(self, report: m.Report) -> None:
+        """A primary makes a statement to the controller."""
+
+    def on_loss(self, message: m.Lost) -> None:
+        """A primary that lives remembers more of this node than there is."""
+
+    def push_map_if_older(self, peer: NodeId, version: MapVersion) -> None:
+        """Pass the map on to a peer whose heartbeat shows an older one."""
+
+    def take_map(self, payload: bytes) -> bool:
+        """Take over a newer map."""
 
 
 class Dispatch:
@@ -24,10 +64,12 @@ class Dispatch:
     What a disk could not make durable in a bearable time is not taken in: it is lost, as with a link.
     """
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: Receiving) -> None:
         self._node = node
         self._context = node.context
-        self._replicas = node.replicas
+        self._detector = node.detector
+        self._replicas = node.replica_set.replicas
+        self._primaries = node.replica_set.primaries
         self._handlers: dict[type, Handler] = {
             m.Append: self._append,
             m.Acks: self._acks,
@@ -62,7 +104,7 @@ class Dispatch:
         Until the map names this life, nodes talk of themselves only.
         """
         context = self._context
-        self._node.detector.hear(peer, context.now)
+        self._detector.hear(peer, context.now)
         for message in messages:
             kind = type(message)
             if context.recognised or kind in _OF_THEMSELVES:
@@ -73,16 +115,15 @@ class Dispatch:
         context = self._context
         if replica is None or context.damaged:
             return
-        if context.disk.takes_entries:
+        if context.disks.own.takes_entries:
             replica.on_append(peer, incarnation, message)
         else:
             self._node.replica_set.missed[message.partition] = None
 
     def _acks(self, peer: NodeId, _: Incarnation, message: m.Acks) -> None:
-        items, replicas = message.items, self._replicas
+        items, primaries = message.items, self._primaries
         for at in range(0, len(items), 3):
-            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
-            primary = replica.primary if replica is not None else None
+            primary = primaries.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if primary is not None and primary.epoch == items[at + 1]:
                 primary.on_ack(peer, items[at + 2])
 
@@ -135,18 +176,18 @@ class Dispatch:
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)
         context = self._context
-        if replica is not None and not context.damaged and context.disk.answers:
+        if replica is not None and not context.damaged and context.disks.own.answers:
             replica.on_prepare(peer, incarnation, message)
 
     def _promise(self, peer: NodeId, incarnation: Incarnation, message: m.Promise) -> None:
-        replica = self._replicas.get(message.partition)
-        if replica is not None and replica.primary is not None:
-            replica.primary.on_promise(peer, incarnation, message)
+        primary = self._primaries.get(message.partition)
+        if primary is not None:
+            primary.on_promise(peer, incarnation, message)
 
     def _refuse(self, peer: NodeId, _: Incarnation, message: m.Refuse) -> None:
-        replica = self._replicas.get(message.partition)
-        if replica is not None and replica.primary is not None:
-            replica.primary.on_refused(peer, message.epoch, message.promised)
+        primary = self._primaries.get(message.partition)
+        if primary is not None:
+            primary.on_refused(peer, message.epoch, message.promised)
 
     def _lost(self, peer: NodeId, incarnation: Incarnation, message: m.Lost) -> None:
         replica = self._replicas.get(message.partition)
@@ -169,28 +210,26 @@ class Dispatch:
             self._node.senders.want(replica, peer, message.epoch)
 
     def _entries(self, peer: NodeId, _: Incarnation, message: m.Entries) -> None:
-        replica = self._replicas.get(message.partition)
-        if replica is not None and replica.primary is not None:
-            replica.primary.on_entries(peer, message)
+        primary = self._primaries.get(message.partition)
+        if primary is not None:
+            primary.on_entries(peer, message)
 
     def _offer(self, peer: NodeId, _: Incarnation, message: m.SnapshotOffer) -> None:
         replica = self._replicas.get(message.partition)
         context = self._context
-        if replica is not None and not context.damaged and context.disk.takes_entries:
-            on_offer(replica, peer, message)
+        if replica is not None and not context.damaged and context.disks.own.takes_entries:
+            self._node.receivers.on_offer(replica, peer, message)
 
     def _pull(self, peer: NodeId, _: Incarnation, message: m.SnapshotPull) -> None:
         installed = self._node.senders.on_pull(peer, message)
-        replica = self._replicas.get(message.partition)
-        primary = replica.primary if replica is not None else None
+        primary = self._primaries.get(message.partition)
         if installed and primary is not None and primary.epoch == message.epoch and peer in primary.peers:
             primary.prepare(peer)
 
     def _chunk(self, peer: NodeId, _: Incarnation, message: m.SnapshotChunk) -> None:
         replica = self._replicas.get(message.partition)
-        staging = replica.staging if replica is not None else None
-        if staging is not None and staging.peer == peer and self._context.disk.takes_entries:
-            staging.on_chunk(message)
+        if replica is not None and self._context.disks.own.takes_entries:
+            self._node.receivers.on_chunk(replica, peer, message)
 
     def _surplus(self, peer: NodeId, _: Incarnation, message: m.Surplus) -> None:
         found, holder = self._context.cluster_map, message.holder or peer
@@ -213,7 +252,7 @@ class Dispatch:
             self._context.send(way, message)
 
     def _heartbeat(self, peer: NodeId, _: Incarnation, message: m.Heartbeat) -> None:
-        detector, context = self._node.detector, self._context
+        detector, context = self._detector, self._context
         before = detector.beat_of(peer)
         relinked = detector.on_heartbeat(peer, message)
         if before is None or (before.suspects, before.steers) != (message.suspects, message.steers):

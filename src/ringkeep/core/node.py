@@ -8,9 +8,9 @@ import zlib
 from typing import Protocol
 
 from ringkeep.core.cluster import cluster_settings
-from ringkeep.core.context import Context, Durable
+from ringkeep.core.context import Context, Durable, Stirred
 from ringkeep.core.control.controller import Controller
-from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.control.move_tracker import MoveTracker
 from ringkeep.core.control.partition_reports import PartitionReports
 from ringkeep.core.dispatch import Dispatch
@@ -23,6 +23,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.messages import (
     RETRY,
+    Acks,
     Commits,
     Forward,
     Heartbeat,
@@ -36,13 +37,17 @@ from ringkeep.core.protocol.messages import (
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
+from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.departed_coordinators import coordinators_of
-from ringkeep.core.replication.execute import Call, answer_appended, execute
+from ringkeep.core.replication.execute import execute
 from ringkeep.core.replication.handover import Handover
+from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.core.replication.snapshot_sender import Senders
-from ringkeep.core.requests.confirmed_reads import Reads
+from ringkeep.core.replication.snapshot_flow import Pace
+from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
+from ringkeep.core.replication.snapshot_sender import SnapshotSenders
+from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
 from ringkeep.core.requests.stale_reads import StaleReads
 from ringkeep.errors import ProtocolError
@@ -68,20 +73,23 @@ class Node:
         """Load what is stored. `new_cluster_id` is the id to give, should this node form the cluster."""
         self.context = context = Context(me, incarnation, reader, bounds)
         context.now = now
-        context.parts = self
         self._codec = codec
         self.map_payload = b""
         self.detector = Detector(context)
         self.relay = Relay(context, self.detector)
-        self.replica_set = ReplicaSet(context, self.relay)
-        self.replicas = self.replica_set.replicas
-        self.coordinator = Coordinator(context)
-        self.reads = Reads(context)
-        self.senders = Senders(context)
+        self.budget = Budget()
+        self.replica_set = ReplicaSet(context, self.relay, self)
+        self.replicas, self.primaries = self.replica_set.replicas, self.replica_set.primaries
+        self.coordinator = Coordinator(context, self)
+        context.answer = self.coordinator.on_reply
+        self.reads = ConfirmedReads(context)
+        self.pace = Pace()
+        self.senders = SnapshotSenders(context, self.pace)
+        self.receivers = SnapshotReceivers(context, self.pace)
         self.move_tracker = MoveTracker(context)
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.handover = Handover(context, self.detector)
-        self.copies = Copies(context, self.replicas)
+        self.copies = CopySurvey(context, self.replicas)
         self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
         self.reports = PartitionReports(context, self.detector, self.relay)
         self._dispatch = Dispatch(self)
@@ -108,7 +116,7 @@ class Node:
         """
         context = self.context
         stirred, context.stirred = context.stirred, {}
-        left: dict[Primary, None] = {}
+        left: dict[Stirred, None] = {}
         while stirred:
             for primary in stirred:
                 if context.turn_is_full:
@@ -123,15 +131,25 @@ class Node:
         return context.end()
 
     def settle(self, durable: Durable) -> None:
-        """A turn's batch is durable now."""
-        self.context.settle(durable)
+        """Carry out what waited for a batch that is durable now.
+
+        A store that was found damaged acknowledges nothing.
+        """
+        for peer, acks in durable.acks.items() if not self.context.damaged else ():
+            kept = self.replica_set.still_held(acks, durable.turn)
+            if kept:
+                self.context.send(peer, Acks(kept))
+        for waiting, index in durable.own.items():
+            waiting.on_own_durable(index)
+        for call in durable.calls:
+            call()
 
     # --- events: time, links, messages, requests ------------------------------------------------------
 
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
-        primaries = [r.primary for r in self.replicas.values() if r.primary is not None]
+        primaries = list(self.primaries.values())
         if context.now >= self._look_after_at or self.handover.handing_over:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
             said = self.handover.on_tick(primaries, self.controller.addressee() is not None)
@@ -144,6 +162,7 @@ class Node:
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply_late()
+            self.receivers.on_tick()
             self.replica_set.on_tick()
             self.copies.on_tick(self.controller.reachability)
         self.reads.on_tick()
@@ -190,9 +209,9 @@ class Node:
         self.context.links[peer] = incarnation
         self.detector.on_up(peer)
         self._push_map(peer)
-        for replica in self.replicas.values():
-            if replica.primary is not None and peer in replica.primary.peers:
-                replica.primary.prepare(peer)
+        for primary in self.primaries.values():
+            if peer in primary.peers:
+                primary.prepare(peer)
         if self.context.cluster_map is not None:
             self.coordinator.on_link(peer)
 
@@ -219,9 +238,8 @@ class Node:
     def on_damage(self) -> None:
         """The store has lost something durable: nothing here votes, or leads, until it is filled anew."""
         self.context.damaged = True
-        for replica in self.replicas.values():
-            if replica.primary is not None:
-                replica.primary.depose()
+        for primary in list(self.primaries.values()):
+            primary.depose()
 
     def on_frame_lost(self) -> None:
         """A frame of some peer was not taken, though its link stands. May be called between turns."""
@@ -275,16 +293,14 @@ class Node:
         mine = found.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
         context.coordinators = coordinators_of(found)
-        context.names = {node.id: node.name for node in found.nodes}
+        self.coordinator.names = {node.id: node.name for node in found.nodes}
         self.map_payload = payload
         self.controller.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
             node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
         ])  # fmt: skip
-        context.move_bytes_per_s = cluster_settings.setting(found, cluster_settings.MOVE_BYTES_PER_S)
-        context.moves_paused = (
-            cluster_settings.setting(found, cluster_settings.MOVES) != cluster_settings.RUNNING
-        )
+        self.pace.bytes_per_s = cluster_settings.setting(found, cluster_settings.MOVE_BYTES_PER_S)
+        self.pace.paused = cluster_settings.setting(found, cluster_settings.MOVES) != cluster_settings.RUNNING
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
         self.replica_set.follow(found)
@@ -294,15 +310,11 @@ class Node:
                                  if part.epoch != before[p].epoch])  # fmt: skip
         self.controller.on_map()
 
-    # --- parts of the node, asked by one another (see context.Parts) ----------------------------------
-
-    def on_reply(self, reply: Reply) -> None:
-        self.coordinator.on_reply(reply)
+    # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
 
     def on_forward(self, caller: Life, message: Forward) -> None:
         """Execute, if this node is the primary of exactly that epoch; park until it is ACTIVE."""
-        replica = self.replicas.get(message.partition)
-        primary = replica.primary if replica is not None else None
+        primary = self.primaries.get(message.partition)
         if primary is None or primary.epoch != message.epoch:
             self.context.reply(caller, Reply(message.tag, message.epoch, RETRY, active=False))
             return
@@ -311,7 +323,7 @@ class Node:
     def execute(self, primary: Primary, call: Call) -> None:
         if primary.may_execute:
             execute(primary, call)
-        elif not answer_appended(primary, call) and not primary.parked.add(call):
+        elif not primary.answer_appended(call) and not primary.parked.add(call):
             self.context.count("busy_waiting_room")
             primary.refuse(call, Status.BUSY, "too many requests wait for the partition's primary")
 
@@ -323,7 +335,8 @@ class Node:
     ) -> None:
         self.reads.add(primary, call, result, evidence)
 
-    def drop_reads(self, primary: Primary) -> None:
+    def on_deposed(self, primary: Primary) -> None:
+        self.replica_set.on_deposed(primary)
         self.reads.drop(primary)
 
     def snapshot_wanted(self, primary: Primary, peer: NodeId) -> None:
@@ -334,7 +347,7 @@ class Node:
     @property
     def ready(self) -> bool:
         """Whether the disk answers, and every replica has caught up to the commit that it was first told."""
-        return self.context.recognised and self.replica_set.ready and self.context.disk.answers
+        return self.context.recognised and self.replica_set.ready and self.context.disks.own.answers
 
     def on_report(self, report: Report) -> None:
         """A primary (of this node, or another's) makes a statement to the controller.

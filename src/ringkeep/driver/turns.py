@@ -13,7 +13,7 @@ from dataclasses import replace
 from ringkeep.core.cluster import admission
 from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.context import Durable
-from ringkeep.core.liveness.disk_state import Questions
+from ringkeep.core.disk_state import Questions
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.client_requests import Request
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member
@@ -206,7 +206,7 @@ class Driver:
     @property
     def _held_up(self) -> bool:
         """Whether a refused batch has held everything up for so long that no more is to wait behind it."""
-        return self._stuck is not None and not self.node.context.disk.answers
+        return self._stuck is not None and not self.node.context.disks.own.answers
 
     def tick(self) -> None:
         """Call every TICK_MS. While a batch is refused, all that is left is to show that it lives."""
@@ -227,7 +227,7 @@ class Driver:
             self._ticket if self._stuck is not None else -1,
             looks,
         )
-        news = self.node.context.disk.note(
+        news = self.node.context.disks.own.note(
             ports.clock.now(), ports.engine.stalled(), free, self._disk_reserve, asked
         )
         if news:

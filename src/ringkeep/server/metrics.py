@@ -13,7 +13,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
     """Return what `/metrics` shows beside the HTTP interface's own numbers."""
     node = driver.node
     replicas = list(node.replicas.values())
-    primaries = [r.primary for r in replicas if r.primary is not None]
+    primaries = list(node.primaries.values())
     found = node.context.cluster_map
     events: dict[Labels, float] = {
         (("event", name),): count for name, count in sorted(node.context.counters.items())
@@ -70,7 +70,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
 
 def _disk(driver: Driver) -> list[tuple[str, str, float]]:
     """Return name, help and value of what is known of the disk."""
-    disk = driver.node.context.disk
+    disk = driver.node.context.disks.own
     return [
         (
             "disk_state",

@@ -274,7 +274,7 @@ class Server:
         self._node.context.draining = True
         deadline = self._loop.time() + HAND_OVER_S
         while self._loop.time() < deadline and self._node.controller.addressee() is not None:
-            primaries = [r.primary for r in self._node.replicas.values() if r.primary is not None]
+            primaries = list(self._node.primaries.values())
             if not self._node.handover.can_hand_over(primaries):
                 break
             await asyncio.sleep(limits.TICK_MS / 1000)

@@ -85,7 +85,7 @@ class Views:
             "weight": each.weight,
             "state": self._state_of(each),
             "damaged": self._node.controller.reachability.damaged(each.id),
-            "disk": self._node.context.disk_of(each.id).name.lower(),
+            "disk": self._node.context.disks.state_of(each.id).name.lower(),
             "disk_full": self._node.controller.is_full(each.id),
             "primaries": sum(part.primary == each.id for part in found.partitions),
             "replicas": sum(each.id in part.replicas for part in found.partitions),
@@ -188,7 +188,7 @@ class Views:
             )
         elif not node.context.recognised:
             waits = ["the cluster map to name this start of the node"]
-        elif not node.context.disk.answers:
+        elif not node.context.disks.own.answers:
             waits = ["the disk to answer: it has not for seconds, so others lead"]
         elif behind := node.replica_set.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]

@@ -11,7 +11,7 @@ from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.planner import form, next_map
 from ringkeep.core.context import Context, Durable
 from ringkeep.core.control.controller import Controller
-from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
@@ -32,6 +32,7 @@ from ringkeep.core.protocol.messages import (
 )
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
+from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
@@ -50,6 +51,7 @@ class Notes:
     """Stands for the other parts of the node; keeps what it was told."""
 
     def __init__(self) -> None:
+        self.budget = Budget()
         self.forwards: list[Forward] = []
         self.told: list[tuple[str, tuple[Any, ...]]] = []
 
@@ -62,7 +64,6 @@ class Notes:
 
 def a_context(me: NodeId = A, incarnation: int = 1, engine: MemoryEngine | None = None) -> Context:
     context = Context(me, Incarnation(incarnation), engine or MemoryEngine())
-    context.parts = Notes()
     return context
 
 
@@ -256,7 +257,7 @@ class ControllerWorld:
         self.detector = Detector(self.context)
         self.detector.set_peers([B, C])
         self.relay = Relay(self.context, self.detector)
-        self.copies = Copies(self.context, {})
+        self.copies = CopySurvey(self.context, {})
         self.controller = Controller(self.context, self.relay, self.copies, mapcodec.size, "test", "1" * 32)
         self.controller.connected = True
         self.controller.on_members([a_member(node) for node in (A, B, C)])
@@ -264,7 +265,7 @@ class ControllerWorld:
     def hear(self, peer: NodeId, **beat: object) -> None:
         self.detector.peers[peer].heard = self.detector.peers[peer].echoed = self.context.now
         heard = self.detector.peers[peer].beat = a_beat(**beat)
-        self.context.note_disk_of(peer, heard.disk)
+        self.context.disks.note(peer, heard.disk)
 
     def refuse(self, peer: NodeId) -> None:
         self.detector.on_down(peer, True)
@@ -310,8 +311,7 @@ class Host:
 
     @property
     def primary(self) -> Primary:
-        assert self.replica.primary is not None
-        return self.replica.primary
+        return self.node.primaries[PartitionId(0)]
 
     def phase(self) -> Phase:
         return self.primary.phase

@@ -38,7 +38,7 @@ class Transfer:
         self.holder.sync()
         self.holder.hear(B, an_ack(1))
         self.holder.sync()
-        self.holder.node.context.move_bytes_per_s = 0  # the map's own is another matter
+        self.holder.node.pace.bytes_per_s = 0  # the map's own is another matter
         stored = Batch()
         prefix = data_prefix(P, self.holder.replica.generation)
         stored.data.update({prefix + key: value for key, value in rows})

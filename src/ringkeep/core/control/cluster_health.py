@@ -10,13 +10,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from ringkeep.core.cluster import cluster_settings, quorum_loss
 from ringkeep.core.cluster.observations import Reachability
 from ringkeep.core.cluster.replica_changes import Voters, intended, targets
-from ringkeep.core.control.partition_reports import members
-from ringkeep.core.liveness.disk_state import DiskState
-from ringkeep.core.node import Node
+from ringkeep.core.context import Context
+from ringkeep.core.control.controller import Controller
+from ringkeep.core.control.partition_reports import PartitionReports, members
+from ringkeep.core.disk_state import DiskState
+from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.types import Millis, NodeId
@@ -95,10 +98,23 @@ def health_of(reasons: list[Reason]) -> Health:
     return next((worst for worst in (Health.UNAVAILABLE, Health.DEGRADED) if worst in found), Health.HEALTHY)
 
 
+class Witness(Protocol):
+    """A node, as far as its knowledge of the cluster is asked for."""
+
+    context: Context
+    detector: Detector
+    reports: PartitionReports
+    controller: Controller
+
+    @property
+    def ready(self) -> bool:
+        """Whether it wants requests."""
+
+
 class Judge:
     """Judges the cluster from what one node knows. Cost: linear in partitions; a plan's, once per map."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Witness) -> None:
         self._node = node
         self._planned: tuple[ClusterMap, frozenset[NodeId], Reason | None] | None = None
 
@@ -206,7 +222,7 @@ class Judge:
             yield Reason(Kind.STOPPING, one)
         if controller.connected and all(member.id != node.id for member in controller.members):
             yield Reason(Kind.UNREGISTERED, one)
-        disk = _DISKS.get(core.context.disk_of(node.id))
+        disk = _DISKS.get(core.context.disks.state_of(node.id))
         if disk is not None or controller.is_full(node.id):
             yield Reason(disk or Kind.DISK_FULL, one)
 

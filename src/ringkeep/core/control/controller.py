@@ -13,8 +13,8 @@ from ringkeep.core.cluster.map_room import Size, too_large
 from ringkeep.core.cluster.observations import Observations, Reachability, Statement
 from ringkeep.core.cluster.planner import disagreement, form, newest_lives, next_map
 from ringkeep.core.context import Context
-from ringkeep.core.control.copy_survey import Copies
-from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.control.copy_survey import CopySurvey
+from ringkeep.core.disk_state import DiskState
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState, Partition
@@ -27,7 +27,7 @@ class Controller:
     """One node's part in steering the cluster."""
 
     def __init__(
-        self, context: Context, relay: Relay, copies: Copies, size: Size, cluster: str,
+        self, context: Context, relay: Relay, copies: CopySurvey, size: Size, cluster: str,
         new_cluster_id: str,
     ) -> None:  # fmt: skip
         self._context = context
@@ -385,7 +385,7 @@ class Controller:
     def _disk_of(self, node: NodeId) -> int:
         """Return the state of a node's disk, by the newest of its words, heard here or passed on."""
         beat = self._relay.beat_of(node) if node != self._context.me else None
-        return beat.disk if beat is not None else self._context.disk_of(node)
+        return beat.disk if beat is not None else self._context.disks.state_of(node)
 
     def _unfit(self, node: NodeId) -> bool:
         if self._disk_of(node) == DiskState.SILENT:

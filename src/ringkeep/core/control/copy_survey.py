@@ -25,7 +25,7 @@ class _Word(NamedTuple):
     at: Millis
 
 
-class Copies:
+class CopySurvey:
     """One node's word about its copies, and what it was told of the others'."""
 
     def __init__(self, context: Context, replicas: Mapping[PartitionId, Replica]) -> None:

@@ -16,7 +16,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.messages import Sizes
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
-from ringkeep.core.replication.snapshot_sender import Senders
+from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 
 FINISHED_KEPT: Final = 1_024
 RATE_MS: Final = 10_000  # over how long the rate is taken
@@ -101,7 +101,7 @@ class MoveTracker:
 
     # --- what it tells --------------------------------------------------------------------------------
 
-    def tell(self, primaries: Iterable[Primary], senders: Senders) -> Sizes | None:
+    def tell(self, primaries: Iterable[Primary], senders: SnapshotSenders) -> Sizes | None:
         """Return what this node's primaries have to tell: of moves always, of the rest now and then."""
         now = self._context.now
         all_of_them = now >= self._tell_at

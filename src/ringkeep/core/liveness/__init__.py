@@ -1,1 +1,1 @@
-"""Who is alive, by whose word, and whose disk answers."""
+"""Who is alive, and by whose word."""

@@ -49,7 +49,7 @@ class Detector:
     def set_peers(self, wanted: list[NodeId]) -> None:
         """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""
         now = self.context.now
-        self.context.disks = {p: state for p, state in self.context.disks.items() if p in wanted}
+        self.context.disks.keep_only(wanted)
         self.peers = {peer: self.peers.get(peer) or PeerHealth(now, now) for peer in sorted(wanted)}
 
     def on_up(self, peer: NodeId) -> None:
@@ -85,7 +85,7 @@ class Detector:
         relinked = health.beat is None or health.beat.link != beat.link
         health.beat_at = self.context.now
         health.beat = beat
-        self.context.note_disk_of(peer, beat.disk)
+        self.context.disks.note(peer, beat.disk)
         self.note_probes(peer, beat)
         return relinked
 
@@ -148,7 +148,7 @@ class Detector:
             if peer in self.context.links:
                 beat = Heartbeat(
                     map_version, map_digest, health.links, self._probe, health.probe, suspects,
-                    active, self.context.draining, ready, self.context.damaged, self.context.disk.state,
+                    active, self.context.draining, ready, self.context.damaged, self.context.disks.own.state,
                     copies, behind, steers,
                 )  # fmt: skip
                 self.context.effects.beats[peer] = [beat]

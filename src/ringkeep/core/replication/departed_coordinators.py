@@ -7,14 +7,13 @@ before the entry that says who is forgotten. Being an entry, it takes effect at 
 replica.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
+from ringkeep.core.context import Context
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.entry import EntryKind, origins_tail
 from ringkeep.core.protocol.types import Index, origin_of
-
-if TYPE_CHECKING:
-    from ringkeep.core.replication.primary import Primary
+from ringkeep.core.replication.replica import Replica
 
 AT_ONCE: Final = 1_000
 """So many are named by one entry."""
@@ -25,12 +24,24 @@ def coordinators_of(found: ClusterMap) -> frozenset[bytes]:
     return frozenset(origin_of(n.id, n.incarnation) for n in found.nodes if n.state != NodeState.DEAD)
 
 
+class Leader(Protocol):
+    """A primary, as far as this needs it."""
+
+    context: Context
+    replica: Replica
+
+    @property
+    def may_execute(self) -> bool: ...
+
+    def append_own(self, kind: EntryKind, tail: bytes = b"") -> Index: ...
+
+
 class Departed:
     """One primary's look for coordinators that its partition may forget."""
 
     __slots__ = ("_coordinators", "_from", "_primary")
 
-    def __init__(self, primary: "Primary") -> None:
+    def __init__(self, primary: Leader) -> None:
         self._primary = primary
         self._coordinators: frozenset[bytes] = frozenset()
         self._from = Index(0)  # what is applied up to here tells all who were known; 0: nobody is looked for
@@ -39,7 +50,7 @@ class Departed:
         """Append what is to be forgotten, after a change of the map and at the beginning of an epoch."""
         primary = self._primary
         context, replica = primary.context, primary.replica
-        if not primary.may_execute or not context.disk.takes_entries:
+        if not primary.may_execute or not context.disks.own.takes_entries:
             return
         if self._coordinators != context.coordinators:
             self._coordinators, self._from = context.coordinators, replica.log.last_index

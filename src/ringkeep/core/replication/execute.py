@@ -4,82 +4,25 @@ Conditions are evaluated against pending-then-committed state. An answer that wr
 waits until what it looked at is committed, and for a confirmation.
 """
 
-from typing import TYPE_CHECKING
-
-from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, row_bytes, tail_of, version_of
 from ringkeep.core.protocol.messages import RETRY, Forward
-from ringkeep.core.protocol.types import Index, Life, Millis
-
-if TYPE_CHECKING:
-    from ringkeep.core.replication.primary import Primary
-
-
-class Call:
-    """One copy of a request at its primary: the message, who sent it, and until when it is wanted."""
-
-    __slots__ = ("caller", "deadline", "message")
-
-    def __init__(self, caller: Life, message: Forward, deadline: Millis) -> None:
-        self.caller = caller
-        self.message = message
-        self.deadline = deadline
+from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication.pending import Call
+from ringkeep.core.replication.primary import Primary
 
 
-class Pending:
-    """Appended and not applied yet, in this epoch: entries, newest version per key, request ids, who waits.
-
-    `versions`: key -> index of its newest pending entry, negative when that deletes it.
-    """
-
-    __slots__ = ("by_key", "calls", "entries", "ids", "size", "versions")
-
-    def __init__(self) -> None:
-        self.versions: dict[bytes, int] = {}
-        self.ids: dict[tuple[bytes, int], Index] = {}
-        self.by_key: dict[tuple[bytes, bytes], tuple[Index, bytes]] = {}
-        self.calls: dict[Index, list[Call]] = {}
-        self.entries: dict[int, Entry] = {}
-        self.size = 0
-
-    def add(self, entry: Entry, call: Call) -> None:
-        """Note an entry that was just appended for a call."""
-        index = entry.index
-        if entry.kind == EntryKind.PUT:
-            self.versions[entry.key] = index
-        elif entry.kind == EntryKind.DELETE:
-            self.versions[entry.key] = -index
-        self.ids[entry.origin, entry.counter] = index
-        if entry.idempotency:
-            self.by_key[entry.key, entry.idempotency] = (index, entry.fingerprint)
-        self.calls[index] = [call]
-        self.entries[index] = entry
-        self.size += len(entry.tail)
-
-    def applied(self, entry: Entry) -> list[Call]:
-        """Forget an entry that is applied now; return the calls that waited for it."""
-        index = entry.index
-        calls = self.calls.pop(index)
-        self.size -= len(entry.tail)
-        del self.ids[entry.origin, entry.counter]
-        if abs(self.versions.get(entry.key, 0)) == index:
-            del self.versions[entry.key]
-        if entry.idempotency and self.by_key.get((entry.key, entry.idempotency), (0, b""))[0] == index:
-            del self.by_key[entry.key, entry.idempotency]
-        return calls
-
-
-def execute(primary: "Primary", call: Call) -> None:
+def execute(primary: Primary, call: Call) -> None:
     """Execute one request at a primary that is ACTIVE and not handing over.
 
     It is answered now or later, once.
     """
     message = call.message
     if message.kind == Kind.GET:
-        primary.context.parts.confirm_read(primary, call, None, Index(message.condition))
+        primary.node.confirm_read(primary, call, None, Index(message.condition))
         return
-    if answer_appended(primary, call):
+    if primary.answer_appended(call):
         return
     if message.origin not in primary.context.coordinators:
         # What it asked for before may be forgotten, and must not take effect again. It is no newcomer: those
@@ -96,31 +39,7 @@ def execute(primary: "Primary", call: Call) -> None:
     _evaluate(primary, call)
 
 
-def answer_appended(primary: "Primary", call: Call) -> bool:
-    """Answer a write of which an earlier copy was appended, now or with it; False if none was.
-
-    Looked for before a copy is parked, too: the earlier one's answer need not wait.
-    """
-    message, pending = call.message, primary.pending
-    if message.kind == Kind.GET:
-        return False
-    known = primary.replica.state.sessions.find(message.origin, message.counter)
-    if known is not None:
-        primary.context.count("duplicate_answered")
-        if known[0] < 0:
-            primary.answer(call, RETRY)
-        else:
-            primary.answer(call, known[0], known[1])
-        return True
-    index = pending.ids.get((message.origin, message.counter))
-    if index is not None:
-        primary.context.count("duplicate_waits")
-        pending.calls[index].append(call)
-        return True
-    return False
-
-
-def _answer_kept(primary: "Primary", call: Call) -> bool:
+def _answer_kept(primary: Primary, call: Call) -> bool:
     """Answer a write under the client's own key, which the same or another request has used before."""
     message, pending = call.message, primary.pending
     if not message.idempotency:
@@ -131,7 +50,7 @@ def _answer_kept(primary: "Primary", call: Call) -> bool:
         if fingerprint == message.fingerprint:
             pending.calls[index].append(call)
         else:
-            primary.context.parts.confirm_read(primary, call, (Status.KEY_REUSED, 0), index)
+            primary.node.confirm_read(primary, call, (Status.KEY_REUSED, 0), index)
         return True
     horizon = primary.replica.log.last_time - primary.context.bounds.idempotency_window_ms
     kept = primary.replica.state.find_result(message.key, message.idempotency, horizon)
@@ -141,16 +60,16 @@ def _answer_kept(primary: "Primary", call: Call) -> bool:
     if fingerprint != message.fingerprint:
         status, version = Status.KEY_REUSED, 0
     primary.context.count("idempotent_answered")
-    primary.context.parts.confirm_read(primary, call, (status, version), Index(0))
+    primary.node.confirm_read(primary, call, (status, version), Index(0))
     return True
 
 
-def _admission(primary: "Primary", kind: int) -> tuple[Status, str] | None:
+def _admission(primary: Primary, kind: int) -> tuple[Status, str] | None:
     """Say why nothing may be appended just now, before anything is."""
     context, bounds = primary.context, primary.context.bounds
-    if context.disk.stalled:
+    if context.disks.own.stalled:
         return Status.BUSY, "the disk cannot keep up with the writes just now"
-    if (context.disk.state or context.disks) and (refused := _no_room(primary, kind)) is not None:
+    if not context.disks.all_fine and (refused := _no_room(primary, kind)) is not None:
         return refused
     pending, replica = primary.pending, primary.replica
     if replica.pins and replica.log.entry_bytes > bounds.pinned_log_bytes:
@@ -162,7 +81,7 @@ def _admission(primary: "Primary", kind: int) -> tuple[Status, str] | None:
     return None
 
 
-def _no_room(primary: "Primary", kind: int) -> tuple[Status, str] | None:
+def _no_room(primary: Primary, kind: int) -> tuple[Status, str] | None:
     """Say why the replicas' disks do not take this write, if they do not.
 
     A majority of them must have the whole reserve, and a part of it for a delete: so a majority never gets
@@ -170,16 +89,18 @@ def _no_room(primary: "Primary", kind: int) -> tuple[Status, str] | None:
     """
     context, place = primary.context, primary.place
     worst = DiskState.SHORT if kind == Kind.DELETE else DiskState.SLOW
-    if context.disk.takes_entries and primary.won([n for n in place.replicas if context.disk_of(n) <= worst]):
+    if context.disks.own.takes_entries and primary.won(
+        [n for n in place.replicas if context.disks.state_of(n) <= worst]
+    ):
         return None
-    if not primary.won([n for n in place.replicas if context.disk_of(n) != DiskState.SILENT]):
+    if not primary.won([n for n in place.replicas if context.disks.state_of(n) != DiskState.SILENT]):
         return Status.UNAVAILABLE, "the disks of a majority of the key's replicas do not answer"
-    if not context.disk.takes_entries:
-        return Status.NO_SPACE, context.disk.room
+    if not context.disks.own.takes_entries:
+        return Status.NO_SPACE, context.disks.own.room
     return Status.NO_SPACE, "a majority of the key's replicas have less free disk than their reserve"
 
 
-def _evaluate(primary: "Primary", call: Call) -> None:
+def _evaluate(primary: Primary, call: Call) -> None:
     message = call.message
     newest = primary.pending.versions.get(message.key)
     if newest is None:
@@ -194,7 +115,7 @@ def _evaluate(primary: "Primary", call: Call) -> None:
         if message.idempotency:
             _append(primary, call, EntryKind.OUTCOME, status, version)
         else:
-            primary.context.parts.confirm_read(primary, call, (status, version), evidence)
+            primary.node.confirm_read(primary, call, (status, version), evidence)
     else:
         kind = EntryKind.PUT if message.kind == Kind.PUT else EntryKind.DELETE
         _append(primary, call, kind, status, 0, replaced)
@@ -213,7 +134,7 @@ def _outcome(message: Forward, version: int) -> Status:
 
 
 def _append(
-    primary: "Primary", call: Call, kind: EntryKind, status: Status, version: int, replaced_bytes: int = 0
+    primary: Primary, call: Call, kind: EntryKind, status: Status, version: int, replaced_bytes: int = 0
 ) -> None:
     message = call.message
     log_time = primary.log_time()

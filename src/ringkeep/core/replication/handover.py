@@ -7,7 +7,7 @@ then is the controller asked. If nobody takes it up in time, the primary goes on
 from collections.abc import Iterable
 
 from ringkeep.core.context import Context
-from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.disk_state import DiskState
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Said
@@ -82,7 +82,7 @@ class Handover:
         for peer in self._detector.peers:
             beat = self._detector.beat_of(peer)
             fit = beat is not None and beat.ready and not beat.draining and not beat.damaged
-            if fit and self._context.disk_of(peer) == DiskState.FINE:
+            if fit and self._context.disks.state_of(peer) == DiskState.FINE:
                 self._seen_since.setdefault(peer, now)
             else:
                 self._seen_since.pop(peer, None)
@@ -92,7 +92,7 @@ class Handover:
         on when they answer again."""
         suspects = self._detector.suspects
         answering = primary.won([node for node in primary.place.replicas if not suspects(node)])
-        paused = not answering or not self._context.disk.answers
+        paused = not answering or not self._context.disks.own.answers
         if paused and not primary.paused:
             self._context.count("primary_paused")
         primary.paused = paused
@@ -104,7 +104,7 @@ class Handover:
         if primary.phase == Phase.ACTIVE and not primary.paused:
             primary.since = self._context.now
             return False
-        patience = limits.TAKE_OFFICE_MS if self._context.disk.answers else limits.RESEND_MS
+        patience = limits.TAKE_OFFICE_MS if self._context.disks.own.answers else limits.RESEND_MS
         return waited >= patience and len(primary.place.voters) > 1
 
     def _begin_handover(self, primary: Primary) -> None:
@@ -127,7 +127,7 @@ class Handover:
     def _better(self, primary: Primary) -> NodeId | None:
         """Return the first voter that should rather lead; while joint, one of both sets of voters."""
         me, now, place = self._context.me, self._context.now, primary.place
-        leaves = self._context.draining or self._context.disk.state != DiskState.FINE
+        leaves = self._context.draining or self._context.disks.own.state != DiskState.FINE
         wait = 0 if leaves else limits.GIVE_BACK_AFTER_MS
         for voter in place.voters:
             if voter == me:

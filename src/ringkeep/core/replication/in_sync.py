@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.types import Index, Millis, NodeId
-from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.peer_progress import PeerProgress
 
 
 class InSync:
@@ -27,7 +27,7 @@ class InSync:
         self._seen: dict[NodeId, Millis] = {}
 
     def lagging(
-        self, voters: Sequence[NodeId], answering: Collection[NodeId], progress: Progress, commit: Index,
+        self, voters: Sequence[NodeId], answering: Collection[NodeId], progress: PeerProgress, commit: Index,
         now: Millis,
     ) -> list[NodeId] | None:  # fmt: skip
         """Return the voters that are not in sync; None as long as it is too early to tell.

@@ -5,7 +5,8 @@ Bounded in number, and over a node in bytes.
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.types import Life, Millis
-from ringkeep.core.replication.execute import Call
+from ringkeep.core.replication.budget import Budget
+from ringkeep.core.replication.pending import Call
 
 _COPY_BITS = 16  # of a tag: the copy's number
 
@@ -18,10 +19,11 @@ def _name(call: Call) -> tuple[Life, int]:
 class Parked:
     """One primary's waiting room, in order of arrival."""
 
-    __slots__ = ("_calls", "_context")
+    __slots__ = ("_budget", "_calls", "_context")
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, budget: Budget) -> None:
         self._context = context
+        self._budget = budget
         self._calls: dict[tuple[Life, int], Call] = {}
 
     def __bool__(self) -> bool:
@@ -32,9 +34,9 @@ class Parked:
         too."""
         context, bounds, name = self._context, self._context.bounds, _name(call)
         if name not in self._calls:
-            if len(self._calls) >= bounds.parked_requests or context.parked_bytes >= bounds.parked_bytes:
+            if len(self._calls) >= bounds.parked_requests or self._budget.parked_bytes >= bounds.parked_bytes:
                 return False
-            context.parked_bytes += len(call.message.value)
+            self._budget.parked_bytes += len(call.message.value)
         else:
             context.count("parked_copy_replaced")
         self._calls[name] = call  # copies are equal but for their number, and when they are late
@@ -61,4 +63,4 @@ class Parked:
     def _forget(self, name: tuple[Life, int]) -> None:
         call = self._calls.pop(name, None)
         if call is not None:
-            self._context.parked_bytes -= len(call.message.value)
+            self._budget.parked_bytes -= len(call.message.value)

@@ -10,9 +10,10 @@ from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Append, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
+from ringkeep.core.replication.budget import Budget
 
 
-class Progress:
+class PeerProgress:
     """One primary's view of its peers.
 
     `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
@@ -21,10 +22,22 @@ class Progress:
     again. `given`: bytes of entries that the peer was sent, repetitions included.
     """
 
-    __slots__ = ("_bulk_to", "_context", "_in_flight", "given", "heard", "lives", "lost", "match", "next")
+    __slots__ = (
+        "_budget",
+        "_bulk_to",
+        "_context",
+        "_in_flight",
+        "given",
+        "heard",
+        "lives",
+        "lost",
+        "match",
+        "next",
+    )
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, budget: Budget) -> None:
         self._context = context
+        self._budget = budget
         self.match: dict[NodeId, Index] = {}
         self.next: dict[NodeId, Index] = {}
         self.lives: dict[NodeId, Incarnation] = {}
@@ -103,7 +116,9 @@ class Progress:
         """Tell whether more may be sent to a peer just now: its disk takes it, and over all partitions it
         has one bound."""
         context = self._context
-        return context.in_flight.get(peer, 0) < context.bounds.inflight_bytes and context.takes_entries(peer)
+        return self._budget.in_flight.get(
+            peer, 0
+        ) < context.bounds.inflight_bytes and context.disks.takes_entries(peer)
 
     def is_held_back(self, peer: NodeId, message: Append) -> bool:
         """Tell whether it has to wait, being for the bulk lane of a link with too much unsent.
@@ -137,7 +152,7 @@ class Progress:
         self._context.turn_bytes += size
         self.given[peer] = self.given.get(peer, 0) + size
         self._in_flight[peer] = self._in_flight.get(peer, 0) + size
-        self._context.in_flight[peer] = self._context.in_flight.get(peer, 0) + size
+        self._budget.in_flight[peer] = self._budget.in_flight.get(peer, 0) + size
         if size > self._context.bounds.bulk_bytes or self.uses_bulk(peer):
             self._bulk_to[peer] = Index(self.next[peer] - 1)
             self._context.send_bulk(peer, message, size)
@@ -148,7 +163,7 @@ class Progress:
         """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
         size = self._in_flight.pop(peer, 0)
         if size:
-            self._context.in_flight[peer] -= size
+            self._budget.in_flight[peer] -= size
 
     def is_silent(self, peer: NodeId, last: Index) -> bool:
         """Tell whether a peer owes an answer for too long: its position, or what was sent to it."""
@@ -156,7 +171,7 @@ class Progress:
         waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
         if not waiting:
             return False
-        patience = limits.RESEND_MS + self._context.in_flight.get(peer, 0) // limits.BULK_BYTES_PER_MS
+        patience = limits.RESEND_MS + self._budget.in_flight.get(peer, 0) // limits.BULK_BYTES_PER_MS
         return self._context.now - self.heard.get(peer, 0) >= patience
 
     def clear(self) -> None:

@@ -8,20 +8,22 @@ Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) s
 from collections.abc import Collection
 from enum import IntEnum
 from functools import partial
+from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import quorum
-from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import RETRY, Append, Entries, Lost, Prepare, Promise, Reply
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
+from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.departed_coordinators import Departed
-from ringkeep.core.replication.execute import Call, Pending, answer_appended
 from ringkeep.core.replication.in_sync import InSync
 from ringkeep.core.replication.parked import Parked
-from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.peer_progress import PeerProgress
+from ringkeep.core.replication.pending import Call, Pending
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.takeover import Takeover
 
@@ -36,17 +38,38 @@ class Phase(IntEnum):
     DEPOSED = 5
 
 
+class PrimaryHost(Protocol):
+    """What a primary asks of its node."""
+
+    budget: Budget
+
+    def execute(self, primary: "Primary", call: Call) -> None:
+        """Run a request at a primary of this node, or park it."""
+
+    def confirm_read(
+        self, primary: "Primary", call: Call, result: tuple[int, int] | None, evidence: Index
+    ) -> None:
+        """Answer with `result`, or the record if None, once confirmed and once `evidence` is committed."""
+
+    def snapshot_wanted(self, primary: "Primary", peer: NodeId) -> None:
+        """This peer is to be sent the whole state."""
+
+    def on_deposed(self, primary: "Primary") -> None:
+        """It leads no more: nothing waits at it any longer, but for reads."""
+
+
 class Primary:
     """The primary of `epoch` on `replica`."""
 
-    def __init__(self, context: Context, replica: Replica, partition: Partition) -> None:
+    def __init__(self, context: Context, node: PrimaryHost, replica: Replica, partition: Partition) -> None:
         self.context = context
+        self.node = node
         self.replica = replica
         self.epoch: Epoch = partition.epoch
         self.phase = Phase.PREPARING
         self.since: Millis = context.now
         self.takeover = Takeover(self)
-        self.progress = Progress(context)
+        self.progress = PeerProgress(context, node.budget)
         self.in_sync = InSync()
         self.started = Index(0)  # the entry with which the epoch begins
         self.barrier = Index(0)  # while joint: the entry that both majorities must hold
@@ -55,7 +78,7 @@ class Primary:
         self.confirmed_probes: dict[NodeId, int] = {}
         self.time_at: Millis = context.now
         self.pending = Pending()
-        self.parked = Parked(context)
+        self.parked = Parked(context, node.budget)
         self.handing_over_until: Millis = 0
         self.kept_until: Millis = 0  # given back not before: nobody took it up lately
         self.paused = False
@@ -116,7 +139,7 @@ class Primary:
     @property
     def may_execute(self) -> bool:
         """Whether requests are executed just now, and not parked."""
-        kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disk.answers
+        kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disks.own.answers
         return kept and not self.paused and not self.handing_over_until
 
     # --- taking office --------------------------------------------------------------------------------
@@ -209,7 +232,7 @@ class Primary:
 
         Not while its disk takes no entries: it is asked again once it does.
         """
-        if not self.context.takes_entries(peer):
+        if not self.context.disks.takes_entries(peer):
             return
         log = self.replica.log
         last = promise.last_index
@@ -220,7 +243,7 @@ class Primary:
             assert position <= log.last_index, "committed entries are in every later primary's log"
         if position < log.floor_index or (position == 0 and peer == self.place.learner and self.fills_whole):
             self.context.count("snapshot_needed")
-            self.context.parts.snapshot_wanted(self, peer)
+            self.node.snapshot_wanted(self, peer)
             return
         self.progress.at(peer, position, match)
         self.context.stirred[self] = None
@@ -291,7 +314,7 @@ class Primary:
     def unpark(self) -> None:
         """Execute what waited, if this primary may execute now."""
         for call in self.parked.take_all() if self.may_execute else []:
-            self.context.parts.execute(self, call)
+            self.node.execute(self, call)
 
     def _send_new(self) -> None:
         """One Append per peer; backups at the same position share the message."""
@@ -333,7 +356,15 @@ class Primary:
         elif self.phase in (Phase.STARTING, Phase.ACTIVE) and peer in self.peers:
             self.prepare(peer)
 
+    def durable_at(self, peer: NodeId) -> Index:
+        """Return up to where a peer is known to hold the log durably."""
+        return self.progress.match.get(peer, Index(0))
+
     # --- requests, time and the end -------------------------------------------------------------------
+
+    def appended_here(self, index: Index) -> Entry | None:
+        """Return the entry at `index`, once, if this primary appended it for a call: no need to decode it."""
+        return self.pending.entries.pop(index, None)
 
     def on_applied(self, entry: Entry, status: int, version: int) -> None:
         """Answer the requests that waited for this entry."""
@@ -365,8 +396,31 @@ class Primary:
         for instead.
         """
         self.parked.take_out(call)
-        if not answer_appended(self, call):
+        if not self.answer_appended(call):
             self.answer(call, status, detail=detail)
+
+    def answer_appended(self, call: Call) -> bool:
+        """Answer a write of which an earlier copy was appended, now or with it; False if none was.
+
+        Looked for before a copy is parked, too: the earlier one's answer need not wait.
+        """
+        message, pending = call.message, self.pending
+        if message.kind == Kind.GET:
+            return False
+        known = self.replica.state.sessions.find(message.origin, message.counter)
+        if known is not None:
+            self.context.count("duplicate_answered")
+            if known[0] < 0:
+                self.answer(call, RETRY)
+            else:
+                self.answer(call, known[0], known[1])
+            return True
+        index = pending.ids.get((message.origin, message.counter))
+        if index is not None:
+            self.context.count("duplicate_waits")
+            pending.calls[index].append(call)
+            return True
+        return False
 
     def on_tick(self) -> None:
         """Ask again whoever has been silent; give up what is past its deadline."""
@@ -375,7 +429,9 @@ class Primary:
         if self.phase == Phase.FETCHING:
             self.takeover.on_tick()
         for peer in self.peers:
-            if peer not in self.context.links or (self.started and not self.context.takes_entries(peer)):
+            if peer not in self.context.links or (
+                self.started and not self.context.disks.takes_entries(peer)
+            ):
                 continue
             if self.progress.is_silent(peer, last):
                 if self.phase == Phase.PREPARING and peer in self.takeover.promises:
@@ -403,6 +459,6 @@ class Primary:
         self.progress.clear()
         for call in self.parked.take_all():
             self.answer(call, RETRY)
-        self.context.parts.drop_reads(self)
         if self.replica.primary is self:
             self.replica.primary = None
+        self.node.on_deposed(self)

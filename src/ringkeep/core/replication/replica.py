@@ -5,11 +5,11 @@ Rules and their reasons: `docs/guarantees.md`.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import anew, decode, epoch_of
+from ringkeep.core.protocol.entry import Entry, anew, decode, epoch_of
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Append, Entries, Prepare, Promise, Refuse
 from ringkeep.core.protocol.reader import Reader
@@ -34,9 +34,37 @@ from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.snapshot_flow import Urgency
 from ringkeep.core.replication.state_machine import State
 
-if TYPE_CHECKING:
-    from ringkeep.core.replication.primary import Primary
-    from ringkeep.core.replication.snapshot_receiver import Staging
+
+class Leading(Protocol):
+    """A replica's role as the primary of an epoch, as far as the replica and its transfers need it."""
+
+    epoch: Epoch
+    peers: tuple[NodeId, ...]
+    confirmed_at: Millis
+
+    def appended_here(self, index: Index) -> Entry | None:
+        """Return the entry at `index`, once, if this primary appended it for a call."""
+
+    def on_applied(self, entry: Entry, status: int, version: int) -> None:
+        """An entry of `appended_here` is applied."""
+
+    def on_snapshot(self) -> None:
+        """A snapshot was switched to."""
+
+    def durable_at(self, peer: NodeId) -> Index:
+        """Return up to where a peer is known to hold the log durably."""
+
+    def depose(self) -> None:
+        """Stop being the primary."""
+
+
+class Filling(Protocol):
+    """A snapshot that is being staged for a replica."""
+
+    generation: int
+
+    def on_dropped(self) -> None:
+        """It was given up."""
 
 
 class Replica:
@@ -73,8 +101,8 @@ class Replica:
         self.deleted = False
         self.fresh_at: Millis = -1
         self.swapped_in = -1  # the turn in which a snapshot was switched to: the store has its rows after it
-        self.primary: Primary | None = None
-        self.staging: Staging | None = None
+        self.primary: Leading | None = None
+        self.staging: Filling | None = None
         self.pins: dict[int, Index] = {}  # by snapshot being sent: the log from there on is still wanted
         if stored is None:
             context.effects.batch.meta[replica_key(partition)] = encode_replica(row)
@@ -230,7 +258,7 @@ class Replica:
     def _apply_to(self, last: Index) -> None:
         primary, state, log = self.primary, self.state, self.log
         for number in range(self.applied + 1, last + 1):
-            entry = primary.pending.entries.pop(number, None) if primary is not None else None
+            entry = primary.appended_here(Index(number)) if primary is not None else None
             if entry is not None:
                 assert primary is not None
                 self.context.turn_bytes += len(entry.tail)
@@ -290,11 +318,12 @@ class Replica:
 
     def drop_staging(self) -> None:
         """Give up a snapshot that was being staged, and its rows."""
-        if self.staging is None:
+        staging = self.staging
+        if staging is None:
             return
-        self.delete_generation(self.staging.generation)
-        self.context.intake.leave(self.staging)
         self.staging = None
+        self.delete_generation(staging.generation)
+        staging.on_dropped()
         self.context.count("staging_dropped")
 
     def delete_generation(self, generation: int) -> None:
@@ -308,7 +337,6 @@ class Replica:
             self.primary.depose()
         self.drop_staging()
         self.deleted = True
-        self.context.deleted[self.partition] = self.context.turn
         self.context.unapplied.pop(self, None)
         batch = self.context.effects.batch
         self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)

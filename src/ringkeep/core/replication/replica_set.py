@@ -5,7 +5,6 @@ says that it is not needed: until then it may be the one that knows. Its `promis
 """
 
 from ringkeep.core.context import Context
-from ringkeep.core.liveness.disk_state import DiskState
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition, partitions_of
@@ -13,21 +12,27 @@ from ringkeep.core.protocol.keys import ALL_DATA
 from ringkeep.core.protocol.messages import Refuse, Release, Surplus
 from ringkeep.core.protocol.rows import NOBODY, partitions_stored
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
-from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.primary import Phase, Primary, PrimaryHost
 from ringkeep.core.replication.replica import Replica
 
 
 class ReplicaSet:
     """All replicas of one node, by partition."""
 
-    def __init__(self, context: Context, relay: Relay) -> None:
+    def __init__(self, context: Context, relay: Relay, node: PrimaryHost) -> None:
         self._context = context
         self._relay = relay
+        self._node = node
         self.replicas: dict[PartitionId, Replica] = {}
+        self.primaries: dict[PartitionId, Primary] = {}
+        """Of the replicas here, those that lead, or try to."""
         self.missed: dict[PartitionId, None] = {}
         """Where something was not taken that the primary believes to be on its way."""
         self._asked_at: Millis = 0
         self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
+        self._deleted_in: dict[
+            PartitionId, int
+        ] = {}  # the turn in which a replica was deleted, the last time
         self._renewed: set[PartitionId] = set()  # on a damaged store: the map lets them go on by themselves
 
     def load(self) -> None:
@@ -40,9 +45,9 @@ class ReplicaSet:
         """Make every replica what a newer map says of it."""
         for partition in partitions_of(found, self._context.me):
             self._follow(partition, found.partitions[partition])
-        for partition, replica in self.replicas.items():
-            if replica.primary is not None and self._is_surplus(partition):
-                replica.primary.depose()
+        for partition, primary in list(self.primaries.items()):
+            if self._is_surplus(partition):
+                primary.depose()
 
     def _follow(self, partition: PartitionId, place: Partition) -> None:
         context, replica = self._context, self.replicas.get(partition)
@@ -50,7 +55,7 @@ class ReplicaSet:
             return  # begun anew in the next turn, on a store that has forgotten it
         if replica is None:
             replica = self.replicas[partition] = Replica(context, partition)
-        primary = replica.primary
+        primary = self.primaries.get(partition)
         if primary is not None and primary.epoch < place.epoch:
             primary.depose()
         elif primary is not None:
@@ -59,11 +64,12 @@ class ReplicaSet:
             # Nobody older may count on it: what it once promised, and then deleted, is promised again.
             replica.promise(place.epoch, place.primary, place.incarnation)
         mine = place.primary == context.me and place.incarnation == context.incarnation
-        if not mine or replica.primary is not None or replica.promised.epoch >= place.epoch:
+        if not mine or partition in self.primaries or replica.promised.epoch >= place.epoch:
             return
         if not context.damaged:
-            replica.primary = Primary(context, replica, place)
-            replica.primary.start()
+            primary = Primary(context, self._node, replica, place)
+            replica.primary = self.primaries[partition] = primary
+            primary.start()
         elif replica.log.last_index < place.base:
             # A recovery after a loss: what this store had lost before is not counted on any more.
             replica.go_on_above(place.base, place.epoch)
@@ -84,11 +90,6 @@ class ReplicaSet:
         return not self.replicas and not self._deleted
 
     @property
-    def staging(self) -> bool:
-        """Whether some replica here is being filled by a snapshot."""
-        return any(replica.staging is not None for replica in self.replicas.values())
-
-    @property
     def ready(self) -> bool:
         """Whether every replica that votes has caught up to the commit that it was first told."""
         return self._context.cluster_map is not None and not self.behind
@@ -103,6 +104,25 @@ class ReplicaSet:
             if found is not None and not replica.caught_up and me in found.partitions[partition].voters
         ]
 
+    def on_deposed(self, primary: Primary) -> None:
+        """A primary leads no more."""
+        partition = primary.replica.partition
+        if self.primaries.get(partition) is primary:
+            del self.primaries[partition]
+
+    def still_held(self, acks: list[int], turn: int) -> list[int]:
+        """Leave out the triples of replicas that were deleted in that turn or later.
+
+        An acknowledgement of theirs would be taken for the word of the replica that is begun there anew.
+        """
+        if not self._deleted_in:
+            return acks
+        kept: list[int] = []
+        for at in range(0, len(acks), 3):
+            if self._deleted_in.get(PartitionId(acks[at]), -1) < turn:
+                kept += acks[at : at + 3]
+        return kept
+
     # --- giving up ------------------------------------------------------------------------------------
 
     def _is_surplus(self, partition: PartitionId) -> bool:
@@ -110,19 +130,14 @@ class ReplicaSet:
         return found is not None and self._context.me not in found.partitions[partition].replicas
 
     def on_tick(self) -> None:
-        """Go on with snapshots; ask for leave to delete what the map gives to others."""
+        """Ask for leave to delete what the map gives to others."""
         context, found = self._context, self._context.cluster_map
-        if self.missed and context.disk.takes_entries:
+        if self.missed and context.disks.own.takes_entries:
             self._have_asked_anew()
-        for replica in self.replicas.values():
-            if replica.staging is not None and context.disk.state == DiskState.SPENT:
-                replica.drop_staging()
-            elif replica.staging is not None:
-                replica.staging.on_tick()
         if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
-        if self._is_anew and context.recognised and context.disk.answers:
+        if self._is_anew and context.recognised and context.disks.own.answers:
             self._drop_all_but_live()
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
         for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
@@ -169,8 +184,7 @@ class ReplicaSet:
 
     def on_surplus(self, peer: NodeId, message: Surplus) -> None:
         """A former holder asks. Only a primary that serves under stable voters without it may release it."""
-        replica = self.replicas.get(message.partition)
-        primary = replica.primary if replica is not None else None
+        primary = self.primaries.get(message.partition)
         if primary is None or primary.phase != Phase.ACTIVE or primary.paused:
             return  # without its majority, the holder's may be one of the last copies
         place = primary.place
@@ -193,4 +207,5 @@ class ReplicaSet:
         self._context.count("replica_deleted")
         del self.replicas[message.partition]
         self._deleted[message.partition] = None
+        self._deleted_in[message.partition] = self._context.turn
         replica.delete()

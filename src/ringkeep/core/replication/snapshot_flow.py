@@ -1,10 +1,13 @@
-"""How fast snapshots go: what a node sends in a second, and what a node takes in at one time.
+"""How snapshots flow: what a node sends in a second, what it takes in at one time, and how rows are summed.
 
-Knows neither rows nor messages. Time comes in as milliseconds, so that a run can be repeated.
+Knows no messages. Time comes in as milliseconds, so that a run can be repeated.
 """
 
 from enum import IntEnum
+from itertools import chain
 from typing import Final, Protocol
+
+from google_crc32c import extend as crc32c_extend
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import Bounds
@@ -17,6 +20,16 @@ class Urgency(IntEnum):
     TAKEOVER = 0  # its partition serves nobody until then
     VOTER = 1  # its partition is short of a copy until then
     MOVE = 2  # it learns: there are enough copies without it
+
+
+class Pace:
+    """How fast moves go, as operators set it. 0 bytes a second: without a limit."""
+
+    __slots__ = ("bytes_per_s", "paused")
+
+    def __init__(self) -> None:
+        self.bytes_per_s = 0
+        self.paused = False
 
 
 BURST_MS: Final = 2 * limits.TICK_MS
@@ -114,3 +127,12 @@ class Intake:
         self._synced = mark
         for taker in list(self._takers):
             taker.go_on()
+
+
+def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
+    """Return the CRC-32C of all rows so far, and the size of these.
+
+    Over one piece: call by call it would cost more than the rest of what is done with a row.
+    """
+    packed = b"".join(chain.from_iterable(rows))
+    return crc32c_extend(checksum, packed), len(packed)

@@ -6,21 +6,27 @@ never merges: until the switch nothing of it is seen. How the rows are sent is i
 
 from functools import partial
 
+from ringkeep.core.context import Context
+from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.keys import data_prefix
 from ringkeep.core.protocol.messages import SNAPSHOT_FORMAT, SnapshotChunk, SnapshotOffer, SnapshotPull
-from ringkeep.core.protocol.types import Index, Millis, NodeId
+from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId
 from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.snapshot_flow import Urgency
-from ringkeep.core.replication.snapshot_sender import running_checksum
+from ringkeep.core.replication.snapshot_flow import Intake, Pace, Urgency, running_checksum
 
 
 class Staging:
     """One snapshot on the receiver's side, until it is switched to or given up."""
 
-    def __init__(self, replica: Replica, peer: NodeId, offer: SnapshotOffer, sessions: Sessions) -> None:
+    def __init__(
+        self, intake: Intake, pace: Pace, replica: Replica, peer: NodeId, offer: SnapshotOffer,
+        sessions: Sessions,
+    ) -> None:  # fmt: skip
+        self._intake = intake
+        self._pace = pace
         self.replica = replica
         self.peer = peer
         self.offer = offer
@@ -36,7 +42,7 @@ class Staging:
         self.asked: Millis = 0
         replica.next_generation += 1
         replica.store_row()
-        replica.context.intake.enter(self)
+        intake.enter(self)
 
     @property
     def urgency(self) -> Urgency:
@@ -46,7 +52,11 @@ class Staging:
     @property
     def held(self) -> bool:
         """Whether its holder sends nothing just now."""
-        return self.replica.context.moves_paused and self.urgency == Urgency.MOVE
+        return self._pace.paused and self.urgency == Urgency.MOVE
+
+    def on_dropped(self) -> None:
+        """It was given up."""
+        self._intake.leave(self)
 
     def pull(self) -> None:
         """Say how far the rows are here, and how much may come; nothing while the disk cannot take it."""
@@ -58,7 +68,7 @@ class Staging:
 
     def _room(self) -> int:
         context = self.replica.context
-        return context.intake.room(self) if context.disk.takes_replicas else 0
+        return self._intake.room(self) if context.disks.own.takes_replicas else 0
 
     def go_on(self) -> None:
         """Pull again after a wait, if there is room now."""
@@ -105,9 +115,9 @@ class Staging:
         self.row_bytes += size
         context.effects.batch.staged.setdefault(self.prefix, []).append(message.rows)
         self.cursor = message.rows[-1][0]
-        mark = context.intake.add(size)
+        mark = self._intake.add(size)
         if mark:
-            context.durable.calls.append(partial(context.intake.on_durable, mark))
+            context.durable.calls.append(partial(self._intake.on_durable, mark))
         self.pull()
 
     def switch(self) -> None:
@@ -121,7 +131,7 @@ class Staging:
             replica.drop_staging()
             return
         replica.staging = None
-        context.intake.leave(self)
+        self._intake.leave(self)
         log = replica.log
         replica.delete_generation(replica.generation)
         if self.row_bytes:
@@ -149,26 +159,55 @@ class Staging:
             replica.primary.on_snapshot()
 
 
-def on_offer(replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
-    """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
-    promised."""
-    if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
-        return
-    if offer.format != SNAPSHOT_FORMAT:
-        replica.context.alarm(
-            f"a snapshot of format {offer.format} is offered: this version is too old for it"
-        )
-        return
-    staging = replica.staging
-    if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
-        if not staging.complete:
-            staging.pull()
-        return
-    try:
-        sessions = Sessions.decode(offer.state)
-    except ValueError as error:
-        replica.context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
-        return
-    replica.drop_staging()
-    replica.staging = Staging(replica, peer, offer, sessions)
-    replica.staging.pull()
+class SnapshotReceivers:
+    """The snapshots that this node takes in."""
+
+    def __init__(self, context: Context, pace: Pace) -> None:
+        self._context = context
+        self._pace = pace
+        self._intake = Intake(context.bounds)
+        self._open: dict[PartitionId, Staging] = {}  # some of them over: not their replica's any more
+
+    def on_offer(self, replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
+        """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
+        promised."""
+        context = self._context
+        if offer.epoch != replica.promised.epoch or offer.last_index <= replica.applied:
+            return
+        if offer.format != SNAPSHOT_FORMAT:
+            context.alarm(f"a snapshot of format {offer.format} is offered: this version is too old for it")
+            return
+        staging = self._staging(replica)
+        if staging is not None and staging.offer.snapshot == offer.snapshot and staging.peer == peer:
+            if not staging.complete:
+                staging.pull()
+            return
+        try:
+            sessions = Sessions.decode(offer.state)
+        except ValueError as error:
+            context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
+            return
+        replica.drop_staging()
+        staging = Staging(self._intake, self._pace, replica, peer, offer, sessions)
+        replica.staging = self._open[replica.partition] = staging
+        staging.pull()
+
+    def on_chunk(self, replica: Replica, peer: NodeId, message: SnapshotChunk) -> None:
+        """Stage rows, if they are of the snapshot that is taken in."""
+        staging = self._staging(replica)
+        if staging is not None and staging.peer == peer:
+            staging.on_chunk(message)
+
+    def on_tick(self) -> None:
+        """Go on with those that wait; give all of them up while the disk takes nothing."""
+        for partition, staging in list(self._open.items()):
+            if staging.replica.staging is not staging:
+                del self._open[partition]
+            elif self._context.disks.own.state == DiskState.SPENT:
+                staging.replica.drop_staging()
+            else:
+                staging.on_tick()
+
+    def _staging(self, replica: Replica) -> Staging | None:
+        staging = self._open.get(replica.partition)
+        return staging if staging is not None and replica.staging is staging else None

@@ -6,10 +6,7 @@ each transfer in turn. How the rows are taken in is in `snapshot_receiver.py`.
 
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final, NamedTuple
-
-from google_crc32c import extend as crc32c_extend
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
@@ -18,18 +15,9 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.keys import PREFIX_BYTES
 from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.protocol.reader import Frozen
-from ringkeep.core.protocol.types import Epoch, Index, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.protocol.types import Epoch, Millis, NodeId, PartitionId, first_name
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.snapshot_flow import TokenBucket, Urgency
-
-
-def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
-    """Return the CRC-32C of all rows so far, and the size of these.
-
-    Over one piece: call by call it would cost more than the rest of what is done with a row.
-    """
-    packed = b"".join(chain.from_iterable(rows))
-    return crc32c_extend(checksum, packed), len(packed)
+from ringkeep.core.replication.snapshot_flow import Pace, TokenBucket, Urgency, running_checksum
 
 
 class _Place(NamedTuple):
@@ -128,15 +116,16 @@ class _Sending:
         )
 
 
-class Senders:
+class SnapshotSenders:
     """The snapshots that this node hands out.
 
     `moved`: by partition and peer, how many bytes of rows (keys without their prefix, and values) were sent
     of the newest snapshot; kept when it is over, for as long as the peer is a replica.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, pace: Pace) -> None:
         self._context = context
+        self._pace = pace
         self._wanted: dict[tuple[PartitionId, NodeId], tuple[Replica, Epoch]] = {}
         self._open: dict[int, _Sending] = {}  # the next one to be served comes first
         self._number = first_name(context.incarnation)
@@ -220,7 +209,7 @@ class Senders:
         """Send what may be sent just now, a chunk of each snapshot in turn, the most urgent ones first."""
         context = self._context
         while self._turn_bytes > 0:
-            number = self._next(self._allowance.allows(context.now, context.move_bytes_per_s))
+            number = self._next(self._allowance.allows(context.now, self._pace.bytes_per_s))
             if number is None:
                 return
             sending = self._open[number] = self._open.pop(number)  # to the end of the line
@@ -230,7 +219,7 @@ class Senders:
             context.send_bulk(sending.peer, chunk, size)
             self._turn_bytes -= size
             if sending.urgency != Urgency.TAKEOVER:
-                self._allowance.spend(size, context.move_bytes_per_s)
+                self._allowance.spend(size, self._pace.bytes_per_s)
             self.moved[sending.offer.partition, sending.peer] = sending.read.row_bytes
 
     def _next(self, allowed: bool) -> int | None:
@@ -257,7 +246,7 @@ class Senders:
 
     def _is_held(self, urgency: Urgency) -> bool:
         """Tell whether nothing of this kind is to be sent: moves are paused."""
-        return urgency == Urgency.MOVE and self._context.moves_paused
+        return urgency == Urgency.MOVE and self._pace.paused
 
     def on_tick(self) -> None:
         """Close what nobody pulls any more, what has done its work, and what waits at the cost of clients.
@@ -288,7 +277,7 @@ class Senders:
         primary = replica.primary
         if primary is None or sending.peer not in primary.peers:
             return False
-        match = primary.progress.match.get(sending.peer, Index(0))
+        match = primary.durable_at(sending.peer)
         if match > replica.pins[number]:
             replica.pins[number] = match
             sending.heard = self._context.now

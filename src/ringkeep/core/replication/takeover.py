@@ -6,14 +6,37 @@ epoch, last index) contains every committed entry of all of them.
 Source: Raft (USENIX ATC 2014), section 5.4.1, with the log pulled by the winner instead of the vote refused.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+from typing import Protocol
 
+from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Entries, Fetch, Promise
 from ringkeep.core.protocol.types import Epoch, Index, NodeId
+from ringkeep.core.replication.peer_progress import PeerProgress
+from ringkeep.core.replication.replica import Replica
 
-if TYPE_CHECKING:
-    from ringkeep.core.replication.primary import Primary
+
+class Candidate(Protocol):
+    """The primary of a new epoch, as far as its takeover needs it.
+
+    `started`: the entry with which the epoch began; 0 before.
+    """
+
+    context: Context
+    replica: Replica
+    epoch: Epoch
+    progress: PeerProgress
+    started: Index
+
+    def won(self, yes: Collection[NodeId]) -> bool:
+        """Tell whether these nodes make the majorities that are needed."""
+
+    def on_fetching(self) -> None:
+        """Somebody else has the greatest log: it is adopted first."""
+
+    def begin(self) -> None:
+        """Begin the epoch: the greatest log is here."""
 
 
 class Takeover:
@@ -24,7 +47,7 @@ class Takeover:
 
     __slots__ = ("_primary", "holder", "promises")
 
-    def __init__(self, primary: "Primary") -> None:
+    def __init__(self, primary: Candidate) -> None:
         self._primary = primary
         self.promises: dict[NodeId, Promise] = {}
         self.holder: NodeId | None = None

@@ -15,7 +15,7 @@ from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.entry import read_record
 from ringkeep.core.protocol.messages import RETRY, Confirm, Confirmed
 from ringkeep.core.protocol.types import Index, Millis, NodeId, first_name
-from ringkeep.core.replication.execute import Call
+from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 
 Waiting = tuple[Call, tuple[int, int] | None, Index]
@@ -42,7 +42,7 @@ class _Round:
         self.probes = probes
 
 
-class Reads:
+class ConfirmedReads:
     """All reads that wait at this node's primaries."""
 
     def __init__(self, context: Context) -> None:

@@ -8,22 +8,36 @@ RETRY settles only the copy that it answers: who says it may have been deposed, 
 in a log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
 
+from typing import Protocol
+
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import WROTE, Kind, Request, Result, Status
 from ringkeep.core.protocol.messages import RETRY, Forward, Reply, StaleRead
-from ringkeep.core.protocol.types import Epoch, Millis, PartitionId, origin_of
+from ringkeep.core.protocol.types import Epoch, Life, Millis, NodeId, PartitionId, origin_of
 
 _BUCKET_MS = 64
 _COPY_BITS = 16  # of a tag: the copy's number; the rest is the request's
 
 
-class Coordinator:
-    """All unfinished requests that clients have put to this node."""
+class OwnNode(Protocol):
+    """The node of a coordinator, which may itself hold what a request is for."""
 
-    def __init__(self, context: Context) -> None:
+    def on_forward(self, caller: Life, message: Forward) -> None:
+        """A coordinator sends a request to this node as its primary."""
+
+    def on_stale_read(self, caller: Life, message: StaleRead) -> None:
+        """A coordinator reads from the replica here."""
+
+
+class Coordinator:
+    """All unfinished requests that clients have put to this node. `names`: of the nodes in the map."""
+
+    def __init__(self, context: Context, node: OwnNode) -> None:
         self._context = context
+        self._node = node
+        self.names: dict[NodeId, str] = {}
         self._origin = origin_of(context.me, context.incarnation)
         self._life = (context.me, context.incarnation)
         self._number = (context.incarnation & 0xFFFF) << 32  # no life answers to another's numbers
@@ -95,7 +109,7 @@ class Coordinator:
             request.content_type, request.idempotency, request.fingerprint,
         )  # fmt: skip
         if peer == context.me:
-            context.parts.on_forward(self._life, message)
+            self._node.on_forward(self._life, message)
         elif large:
             context.send_bulk(peer, message, len(request.value))
         else:
@@ -110,7 +124,7 @@ class Coordinator:
             request.tag, request.partition, request.deadline - context.now, request.at_least, request.key
         )
         if context.me in replicas:
-            context.parts.on_stale_read(self._life, message)
+            self._node.on_stale_read(self._life, message)
             return
         linked = [peer for peer in replicas if peer in context.links]
         number = request.tag >> _COPY_BITS
@@ -156,7 +170,7 @@ class Coordinator:
         request.finished = True
         assert self._context.cluster_map is not None
         primary = self._context.cluster_map.partitions[request.partition].primary
-        result.primary = self._context.names.get(primary, "")
+        result.primary = self.names.get(primary, "")
         number = request.tag >> _COPY_BITS
         del self._requests[number]
         del self._by_partition[request.partition][number]

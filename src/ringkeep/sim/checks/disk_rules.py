@@ -44,9 +44,9 @@ class DiskRules:
     def after_turn(self) -> None:
         """A turn was carried out."""
         if self._without_room:
-            replicas = self._node.driver.node.replicas.values()
+            primaries = self._node.driver.node.primaries
             self._taking_office = {
-                each.partition for each in replicas if each.primary and each.primary.phase != Phase.ACTIVE
+                partition for partition, each in primaries.items() if each.phase != Phase.ACTIVE
             }
 
     def on_write(self, batch: Batch) -> None:
@@ -54,11 +54,10 @@ class DiskRules:
         if it is deposed in the same turn."""
         if self._without_room < KNOWN_AFTER:
             return
-        replicas = self._node.driver.node.replicas
+        primaries = self._node.driver.node.primaries
         for key, value in batch.log.items():
             partition = PartitionId(int.from_bytes(key[:2], "big"))
-            replica = replicas.get(partition)
-            primary = replica.primary if replica is not None else None
+            primary = primaries.get(partition)
             taking = (
                 primary.phase != Phase.ACTIVE if primary is not None else partition in self._taking_office
             )

@@ -115,12 +115,12 @@ class Invariants:
 
     def after_turn(self, node: "SimMachine") -> None:
         """Check every replica of a node whose turn has just been carried out."""
-        replicas = node.driver.node.replicas
+        replicas, primaries = node.driver.node.replicas, node.driver.node.primaries
         seen = self._seen[node.id]
         if len(replicas) < self._world.partitions and seen.keys() - replicas.keys():
             self._check_told(node, replicas)
         for number, replica in replicas.items():
-            primary = replica.primary
+            primary = primaries.get(number)
             if primary is not None and primary.parked:
                 self._require(not primary.may_execute, node, replica, "requests wait, and could be executed")
             now = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase

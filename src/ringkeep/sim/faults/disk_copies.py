@@ -110,7 +110,7 @@ class CopyFaults:
                     other.id, partition, known
                 ):
                     return []
-                primary = replica.primary
+                primary = other.driver.node.primaries.get(partition)
                 if primary is None:
                     continue
                 match = primary.progress.match.get(node.id, Index(0))

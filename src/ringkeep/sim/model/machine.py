@@ -153,8 +153,7 @@ class ModelMachine:
 
     @property
     def primary(self) -> Primary | None:
-        replica = self.replica
-        return replica.primary if replica is not None else None
+        return self.node.primaries.get(ONLY)
 
     def images(self) -> list[Image]:
         """Return what a crash would leave that keeps 0, 1, … of the batches that are not durable."""
@@ -235,8 +234,8 @@ class ModelMachine:
         """Apply what is committed, as the tick does."""
 
         def late(node: Node) -> None:
-            unapplied, node.context.unapplied = node.context.unapplied, {}
-            for replica in unapplied:
+            node.context.unapplied = {}
+            for replica in node.replicas.values():
                 replica.apply()
 
         return self._run(late)

@@ -16,15 +16,15 @@ from ringkeep.core.context import Context, Durable
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import messages
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
-from ringkeep.core.replication.execute import Call, Pending
 from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.parked import Parked
-from ringkeep.core.replication.peer_progress import Progress
+from ringkeep.core.replication.peer_progress import PeerProgress
+from ringkeep.core.replication.pending import Call, Pending
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.takeover import Takeover
-from ringkeep.core.requests.confirmed_reads import Reads, _Ballot, _Round
+from ringkeep.core.requests.confirmed_reads import ConfirmedReads, _Ballot, _Round
 from ringkeep.sim.model.machine import Image, ModelMachine, number_of
 
 Names = Mapping[str, int]
@@ -61,7 +61,9 @@ _STALE: Final = "for stale reads only, which are not modelled"
 
 def _looked_at(takeover: Takeover) -> list[Any]:
     """Promises in the order in which they came; once the epoch has begun nobody looks at them."""
-    begun = takeover._primary.phase not in (Phase.PREPARING, Phase.FETCHING)
+    primary = takeover._primary
+    assert isinstance(primary, Primary)
+    begun = primary.phase not in (Phase.PREPARING, Phase.FETCHING)
     return [] if begun else list(takeover.promises.items())
 
 
@@ -69,7 +71,8 @@ FIELDS: Final[dict[type, Fields]] = {
     Node: Fields(
         ("context", "replica_set", "reads"),
         {
-            "replicas": _LINK, "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
+            "replicas": _LINK, "primaries": _LINK, "budget": _SMALL, "pace": _CONSTANT, "receivers": _EMPTY,
+            "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "move_tracker": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
@@ -78,20 +81,19 @@ FIELDS: Final[dict[type, Fields]] = {
     Context: Fields(
         ("me", "incarnation", "recognised", "cluster_map"),
         {
-            "reader": "the disk; see `machine.Image`", "now": _TIME, "names": _CONSTANT,
+            "reader": "the disk; see `machine.Image`", "now": _TIME,
             "links": "a broken link is made anew in the same move: everybody is always linked",
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
-            "unapplied": "those whose commit is above what is applied", "in_flight": _SMALL,
-            "bulk_given": _SMALL, "jammed": _SMALL,
-            "parked_bytes": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "deleted": _TURN, "parts": _LINK,
+            "unapplied": "those whose commit is above what is applied",
+            "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
-            "disk": _CONSTANT, "disks": _EMPTY, "intake": _EMPTY,
-            "move_bytes_per_s": _CONSTANT, "moves_paused": _CONSTANT,
+            "disks": _CONSTANT,
         },
     ),
     ReplicaSet: Fields(("replicas", "_deleted"), {
-        "_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY, "_relay": _LINK,
+        "_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY, "_relay": _LINK, "_node": _LINK,
+        "primaries": _LINK, "_deleted_in": _TURN,
         "_renewed": "of damaged stores only, which are not modelled",
     }),
     Replica: Fields(
@@ -116,17 +118,17 @@ FIELDS: Final[dict[type, Fields]] = {
             "handing_over_until", "paused", "place",
         ),
         {
-            "context": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME, "confirmed_at": _STALE,
-            "confirmed_probes": _STALE, "kept_until": _STEERING, "in_sync": _TOLD,
+            "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME,
+            "confirmed_at": _STALE, "confirmed_probes": _STALE, "kept_until": _STEERING, "in_sync": _TOLD,
             "peers": _DERIVED, "departed": "nobody departs",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
     ),
     Takeover: Fields(("holder",), {"_primary": _LINK}, part={"promises": _looked_at}),
-    Progress: Fields(
+    PeerProgress: Fields(
         ("match", "next"), {
-            "_context": _LINK, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD, "_bulk_to": _SMALL,
-            "lives": _SOUND, "lost": _SOUND,
+            "_context": _LINK, "_budget": _SMALL, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD,
+            "_bulk_to": _SMALL, "lives": _SOUND, "lost": _SOUND,
         },
     ),
     Pending: Fields(
@@ -135,9 +137,9 @@ FIELDS: Final[dict[type, Fields]] = {
             "versions": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
         },
     ),
-    Parked: Fields(("_calls",), {"_context": _LINK}),
+    Parked: Fields(("_calls",), {"_context": _LINK, "_budget": _SMALL}),
     Call: Fields(("caller", "message"), {"deadline": _TIME}),
-    Reads: Fields(
+    ConfirmedReads: Fields(
         ("_arrived", "_rounds", "_number", "_unapplied"),
         {
             "_context": _LINK, "probes": _STALE, "_later": _SMALL, "_held": _SMALL, "_turn_bytes": _SMALL,
@@ -165,8 +167,8 @@ FIELDS: Final[dict[type, Fields]] = {
 def project(machine: ModelMachine, images: list[Image], names: Names) -> tuple[Any, ...]:
     """Return all that two equal states of one node have in common, as nested tuples of plain values."""
     _assert_empty(machine.node)
-    context = machine.node.context
-    waiting = [(ticket, *_durable(context, durable, names)) for ticket, durable in machine.waiting]
+    held = machine.node.replica_set
+    waiting = [(ticket, *_durable(held, durable, names)) for ticket, durable in machine.waiting]
     return _fields(machine.node, names), walk(images, names), tuple(waiting)
 
 
@@ -174,7 +176,7 @@ def _assert_empty(node: Node) -> None:
     """What the table says to be empty or unused is so."""
     context = node.context
     assert not context.effects.batch and not context.effects.sends and not context.durable
-    assert not context.stirred and not (context.damaged or context.draining or context.disk.state)
+    assert not context.stirred and not (context.damaged or context.draining or context.disks.own.state)
     assert not node.coordinator.unfinished and not node.senders._open and not node.senders._wanted
     assert not node.stale._waiting
     for replica in node.replicas.values():
@@ -183,13 +185,13 @@ def _assert_empty(node: Node) -> None:
         assert replica in context.unapplied or replica.applied == replica.commit
 
 
-def _durable(context: Context, durable: Durable, names: Names) -> tuple[Any, ...]:
+def _durable(held: ReplicaSet, durable: Durable, names: Names) -> tuple[Any, ...]:
     """What waits for a sync, without what does nothing any more.
 
     That is the words of a deposed primary to itself, and what a replica wanted to say before it was deleted.
     """
-    acks = {peer: context._still_held(items, durable.turn) for peer, items in durable.acks.items()}
-    own = {primary: index for primary, index in durable.own.items() if primary.in_office}
+    acks = {peer: held.still_held(items, durable.turn) for peer, items in durable.acks.items()}
+    own = {each: index for each, index in durable.own.items() if isinstance(each, Primary) and each.in_office}
     calls = [call for call in durable.calls if not _is_idle(call)]
     return (
         walk({peer: items for peer, items in acks.items() if items}, names),

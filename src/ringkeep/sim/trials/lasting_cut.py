@@ -183,8 +183,7 @@ class Lasting:
         node = self._world.nodes.get(part.primary)
         if node is None or not node.alive:
             return False
-        replica = node.driver.node.replicas.get(number)  # type: ignore[call-overload]  # a plain int
-        primary = replica.primary if replica is not None else None
+        primary = node.driver.node.primaries.get(number)  # type: ignore[call-overload]  # a plain int
         return primary is not None and primary.epoch == part.epoch and primary.may_execute
 
     def _can_be_served(self, part: Partition) -> bool:

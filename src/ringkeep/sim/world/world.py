@@ -256,7 +256,7 @@ class World:
             leading = self.nodes.get(part.primary)
             if leading is None:
                 return False
-            primary = leading.driver.node.replicas[number].primary  # type: ignore[index]
+            primary = leading.driver.node.primaries.get(number)  # type: ignore[call-overload]  # a plain int
             if primary is None or primary.epoch != part.epoch or not primary.may_execute:
                 return False
         return self._placed(found) and self.said_healthy()

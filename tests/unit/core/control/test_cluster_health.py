@@ -10,7 +10,7 @@ from tests.support.core.parts import A, B, C, D, Host, a_beat, a_map, a_member, 
 from tests.support.paths import DOCS
 
 from ringkeep.core.control.cluster_health import Health, Kind, Reason, health_of
-from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState
+from ringkeep.core.disk_state import NOTHING_ASKED, DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.types import NodeId
@@ -59,7 +59,7 @@ class World:
             else:
                 health.heard = health.echoed = self.node.context.now
                 beat = health.beat = a_beat(**self.beats.get(peer, {}))
-                self.node.context.note_disk_of(peer, beat.disk)
+                self.node.context.disks.note(peer, beat.disk)
         self.host.turn(self.node.on_tick)
 
     def reasons(self) -> dict[Kind, Reason]:
@@ -114,7 +114,7 @@ def not_connected(world: World) -> None:
 
 
 def own_disk_full(world: World) -> None:
-    world.node.context.disk.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
+    world.node.context.disks.own.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
 
 
 def stopping(world: World) -> None:

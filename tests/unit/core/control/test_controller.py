@@ -9,7 +9,7 @@ from tests.support.core.parts import A, B, C, ControllerWorld, D, P, a_beat, a_m
 
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.cluster.orders import Verb
-from ringkeep.core.liveness.disk_state import DiskState
+from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import NodeState, Partition
 from ringkeep.core.protocol.messages import Copies, Heartbeat, Order, Report, Said

@@ -13,7 +13,8 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.messages import Sizes
 from ringkeep.core.protocol.types import NodeId, PartitionId
-from ringkeep.core.replication.snapshot_sender import Senders
+from ringkeep.core.replication.snapshot_flow import Pace
+from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 
 Told = tuple[NodeId | None, NodeId | None, bool]
 
@@ -263,7 +264,7 @@ def counting(watcher: Watcher, sent: int, after_ms: int = limits.SIZES_MS) -> fl
     """Time passes, and so many bytes more have been sent; return the rate."""
     watcher.context.now += after_ms
     watcher.move_tracker.sent_bytes += sent
-    watcher.move_tracker.tell([], Senders(watcher.context))
+    watcher.move_tracker.tell([], SnapshotSenders(watcher.context, Pace()))
     return watcher.move_tracker.rate
 
 

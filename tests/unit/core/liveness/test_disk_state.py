@@ -17,7 +17,7 @@ from tests.support.core.parts import (
     to,
 )
 
-from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState, OwnDisk, Questions
+from ringkeep.core.disk_state import NOTHING_ASKED, DiskState, OwnDisk, Questions
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.messages import Acks, Append, Prepare, Promise, Refuse, Reply
@@ -120,7 +120,7 @@ def answers(host: Host, kind: Kind, counter: int) -> list[int]:
 
 
 def with_disks(host: Host, own: DiskState, of_b: DiskState, of_c: DiskState) -> Host:
-    tick(host.node.context.disk, 0, FREE[own])
+    tick(host.node.context.disks.own, 0, FREE[own])
     for peer, state in ((B, of_b), (C, of_c)):
         host.hear(peer, a_beat(disk=state))
     return host
@@ -177,7 +177,7 @@ def appended(host: Host, first: int) -> bool:
 
 def test_a_backup_without_room_takes_nothing_and_goes_on_once_it_has_some() -> None:
     host = backup()
-    disk = host.node.context.disk
+    disk = host.node.context.disks.own
     tick(disk, 0, FREE[SHORT])
     assert appended(host, 1), "it lives on the reserve"
     tick(disk, 20, FREE[SPENT])
@@ -190,7 +190,7 @@ def test_a_backup_without_room_takes_nothing_and_goes_on_once_it_has_some() -> N
 
 def test_a_disk_that_does_not_answer_promises_nothing_and_nothing_waits_for_it() -> None:
     host = backup()
-    disk = host.node.context.disk
+    disk = host.node.context.disks.own
     wait(disk, 0, ASKED, limits.DISK_ANSWERS_MS + limits.TICK_MS)
     assert not host.node.ready
     for epoch in range(4, 100):
@@ -219,7 +219,7 @@ def test_nothing_is_sent_to_a_disk_without_room_until_it_says_that_it_has_some()
 def test_what_was_not_taken_is_asked_for_once_it_would_be() -> None:
     """The primary may not know that it is lost: an empty Append, which tells where logs are equal, too."""
     host = backup()
-    disk = host.node.context.disk
+    disk = host.node.context.disks.own
     tick(disk, 0, FREE[SPENT])
     host.hear(B, Append(P, Epoch(3), Epoch(0), Index(0), Index(0), []))
     assert not to(B, Refuse, host.tick(limits.LOOK_AFTER_MS))
@@ -249,4 +249,4 @@ def test_what_a_second_promise_tells_is_not_waited_for() -> None:
     host.hear(B, a_request(Kind.PUT, 1))
     host.hear(C, a_promise(last=2))
     host.hear(C, an_ack(2))
-    assert host.node.context.in_flight[C] == 0
+    assert host.node.budget.in_flight[C] == 0

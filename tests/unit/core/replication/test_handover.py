@@ -1,9 +1,9 @@
 """How a primary hands over, or stays primary."""
 
 import pytest
-from tests.support.core.parts import A, B, C, ControllerWorld, D, a_map, a_part, a_row
+from tests.support.core.parts import A, B, C, ControllerWorld, D, Notes, a_map, a_part, a_row
 
-from ringkeep.core.liveness.disk_state import NOTHING_ASKED, DiskState, Questions
+from ringkeep.core.disk_state import NOTHING_ASKED, DiskState, Questions
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
@@ -20,7 +20,7 @@ class Leader(ControllerWorld):
         context = self.context
         replica = Replica(context, PartitionId(0))
         assert context.cluster_map is not None
-        self.primary = replica.primary = Primary(context, replica, context.cluster_map.partitions[0])
+        self.primary = replica.primary = Primary(context, Notes(), replica, context.cluster_map.partitions[0])
         replica.promise(Epoch(3), A, Incarnation(1))
         self.primary.phase = Phase.ACTIVE
         self.primary.progress.match = {B: Index(0), C: Index(0)}
@@ -145,7 +145,7 @@ def test_a_primary_that_does_not_become_active_asks_for_another() -> None:
 def test_a_node_without_room_hands_over_to_one_that_has_some() -> None:
     world = Leader(voters=(A, B, C))
     assert world.say() == [], "it is the preferred one"
-    world.context.disk.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
+    world.context.disks.own.note(0, stalled=False, free=1, reserve=2, asked=NOTHING_ASKED)
     assert world.say(disk=DiskState.SHORT) == [], "nobody has more"
     assert world.primary.may_execute
     world.hear(C)
@@ -158,10 +158,10 @@ def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:
     for _ in range(limits.DISK_ANSWERS_MS // limits.TICK_MS + 2):
         world.context.now += limits.TICK_MS
         asked = Questions(sync=1, write=-1, look=-1)
-        world.context.disk.note(world.context.now, stalled=False, free=2, reserve=1, asked=asked)
+        world.context.disks.own.note(world.context.now, stalled=False, free=2, reserve=1, asked=asked)
     assert not world.primary.may_execute
     assert world.say() == [a_row(Said.FAILED)]
-    world.context.disk.note(world.context.now, stalled=False, free=2, reserve=1, asked=NOTHING_ASKED)
+    world.context.disks.own.note(world.context.now, stalled=False, free=2, reserve=1, asked=NOTHING_ASKED)
     assert world.say() == [] and world.primary.may_execute, "nobody took it, and it answers again"
 
 

@@ -83,7 +83,7 @@ def test_a_late_promise_does_not_fill_the_way_to_a_peer_for_ever(promises: list[
         for position in promises:
             host.hear(B, a_promise(position))
     host.hear(B, an_ack(2))
-    assert host.node.context.in_flight[B] == 0
+    assert host.node.budget.in_flight[B] == 0
     sent = to(B, Append, host.hear(B, a_request(Kind.PUT, 2)))
     assert [len(append.entries) for append in sent] == [1]
 
@@ -347,6 +347,6 @@ def test_what_was_on_its_way_to_who_was_removed_takes_no_room() -> None:
     host = leader()
     host.take(map_of(LEARNER, 8))
     host.hear(D, a_promise())
-    assert host.node.context.in_flight[D] > 0
+    assert host.node.budget.in_flight[D] > 0
     host.take(map_of(STABLE, 9))
-    assert host.node.context.in_flight[D] == 0
+    assert host.node.budget.in_flight[D] == 0

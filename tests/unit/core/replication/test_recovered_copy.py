@@ -22,7 +22,7 @@ from tests.support.core.parts import (
 )
 
 from ringkeep.core.cluster.observations import Copy
-from ringkeep.core.control.copy_survey import Copies
+from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
@@ -210,7 +210,7 @@ def test_one_word_waits_for_a_disk_that_does_not_answer_and_no_more_behind_it() 
 
 def test_what_others_tell_is_kept_for_a_while_and_not_longer_than_their_process() -> None:
     host = holder()
-    copies: Copies = host.node.copies
+    copies: CopySurvey = host.node.copies
     host.hear(D, Said([P, PartitionId(4)], [(P, Epoch(9), Epoch(2), Index(6))]))
     assert copies.copy(D, 0) == Copy(Epoch(9), Epoch(2), Index(6))
     assert copies.copy(D, 4) == Copy(), "it holds nothing"

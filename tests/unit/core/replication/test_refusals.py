@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.support.core.parts import A, B, C, Host, P, a_part, a_promise, a_request, an_ack, bound, map_of, to
 
-from ringkeep.core.liveness.disk_state import NOTHING_ASKED
+from ringkeep.core.disk_state import NOTHING_ASKED
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, encode
@@ -75,7 +75,7 @@ def test_a_full_room_takes_a_newer_copy_in_the_place_of_the_older(state: str, fu
     host.sync()
     (reply,) = to(B, Reply, host.hear(B, an_ack(2)))
     assert (reply.tag, reply.status) == (a_copy(2).tag, Status.CREATED)
-    assert host.node.context.parked_bytes == 0
+    assert host.node.budget.parked_bytes == 0
 
 
 def test_what_is_refused_waits_no_more() -> None:
@@ -84,10 +84,10 @@ def test_what_is_refused_waits_no_more() -> None:
     host.primary.paused = True
     host.hear(B, a_copy(1))
     host.primary.paused = False
-    host.node.context.disk.note(0, stalled=False, free=0, reserve=1 << 20, asked=NOTHING_ASKED)
+    host.node.context.disks.own.note(0, stalled=False, free=0, reserve=1 << 20, asked=NOTHING_ASKED)
     (reply,) = to(B, Reply, host.hear(B, a_copy(2)))
     assert reply.status == Status.NO_SPACE
-    host.node.context.disk.note(0, stalled=False, free=2 << 20, reserve=1 << 20, asked=NOTHING_ASKED)
+    host.node.context.disks.own.note(0, stalled=False, free=2 << 20, reserve=1 << 20, asked=NOTHING_ASKED)
     host.tick(UNTIL_SOON)
     assert host.replica.log.last_index == 1, "the older one does not run after that"
 

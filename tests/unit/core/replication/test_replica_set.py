@@ -41,7 +41,7 @@ from ringkeep.core.protocol.messages import (
 from ringkeep.core.protocol.rows import decode_promised, promised_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, origin_of
 from ringkeep.core.replication.primary import Phase
-from ringkeep.core.replication.snapshot_sender import running_checksum
+from ringkeep.core.replication.snapshot_flow import running_checksum
 
 WITHOUT_C = a_part(A, (A, B, D))
 C_LEARNS = a_part(A, (A, B, D), learner=C)

@@ -8,7 +8,7 @@ import pytest
 from tests.support.core.parts import A, C, Host, P, a_part, bound, map_of, to
 from tests.support.core.transfer import C_LEARNS, KIB, Transfer, last_pull, pulls, size_of, some_rows
 
-from ringkeep.core.liveness.disk_state import NOTHING_ASKED
+from ringkeep.core.disk_state import NOTHING_ASKED
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.effects import Batch, Family
@@ -16,6 +16,7 @@ from ringkeep.core.protocol.entry import Entry, EntryKind, encode
 from ringkeep.core.protocol.keys import data_prefix
 from ringkeep.core.protocol.messages import Append, Message, Reply, SnapshotChunk, SnapshotOffer, StaleRead
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index
+from ringkeep.core.replication.snapshot_receiver import Staging
 
 # --- all of it -------------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ def test_what_was_just_switched_to_is_read_from_the_next_turn_on(monkeypatch: py
     newcomer = transfer.newcomer
     newcomer.replica.caught_up = True
     answers: list[Reply] = []
-    monkeypatch.setattr(newcomer.node, "on_reply", answers.append)
+    monkeypatch.setattr(newcomer.node.context, "answer", answers.append)
     asked = StaleRead(1 << 16, P, 5_000, 1, b"key-0001")
     asked_while_switching(transfer, lambda: newcomer.node.on_stale_read((C, Incarnation(1)), asked))
     assert answers == []
@@ -145,7 +146,7 @@ def asked_while_switching(transfer: Transfer, event: Callable[[], object]) -> No
 def test_nothing_is_pulled_while_the_store_takes_nothing(stalled: bool, free: int) -> None:
     transfer = Transfer(some_rows(300, 10 * KIB))
     sent = transfer.give(transfer.begin())
-    disk = transfer.newcomer.node.context.disk
+    disk = transfer.newcomer.node.context.disks.own
     disk.note(0, stalled, free, 2, NOTHING_ASKED)
     asked = transfer.bring(sent)
     assert [last_pull([pull]).room for pull in asked] == [0] * len(sent)
@@ -173,7 +174,7 @@ def test_what_is_not_synced_is_bounded() -> None:
         if not chunks:
             break
     staging = transfer.newcomer.replica.staging
-    assert staging is not None
+    assert isinstance(staging, Staging)
     assert staging.waits
     most = (
         limits.STAGING_UNSYNCED_BYTES + limits.SNAPSHOT_WINDOW_BYTES + limits.SNAPSHOT_CHUNK_BYTES + 41 * KIB

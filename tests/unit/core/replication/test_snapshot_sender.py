@@ -27,6 +27,7 @@ from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, Snapsh
 from ringkeep.core.protocol.types import Epoch
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.snapshot_flow import Urgency
+from ringkeep.core.replication.snapshot_receiver import Staging
 
 # --- a window, short turns -------------------------------------------------------------------------------
 
@@ -111,8 +112,9 @@ def test_a_chunk_behind_a_lost_one_is_not_taken() -> None:
     transfer = Transfer(some_rows(100, 10 * KIB))
     first, second = transfer.give(transfer.begin())
     assert transfer.bring([second]) == []
-    assert transfer.newcomer.replica.staging is not None
-    assert transfer.newcomer.replica.staging.row_bytes == 0
+    staging = transfer.newcomer.replica.staging
+    assert isinstance(staging, Staging)
+    assert staging.row_bytes == 0
     transfer.finish(transfer.bring([first, first, second, second]))
     assert transfer.taken() == transfer.rows
 
@@ -157,7 +159,7 @@ def test_a_receiver_that_lost_what_it_had_is_sent_all_of_it_again() -> None:
 @pytest.mark.parametrize("rate", [100 * KIB, 5_000 * KIB])
 def test_a_limit_holds_on_average_and_can_be_changed_meanwhile(rate: int) -> None:
     transfer = Transfer(some_rows(3_000, 10 * KIB))
-    transfer.holder.node.context.move_bytes_per_s = rate
+    transfer.holder.node.pace.bytes_per_s = rate
     asked = transfer.begin()
     for _ in range(4_000 // limits.TICK_MS):
         transfer.newcomer.sync()
@@ -165,7 +167,7 @@ def test_a_limit_holds_on_average_and_can_be_changed_meanwhile(rate: int) -> Non
         asked = transfer.bring(chunks + transfer.give(asked)) + more
     chunk = limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
     assert 4 * rate * 0.9 - chunk <= transfer.moved <= 4 * rate * 1.1 + chunk
-    transfer.holder.node.context.move_bytes_per_s = 0
+    transfer.holder.node.pace.bytes_per_s = 0
     transfer.finish(asked)
     assert transfer.taken() == transfer.rows
     assert transfer.holder.node.context.counters["snapshot_opened"] == 1
@@ -174,14 +176,14 @@ def test_a_limit_holds_on_average_and_can_be_changed_meanwhile(rate: int) -> Non
 def test_moves_that_are_paused_go_on_from_where_they_stood() -> None:
     transfer = Transfer(some_rows(500, 10 * KIB))
     asked = transfer.bring(transfer.give(transfer.begin()))
-    transfer.holder.node.context.moves_paused = True
+    transfer.holder.node.pace.paused = True
     stood = transfer.moved
     for _ in range(2 * limits.SNAPSHOT_IDLE_MS // limits.RESEND_MS):
         assert transfer.give(asked) == []
         chunks, asked = transfer.tick(limits.RESEND_MS + 1)
         assert chunks == []
     assert (transfer.moved, transfer.newcomer.replica.staging is not None) == (stood, True)
-    transfer.holder.node.context.moves_paused = False
+    transfer.holder.node.pace.paused = False
     chunks, asked = transfer.tick()
     assert rows_in(chunks)
     transfer.finish(transfer.bring(chunks) + asked)
@@ -191,17 +193,17 @@ def test_moves_that_are_paused_go_on_from_where_they_stood() -> None:
 
 def test_a_voter_that_lags_behind_is_sent_its_snapshot_during_a_pause() -> None:
     transfer = Transfer(some_rows(300, 10 * KIB), learns=False)
-    transfer.holder.node.context.moves_paused = True
+    transfer.holder.node.pace.paused = True
     transfer.finish(transfer.begin())
     assert transfer.taken() == transfer.rows
 
 
 def test_nothing_is_opened_for_a_learner_during_a_pause() -> None:
     transfer = Transfer(some_rows(10))
-    transfer.holder.node.context.moves_paused = True
+    transfer.holder.node.pace.paused = True
     transfer.want()
     assert to(C, SnapshotOffer, transfer.holder.turn()) == []
-    transfer.holder.node.context.moves_paused = False
+    transfer.holder.node.pace.paused = False
     assert len(to(C, SnapshotOffer, transfer.holder.turn())) == 1
 
 
@@ -209,7 +211,7 @@ def test_nothing_is_opened_for_a_learner_during_a_pause() -> None:
 def test_who_waits_does_not_pin_the_log_at_the_cost_of_clients(why: str) -> None:
     transfer = Transfer(some_rows(500, 10 * KIB))
     pull = last_pull(transfer.begin())
-    transfer.holder.node.context.moves_paused = why == "paused"
+    transfer.holder.node.pace.paused = why == "paused"
     pull.room = 0 if why == "no room" else pull.room
     transfer.give([pull])
     transfer.holder.tick(limits.RESEND_MS)
@@ -242,7 +244,7 @@ def test_a_takeover_waits_neither_for_a_place_nor_for_the_limit_of_moves(
     transfer = Transfer(some_rows(3_000, 10 * KIB))
     holder = transfer.holder
     bound(holder.node.context, snapshots_at_once=1)
-    holder.node.context.move_bytes_per_s = 1
+    holder.node.pace.bytes_per_s = 1
     transfer.give(transfer.begin())
     opened = {}
     for peer in (D, B):

@@ -16,10 +16,11 @@ class World:
     def __init__(self, linked: bool = True) -> None:
         self.context = a_context(A)
         self.context.cluster_map = a_map(a_part(B))
-        self.context.names = {B: "b", C: "c"}
         if linked:
             self.context.links = {B: Incarnation(1), C: Incarnation(1)}
-        self.coordinator = Coordinator(self.context)
+        self.own = Notes()
+        self.coordinator = Coordinator(self.context, self.own)
+        self.coordinator.names = {B: "b", C: "c"}
 
     def submit(self, kind: Kind = Kind.PUT, **fields: object) -> Request:
         request = Request(kind, b"k", b"v", **fields)  # type: ignore[arg-type]  # of a request
@@ -220,6 +221,4 @@ def test_a_primary_on_this_node_is_asked_without_a_link() -> None:
     world = World(linked=False)
     world.context.cluster_map = a_map(a_part(A))
     world.submit()
-    notes = world.context.parts
-    assert isinstance(notes, Notes)
-    assert [copy.epoch for copy in notes.forwards] == [3]
+    assert [copy.epoch for copy in world.own.forwards] == [3]

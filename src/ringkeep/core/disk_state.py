@@ -4,11 +4,12 @@ What follows from it is decided where it matters: what is admitted in `execute.p
 `dispatch.py`, who leads in `handover.py`. Everybody tells it to everybody with each heartbeat.
 """
 
+from collections.abc import Collection
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.types import Millis
+from ringkeep.core.protocol.types import Millis, NodeId
 
 
 class DiskState(IntEnum):
@@ -138,3 +139,38 @@ class OwnDisk:
     def takes_replicas(self) -> bool:
         """Whether there is room for a whole replica more."""
         return self.state == DiskState.FINE and not self.stalled
+
+
+class Disks:
+    """The disks of all nodes, each by its own node's word."""
+
+    __slots__ = ("_me", "_others", "own")
+
+    def __init__(self, me: NodeId) -> None:
+        self._me = me
+        self.own = OwnDisk()
+        self._others: dict[NodeId, DiskState] = {}  # where they are not fine
+
+    @property
+    def all_fine(self) -> bool:
+        """Whether no node has said anything else."""
+        return not self.own.state and not self._others
+
+    def note(self, peer: NodeId, state: int) -> None:
+        """Take what another node says of its disk; remembered until it says something else."""
+        if state:
+            self._others[peer] = DiskState(min(state, DiskState.SILENT))
+        else:
+            self._others.pop(peer, None)
+
+    def keep_only(self, peers: Collection[NodeId]) -> None:
+        """Forget what all others have said."""
+        self._others = {peer: state for peer, state in self._others.items() if peer in peers}
+
+    def state_of(self, node: NodeId) -> DiskState:
+        """Return the state of a node's disk; fine if it has said nothing."""
+        return self.own.state if node == self._me else self._others.get(node, DiskState.FINE)
+
+    def takes_entries(self, peer: NodeId) -> bool:
+        """Tell whether another node takes entries, as far as its disk is concerned."""
+        return self._others.get(peer, DiskState.FINE) < DiskState.SPENT

@@ -1,0 +1,14 @@
+"""What all partitions of one node share, so that their sum is bounded."""
+
+from ringkeep.core.protocol.types import NodeId
+
+
+class Budget:
+    """`in_flight`: bytes of entries sent to each peer and not acknowledged. `parked_bytes`: of values that
+    wait at primaries which cannot execute yet."""
+
+    __slots__ = ("in_flight", "parked_bytes")
+
+    def __init__(self) -> None:
+        self.in_flight: dict[NodeId, int] = {}
+        self.parked_bytes = 0
