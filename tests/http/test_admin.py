@@ -3,12 +3,15 @@
 import html
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.routing import Route
 from tests.support.http.host import Host
 from tests.support.http.wire import Wire
 
+from ringkeep.http.admin.app import make_app
 from ringkeep.http.openapi.examples import EXAMPLES
 
 NEED_PARAMETERS = ("/get", "/v1/cluster/where", "/v1/cluster/plan")
@@ -121,6 +124,21 @@ def test_the_openapi_document_is_whole(wire: Wire) -> None:
     for path, item in document["paths"].items():
         if "get" in item and "{" not in path and path not in NEED_PARAMETERS:
             assert wire.request("GET", path).status == 200
+
+
+def test_every_route_is_in_the_openapi_document_and_in_the_text(host: Host, wire: Wire) -> None:
+    document = wire.request("GET", "/openapi.json").json()["paths"]
+    text = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    for route in make_app(host.server.hub).routes:
+        assert isinstance(route, Route) and route.methods is not None
+        methods = {method.lower() for method in route.methods - {"HEAD"}}
+        assert methods == set(document.get(route.path, ())), f"{route.path} is not in the OpenAPI document"
+        start, end = route.path.rpartition("/")[::2]
+        assert (
+            f"{route.path}`" in text
+            or f"{route.path}?" in text
+            or (f"{start}/" in text and f"`{end}`" in text)
+        ), f"docs/http.md does not name {route.path}"
 
 
 def test_every_problem_has_its_place_in_the_docs(wire: Wire) -> None:

@@ -1,11 +1,14 @@
 """Settings: which layer wins, and how a wrong value is refused."""
 
 import json
+import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
 
 from ringkeep import parsing
+from ringkeep.cli.commands.node import node
 from ringkeep.cli.local.settings import UpSettings, load_up_settings
 from ringkeep.cli.terminal.exit_codes import Failure
 from ringkeep.core.protocol import limits
@@ -68,6 +71,16 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
     for key in samples:
         assert getattr(by_flag, key) == getattr(by_environment, key) == getattr(by_file, key), key
     assert by_flag.disk_reserve_bytes == 11
+
+
+def test_every_setting_is_a_flag_and_stands_in_the_table() -> None:
+    keys = {setting.key for setting in NODE_SETTINGS}
+    assert set(signature(node).parameters) == keys | {"config"}
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("## Settings of a node")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`--([a-z-]+)`", "".join(re.findall(r"^\| ([^|]*)", table, re.MULTILINE)))) == {
+        key.replace("_", "-") for key in keys | {"config"}
+    }
 
 
 @pytest.mark.parametrize(
