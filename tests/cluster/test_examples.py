@@ -12,6 +12,7 @@ from threading import Thread
 
 import pytest
 from tests.support.cluster.cluster import HOST, Cluster, free_ports
+from tests.support.paths import ROOT
 
 from ringkeep.process import port_is_free
 
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="nodes die with the test by a call of Linux"),
 ]
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 
 
 class Lossy(ThreadingHTTPServer):

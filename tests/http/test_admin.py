@@ -3,13 +3,13 @@
 import html
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.routing import Route
 from tests.support.http.host import Host
 from tests.support.http.wire import Wire
+from tests.support.paths import DOCS
 
 from ringkeep.http.admin.app import make_app
 from ringkeep.http.openapi.examples import EXAMPLES
@@ -128,7 +128,7 @@ def test_the_openapi_document_is_whole(wire: Wire) -> None:
 
 def test_every_route_is_in_the_openapi_document_and_in_the_text(host: Host, wire: Wire) -> None:
     document = wire.request("GET", "/openapi.json").json()["paths"]
-    text = (Path(__file__).parents[2] / "docs" / "http.md").read_text(encoding="utf-8")
+    text = (DOCS / "http.md").read_text(encoding="utf-8")
     for route in make_app(host.server.hub).routes:
         assert isinstance(route, Route) and route.methods is not None
         methods = {method.lower() for method in route.methods - {"HEAD"}}

@@ -6,6 +6,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+from tests.support.paths import DOCS
 
 from ringkeep import parsing
 from ringkeep.cli.commands.node import node
@@ -76,7 +77,7 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
 def test_every_setting_is_a_flag_and_stands_in_the_table() -> None:
     keys = {setting.key for setting in NODE_SETTINGS}
     assert set(signature(node).parameters) == keys | {"config"}
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    text = (DOCS / "operations.md").read_text(encoding="utf-8")
     table = text.partition("## Settings of a node")[2].partition("\n## ")[0]
     assert set(re.findall(r"`--([a-z-]+)`", "".join(re.findall(r"^\| ([^|]*)", table, re.MULTILINE)))) == {
         key.replace("_", "-") for key in keys | {"config"}

@@ -1,6 +1,6 @@
 """Every message has a part of the node that hears it."""
 
-from tests.core_parts import A, Host
+from tests.support.core.parts import A, Host
 
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.protocol.messages import Message
