@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until, until_each
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import member, moves, ordered, replicas, wait_even, wait_state
 from tests.support.storage.damage import cut_synced_tail, flip_bits, lose_manifest
+from tests.support.wait import until, until_each
 
 from ringkeep.coordination.server import ZooKeeperServer
 

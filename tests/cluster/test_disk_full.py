@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import member, moves, wait_even
 from tests.support.storage.small_disk import SmallDisk
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

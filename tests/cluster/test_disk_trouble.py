@@ -8,11 +8,12 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import member
 from tests.support.storage.bad_disk import LOOK, SYNC, WRITE, BadDisk
 from tests.support.storage.small_disk import SmallDisk
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -19,6 +19,7 @@ from tests.support.cluster.steering import (
     settings,
     wait_even,
 )
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

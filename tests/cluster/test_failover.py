@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import Answer, Cluster, until
+from tests.support.cluster.cluster import Answer, Cluster
 from tests.support.cluster.load import Load
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol import limits

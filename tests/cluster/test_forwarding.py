@@ -4,8 +4,9 @@ import sys
 from urllib.parse import quote_from_bytes
 
 import pytest
-from tests.support.cluster.cluster import Cluster, kv, until
+from tests.support.cluster.cluster import Cluster, kv
 from tests.support.transport.connections import connections_at
+from tests.support.wait import until
 
 from ringkeep.core.protocol.effects import Lane
 

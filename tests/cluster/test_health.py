@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.health import health, missing, wait_missing
 from tests.support.cluster.steering import MOVED_S, member
 from tests.support.coordination.zookeeper import start_zookeeper
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -17,8 +17,9 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from tests.support.cluster import broken
-from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster, free_ports, kv, until, until_each
+from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster, free_ports, kv
 from tests.support.coordination.threaded_proxy import ThreadedProxy
+from tests.support.wait import until, until_each
 
 from ringkeep.coordination.codec import decode_member
 from ringkeep.coordination.server import ZooKeeperServer

@@ -9,9 +9,10 @@ import pytest
 from kazoo.client import KazooClient
 from kazoo.security import make_acl
 from tests.support.cli.up_process import Up
-from tests.support.cluster.cluster import HOST, Cluster, until
+from tests.support.cluster.cluster import HOST, Cluster
 from tests.support.coordination.world import a_member
 from tests.support.coordination.zookeeper import free_port
+from tests.support.wait import until
 
 from ringkeep.coordination.codec import encode_member
 from ringkeep.coordination.server import ZooKeeperServer

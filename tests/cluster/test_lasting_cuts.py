@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.crossings import Crossings
 from tests.support.coordination.threaded_proxy import ThreadedProxy
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.quorum import majority

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -16,6 +16,7 @@ from tests.support.cluster.steering import (
     wait_state,
 )
 from tests.support.cluster.transfers import Transfers
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from tests.support.cluster.cluster import HOST, Cluster, until
+from tests.support.cluster.cluster import HOST, Cluster
+from tests.support.wait import until
 
 from ringkeep.core.protocol.messages import Acks
 from ringkeep.core.protocol.types import Incarnation, NodeId

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Answer, Cluster, kv, until, until_each
+from tests.support.cluster.cluster import Answer, Cluster, kv
 from tests.support.cluster.steering import RECOVER_ALL, member, recovered, refused
 from tests.support.coordination.threaded_proxy import ThreadedProxy
+from tests.support.wait import until, until_each
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.limits import RECOVERY_STEP

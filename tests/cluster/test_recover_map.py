@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 from tests.support.cli.fake_node import one_line, ringkeep
-from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster, until, until_each
+from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster
 from tests.support.coordination.zookeeper import copy_of, free_port, replace_data
 from tests.support.core.parts import a_map
+from tests.support.wait import until, until_each
 
 from ringkeep.cli.map_recovery.znode import opened
 from ringkeep.cli.terminal.exit_codes import Failure

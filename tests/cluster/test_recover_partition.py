@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import RECOVER_ALL as ALL
 from tests.support.cluster.steering import member, order, recovered, refused, wait_even
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

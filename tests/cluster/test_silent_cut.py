@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.support.cluster.cluster import Cluster, until
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.wires import Wires
 from tests.support.coordination.threaded_proxy import ThreadedProxy
+from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
 

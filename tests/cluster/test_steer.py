@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster, until, until_each
+from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -20,6 +20,7 @@ from tests.support.cluster.steering import (
     wait_moved,
     wait_state,
 )
+from tests.support.wait import until, until_each
 
 from ringkeep.coordination.server import ZooKeeperServer
 

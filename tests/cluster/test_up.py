@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cli.up_process import RINGKEEP, Up, wait_for
+from tests.support.cli.up_process import RINGKEEP, Up
+from tests.support.wait import until
 
 from ringkeep.process import command_line
 
@@ -107,7 +108,7 @@ def test_a_killed_node_is_started_again_by_its_command_line(start: Start) -> Non
     assert up.process.poll() is None, "up goes on"
     by_hand = subprocess.Popen(up.command_of("node-2"))
     try:
-        wait_for("node-2 to be ready again", lambda: is_ready(up.base + 10))
+        until(lambda: is_ready(up.base + 10), "node-2 to be ready again")
         assert get(up.base + 10, "before") + get(up.base + 10, "meanwhile") == "12"
         assert up.stop() == 0
         assert by_hand.wait(15) == 0
@@ -143,7 +144,7 @@ def test_killing_up_kills_everything(start: Start) -> None:
     up = start("--partitions", "16").ready()
     put(up.base, "kept", "yes")
     up.process.kill()
-    wait_for("the children to die with up", lambda: up.remains() == [], 10)
+    until(lambda: up.remains() == [], "the children to die with up", 10)
     up.ends()
     again = start(base=up.base).ready()
     assert get(again.base, "kept") == "yes"
@@ -189,7 +190,7 @@ def test_a_node_that_has_left_is_missed_by_nobody(start: Start) -> None:
     up.says(f"node-1 has left the cluster (process {first} ended with exit code 0)", 60)
     assert "to start it again" not in up.output
     assert up.process.poll() is None, "up goes on"
-    wait_for("the others to name it no more", lambda: "node-1" not in members(up.base + 20))
+    until(lambda: "node-1" not in members(up.base + 20), "the others to name it no more")
     assert up.stop() == 0
 
     rest = start(nodes=4).ready()
@@ -202,7 +203,7 @@ def test_a_node_that_has_left_is_missed_by_nobody(start: Start) -> None:
     more = start(nodes=5).ready()
     assert "node-1 has left the cluster, and is not started" in more.output
     active = {f"node-{number}": "active" for number in (2, 3, 4, 5)}
-    wait_for("node-5 to have its share", lambda: members(more.base + 40) == active, 60)
+    until(lambda: members(more.base + 40) == active, "node-5 to have its share", 60)
     assert get(more.base + 40, "kept") == "yes"
     assert more.stop() == 0
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cli.up_process import Up, wait_for
+from tests.support.cli.up_process import Up
+from tests.support.wait import until
 
 from ringkeep import process
 
@@ -123,7 +124,7 @@ def test_a_dead_node_is_reported_and_can_be_started_by_hand(start: Start) -> Non
 def test_killing_up_kills_the_nodes(start: Start) -> None:
     up = start().ready()
     up.process.kill()
-    wait_for("the nodes to die with up", lambda: up.remains() == [], 10)
+    until(lambda: up.remains() == [], "the nodes to die with up", 10)
     up.ends()
     again = start(base=up.base).ready()
     assert again.stop() == 0
@@ -151,7 +152,7 @@ def test_a_second_request_to_stop_kills_at_once(start: Start, tmp_path: Path) ->
     up = start().ready()
     up.process.send_signal(signal.SIGINT)
     up.says("stopping")
-    wait_for("the others to stop", lambda: len(up.remains()) == 2)
+    until(lambda: len(up.remains()) == 2, "the others to stop")
     up.process.send_signal(signal.SIGINT)
     assert up.ends(limit_s=5) == 0
     assert up.remains() == []

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import until
 from tests.support.storage.small_disk import SmallDisk
+from tests.support.wait import until
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageStalled

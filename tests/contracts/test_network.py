@@ -69,7 +69,7 @@ async def test_without_a_link_messages_are_dropped(world: World) -> None:
 async def test_a_stopped_peer_is_refused_and_its_next_life_is_met(world: World) -> None:
     a, b = await world.pair()
     await b.network.close()
-    await world.until(lambda: len(a.events.links) == 3, "the refusal", deadline_s=1.0)
+    await world.until(lambda: len(a.events.links) == 3, "the refusal", limit_s=1.0)
     assert a.events.links[1:] == [("down", B), ("refused", B)]
     again = await world.start(B, 2, port=b.port)
     again.meet(a)

@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 from tests.support.coordination.world import SHORT_SESSION_MS, Recorder, a_member
 from tests.support.coordination.zookeeper import free_port
-from tests.support.coordination.zookeeper_world import PATIENCE_S, ZooKeeperWorld
+from tests.support.coordination.zookeeper_world import ZooKeeperWorld
+from tests.support.wait import PATIENCE_S, until
 
 from ringkeep.coordination import server as server_module
 from ringkeep.coordination.codec import decode_member, encode_member
 from ringkeep.coordination.server import ZooKeeperServer, port_is_free, serves
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination, check_reachable
 from ringkeep.errors import ConfigurationError, ProtocolError, StartError
+from ringkeep.process import is_alive
 
 
 @pytest.fixture
@@ -223,10 +225,8 @@ def test_a_server_in_the_foreground_takes_the_process_over(tmp_path: Path) -> No
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         try:
-            deadline_s = time.monotonic() + PATIENCE_S
-            while not serves(port):
-                assert process.poll() is None and time.monotonic() < deadline_s, "it does not serve"
-                time.sleep(0.01)
+            until(lambda: serves(port) or process.poll() is not None, "it to serve")
+            assert process.poll() is None, "it ended"
             assert (directory / "pid").read_text() == f"{process.pid}\n"
             with pytest.raises(StartError, match="runs already"):
                 ZooKeeperServer(directory, free_port()).start()
@@ -308,10 +308,7 @@ def test_the_server_dies_with_its_parent(tmp_path: Path) -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    deadline_s = time.monotonic() + PATIENCE_S
-    while Path(f"/proc/{pid}").exists() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text():
-        assert time.monotonic() < deadline_s, "the server outlived its parent"
-        time.sleep(0.01)
+    until(lambda: not is_alive(pid), "the server to end with its parent")
 
 
 def test_a_port_that_somebody_listens_on_is_not_free() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.support.http.host import Host, until
+from tests.support.http.host import Host
 from tests.support.http.wire import Wire
+from tests.support.wait import until
 
 from ringkeep.core.protocol.client_requests import Kind
 from ringkeep.core.protocol.limits import MIB

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import pytest
 from tests.support.http.fake_service import FakeService
-from tests.support.http.host import Host, until
+from tests.support.http.host import Host
 from tests.support.http.wire import Wire
+from tests.support.wait import until
 
 from ringkeep import parsing
 from ringkeep.errors import StartError

@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.support.http.host import Host, until
+from tests.support.http.host import Host
 from tests.support.http.wire import Answer, Wire
+from tests.support.wait import until
 
 from ringkeep.core.cluster.cluster_settings import SETTINGS
 from ringkeep.errors import Refusal

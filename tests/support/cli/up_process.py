@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+
+from tests.support.wait import until
 
 from ringkeep.process import command_line, is_alive, port_is_free
 
@@ -24,14 +26,6 @@ def free_base_port(nodes: int) -> int:
         if all(port_is_free("127.0.0.1", base + 10 * i + offset) for i in range(nodes) for offset in (0, 2)):
             return base
     raise AssertionError("found no free ports")
-
-
-def wait_for(what: str, condition: Callable[[], bool], limit_s: float = 30.0) -> None:
-    """Return once the condition holds; fail with what was waited for."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_s:g} s for: {what}"
-        time.sleep(0.05)
 
 
 class Up:
@@ -68,7 +62,7 @@ class Up:
             return words in self.output
 
         try:
-            wait_for(f"{words!r} from up", said, limit_s)
+            until(said, f"{words!r} from up", limit_s)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.output}") from None
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,38 +22,17 @@ from typing import Any
 from urllib.parse import quote_from_bytes, urlencode
 
 from tests.support.cluster.wires import Wires
+from tests.support.wait import PATIENCE_S, until, until_each
 
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.process import die_with_parent, last_lines, port_is_free
 
 RINGKEEP = (sys.executable, "-m", "ringkeep.cli.main")
 HOST = "127.0.0.1"
-PATIENCE_S = 30.0  # for what takes a second on an idle machine
 TAIL_LINES = 25
 
 LIVE: "weakref.WeakSet[Cluster]" = weakref.WeakSet()
 """Every cluster that may have something to say about a failure."""
-
-
-def until(condition: Callable[[], Any], what: Callable[[], str] | str, limit_s: float = PATIENCE_S) -> Any:
-    """Return the first true value of the condition; fail with what was waited for."""
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {limit_s:g} s for: {what if isinstance(what, str) else what()}")
-        time.sleep(0.01)
-    return found
-
-
-def until_each(
-    names: Iterable[str],
-    condition: Callable[[str], Any],
-    what: Callable[[str], str],
-    limit_s: float = PATIENCE_S,
-) -> None:
-    """Wait for a condition on each of these in turn; `what` says it, given the name."""
-    for name in names:
-        until(partial(condition, name), partial(what, name), limit_s)
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from tests.support.cluster.cluster import PATIENCE_S, Cluster, until
+from tests.support.cluster.cluster import Cluster
+from tests.support.wait import PATIENCE_S, until
 
 
 def health(nodes: Cluster, via: str) -> str:

@@ -11,8 +11,9 @@ import time
 from collections import Counter
 
 from tests.support.cluster.caller import Caller, Reply, Stopwatch, Unanswered, Waited
-from tests.support.cluster.cluster import Cluster, kv, until
+from tests.support.cluster.cluster import Cluster, kv
 from tests.support.cluster.crowd import Crowd
+from tests.support.wait import until
 
 KEYS = 24  # of each client, over all partitions
 PAUSE_S = 0.004  # between two requests of one client: light

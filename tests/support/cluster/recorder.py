@@ -11,8 +11,9 @@ import time
 from collections import Counter, deque
 
 from tests.support.cluster.caller import Caller, Reply, Stopwatch, Unanswered, Waited
-from tests.support.cluster.cluster import Cluster, kv, until
+from tests.support.cluster.cluster import Cluster, kv
 from tests.support.cluster.crowd import Crowd
+from tests.support.wait import until
 
 from ringkeep.sim.histories.checker import Undecided, check
 from ringkeep.sim.histories.history import Operation, write_history

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from tests.support.cluster.cluster import Answer, Cluster, until, until_each
+from tests.support.cluster.cluster import Answer, Cluster
+from tests.support.wait import until, until_each
 
 ACCEPTED, CONFLICT = 202, 409
 RECOVER_ALL = {"partitions": "all", "accept_loss": True}

@@ -12,18 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import pytest
 from kazoo.client import KazooClient
 from tests.support.coordination import member_process
 from tests.support.coordination.world import Node, Process
 from tests.support.coordination.zookeeper import Proxy, copy_of, replace_data
+from tests.support.wait import PATIENCE_S, until_async
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.ports import Coordination
-
-PATIENCE_S = 30.0
 
 
 @dataclass
@@ -92,14 +90,10 @@ class ZooKeeperWorld:
         return self._processes[-1]
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        async def wait() -> None:
-            deadline_s = time.monotonic() + PATIENCE_S
-            while not condition():
-                if time.monotonic() > deadline_s:
-                    pytest.fail(f"waited for: {what}; told: {[node.events[-8:] for node in self._nodes]}")
-                await asyncio.sleep(0.005)
+        def what_and_what_was_told() -> str:
+            return f"{what}; told: {[node.events[-8:] for node in self._nodes]}"
 
-        self.loop.run_until_complete(wait())
+        self.loop.run_until_complete(until_async(condition, what_and_what_was_told))
         assert not self.defects, self.defects
 
     def stop(self, node: Node) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,14 +17,6 @@ except ImportError:  # not on every platform
     from asyncio import new_event_loop
 
 T = TypeVar("T")
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 5.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        time.sleep(0.005)
 
 
 class Host:

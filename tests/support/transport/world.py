@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import uvloop
+from tests.support.wait import PATIENCE_S, until_async
 
 from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.messages import Acks, Message
@@ -104,13 +105,12 @@ class World:
         await self.until(lambda: bool(a.events.links and b.events.links), "both links")
         return a, b
 
-    async def until(self, condition: Callable[[], bool], what: str, deadline_s: float = 5.0) -> None:
-        loop = asyncio.get_running_loop()
-        end = loop.time() + deadline_s
-        while not condition():
-            states = {node.id[0]: node.events.links for node in self.nodes}
-            assert loop.time() < end, f"waited {deadline_s} s for {what}; links: {states}"
-            await asyncio.sleep(0.001)
+    async def until(self, condition: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:
+        def what_and_links() -> str:
+            links = {node.id[0]: node.events.links for node in self.nodes}
+            return f"{what}; links: {links}"
+
+        await until_async(condition, what_and_links, limit_s)
 
     async def close(self) -> None:
         for node in self.nodes:

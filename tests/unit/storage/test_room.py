@@ -4,10 +4,11 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.wait import until
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError, of_directory
@@ -21,13 +22,6 @@ KIB = 1024
 
 def nothing() -> None:
     """Room is not made."""
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from tests.support.cli.fake_node import one_line
-from tests.support.http.host import Host, until
+from tests.support.http.host import Host
+from tests.support.wait import PATIENCE_S, until
 
 from ringkeep.cli import main
 from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 
 OTHER = "node-1-other-3"
-PATIENCE_S = 20.0
 MOVE = {"partition": 3, "from": OTHER, "to": "node-1", "bytes": 3 << 20, "bytes_done": 1 << 20}
 MOVE |= {"rate": 1_048_576.0, "stage": "copying", "seconds_left": 2.0, "waits_for": None}
 
@@ -86,7 +86,7 @@ def ended(process: "subprocess.Popen[bytes]") -> tuple[int, str, str]:
 
 def ordered(host: Host, verb: str, name: str = OTHER) -> None:
     """Wait until an order was given."""
-    until(lambda: any(each[:2] == (verb, name) for each in host.service.orders), f"{verb} {name}", PATIENCE_S)
+    until(lambda: any(each[:2] == (verb, name) for each in host.service.orders), f"{verb} {name}")
 
 
 # --- moves and plans -----------------------------------------------------------------------------------
@@ -297,7 +297,7 @@ def test_a_drain_that_is_taken_back(host: Host) -> None:
     process = begin(host, "drain", OTHER)
     ordered(host, "drain")
     asked = host.call(lambda: host.server.hub.counts[-1].statuses.get(200, 0))
-    until(lambda: host.server.hub.counts[-1].statuses[200] > asked + 2, "it is seen draining", PATIENCE_S)
+    until(lambda: host.server.hub.counts[-1].statuses[200] > asked + 2, "it is seen draining")
     member["state"] = "active"
     code, out, err = ended(process)
     assert (code, out) == (1, "") and one_line(err) and "taken back" in err
@@ -311,10 +311,10 @@ def test_a_decommission_ends_when_the_node_has_left_and_took_our_endpoint_along(
     process = begin(going, "decommission", "node-1")
     ordered(going, "decommission", "node-1")
     asked = going.server.hub.counts[-1].statuses.get(200, 0)
-    until(lambda: going.server.hub.counts[-1].statuses[200] > asked + 1, "it is asked", PATIENCE_S)
+    until(lambda: going.server.hub.counts[-1].statuses[200] > asked + 1, "it is asked")
     going.close()
     seen = staying.server.hub.counts[-1].statuses
-    until(lambda: seen.get(200, 0) > 1, "another node is asked", PATIENCE_S)
+    until(lambda: seen.get(200, 0) > 1, "another node is asked")
     assert process.poll() is None
     del steered.members["node-1"]
     code, out, err = ended(process)
@@ -342,7 +342,7 @@ def test_an_interrupted_wait_says_that_the_work_goes_on(host: Host) -> None:
 
     host.service.cluster = looking  # type: ignore[method-assign]
     process = begin(host, "decommission", OTHER)
-    until(lambda: 1 in looked_at, "the command to wait for what it ordered", PATIENCE_S)
+    until(lambda: 1 in looked_at, "the command to wait for what it ordered")
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
     assert (code, out) == (130, "") and one_line(err)
