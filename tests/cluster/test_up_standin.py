@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.cli import up_with_stand_ins
 from tests.support.cli.up_process import Up
 from tests.support.wait import until
 
@@ -19,69 +20,19 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
 ]
 
-NODE = """
-import sys, signal
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from ringkeep import process
-from ringkeep.settings import load_node_settings
-
-words = sys.argv[1:]
-flags = {flag[2:].replace("-", "_"): value for flag, value in zip(words[::2], words[1::2], strict=True)}
-settings = load_node_settings(flags)
-behaviour = (settings.data.parent / (settings.name + ".behaviour"))
-behaviour = behaviour.read_text() if behaviour.exists() else ""
-if behaviour == "refuse":
-    sys.exit(print("ringkeep: refused for a test", file=sys.stderr) or 78)
-held = process.PidFile.take(settings.data)
-if behaviour.startswith("leave"):
-    (settings.data / "identity.json").write_text('{"cluster_id": "formed", "left": true}')
-    held.release()
-    sys.exit(int(behaviour.split()[1]))
-if behaviour != "wait":
-    (settings.data / "identity.json").write_text('{"cluster_id": "formed"}')
-process.start_log(settings.data, settings.name)
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        waits = behaviour == "wait"
-        self.send_response(503 if waits else 200)
-        self.end_headers()
-        self.wfile.write(b"not ready\\nwaits for: a test\\n" if waits else b"ready\\n")
-    def log_message(self, *args):
-        pass
-
-server = HTTPServer(settings.http_listener, Handler)
-def stop(number, frame):
-    if behaviour != "stubborn":
-        held.release()
-        sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
-server.serve_forever()
-"""
-
-PROGRAM = """
-import sys
-from ringkeep.cli import local_cluster, main
-run_up = local_cluster.run_up
-local_cluster.run_up = lambda settings: run_up(settings, [sys.executable, {node!r}])
-main.main()
-"""
-
 Start = Callable[..., Up]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start `up` with stand-ins; everything is gone when the test ends."""
-    (tmp_path / "node.py").write_text(NODE)
-    (tmp_path / "up.py").write_text(PROGRAM.format(node=str(tmp_path / "node.py")))
     (tmp_path / "data").mkdir()
     started: list[Up] = []
     with socket.create_server(("127.0.0.1", 0)) as zookeeper:
         hosts = f"127.0.0.1:{zookeeper.getsockname()[1]}"
 
         def begin(*options: str, base: int = 0, nodes: int = 3, data: str = "data") -> Up:
-            program = (sys.executable, str(tmp_path / "up.py"))
+            program = (sys.executable, up_with_stand_ins.__file__)
             options = ("--zookeeper", hosts, *options)
             up = Up(tmp_path / data, *options, nodes=nodes, base=base, program=program)
             started.append(up)
