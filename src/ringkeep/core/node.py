@@ -150,7 +150,7 @@ class Node:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
         primaries = list(self.primaries.values())
-        if context.now >= self._look_after_at or self.handover.handing_over:
+        if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
             said = self.handover.on_tick(primaries, self.controller.addressee() is not None)
             report = Report(said, self.controller.pending_orders())

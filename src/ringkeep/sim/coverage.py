@@ -36,7 +36,7 @@ PATHS: Final = (
     "disk_swapped",
     "duplicate_answered",
     "duplicate_waits",
-    "handover_begun",
+    "handover_asked",
     "idempotent_answered",
     "joint_begun",
     "joint_failover",

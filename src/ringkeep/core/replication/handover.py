@@ -1,7 +1,7 @@
 """How this node keeps its primaryships: pauses without a majority, hands over gently, admits failure.
 
-A handover drains first: new requests are parked, the log is committed and matched by the successor, and only
-then is the controller asked. If nobody takes it up in time, the primary goes on as before.
+A primary that another node should replace serves until the map says who leads. It asks the controller only
+while its successor lacks little, so that the takeover is short.
 """
 
 from collections.abc import Iterable
@@ -24,54 +24,36 @@ class Handover:
     def __init__(self, context: Context, detector: Detector) -> None:
         self._context = context
         self._detector = detector
-        self._targets: dict[Primary, NodeId] = {}
-        self._seen_since: dict[NodeId, Millis] = {}
-
-    @property
-    def handing_over(self) -> bool:
-        """Whether requests are parked for a handover, so that every tick counts."""
-        return bool(self._targets) or self._context.draining
+        self._answers_since: dict[NodeId, Millis] = {}
 
     def on_tick(self, primaries: Iterable[Primary], may_change: bool) -> list[StatementRow]:
         """Look after every primary; return what is to be said to the controller, as in `messages.Report`.
 
         All of it is said until it is over: what was said once may be lost with the controller. `may_change`:
-        whether the map can be changed just now; while it cannot, nothing is drained for it.
+        whether the map can be changed just now.
         """
         self._note_who_answers()
         said: list[StatementRow] = []
-        primaries = list(primaries)
-        self._targets = {
-            p: to for p, to in self._targets.items() if p.phase == Phase.ACTIVE and p.handing_over_until
-        }
+        left = self._context.bounds.handovers_at_once
         for primary in primaries:
             self._pause_or_resume(primary)
             if self._failed(primary):
                 primary.since = self._context.now
                 said.append(_statement(primary, Said.FAILED))
+            if primary.phase != Phase.ACTIVE:
+                continue
             learner = primary.place.learner
-            if primary.phase == Phase.ACTIVE and learner is not None and primary.is_close(learner):
+            if learner is not None and primary.is_close(learner):
                 said.append(_statement(primary, Said.CAUGHT_UP, learner))
-            if primary.phase == Phase.ACTIVE and primary.settled:
+            if primary.settled:
                 said.append(_statement(primary, Said.SETTLED))
-        self._call_off()
-        for primary in primaries if may_change else ():
-            self._begin_handover(primary)
-        for primary, to in self._targets.items():
-            log = primary.replica.log
-            there = primary.progress.match.get(to)
-            if there == log.last_index == primary.replica.commit:
-                said.append(_statement(primary, Said.HANDOVER, to))
+            if may_change and (left > 0 or self._context.draining):
+                to = self._better(primary) if not primary.paused else None
+                if to is not None and primary.lacks_little(to):
+                    self._context.count("handover_asked")
+                    said.append(_statement(primary, Said.HANDOVER, to))
+                    left -= 1
         return said
-
-    def _call_off(self) -> None:
-        """Go on as before where the successor is not fit any more, being stopped itself."""
-        for primary, to in list(self._targets.items()):
-            if to not in self._seen_since:
-                self._context.count("handover_called_off")
-                del self._targets[primary]
-                primary.handing_over_until = primary.kept_until = 0
-                primary.unpark()
 
     def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
         """Tell whether some primaryship of this node could go to another just now."""
@@ -83,9 +65,9 @@ class Handover:
             beat = self._detector.beat_of(peer)
             fit = beat is not None and beat.ready and not beat.draining and not beat.damaged
             if fit and self._context.disks.state_of(peer) == DiskState.FINE:
-                self._seen_since.setdefault(peer, now)
+                self._answers_since.setdefault(peer, now)
             else:
-                self._seen_since.pop(peer, None)
+                self._answers_since.pop(peer, None)
 
     def _pause_or_resume(self, primary: Primary) -> None:
         """Without a majority, or a disk that answers, nothing more is appended; the same incarnation goes
@@ -107,23 +89,6 @@ class Handover:
         patience = limits.TAKE_OFFICE_MS if self._context.disks.own.answers else limits.RESEND_MS
         return waited >= patience and len(primary.place.voters) > 1
 
-    def _begin_handover(self, primary: Primary) -> None:
-        """Start to drain, if the partition has a better primary: the preferred one, or anyone where this
-        node is to lead no more."""
-        if primary.phase != Phase.ACTIVE or primary.paused or primary.handing_over_until:
-            return
-        now, draining = self._context.now, self._context.draining
-        full = len(self._targets) >= self._context.bounds.handovers_at_once
-        if not draining and (full or now < primary.kept_until):
-            return
-        to = self._better(primary)
-        if to is None:
-            return
-        self._context.count("handover_begun")
-        self._targets[primary] = to
-        primary.kept_until = now + limits.GIVE_BACK_PAUSE_MS
-        primary.handing_over_until = now + limits.HANDOVER_WAIT_MS
-
     def _better(self, primary: Primary) -> NodeId | None:
         """Return the first voter that should rather lead; while joint, one of both sets of voters."""
         me, now, place = self._context.me, self._context.now, primary.place
@@ -139,7 +104,7 @@ class Handover:
             beat = self._detector.beat_of(voter)
             if beat is not None and place.learner in beat.suspects:
                 continue  # it could not fill the newcomer
-            since = self._seen_since.get(voter)
+            since = self._answers_since.get(voter)
             if since is not None and now - since >= wait and primary.is_close(voter):
                 return voter
         return None

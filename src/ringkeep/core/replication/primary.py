@@ -79,8 +79,6 @@ class Primary:
         self.time_at: Millis = context.now
         self.pending = Pending()
         self.parked = Parked(context, node.budget)
-        self.handing_over_until: Millis = 0
-        self.kept_until: Millis = 0  # given back not before: nobody took it up lately
         self.paused = False
         self.departed = Departed(self)
         self.place = partition
@@ -124,6 +122,13 @@ class Primary:
         match, near = self.progress.match.get(peer), self.context.bounds.log_entries // 16
         return match is not None and match >= self.replica.log.last_index - near
 
+    def lacks_little(self, peer: NodeId) -> bool:
+        """Tell whether one message is enough to bring a replica's log up to this one."""
+        match, log, bounds = self.progress.match.get(peer), self.replica.log, self.context.bounds
+        if match is None or match < log.floor_index:
+            return False
+        return match + len(log.slice(match, bounds.append_entries, bounds.append_bytes)) >= log.last_index
+
     @property
     def fills_whole(self) -> bool:
         """Whether an empty learner is sent the state: all but a short log costs more, entry by entry."""
@@ -140,7 +145,7 @@ class Primary:
     def may_execute(self) -> bool:
         """Whether requests are executed just now, and not parked."""
         kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disks.own.answers
-        return kept and not self.paused and not self.handing_over_until
+        return kept and not self.paused
 
     # --- taking office --------------------------------------------------------------------------------
 
@@ -441,9 +446,6 @@ class Primary:
             elif self.progress.next.get(peer, last + 1) <= last:
                 self.context.stirred[self] = None
         self.departed.on_tick()
-        if self.handing_over_until and now >= self.handing_over_until:
-            self.handing_over_until = 0
-            self.unpark()
         for call in self.parked.take_late(now):
             self.refuse(call, Status.UNAVAILABLE, "the partition had no active primary until the deadline")
 

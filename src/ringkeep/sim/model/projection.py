@@ -115,11 +115,11 @@ FIELDS: Final[dict[type, Fields]] = {
     Primary: Fields(
         (
             "epoch", "phase", "takeover", "progress", "started", "barrier", "pending", "parked",
-            "handing_over_until", "paused", "place",
+            "paused", "place",
         ),
         {
             "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME,
-            "confirmed_at": _STALE, "confirmed_probes": _STALE, "kept_until": _STEERING, "in_sync": _TOLD,
+            "confirmed_at": _STALE, "confirmed_probes": _STALE, "in_sync": _TOLD,
             "peers": _DERIVED, "departed": "nobody departs",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},

@@ -1,10 +1,11 @@
 """How a primary hands over, or stays primary."""
 
 import pytest
-from tests.support.core.parts import A, B, C, ControllerWorld, D, Notes, a_map, a_part, a_row
+from tests.support.core.parts import A, B, C, ControllerWorld, D, Notes, a_map, a_part, a_row, bound
 
 from ringkeep.core.disk_state import NOTHING_ASKED, DiskState, Questions
 from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
 from ringkeep.core.replication.handover import Handover, StatementRow
@@ -36,51 +37,43 @@ class Leader(ControllerWorld):
         return self.handover.on_tick([self.primary], self.may_change)
 
 
-def test_a_handover_drains_before_it_is_offered() -> None:
+HANDED_TO_B = [a_row(Said.HANDOVER, B)]
+
+
+def test_a_primary_goes_on_until_the_map_says_who_leads() -> None:
     world = Leader()
+    assert world.say() == HANDED_TO_B
+    assert world.say() == HANDED_TO_B, "said again: the controller may be the one that stops"
+    assert world.primary.may_execute
+
+
+def test_a_handover_is_asked_for_while_the_successor_lacks_little() -> None:
+    """What it lacks is fetched while nobody serves the partition: one message must be enough."""
+    world = Leader()
+    bound(world.context, append_entries=2)
     log = world.primary.replica.log
-    log.last_index = world.primary.replica.commit = Index(5)
-    world.primary.progress.match[B] = Index(4)
-    assert world.say() == [], "b lacks an entry"
-    assert not world.primary.may_execute, "and nothing is added to it"
-    world.primary.progress.match[B] = Index(5)
-    world.primary.replica.commit = Index(4)
-    assert world.say() == [], "not everything is committed"
-    world.primary.replica.commit = Index(5)
-    assert world.say() == [a_row(Said.HANDOVER, B)]
-    assert world.say() == [a_row(Said.HANDOVER, B)], "said again: the controller may be the one that stops"
+    for index in range(1, 4):
+        log.append(Epoch(3), encode(Entry(EntryKind.NOOP, Epoch(3), Index(index), 0, NO_ORIGIN, 0, 0)))
+    assert world.say() == [], "b lacks three entries"
+    world.primary.progress.match[B] = Index(1)
+    assert world.say() == HANDED_TO_B
 
 
-def test_nothing_is_drained_while_the_map_cannot_be_changed() -> None:
+def test_nothing_is_asked_for_while_the_map_cannot_be_changed() -> None:
     world = Leader()
     world.may_change = False
-    world.say()
-    assert world.primary.may_execute
+    assert world.say() == []
     world.may_change = True
-    world.say()
-    assert not world.primary.may_execute
+    assert world.say() == HANDED_TO_B
 
 
-def test_a_handover_is_called_off_when_the_successor_is_stopped() -> None:
+def test_so_many_are_handed_over_at_once_but_by_a_node_that_stops() -> None:
     world = Leader()
     world.say()
-    assert not world.primary.may_execute
-    assert world.say(draining=True) == []
-    assert world.primary.may_execute, "and requests do not wait until it is over"
-
-
-def test_a_handover_that_nobody_takes_up_ends() -> None:
-    world = Leader()
-    world.say()
-    assert not world.primary.may_execute
-    world.context.now += limits.HANDOVER_WAIT_MS
-    world.primary.on_tick()
-    assert world.primary.may_execute
-    world.say()
-    assert world.primary.may_execute, "and is not tried again at once"
+    primaries = [world.primary] * (limits.HANDOVERS_AT_ONCE + 2)
+    assert len(world.handover.on_tick(primaries, True)) == limits.HANDOVERS_AT_ONCE
     world.context.draining = True
-    world.say()
-    assert not world.primary.may_execute, "but for a node that is stopped"
+    assert len(world.handover.on_tick(primaries, True)) == len(primaries)
 
 
 def test_the_preferred_primary_stays() -> None:
@@ -92,28 +85,24 @@ def test_the_preferred_primary_stays() -> None:
 def test_nothing_is_handed_to_who_has_not_said_where_it_stands() -> None:
     world = Leader()
     del world.primary.progress.match[B]
-    world.say()
-    assert world.primary.may_execute
+    assert world.say() == []
 
 
 def test_while_joint_nothing_is_handed_to_a_newcomer() -> None:
     world = Leader((B, A, C), old_voters=(A, C, D))
-    world.say()
-    assert world.primary.may_execute, "though b is preferred"
+    assert world.say() == [], "though b is preferred"
 
 
 @pytest.mark.parametrize("unfit", [{"draining": True}, {"damaged": True}, {"ready": False}])
 def test_nothing_is_handed_to_a_node_that_is_not_fit(unfit: dict[str, bool]) -> None:
     world = Leader()
-    world.say(**unfit)
-    assert world.primary.may_execute
+    assert world.say(**unfit) == []
 
 
 def test_a_draining_node_gives_to_anybody_who_is_caught_up() -> None:
     world = Leader((A, B, C))
     world.context.draining = True
-    world.say()
-    assert not world.primary.may_execute
+    assert world.say() == HANDED_TO_B
 
 
 def test_without_a_majority_a_primary_pauses_and_goes_on_when_one_answers() -> None:
@@ -168,4 +157,3 @@ def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:
 def test_a_disk_without_room_is_not_handed_to() -> None:
     world = Leader()
     assert world.say(disk=DiskState.SHORT) == []
-    assert world.primary.may_execute

@@ -53,13 +53,11 @@ def waits(state: str) -> Host:
     """A primary at which requests wait, for one reason or another."""
     host = preparing() if state == "preparing" else active()
     host.primary.paused = state == "paused"
-    if state == "handing over":
-        host.primary.handing_over_until = Millis(host.node.context.now + UNTIL_SOON)
     return host
 
 
 @pytest.mark.parametrize("full", FULL)
-@pytest.mark.parametrize("state", ["preparing", "paused", "handing over"])
+@pytest.mark.parametrize("state", ["preparing", "paused"])
 def test_a_full_room_takes_a_newer_copy_in_the_place_of_the_older(state: str, full: dict[str, int]) -> None:
     host = waits(state)
     bound(host.node.context, **full)
