@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from tests.support.coordination.zookeeper import start_zookeeper
 
 from ringkeep.coordination.server import ZooKeeperServer
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says more of what runs beside
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def half_told(history: list[Operation], rng: random.Random) -> list[Operation]:
 
 
 @given(SEEDS, st.integers(0, 60), st.sampled_from([0, 0, 2]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_registers_answered_is_accepted(seed: int, count: int, values: int) -> None:
     history = one_key(count, seed, values=values)
     assert check(history) is None
@@ -44,7 +44,7 @@ def test_what_registers_answered_is_accepted(seed: int, count: int, values: int)
 
 
 @given(SEEDS, st.integers(3, 30), st.sampled_from(["value", "swap", "absent", "rejected"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_one_wrong_answer_is_refused(seed: int, count: int, kind: str) -> None:
     """Mutations that no order can explain; each is put where it is wrong for certain."""
     history = one_key(count, seed, clients=1, unknown=0.0)
@@ -154,7 +154,7 @@ def small_histories(draw: st.DrawFn, most: int = 6) -> list[Operation]:
 
 
 @given(small_histories())
-@settings(max_examples=3_000, deadline=None)
+@settings(max_examples=3_000)
 def test_both_stages_agree_with_a_slow_twin(history: list[Operation]) -> None:
     truth = explained(history)
     assert (check(list(history)) is None) == truth
@@ -162,7 +162,7 @@ def test_both_stages_agree_with_a_slow_twin(history: list[Operation]) -> None:
 
 
 @given(small_histories())
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 def test_the_search_does_not_need_its_dive(history: list[Operation]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linearize._Search, "dive", lambda _: False)
@@ -170,7 +170,7 @@ def test_the_search_does_not_need_its_dive(history: list[Operation]) -> None:
 
 
 @given(small_histories(most=7))
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 def test_what_is_shown_is_a_contradiction_whatever_became_of_the_other_writes(
     history: list[Operation],
 ) -> None:
@@ -186,7 +186,7 @@ def test_what_is_shown_is_a_contradiction_whatever_became_of_the_other_writes(
 
 
 @given(SEEDS, st.integers(2, 25), st.randoms(use_true_random=False))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_stages_agree_on_damaged_histories(seed: int, count: int, rng: random.Random) -> None:
     history = half_told(one_key(count, seed), rng) if rng.random() < 0.3 else one_key(count, seed)
     for _ in range(rng.randint(1, 2)):

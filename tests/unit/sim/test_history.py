@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringkeep.core.protocol.client_requests import PRESENT
@@ -77,7 +77,6 @@ def operations(draw: st.DrawFn) -> Operation:
 
 
 @given(st.lists(operations(), max_size=3))
-@settings(deadline=None)
 def test_what_is_written_is_read_again(history: list[Operation]) -> None:
     again = list(read_history(write_history(history), "file"))
     assert len(again) == len(history)
@@ -199,7 +198,6 @@ def test_what_is_wrong_is_said_with_file_and_line(name: str) -> None:
     st.binary(max_size=40)
     | st.dictionaries(st.sampled_from(sorted(GET | CAS)), st.none() | st.integers() | st.text())
 )
-@settings(deadline=None)
 def test_bad_input_is_never_another_error(line: Any) -> None:
     try:
         read(line)

@@ -28,7 +28,7 @@ Voters = tuple[NodeId, ...]
 ORDERED = (Verb.DECOMMISSION, Verb.GIVE_UP, Verb.DRAIN, Verb.UNDRAIN, Verb.WEIGHT)
 
 randoms = st.integers(0, 2**32 - 1).map(Random)
-many = settings(deadline=None, max_examples=150, derandomize=True)
+many = settings(max_examples=150, derandomize=True)
 
 
 def an_info(node: NodeId, incarnation: int = 1, state: NodeState = NodeState.ACTIVE) -> NodeInfo:
@@ -358,7 +358,7 @@ class RandomWorld:
 def test_whatever_the_controller_makes_is_legal_and_any_controller_makes_it(begins: str) -> None:
     made = {"steps": 0, "joint": 0, "led": 0, "learners": 0, "nodes": 0}
 
-    @settings(deadline=None, max_examples=150, derandomize=True, database=None)
+    @settings(max_examples=150, derandomize=True, database=None)
     @given(randoms)
     def live(random: Random) -> None:
         now = a_random_map(random)

@@ -23,9 +23,7 @@ from ringkeep.wire.framing import FORMAT_BYTE, HEADER_BYTES, FrameReader, frame
 from ringkeep.wire.handshake import HandshakeRefusal, Hello, Opening, OpeningReader, Welcome, opening
 
 every_kind = pytest.mark.parametrize("kind", STRATEGIES, ids=lambda kind: kind.__name__)
-thorough = settings(
-    deadline=None, max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.data_too_large]
-)
+thorough = settings(max_examples=15, derandomize=True, suppress_health_check=[HealthCheck.data_too_large])
 """For tests that try every place in each example."""
 
 LONGEST = 400
@@ -60,7 +58,7 @@ def test_every_kind_of_message_can_be_written_read_and_drawn() -> None:
 def test_every_field_takes_different_values(kind: type) -> None:
     seen: dict[str, set[str]] = defaultdict(set)
 
-    @settings(deadline=None, max_examples=40, derandomize=True, database=None)
+    @settings(max_examples=40, derandomize=True, database=None)
     @given(STRATEGIES[kind])
     def draw(message: Message) -> None:
         for name in message.__dataclass_fields__:
@@ -180,7 +178,7 @@ def read_or_refused(body: bytes) -> None:
     assert [contents(message) for message in again] == [contents(message) for message in found]
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.integers(0, 255), st.binary(max_size=120))
 def test_a_payload_of_any_type_is_read_or_refused(number: int, payload: bytes) -> None:
     read_or_refused(FORMAT_BYTE + struct.pack("!BI", number, len(payload)) + payload)

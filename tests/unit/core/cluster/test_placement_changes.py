@@ -112,7 +112,7 @@ def test_a_drained_node_leads_nothing_while_others_come_and_go() -> None:
     assert is_final(cluster)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
+@settings(derandomize=True, max_examples=60)
 @given(st.integers(3, 5), st.sampled_from([4, 8, 16]), st.sets(st.sampled_from([A, B, C, D, E])))
 def test_whoever_is_drained_no_replica_moves_and_the_plan_is_final(
     count: int, partitions: int, drained: set[NodeId]
@@ -160,7 +160,7 @@ def test_a_lighter_node_gives_up_what_is_above_its_bound() -> None:
     assert is_final(cluster)
 
 
-@settings(derandomize=True, deadline=None, max_examples=25)
+@settings(derandomize=True, max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from([A, B, C, D, E]), st.integers(1, 4)), min_size=1, max_size=4))
 def test_whatever_weights_are_set_nobody_is_over_the_bound_and_the_plan_is_final(
     weights: list[tuple[NodeId, int]],
@@ -227,7 +227,7 @@ placements = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=150)
+@settings(derandomize=True, max_examples=150)
 @given(
     placements,
     st.sampled_from([1, 3, 5]),

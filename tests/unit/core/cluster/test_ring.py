@@ -27,8 +27,8 @@ from ringkeep.core.cluster.ring import (
 
 Placement = list[tuple[str, ...]]
 
-many = settings(deadline=None, max_examples=60, derandomize=True)
-few = settings(deadline=None, max_examples=25, derandomize=True)
+many = settings(max_examples=60, derandomize=True)
+few = settings(max_examples=25, derandomize=True)
 
 
 def equal_nodes(count: int, zones: int | None = None) -> list[RingNode]:

@@ -162,7 +162,7 @@ SIZES = [(3, 9, 30), (10, 60, 12), (61, 200, 6)]
 
 @pytest.mark.parametrize(("smallest", "largest", "examples"), SIZES)
 def test_equal_nodes_join_and_leave_in_any_order(smallest: int, largest: int, examples: int) -> None:
-    @settings(deadline=None, max_examples=examples, derandomize=True)
+    @settings(max_examples=examples, derandomize=True)
     @given(node_counts(smallest, largest), st.booleans(), st.sampled_from([1, 2, 3, 3]), steps, randoms)
     def live(count: int, zoned: bool, replication: int, happens: list[str], random: Random) -> None:
         partitions = 64 if count < 64 else 256
@@ -191,7 +191,7 @@ def test_equal_nodes_join_and_leave_in_any_order(smallest: int, largest: int, ex
 
 @pytest.mark.parametrize(("smallest", "largest", "examples"), SIZES)
 def test_zones_and_weights_in_any_order(smallest: int, largest: int, examples: int) -> None:
-    @settings(deadline=None, max_examples=2 * examples, derandomize=True)
+    @settings(max_examples=2 * examples, derandomize=True)
     @given(
         node_counts(smallest, largest), st.sampled_from([1, 2, 3, 4, 7, 1_000]),
         st.sampled_from([[1], [1, 2], [1, 1, 1, 4], [0, 1, 3], [1, 10]]), st.sampled_from([1, 2, 3, 3, 5]),
@@ -308,7 +308,7 @@ def _cheapest_path(arcs: dict[object, dict[object, list[int]]]) -> list[tuple[ob
     return path
 
 
-@settings(deadline=None, max_examples=60, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(
     st.integers(3, 8), st.sampled_from([1, 2, 3, 4, 1_000]),
     st.sampled_from([[1], [1, 2], [1, 1, 1, 4], [1, 3]]), st.sampled_from([8, 16]),

@@ -45,7 +45,7 @@ def entries(draw: st.DrawFn) -> e.Entry:
     return e.Entry(*head, *body, *extra, draw(tails), replaced_bytes)  # type: ignore[arg-type]  # the fields in order
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(entries())
 def test_an_entry_comes_back(entry: e.Entry) -> None:
     data = e.encode(entry)
@@ -53,7 +53,7 @@ def test_an_entry_comes_back(entry: e.Entry) -> None:
     assert (e.epoch_of(data), e.log_time_of(data)) == (entry.epoch, entry.log_time)
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(entries(), st.integers(0, 10**6))
 def test_a_cut_header_is_no_entry(entry: e.Entry, cut: int) -> None:
     data = e.encode(entry)
@@ -61,7 +61,7 @@ def test_a_cut_header_is_no_entry(entry: e.Entry, cut: int) -> None:
         e.decode(data[: cut % e.HEADER_BYTES])
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(entries().filter(lambda entry: entry.kind not in (e.EntryKind.NOOP, e.EntryKind.FORGET)))
 def test_an_entry_cut_in_its_numbers_is_no_entry(entry: e.Entry) -> None:
     """Wherever a number is missing. Where key and value end is for the frame and the store to check."""
@@ -88,7 +88,7 @@ def test_an_entry_of_another_format_is_refused() -> None:
         e.decode(bytes([e.FORMAT + 1]) + data[1:])
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(u64, short, st.binary(max_size=64))
 def test_a_record_comes_back(version: int, content_type: bytes, value: bytes) -> None:
     record = e.record_of(Index(version), e.tail_of(content_type, value))
@@ -96,7 +96,7 @@ def test_a_record_comes_back(version: int, content_type: bytes, value: bytes) ->
     assert e.version_of(record) == version
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(u64, ids, u32, u32, u32, u64, u64, u64, st.binary(max_size=64))
 def test_rows_come_back(
     epoch: int, node: NodeId, incarnation: int, generation: int, following: int, index: int, time: int,
@@ -109,7 +109,7 @@ def test_rows_come_back(
     assert rows.decode_replica(rows.encode_replica(row)) == row
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(u64, ids, u32, u64)
 def test_a_row_that_is_cut_short_is_refused(epoch: int, node: NodeId, number: int, index: int) -> None:
     promised = rows.encode_promised(rows.Promised(Epoch(epoch), node, Incarnation(number)))
@@ -150,7 +150,7 @@ def known_of(table: Sessions, applied: list[tuple[bytes, int, int, int, int]]) -
     return [table.find(origin, counter) for origin, _, _, _, _ in applied for counter in range(21)]
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(requests)
 def test_a_table_comes_back_and_a_cut_one_is_refused(
     applied: list[tuple[bytes, int, int, int, int]],
@@ -165,7 +165,7 @@ def test_a_table_comes_back_and_a_cut_one_is_refused(
             Sessions.decode(data[:cut])
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(requests, requests)
 def test_a_table_that_came_back_goes_on_as_the_first_one_would(
     before: list[tuple[bytes, int, int, int, int]], after: list[tuple[bytes, int, int, int, int]]
@@ -201,13 +201,13 @@ def test_a_table_remembers_that_an_earlier_life_is_stale() -> None:
 # --- keys --------------------------------------------------------------------------------------------------
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(partitions, partitions, u64, u64)
 def test_log_keys_sort_by_partition_then_index(p: PartitionId, q: PartitionId, i: int, j: int) -> None:
     assert (keys.log_key(p, Index(i)) < keys.log_key(q, Index(j))) == ((p, i) < (q, j))
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(partitions, u32, st.binary(max_size=8))
 def test_a_generation_is_one_range_that_holds_nothing_else(
     p: PartitionId, generation: int, key: bytes

@@ -56,7 +56,7 @@ turns = st.lists(
 )
 
 
-@settings(derandomize=True, deadline=None, max_examples=80, phases=FAST)
+@settings(derandomize=True, max_examples=80, phases=FAST)
 @given(turns)
 def test_the_count_is_a_scans_whatever_clients_do(asked: list[tuple[list[Request], int]]) -> None:
     """Puts, replacements, deletions, conditions, and clients' own keys that are forgotten and used again."""
@@ -66,7 +66,7 @@ def test_the_count_is_a_scans_whatever_clients_do(asked: list[tuple[list[Request
         check(group)
 
 
-@settings(derandomize=True, deadline=None, max_examples=25, phases=FAST)
+@settings(derandomize=True, max_examples=25, phases=FAST)
 @given(turns.filter(bool), turns)
 def test_all_replicas_count_the_same_and_one_that_is_filled_by_a_snapshot_counts_on(
     before: list[tuple[list[Request], int]], then: list[tuple[list[Request], int]]

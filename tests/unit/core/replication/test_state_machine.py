@@ -54,7 +54,7 @@ def fill(calls: list[tuple[bytes, int, int, int]]) -> Sessions:
     return table
 
 
-@settings(derandomize=True, deadline=None)
+@settings(derandomize=True)
 @given(st.lists(records, max_size=30))
 def test_a_table_comes_back_and_equal_tables_are_equal_bytes(
     calls: list[tuple[bytes, int, int, int]],
