@@ -1,9 +1,13 @@
 """A cluster of real nodes per module; and a failed test shows the ends of its nodes' logs."""
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.cluster.cluster import LIVE, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
+from tests.support.coordination.zookeeper import operating
 
 from ringkeep.coordination.server import ZooKeeperServer
 
@@ -23,11 +27,34 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.fixture
+def make_cluster(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[MakeCluster]:
+    """Makes clusters for one test."""
+    make = MakeCluster(tmp_path / "clusters", zookeeper.hosts)
+    yield make
+    make.end()
+
+
 @pytest.fixture(scope="module")
-def shared(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("shared"), zookeeper.hosts, NODES, partitions=16) as cluster:
-        cluster.start().wait_ready().wait_active()
-        yield cluster
+def make_shared(
+    zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MakeCluster]:
+    """Makes clusters that the tests of a module use one after the other."""
+    make = MakeCluster(tmp_path_factory.mktemp("shared"), zookeeper.hosts)
+    yield make
+    make.end()
+
+
+@pytest.fixture(scope="module")
+def shared(make_shared: MakeCluster) -> Cluster:
+    return make_shared(NODES, partitions=16).start().wait_ready().wait_active()
+
+
+@pytest.fixture
+def operator(zookeeper: ZooKeeperServer) -> Iterator[Any]:
+    """A ZooKeeper client of the test's own."""
+    with operating(zookeeper) as client:
+        yield client
 
 
 @pytest.fixture

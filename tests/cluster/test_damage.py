@@ -1,29 +1,24 @@
 """A disk loses what was acknowledged: noticed, not voted with, shown, and made good by the others at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import SHORT_SESSION, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import member, moves, ordered, replicas, wait_even, wait_state
 from tests.support.storage.damage import cut_synced_tail, flip_bits, lose_manifest
 from tests.support.wait import until, until_each
 
-from ringkeep.coordination.server import ZooKeeperServer
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """The tests use it one after the other: four nodes."""
-    options = ("--zookeeper-session-ms", "1000")
-    directory = tmp_path_factory.mktemp("damage")
-    with Cluster(directory, zookeeper.hosts, 4, partitions=8, options=options) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_shared(4, partitions=8, options=SHORT_SESSION).start().wait_whole()
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 import contextlib
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.cluster.cluster import RINGKEEP, Cluster
-
-from ringkeep.coordination.server import ZooKeeperServer
+from tests.support.cluster.make_cluster import MakeCluster
 
 pytestmark = [
     pytest.mark.cluster,
@@ -25,9 +23,8 @@ WRITES = 80  # more than the store keeps in memory: it opens new files while the
 
 
 @pytest.fixture
-def three(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "few", zookeeper.hosts, 3, program=LIMITED) as cluster:
-        yield cluster.start().wait_ready().wait_active()
+def three(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(3, program=LIMITED).start().wait_ready().wait_active()
 
 
 def test_idle_clients_and_silent_strangers_take_nothing_from_the_store(three: Cluster) -> None:

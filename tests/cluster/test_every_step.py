@@ -2,13 +2,12 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.cluster.ballast import Ballast
 from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -32,13 +31,10 @@ FAST = 0
 
 
 @pytest.fixture
-def nodes(private_zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
+def nodes(make_cluster: MakeCluster, private_zookeeper: ZooKeeperServer) -> Cluster:
     options = ("--zookeeper-session-ms", "2000")
-    with Cluster(
-        tmp_path / "c", private_zookeeper.hosts, 4, partitions=PARTITIONS, options=options
-    ) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    hosts = private_zookeeper.hosts
+    return make_cluster(4, hosts=hosts, partitions=PARTITIONS, options=options).start().wait_whole()
 
 
 def copying(nodes: Cluster, to: str = "") -> dict[str, Any]:

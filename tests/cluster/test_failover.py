@@ -6,13 +6,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.support.cluster.cluster import Answer, Cluster
 from tests.support.cluster.load import Load
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.wait import until
 
 from ringkeep.coordination.server import ZooKeeperServer
@@ -31,23 +31,19 @@ MISSED = 2 * limits.LOG_ENTRIES + 200
 
 
 @pytest.fixture(scope="module")
-def running(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("five"), zookeeper.hosts, 5, partitions=32) as cluster:
-        cluster.start()
-        yield cluster
+def running(make_shared: MakeCluster) -> Cluster:
+    return make_shared(5, partitions=32).start()
 
 
 @pytest.fixture
 def five(running: Cluster) -> Cluster:
     """The module's cluster, all of it running, every partition led by the node that it prefers."""
-    running.restore().wait_whole()
-    return running
+    return running.restore().wait_whole()
 
 
 @pytest.fixture
-def three(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "three", zookeeper.hosts, 3) as cluster:
-        yield cluster.start().wait_ready().wait_active()
+def three(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(3).start().wait_ready().wait_active()
 
 
 def settled(load: Load, more: int = 30) -> None:

@@ -6,13 +6,11 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from tests.support.cluster.cluster import Cluster, kv
 from tests.support.cluster.crowd import Crowd
-
-from ringkeep.coordination.server import ZooKeeperServer
+from tests.support.cluster.make_cluster import MakeCluster
 
 pytestmark = [
     pytest.mark.cluster,
@@ -29,12 +27,8 @@ SIZES = {128: 64, 4 << 10: 64, 64 << 10: 32, 1 << 20: 32, 4 << 20: 16}
 
 
 @pytest.fixture(scope="module")
-def five(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("flood")
-    with Cluster(directory, zookeeper.hosts, NODES, partitions=PARTITIONS) as cluster:
-        cluster.start()
-        cluster.wait_whole(60)
-        yield cluster
+def five(make_shared: MakeCluster) -> Cluster:
+    return make_shared(NODES, partitions=PARTITIONS).start().wait_whole(60)
 
 
 class Flood(Crowd):

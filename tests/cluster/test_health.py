@@ -1,13 +1,13 @@
 """What a cluster says of its health while nodes, disks and ZooKeeper come and go: exactly what is missing."""
 
 import shutil
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.cluster.cluster import Cluster
 from tests.support.cluster.health import health, missing, wait_missing
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.steering import MOVED_S, member
 from tests.support.coordination.zookeeper import start_zookeeper
 from tests.support.wait import until
@@ -21,10 +21,8 @@ ALL = list(range(PARTITIONS))
 
 
 @pytest.fixture
-def three(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "three", zookeeper.hosts, 3, partitions=PARTITIONS) as cluster:
-        cluster.start().wait_ready().wait_healthy()
-        yield cluster
+def three(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(3, partitions=PARTITIONS).start().wait_ready().wait_healthy()
 
 
 def test_one_of_three_is_killed_and_then_another(three: Cluster) -> None:

@@ -1,16 +1,12 @@
 """A node joins under load: it takes its share over, from the others only, and nobody notices."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from tests.support.cluster.ballast import Ballast
 from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import shares, wait_even, wait_state
 from tests.support.cluster.transfers import Transfers
-
-from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -19,9 +15,8 @@ MORE_THAN_FAIR = 1.15  # so much may a join move, of what an even share is
 
 
 @pytest.fixture
-def three(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "three", zookeeper.hosts, 3, partitions=PARTITIONS) as cluster:
-        yield cluster.start().wait_ready().wait_active()
+def three(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(3, partitions=PARTITIONS).start().wait_ready().wait_active()
 
 
 def test_newcomers_take_their_share_under_load(three: Cluster) -> None:

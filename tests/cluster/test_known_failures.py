@@ -10,19 +10,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from kazoo.client import KazooClient
 from kazoo.exceptions import NoNodeError
 from tests.support.cluster import broken
-from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster, free_ports, kv
+from tests.support.cluster.cluster import HOST, Cluster, free_ports, kv
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.coordination.threaded_proxy import ThreadedProxy
 from tests.support.wait import until, until_each
 
 from ringkeep.coordination.codec import decode_member
-from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.wire.handshake import Code, HandshakeRefusal, OpeningReader, PeerIdentity, hello, opening
 
@@ -35,25 +34,6 @@ pytestmark = [
 NODES = 4  # of the cluster that the module shares, see conftest
 WINDOW_S = 2.5  # longer than the broken barrier sleeps
 SESSION = ("--zookeeper-session-ms", "2000")
-
-
-@pytest.fixture
-def fresh(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
-    """Makes clusters of the test's own, not started."""
-    made: list[Cluster] = []
-
-    def make(count: int, program: str = "", partitions: int = 16, options: tuple[str, ...] = ()) -> Cluster:
-        words = (sys.executable, broken.__file__, program) if program else RINGKEEP
-        made.append(
-            Cluster(
-                tmp_path / "c", zookeeper.hosts, count, partitions=partitions, options=options, program=words
-            )
-        )
-        return made[-1]
-
-    yield make
-    for cluster in made:
-        cluster.end()
 
 
 # --- checks that are also tried on broken nodes ----------------------------------------------------------
@@ -223,11 +203,9 @@ def test_known_failure(nodes: Cluster, check: Callable[[Cluster], None]) -> None
 
 
 @pytest.mark.parametrize("check", FRESH_CHECKS, ids=lambda check: check.__name__[6:])
-def test_known_failure_from_the_start(
-    fresh: Callable[..., Cluster], check: Callable[[Cluster], None]
-) -> None:
+def test_known_failure_from_the_start(make_cluster: MakeCluster, check: Callable[[Cluster], None]) -> None:
     count, options = FRESH_CHECKS[check]
-    check(fresh(count, options=options))
+    check(make_cluster(count, partitions=16, options=options))
 
 
 @pytest.mark.plain  # each mistake is put into the core
@@ -235,10 +213,11 @@ def test_known_failure_from_the_start(
     "check, mistake, words", CAUGHT, ids=lambda each: getattr(each, "__name__", each)[:48]
 )
 def test_the_check_catches_the_broken_version(
-    fresh: Callable[..., Cluster], check: Callable[[Cluster], None], mistake: str, words: str
+    make_cluster: MakeCluster, check: Callable[[Cluster], None], mistake: str, words: str
 ) -> None:
     count, options = FRESH_CHECKS.get(check, (NODES, ()))
-    nodes = fresh(count, mistake, options=options)
+    program = (sys.executable, broken.__file__, mistake)
+    nodes = make_cluster(count, partitions=16, options=options, program=program)
     if check not in FRESH_CHECKS:
         nodes.start().wait_ready().wait_active()
     with pytest.raises(AssertionError, match=words):

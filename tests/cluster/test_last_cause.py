@@ -1,15 +1,13 @@
 """What a node tries for ever has a last cause, which whoever waits for the node is told."""
 
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kazoo.client import KazooClient
 from kazoo.security import make_acl
 from tests.support.cli.up_process import Up
-from tests.support.cluster.cluster import HOST, Cluster
+from tests.support.cluster.cluster import HOST, SHORT_SESSION, Cluster
 from tests.support.coordination.world import a_member
 from tests.support.coordination.zookeeper import free_port
 from tests.support.wait import until
@@ -19,20 +17,9 @@ from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-SHORT = ("--zookeeper-session-ms", "1000")
-ALONE = (*SHORT, "--replication", "1")
+ALONE = (*SHORT_SESSION, "--replication", "1")
 JSON = {"Content-Type": "application/json"}
 DENIED = "access is denied by its ACL"
-
-
-@pytest.fixture
-def operator(zookeeper: ZooKeeperServer) -> Iterator[Any]:
-    """A ZooKeeper client of the test's own."""
-    client = KazooClient(zookeeper.hosts)
-    client.start(30)
-    yield client
-    client.stop()
-    client.close()
 
 
 def waits_for(nodes: Cluster, *words: str) -> None:

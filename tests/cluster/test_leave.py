@@ -1,10 +1,9 @@
 """A node is drained, and a node leaves for good, under load: everything goes to the others first."""
 
-from collections.abc import Iterator
-
 import pytest
 from tests.support.cluster.ballast import Ballast
 from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -18,17 +17,13 @@ from tests.support.cluster.steering import (
 from tests.support.cluster.transfers import Transfers
 from tests.support.wait import until
 
-from ringkeep.coordination.server import ZooKeeperServer
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """The tests use it one after the other: four nodes, and three after the last."""
-    with Cluster(tmp_path_factory.mktemp("leave"), zookeeper.hosts, 4, partitions=16) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_shared(4, partitions=16).start().wait_whole()
 
 
 def test_drain_moves_primaryships_and_no_data(nodes: Cluster) -> None:

@@ -1,10 +1,9 @@
 """A node is lost for good: its replicas are made anew elsewhere, and what it has is not let back in."""
 
-from collections.abc import Iterator
-
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import SHORT_SESSION, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     ACCEPTED,
@@ -17,21 +16,15 @@ from tests.support.cluster.steering import (
 )
 from tests.support.wait import until
 
-from ringkeep.coordination.server import ZooKeeperServer
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 DEAD = {"dead": True}
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """The tests use it one after the other: four nodes."""
-    options = ("--zookeeper-session-ms", "1000")
-    directory = tmp_path_factory.mktemp("loss")
-    with Cluster(directory, zookeeper.hosts, 4, partitions=16, options=options) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_shared(4, partitions=16, options=SHORT_SESSION).start().wait_whole()
 
 
 @pytest.fixture(scope="module")

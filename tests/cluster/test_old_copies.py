@@ -5,29 +5,24 @@ disturbed by a copy of itself.
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import SHORT_SESSION, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.wait import until
-
-from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 KEYS = [f"key-{number}".encode() for number in range(60)]
-SESSION_MS = 1_000
 REFUSED = 78
 
 
 @pytest.fixture
-def nodes(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    options = ("--zookeeper-session-ms", str(SESSION_MS))
-    with Cluster(tmp_path, zookeeper.hosts, 3, partitions=8, options=options) as cluster:
-        cluster.start().wait_whole()
-        write(cluster, b"old")
-        yield cluster
+def nodes(make_cluster: MakeCluster) -> Cluster:
+    cluster = make_cluster(3, options=SHORT_SESSION).start().wait_whole()
+    write(cluster, b"old")
+    return cluster
 
 
 def write(nodes: Cluster, value: bytes, via: str = "n1") -> None:

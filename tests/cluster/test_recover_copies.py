@@ -1,11 +1,11 @@
 """After a loss for good the best copy goes on, whoever holds it, and no version is given out again."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Answer, Cluster, kv
+from tests.support.cluster.cluster import SHORT_SESSION, Answer, Cluster, kv
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.steering import RECOVER_ALL, member, recovered, refused
 from tests.support.coordination.threaded_proxy import ThreadedProxy
 from tests.support.wait import until, until_each
@@ -16,7 +16,6 @@ from ringkeep.core.protocol.limits import RECOVERY_STEP
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 FAILED = 412
-SESSION = ("--zookeeper-session-ms", "1000")
 
 
 def commits(nodes: Cluster, names: list[str], number: int) -> set[int | None]:
@@ -52,18 +51,14 @@ def proxy(zookeeper: ZooKeeperServer) -> Iterator[ThreadedProxy]:
 
 
 @pytest.fixture
-def three(proxy: ThreadedProxy, tmp_path: Path) -> Iterator[Cluster]:
+def three(make_cluster: MakeCluster, proxy: ThreadedProxy) -> Cluster:
     """Three nodes whose way to ZooKeeper can be cut."""
-    with Cluster(tmp_path, proxy.hosts, 3, partitions=16, options=SESSION) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_cluster(3, hosts=proxy.hosts, partitions=16, options=SHORT_SESSION).start().wait_whole()
 
 
 @pytest.fixture
-def five(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path, zookeeper.hosts, 5, partitions=16, options=SESSION) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+def five(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(5, partitions=16, options=SHORT_SESSION).start().wait_whole()
 
 
 def test_a_learner_that_holds_everything_goes_on_when_all_voters_are_gone(

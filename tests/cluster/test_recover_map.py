@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kazoo.client import KazooClient
 from tests.support.cli.fake_node import one_line, ringkeep
 from tests.support.cluster.cluster import HOST, RINGKEEP, Cluster
-from tests.support.coordination.zookeeper import copy_of, free_port, replace_data
+from tests.support.cluster.make_cluster import MakeCluster
+from tests.support.coordination.zookeeper import copy_of, free_port, operating, replace_data
 from tests.support.core.parts import a_map
 from tests.support.wait import until, until_each
 
@@ -33,11 +33,11 @@ KEYS = [f"key-{number}".encode() for number in range(60)]
 
 
 @pytest.fixture
-def nodes(private_zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
+def nodes(make_cluster: MakeCluster, private_zookeeper: ZooKeeperServer) -> Cluster:
     """Three nodes that serve, with some data."""
-    with Cluster(tmp_path / "three", private_zookeeper.hosts, 3, options=SHORT) as cluster:
-        filled(cluster)
-        yield cluster
+    cluster = make_cluster(3, hosts=private_zookeeper.hosts, options=SHORT)
+    filled(cluster)
+    return cluster
 
 
 @pytest.fixture
@@ -54,24 +54,6 @@ def ensemble(tmp_path: Path) -> Iterator[dict[int, ZooKeeperServer]]:
     finally:
         for server in servers.values():
             server.stop()
-
-
-@contextlib.contextmanager
-def operating(zookeeper: ZooKeeperServer) -> Iterator[Any]:
-    """A ZooKeeper client of the test's own."""
-    client = KazooClient(zookeeper.hosts)
-    client.start(30)
-    try:
-        yield client
-    finally:
-        client.stop()
-        client.close()
-
-
-@pytest.fixture
-def operator(zookeeper: ZooKeeperServer) -> Iterator[Any]:
-    with operating(zookeeper) as client:
-        yield client
 
 
 def filled(cluster: Cluster) -> None:

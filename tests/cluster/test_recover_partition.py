@@ -1,16 +1,13 @@
 """Partitions lose their majority for good: they go on with what is left, on an operator's word only."""
 
-from collections.abc import Iterator
-
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import SHORT_SESSION, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import RECOVER_ALL as ALL
 from tests.support.cluster.steering import member, order, recovered, refused, wait_even
 from tests.support.wait import until
-
-from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -18,13 +15,9 @@ BAD_REQUEST, NOT_FOUND = 400, 404
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """Five nodes, so that three are left."""
-    options = ("--zookeeper-session-ms", "1000")
-    directory = tmp_path_factory.mktemp("recover")
-    with Cluster(directory, zookeeper.hosts, 5, partitions=16, options=options) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_shared(5, partitions=16, options=SHORT_SESSION).start().wait_whole()
 
 
 def all_have_all(nodes: Cluster) -> bool:

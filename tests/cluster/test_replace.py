@@ -1,15 +1,13 @@
 """A node comes back with an empty disk under its old name: a new node, filled by the others."""
 
 import shutil
-from collections.abc import Iterator
 
 import pytest
 from tests.support.cluster.ballast import Ballast
-from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.cluster import SHORT_SESSION, Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import member, wait_even, wait_state
-
-from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -17,13 +15,9 @@ REFUSED = 78
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """The tests use it one after the other: four nodes."""
-    options = ("--zookeeper-session-ms", "1000")
-    directory = tmp_path_factory.mktemp("replace")
-    with Cluster(directory, zookeeper.hosts, 4, partitions=16, options=options) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+    return make_shared(4, partitions=16, options=SHORT_SESSION).start().wait_whole()
 
 
 def test_a_wiped_disk_is_a_new_node(nodes: Cluster) -> None:

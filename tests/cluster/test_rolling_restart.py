@@ -2,15 +2,12 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.support.cluster.cluster import RINGKEEP, Cluster
 from tests.support.cluster.load import Load
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.storage.disk_probe import DiskProbe
-
-from ringkeep.coordination.server import ZooKeeperServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -19,10 +16,8 @@ PARTITIONS = 64
 
 
 @pytest.fixture
-def five(zookeeper: ZooKeeperServer, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(tmp_path / "five", zookeeper.hosts, 5, partitions=PARTITIONS) as cluster:
-        cluster.start().wait_whole()
-        yield cluster
+def five(make_cluster: MakeCluster) -> Cluster:
+    return make_cluster(5, partitions=PARTITIONS).start().wait_whole()
 
 
 class Diary:

@@ -1,11 +1,11 @@
 """Operators steer moves: zones, weights, replication, pause and cancel, and plans that come true."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from tests.support.cluster.ballast import Ballast
 from tests.support.cluster.cluster import Cluster
+from tests.support.cluster.make_cluster import MakeCluster
 from tests.support.cluster.recorder import Recorder
 from tests.support.cluster.steering import (
     MOVED_S,
@@ -22,8 +22,6 @@ from tests.support.cluster.steering import (
 )
 from tests.support.wait import until, until_each
 
-from ringkeep.coordination.server import ZooKeeperServer
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 PARTITIONS = 16
@@ -32,14 +30,12 @@ NEAR = 0.1  # a plan comes true up to a tenth
 
 
 @pytest.fixture(scope="module")
-def nodes(zookeeper: ZooKeeperServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def nodes(make_shared: MakeCluster) -> Cluster:
     """The tests use it one after the other: six nodes in three zones, and then without the last."""
-    directory = tmp_path_factory.mktemp("steer")
-    with Cluster(directory, zookeeper.hosts, 6, partitions=PARTITIONS) as cluster:
-        for name, zone in ZONES.items():
-            cluster.places[name].options = ("--zone", zone)
-        cluster.start().wait_whole()
-        yield cluster
+    cluster = make_shared(6, partitions=PARTITIONS)
+    for name, zone in ZONES.items():
+        cluster.places[name].options = ("--zone", zone)
+    return cluster.start().wait_whole()
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ from ringkeep.process import die_with_parent, last_lines, port_is_free
 
 RINGKEEP = (sys.executable, "-m", "ringkeep.cli.main")
 HOST = "127.0.0.1"
+SHORT_SESSION = ("--zookeeper-session-ms", "1000")
 TAIL_LINES = 25
 
 LIVE: "weakref.WeakSet[Cluster]" = weakref.WeakSet()
@@ -266,7 +267,7 @@ class Cluster:
     def _all_active(self, via: str) -> bool:
         return all(each["state"] == "active" for each in self.partitions(via))
 
-    def wait_whole(self, limit_s: float = PATIENCE_S) -> None:
+    def wait_whole(self, limit_s: float = PATIENCE_S) -> "Cluster":
         """Wait until all nodes run, are ready, and every partition is led by the node that it prefers."""
         self.wait_ready(*self.names, limit_s=limit_s)
         self.wait_active(limit_s=limit_s)
@@ -275,14 +276,16 @@ class Cluster:
             lambda: f"the preferred primaries to lead again: {self.partitions(self.names[0])}",
             limit_s,
         )
+        return self
 
-    def wait_healthy(self) -> None:
+    def wait_healthy(self) -> "Cluster":
         """Wait until every node says that all is well."""
         until_each(
             self.names,
             lambda name: self.cluster(name)["health"] == "healthy",
             lambda name: f"{name} to see a healthy cluster; sees {self.cluster(name)}",
         )
+        return self
 
     # --- HTTP ----------------------------------------------------------------------------------------------
 

@@ -6,9 +6,13 @@ import os
 import shutil
 import socket
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kazoo.client import KazooClient
+from tests.support.wait import PATIENCE_S
 
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.errors import StartError
@@ -51,6 +55,18 @@ def replace_data(server: ZooKeeperServer, copy: Path | None) -> None:
     data.mkdir()  # what number a server of several has is written when it starts
     if copy is not None:
         shutil.copytree(copy, data, dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def operating(server: ZooKeeperServer) -> Iterator[Any]:
+    """A client for what only an operator does to ZooKeeper."""
+    client = KazooClient(server.hosts)
+    client.start(PATIENCE_S)
+    try:
+        yield client
+    finally:
+        client.stop()
+        client.close()
 
 
 class Proxy:
