@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from tests.support.storage.faulty_database import WRITE_STALL, FaultyDatabase
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageStalled
@@ -222,24 +223,17 @@ def test_few_rows_need_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [FEW, MANY], ids=["few", "many"])
-def test_a_refused_batch_is_taken_whole_the_second_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: Rows
-) -> None:
-    engine = open_engine(tmp_path / "node")
+def test_a_refused_batch_is_taken_whole_the_second_time(tmp_path: Path, rows: Rows) -> None:
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path / "node", opener=database.open)
     engine.write(staging(P, rows))
     batch = taking(P)
     batch.staged[Q] = [rows]
     batch.meta[b"m"] = b"1"
-    database = engine._database
-
-    class Stalled:
-        def write(self, *_: object) -> None:
-            raise Exception("Result incomplete: Write stall")
-
-    monkeypatch.setattr(engine, "_database", Stalled())
+    database.fail(WRITE_STALL, "write")
     with pytest.raises(StorageStalled):
         engine.write(batch)
-    monkeypatch.setattr(engine, "_database", database)
+    database.recover()
     engine.write(batch)
     engine.write(taking(Q))
     assert held(engine) == under(P, rows) + under(Q, rows)

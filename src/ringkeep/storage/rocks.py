@@ -302,8 +302,18 @@ class RocksEngine:
         self._snapshots.discard(snapshot)
 
 
-def open_engine(directory: Path, tables: int = MAX_OPEN_FILES) -> RocksEngine:
-    """Open the store in a node's directory, or create it on the first use.
+def open_database(path: Path, tables: int) -> Database:
+    """Open RocksDB as this store uses it, with at most so many tables open at a time."""
+    families = {family.name.lower(): family_options(family) for family in Family}
+    return Database(str(path), database_options(tables), column_families=families)
+
+
+def open_engine(
+    directory: Path,
+    tables: int = MAX_OPEN_FILES,
+    opener: Callable[[Path, int], Database] = open_database,
+) -> RocksEngine:
+    """Open the store in a node's directory, or create it on the first use. `opener` opens its database.
 
     `damaged` is set on the result if less was found than the synced mark says, now or at an earlier opening.
     Raises StorageDamaged if the database is gone or does not open because it is corrupt: this node's votes
@@ -327,7 +337,7 @@ def open_engine(directory: Path, tables: int = MAX_OPEN_FILES) -> RocksEngine:
         _check_manifest(path, mark)
         for where in mend_records(path):
             _log.warning("bytes that RocksDB cannot get past were made unreadable: %s", where)
-        database = _open_database(path, tables)
+        database = opener(path, tables)
         files.sync_directory(directory)
     except Exception as error:
         mark.close()
@@ -366,11 +376,6 @@ def _open_mark(directory: Path) -> tuple[SyncedMark, str]:
     except (StorageDamaged, FileNotFoundError) as error:
         _record_damage(directory, str(error))
         return SyncedMark.create(path, 0), f"how far it was durable is not known: {error}"
-
-
-def _open_database(path: Path, tables: int) -> Database:
-    families = {family.name.lower(): family_options(family) for family in Family}
-    return Database(str(path), database_options(tables), column_families=families)
 
 
 def _unopened(directory: Path, error: Exception) -> StorageError:

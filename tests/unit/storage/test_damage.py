@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tests.support.storage.faulty_database import FaultyDatabase
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError
@@ -219,8 +220,9 @@ def test_a_database_that_does_not_open_is_lost_for_good(killed: Path, pattern: s
 
 def table_file(directory: Path) -> Path:
     """Bring the rows into a table file, and return it."""
-    engine = open_engine(directory)
-    engine._database.get_column_family("log").flush(wait=True)
+    database = FaultyDatabase()
+    engine = open_engine(directory, opener=database.open)
+    database.write_table(Family.LOG)
     engine.close()
     (found,) = (directory / files.DATABASE).glob("*.sst")
     return found
@@ -343,14 +345,15 @@ def test_no_garbage_after_the_end_keeps_a_node_from_starting(killed: Path) -> No
 
 
 def test_what_is_mended_in_an_older_log_file_leaves_no_hole_unnoticed(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "node")
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path / "node", opener=database.open)
     for number in range(40):
         batch = Batch()
         batch.meta[b"%04d" % number] = batch.log[b"%04d" % number] = bytes(ROW_BYTES)
         engine.write(batch)
         engine.flush()
         if number == 20:
-            engine._database.get_column_family("log").flush(wait=True)  # begins another log file
+            database.write_table(Family.LOG)
     holed = harmed(tmp_path / "node", "holed", change_type(False, 5))  # as if killed now
     engine.close()
     assert outcomes([holed]) == ["lost"]

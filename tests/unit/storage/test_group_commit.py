@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tests.support.storage.faulty_database import FaultyDatabase
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageError, StorageStalled
@@ -23,23 +23,6 @@ DEADLINE_S = 20.0
 # --- a disk that fails, or is slow -------------------------------------------------------------------
 
 
-class Broken:
-    """Stands before a real database; one of its methods fails, a given number of times."""
-
-    def __init__(self, database: Any, method: str, text: str) -> None:
-        self._database = database
-        self._method = method
-        self._text = text
-        self.calls = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return self._fail if name == self._method else getattr(self._database, name)
-
-    def _fail(self, *_: object) -> None:
-        self.calls += 1
-        raise Exception(self._text)
-
-
 def one_row() -> Batch:
     batch = Batch()
     batch.data[b"k"] = b"v"
@@ -48,53 +31,33 @@ def one_row() -> Batch:
 
 @pytest.mark.parametrize("method", ["write", "flush_wal"])
 def test_an_error_of_the_disk_is_final(tmp_path: Path, method: str) -> None:
-    engine = open_engine(tmp_path)
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
     engine.write(one_row())
-    real = engine._database
-    broken: Any = Broken(real, method, "IO error: While fdatasync: Input/output error")
-    engine._database = broken
+    database.fail("IO error: While fdatasync: Input/output error", method)
     with pytest.raises(StorageError, match="Input/output error"):
         engine.write(one_row())
         engine.flush()
-    engine._database = real
+    database.recover()
     with pytest.raises(StorageError, match="Input/output error"):
         engine.flush()
     with pytest.raises(StorageError, match="Input/output error"):
         engine.write(one_row())
-    assert broken.calls == 1, "never tried again"
+    assert database.refused == {method: 1}, "never tried again"
     engine.close()
     again = open_engine(tmp_path)
     assert not again.damaged
     again.close()
 
 
-class FailedBehindOurBack:
-    """RocksDB after a flush or compaction failed; `error`: what it says to writes since."""
-
-    def __init__(self, real: Any, error: str) -> None:
-        self._real = real
-        self._error = error
-
-    def property_int_value(self, name: str) -> int:
-        return 1 if name == "rocksdb.background-errors" else 0
-
-    def write(self, *rows: Any) -> None:
-        if self._error:
-            raise Exception(self._error)
-        self._real.write(*rows)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._real, name)
-
-
 def test_a_failed_background_flush_is_final(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path)
-    real = engine._database
-    failed: Any = FailedBehindOurBack(real, "IO error: Input/output error: While fsync: 000012.sst")
-    engine._database = failed
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
+    database.background_failures = 1
+    database.fail("IO error: Input/output error: While fsync: 000012.sst", "write")
     with pytest.raises(StorageError, match="Input/output error"):
         engine.stalled()
-    engine._database = real
+    database.recover()
     with pytest.raises(StorageError):
         engine.write(one_row())
     engine.close()
@@ -105,12 +68,13 @@ def test_a_failed_background_flush_is_final(tmp_path: Path) -> None:
 )
 def test_one_that_found_no_room_is_not_final(tmp_path: Path, error: str) -> None:
     """Of a compaction RocksDB itself makes nothing; after a flush it takes no writes until there is room."""
-    engine = open_engine(tmp_path)
-    real = engine._database
-    failed: Any = FailedBehindOurBack(real, error)
-    engine._database = failed
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
+    database.background_failures = 1
+    if error:
+        database.fail(error, "write")
     assert engine.stalled() == bool(error)
-    engine._database = real
+    database.recover()
     assert not engine.stalled()
     engine.write(one_row())
     engine.flush()
@@ -118,13 +82,13 @@ def test_one_that_found_no_room_is_not_final(tmp_path: Path, error: str) -> None
 
 
 def test_a_sync_that_found_no_room_is_final(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path)
-    real = engine._database
-    failed: Any = FailedBehindOurBack(real, "IO error: No space left on device: While fdatasync: 000012.log")
-    engine._database = failed
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
+    database.background_failures = 1
+    database.fail("IO error: No space left on device: While fdatasync: 000012.log", "write")
     with pytest.raises(StorageError, match="No space"):
         engine.write(one_row())
-    engine._database = real
+    database.recover()
     with pytest.raises(StorageError):
         engine.flush()
     engine.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.storage.faulty_database import FaultyDatabase
 from tests.support.wait import until
 
 from ringkeep.core.protocol.effects import Batch, Family
@@ -102,7 +103,8 @@ def test_room_is_made_only_while_there_is_less_than_the_reserve(
 
 
 def test_deleted_rows_give_their_room_back_without_a_word_of_the_clients(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path)
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
 
     def write(value: bytes | None) -> None:
         batch = Batch()
@@ -114,7 +116,7 @@ def test_deleted_rows_give_their_room_back_without_a_word_of_the_clients(tmp_pat
         return sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
 
     write(os.urandom(64 * KIB))
-    engine._tables[Family.DATA].flush(wait=True)
+    database.write_table(Family.DATA)
     write(None)
     before = size()
     assert before > 200 * KIB
