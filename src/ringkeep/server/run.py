@@ -27,20 +27,20 @@ from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import DISK_FAILED, Driver
-from ringkeep.errors import ConfigurationError, RingkeepError, StartError, StorageDamaged, StorageError
+from ringkeep.errors import RingkeepError, StartError, StorageDamaged, StorageError
 from ringkeep.histogram import Histogram
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.late import Late
+from ringkeep.server.lives import FAILURE, OK, REFUSED, RENEWED, failed, run_lives
 from ringkeep.server.metrics import samples
 from ringkeep.server.steering import Steering
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
 from ringkeep.storage.group_commit import GroupCommit
-from ringkeep.storage.identity import Identity, abandon_identity, open_identity
-from ringkeep.storage.retire import Why
+from ringkeep.storage.identity import Identity
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.storage.room import RoomWatch
 from ringkeep.transport.links import PeerNetwork
@@ -52,33 +52,20 @@ HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
 CLOSE_S: Final = 10.0  # for the last sync, and for what the store does in the background
 LOOK_S: Final = 0.2  # between two looks at what a node waits for
-OK, FAILURE, REFUSED = 0, 1, 78
-RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
 log = logging.getLogger("ringkeep.node")
 
 
 def run_node(settings: NodeSettings) -> int:
-    """Run one node until it is told to stop; return the exit code. One clear line on stderr when it fails.
-
-    A node that cannot go on, because its database is lost or because the cluster gave it up, is set aside; a
-    new one of the same name begins in its directory.
-    """
+    """Run a node until it is told to stop; return the exit code. One clear line on stderr when it fails."""
     try:
         with PidFile.take(settings.data):
             start_log(settings.data, settings.name, settings.log_level)
             for warning in settings.warnings:
                 log.warning(warning)
-            while (code := _run(settings)) == RENEWED:
-                log.info("%s begins as a new node", settings.name)
-                gc.unfreeze()  # what was the old node may be collected
-            return code
-    except (ConfigurationError, StorageDamaged) as error:
-        return _fail(settings, str(error), REFUSED)
-    except StorageError as error:
-        return _fail(settings, f"{DISK_FAILED}{error}", FAILURE)
+            return run_lives(settings, _serve)
     except RingkeepError as error:
-        return _fail(settings, str(error), FAILURE)
+        return failed(settings, error)
 
 
 def _say(text: str) -> None:
@@ -86,35 +73,6 @@ def _say(text: str) -> None:
     log.info("%s", text)
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)
-
-
-def _fail(settings: NodeSettings, reason: str, code: int) -> int:
-    log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
-    return code
-
-
-def _run(settings: NodeSettings) -> int:
-    """Run the node that the directory belongs to; return the exit code, RENEWED once it was set aside."""
-    identity = open_identity(settings.data, settings.name)
-    try:
-        identity.next_incarnation()
-        try:
-            code, why = _serve(settings, identity), Why.RETIRED
-        except StorageDamaged as error:
-            if identity.incarnation == 1:
-                raise  # a disk that loses what was written just now would lose the next node's as well
-            log.critical(error)
-            code, why = RENEWED, Why.DAMAGED
-        if code == RENEWED:
-            kept = abandon_identity(identity, why)
-            log.warning(
-                "the node %s is no more, and will not come back. What it had is kept as %s/*%s: it is neither"
-                " merged nor deleted; remove it by hand when nobody needs it",
-                identity.node_id, settings.data, kept,
-            )  # fmt: skip
-        return code
-    finally:
-        identity.close()
 
 
 def _serve(settings: NodeSettings, identity: Identity) -> int:
@@ -131,13 +89,10 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
     server = Server(settings, identity, engine, shares)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            code = runner.run(server.run())
+            return runner.run(server.run())
     except StorageDamaged:
         engine.close()  # it could not even begin to serve, and the files are set aside next
         raise
-    if code == RENEWED and server._stopping:
-        return OK  # told to stop meanwhile: the next start will hear again that this node was given up
-    return code
 
 
 class Server:
@@ -151,7 +106,7 @@ class Server:
         self._settings = settings
         self._identity = identity
         self._engine = engine
-        self._over: asyncio.Event
+        self._over = asyncio.Event()
         self._code = OK
         self._stopping = False
         self._all_durable = False
@@ -163,7 +118,6 @@ class Server:
     async def run(self) -> int:
         """Serve until a signal, or a reason to stop, and return the exit code."""
         self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
         http: HttpServer | None = None
         self._assemble()
         try:
@@ -174,7 +128,7 @@ class Server:
                 clients=self._shares.clients, burst=self._shares.burst,
             )  # fmt: skip
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._loop.add_signal_handler(number, self._on_signal)
+                self._loop.add_signal_handler(number, self.on_signal)
             self._coordination.start()
             gc.collect()
             gc.freeze()  # what is loaded now stays: the collector need not look at it again
@@ -187,6 +141,13 @@ class Server:
                 await self._hand_over()
         finally:
             await self._end(http)
+        return self.exit_code
+
+    @property
+    def exit_code(self) -> int:
+        """As what the process ends, or RENEWED."""
+        if self._code == RENEWED and self._stopping:
+            return OK  # told to stop meanwhile: the next start will hear again that this node was given up
         return self._code
 
     def _assemble(self) -> None:
@@ -259,7 +220,8 @@ class Server:
         self._waited_for = waiting
         self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
-    def _on_signal(self) -> None:
+    def on_signal(self) -> None:
+        """Stop in order; at the second signal, at once."""
         if self._stopping:
             log.warning("a second signal: stopping at once")
             os._exit(FAILURE)

@@ -1,87 +1,99 @@
 """How a node's process goes on when its database is lost, or the cluster gave the node up: as a new node.
 
-The store, the directory and `run_node` are the real ones; of the server, only its life is a stand-in.
+The store, the directory and what follows an end are the real ones; what a node does until then is a script.
 """
 
-import asyncio
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.support.storage.faulty_database import FaultyDatabase
 
 from ringkeep.core.protocol.effects import Batch, Family
+from ringkeep.descriptors import shares_of
 from ringkeep.errors import StorageDamaged
 from ringkeep.ports import Ending
-from ringkeep.server import run
-from ringkeep.server.run import Server, run_node
-from ringkeep.settings import load_node_settings
+from ringkeep.server.lives import run_lives
+from ringkeep.server.run import Server
+from ringkeep.settings import NodeSettings, load_node_settings
 from ringkeep.storage import files
+from ringkeep.storage.identity import Identity
+from ringkeep.storage.rocks import RocksEngine, open_engine
 
 REFUSED = 78
-Life = Callable[[Server], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a life of the script has: all of a node, but it does not serve."""
+
+    database: FaultyDatabase
+    engine: RocksEngine
+    identity: Identity
+    server: Server
+
+
+Life = Callable[[Node], None]
 
 
 class Process:
-    """`run_node` in a directory; each of its servers lives the next life of the script."""
+    """A directory in which nodes live; each lives the next life of the script."""
 
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ids: list[str] = []
-        process = self
-
-        class StandIn(Server):
-            async def run(self) -> int:
-                process.ids.append(self._identity.node_id)
-                self._over = asyncio.Event()
-                process.script.pop(0)(self)
-                self._engine.close()
-                return self._code
-
         self.script: list[Life] = []
-        monkeypatch.setattr(run, "Server", StandIn)
-        monkeypatch.setattr(run, "start_log", lambda *_: None)  # it would take pytest's away
-        monkeypatch.setattr(run, "run_in_batches", lambda: None)  # pytest is no node
-        monkeypatch.setattr(run, "SWITCH_INTERVAL_S", sys.getswitchinterval())
 
     def run(self, *lives: Life) -> int:
         self.script, self.ids = list(lives), []
-        return run_node(load_node_settings({"name": "a", "data": str(self.directory)}, {}))
+        return run_lives(load_node_settings({"name": "a", "data": str(self.directory)}, {}), self._serve)
+
+    def _serve(self, settings: NodeSettings, identity: Identity) -> int:
+        database = FaultyDatabase()
+        engine = open_engine(settings.data, opener=database.open)
+        try:
+            server = Server(settings, identity, engine, shares_of(1_024))
+            self.ids.append(identity.node_id)
+            self.script.pop(0)(Node(database, engine, identity, server))
+            return server.exit_code
+        finally:
+            engine.close()
 
 
 @pytest.fixture
-def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Process:
-    made = Process(tmp_path / "node", monkeypatch)
+def process(tmp_path: Path) -> Process:
+    made = Process(tmp_path / "node")
     assert made.run(write) == 0
     return made
 
 
-def write(server: Server) -> None:
+def write(node: Node) -> None:
     batch = Batch()
     batch.meta[b"k"] = b"v" * 2000
-    server._engine.write(batch)
-    server._engine._database.get_column_family("meta").flush(wait=True)
-    server._engine.flush()
+    node.engine.write(batch)
+    node.database.write_table(Family.META)
+    node.engine.flush()
 
 
-def holds_its_row(server: Server) -> None:
-    assert server._engine.get(Family.META, b"k") == b"v" * 2000
+def holds_its_row(node: Node) -> None:
+    assert node.engine.get(Family.META, b"k") == b"v" * 2000
 
 
-def is_new_and_empty(server: Server) -> None:
-    assert server._engine.get(Family.META, b"k") is None
-    assert not server._engine.damaged
-    assert server._identity.incarnation == 1
-    assert not server._identity.cluster_id
-    assert server._identity.name == "a"
+def is_new_and_empty(node: Node) -> None:
+    assert node.engine.get(Family.META, b"k") is None
+    assert not node.engine.damaged
+    assert node.identity.incarnation == 1
+    assert not node.identity.cluster_id
+    assert node.identity.name == "a"
 
 
-def starts_again(server: Server) -> None:
-    assert server._identity.incarnation == 2
+def starts_again(node: Node) -> None:
+    assert node.identity.incarnation == 2
 
 
-def is_given_up(server: Server) -> None:
-    server.stop("the cluster gave this node up", Ending.RETIRED)
+def is_given_up(node: Node) -> None:
+    node.server.stop("the cluster gave this node up", Ending.RETIRED)
 
 
 def kept(directory: Path, end: str) -> list[str]:
@@ -128,9 +140,9 @@ def test_a_node_that_was_given_up_is_set_aside_whole_and_a_new_one_begins(proces
 def test_a_node_that_is_told_to_stop_does_not_begin_anew(process: Process) -> None:
     (old,) = process.ids
 
-    def stops_and_is_given_up(server: Server) -> None:
-        server._on_signal()
-        is_given_up(server)
+    def stops_and_is_given_up(node: Node) -> None:
+        node.server.on_signal()
+        is_given_up(node)
 
     assert process.run(stops_and_is_given_up) == 0
     assert process.run(holds_its_row) == 0
@@ -142,20 +154,17 @@ def test_a_node_that_is_told_to_stop_does_not_begin_anew(process: Process) -> No
 )
 def test_other_endings_end_the_process_and_touch_nothing(process: Process, ending: Ending, code: int) -> None:
     (old,) = process.ids
-    assert process.run(lambda server: server.stop("so it is", ending)) == code
+    assert process.run(lambda node: node.server.stop("so it is", ending)) == code
     assert process.run(holds_its_row) == 0
     assert process.ids == [old]
 
 
-def test_a_disk_that_loses_a_new_database_at_once_is_refused(
-    process: Process, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_loses_a_new_database_at_once_is_refused(process: Process) -> None:
     """Otherwise one new node would follow the other, without end."""
 
-    def lost(*_: object) -> None:
+    def is_lost(_: Node) -> None:
         raise StorageDamaged("the database is lost")
 
-    monkeypatch.setattr(run, "open_engine", lost)
-    assert process.run() == REFUSED
+    assert process.run(is_lost, is_lost) == REFUSED
     assert kept(process.directory, ".damaged-1") == ["db", "identity.json", "synced"]
     assert not kept(process.directory, ".damaged-2")

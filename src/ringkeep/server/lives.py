@@ -1,0 +1,67 @@
+"""The nodes that live in one directory, one after the other.
+
+A node that cannot go on, because its database is lost or because the cluster gave it up, is set aside; a new
+one of the same name begins in its directory.
+"""
+
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from ringkeep.driver.turns import DISK_FAILED
+from ringkeep.errors import ConfigurationError, RingkeepError, StorageDamaged, StorageError
+from ringkeep.settings import NodeSettings
+from ringkeep.storage.identity import Identity, abandon_identity, open_identity
+from ringkeep.storage.retire import Why
+
+OK, FAILURE, REFUSED = 0, 1, 78
+RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
+
+Serve = Callable[[NodeSettings, Identity], int]
+"""Opens the store and serves; returns the exit code, or RENEWED. Raises StorageDamaged if it is lost."""
+
+log = logging.getLogger("ringkeep.node")
+
+
+def run_lives(settings: NodeSettings, serve: Serve) -> int:
+    """Serve until no new node is to begin; return the exit code. One clear line in the log when it fails."""
+    try:
+        while (code := _run_life(settings, serve)) == RENEWED:
+            log.info("%s begins as a new node", settings.name)
+            gc.unfreeze()  # what was the old node may be collected
+        return code
+    except RingkeepError as error:
+        return failed(settings, error)
+
+
+def failed(settings: NodeSettings, error: RingkeepError) -> int:
+    """Say why the process ends; return the exit code."""
+    reason = f"{DISK_FAILED}{error}" if type(error) is StorageError else str(error)
+    log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
+    return REFUSED if isinstance(error, ConfigurationError | StorageDamaged) else FAILURE
+
+
+def _run_life(settings: NodeSettings, serve: Serve) -> int:
+    """Run the node that the directory belongs to; return the exit code, RENEWED once it was set aside."""
+    identity = open_identity(settings.data, settings.name)
+    try:
+        identity.next_incarnation()
+        try:
+            code, why = serve(settings, identity), Why.RETIRED
+        except StorageDamaged as error:
+            if identity.incarnation == 1:
+                raise  # a disk that loses what was written just now would lose the next node's as well
+            log.critical(error)
+            code, why = RENEWED, Why.DAMAGED
+        if code == RENEWED:
+            kept = abandon_identity(identity, why)
+            log.warning(
+                "the node %s is no more, and will not come back. What it had is kept as %s/*%s: it is neither"
+                " merged nor deleted; remove it by hand when nobody needs it",
+                identity.node_id, settings.data, kept,
+            )  # fmt: skip
+        return code
+    finally:
+        identity.close()
