@@ -18,7 +18,7 @@ from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.sim.world import world
+from ringkeep.sim.checks import all_checks
 
 _NEXT_STEPS = (Said.CAUGHT_UP, Said.SETTLED)
 
@@ -56,7 +56,7 @@ def single_step_replacement() -> Any:
 
 def single_step_unseen() -> Any:
     """The same, and nobody looks at the maps: what comes of it must be seen."""
-    return together(single_step_replacement(), patched(world, "illegal", lambda _: lambda old, new: ""))
+    return together(single_step_replacement(), patched(all_checks, "illegal", lambda _: lambda old, new: ""))
 
 
 def learner_counted() -> Any:

@@ -9,7 +9,8 @@ from collections import Counter
 import pytest
 
 from ringkeep.cli.commands.simulate import outcomes
-from ringkeep.sim.coverage import FAULT, never
+from ringkeep.sim.coverage import never
+from ringkeep.sim.faults.schedule import FAULT
 from ringkeep.sim.run import FAULT_KINDS, OPERATIONS
 
 pytestmark = pytest.mark.sim
@@ -20,7 +21,7 @@ SELDOM = {
     "joint_rolled_back",
     "snapshot_kept_suffix",
     "takeover_looked_again",
-    "trap_replaced_voter",
+    "trigger_replaced_voter",
 }
 """Paths that so few seeds need not take: `make sim SEEDS=10000` and more ask for these too."""
 

@@ -6,15 +6,12 @@ it ended, and is one operation to the history: its result must be as if it had b
 
 from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.histories.history import Operation
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 _KINDS = ("get", "get", "get", "put", "put", "put", "delete", "delete if", "cas", "cas")
 _DEFINITE_NO = (Status.NOT_FOUND, Status.CONDITION_FAILED)
@@ -53,7 +50,7 @@ class Clients:
     """
 
     def __init__(
-        self, world: "World", count: int, operations: int, keys: int, history: list[Operation]
+        self, world: World, count: int, operations: int, keys: int, history: list[Operation]
     ) -> None:
         self._world = world
         self._left = operations
@@ -74,7 +71,7 @@ class Clients:
         """Begin no further operation."""
         self._left = 0
 
-    def ask(self, node: "SimMachine", kind: str, key: bytes) -> None:
+    def ask(self, node: SimMachine, kind: str, key: bytes) -> None:
         """Let somebody read or write this key through this node now, besides what the clients do."""
         value = self._new_value() if kind == "put" else None
         operation = Operation(EXTRA, kind, key, value, None, self._stamp(), None, "unknown")
@@ -113,7 +110,7 @@ class Clients:
         self._busy += 1
         self.history.append(operation)
 
-    def _try(self, call: _Attempt, through: "SimMachine | None" = None) -> bool:
+    def _try(self, call: _Attempt, through: SimMachine | None = None) -> bool:
         """Put the operation to some node; False if that node takes none just now."""
         world, operation = self._world, call.operation
         node = through or world.random.choice(list(world.nodes.values()))
@@ -132,7 +129,7 @@ class Clients:
         world.events.after(TIMEOUT_MS, partial(self._look, call, node, node.id, node.incarnation, call.tries))
         return True
 
-    def _look(self, call: _Attempt, node: "SimMachine", node_id: str, life: int, tries: int) -> None:
+    def _look(self, call: _Attempt, node: SimMachine, node_id: str, life: int, tries: int) -> None:
         """A coordinator that dies answers nothing: the client goes on, and learns only if it asks again."""
         if call.asked != tries:
             return
@@ -145,7 +142,7 @@ class Clients:
         call.unsure = True
         self._again(call)
 
-    def _done(self, call: _Attempt, node: "SimMachine", result: Result) -> None:
+    def _done(self, call: _Attempt, node: SimMachine, result: Result) -> None:
         operation, status = call.operation, result.status
         assert call.asked == call.tries, "a request is answered once"
         call.asked = 0

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
+from ringkeep.sim.checks.invariants import Invariants
 from ringkeep.sim.clients import Clients
-from ringkeep.sim.faults.schedule import Faults
-from ringkeep.sim.faults.triggers import KINDS
+from ringkeep.sim.faults.schedule import FAULT, FaultSchedule
+from ringkeep.sim.faults.triggers import KINDS, TRIGGER
 from ringkeep.sim.world.world import World
-
-FAULT: Final = "fault_"
-TRAP: Final = "trap_"
 
 PATHS: Final = (
     "acknowledged_lost",
@@ -76,10 +74,10 @@ PATHS: Final = (
 
 
 def never(total: Mapping[str, int]) -> list[str]:
-    """Return what is not in these totals: kinds of fault, traps that did not spring, paths not taken."""
+    """Return what is not in these totals: kinds of fault, triggers that did not fire, paths not taken."""
     world = World(0)
-    kinds = Faults(world, Clients(world, 0, 0, 1, [])).kinds
-    wanted = {FAULT.rstrip("_") + kind.__name__ for _, kind in kinds}
-    wanted.update(TRAP + kind for kind in KINDS)
+    kinds = FaultSchedule(world, Clients(world, 0, 0, 1, []), Invariants(world)).kinds
+    wanted = {FAULT + kind.__name__.lstrip("_") for _, kind in kinds}
+    wanted.update(TRIGGER + kind for kind in KINDS)
     wanted.update(PATHS)
     return sorted(name for name in wanted if not total.get(name))

@@ -5,13 +5,15 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringkeep.sim.checks.accepted_losses import forgive, repeated
+from ringkeep.sim.checks.all_checks import Checks
 from ringkeep.sim.clients import Clients
-from ringkeep.sim.faults.disk_losses import Losses, forgive, repeated
-from ringkeep.sim.faults.schedule import Faults
+from ringkeep.sim.faults.disk_losses import DiskLosses
+from ringkeep.sim.faults.schedule import FaultSchedule
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
-from ringkeep.sim.trials.disk_failure import DiskTrial
-from ringkeep.sim.trials.lasting_cut import Lasting
+from ringkeep.sim.trials.disk_failure import DiskFailure
+from ringkeep.sim.trials.lasting_cut import LastingCut
 from ringkeep.sim.world.world import World
 
 CLIENTS = 8
@@ -21,7 +23,7 @@ FAULT_KINDS = 3
 """A world goes on until so many kinds of fault have struck it, and a primary was replaced."""
 LONG_MS = 60_000
 REST_MS = 500
-DISK_TRIAL_EVERY = 4
+DISK_FAILS_EVERY = 4
 """In one of so many seeds a disk fails at the end, in a cluster that is well."""
 CALM_MS = 30_000
 """Within so long after the last fault the cluster must be healthy again, with nobody's help."""
@@ -71,10 +73,11 @@ def run_seed(
 
 
 def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation]) -> None:
+    invariants = Checks(world).invariants
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
-    faults = Faults(world, clients)
-    losses = Losses(world)
+    faults = FaultSchedule(world, clients, invariants)
+    losses = DiskLosses(world)
 
     def over() -> bool:
         enough = (
@@ -91,22 +94,22 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     faults.stop()
     clients.stop()
     _recover(world, clients)
-    lasting = Lasting(world, faults)
-    lasting.endure()
-    lasting.end()
+    cut = LastingCut(world, faults)
+    cut.endure()
+    cut.end()
     _recover(world, clients)
-    if world.seed % DISK_TRIAL_EVERY == 1:
-        DiskTrial(world).run()
+    if world.seed % DISK_FAILS_EVERY == 1:
+        DiskFailure(world).run()
         _recover(world, clients)
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
-    world.invariants.check_agreement()
+    invariants.check_agreement()
     tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
     assert tidy, "requests of departed coordinators are kept for ever"
-    again = repeated(history, world.invariants.accepted, world.partitions)
+    again = repeated(history, invariants.accepted, world.partitions)
     assert not again, again
-    forgive(history, world.invariants.accepted, world.partitions)
+    forgive(history, invariants.accepted, world.partitions)
     violation = check(history)
     assert violation is None, f"not linearizable\n{violation}"
     outcome.operations = len(history)

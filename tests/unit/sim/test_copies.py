@@ -8,8 +8,9 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Acks, Message
 from ringkeep.core.protocol.rows import FRESH, encode_replica, replica_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index
-from ringkeep.sim.checks.invariants import Violated
-from ringkeep.sim.faults.disk_copies import DiskCopy
+from ringkeep.sim.checks.invariants import Invariants
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.world.disk_copy import DiskCopy
 from ringkeep.sim.world.world import World
 from ringkeep.storage.memory import MemoryEngine
 
@@ -39,13 +40,14 @@ def test_a_disk_without_the_replica_holds_nothing() -> None:
 
 def test_an_old_copy_is_not_filled_up_while_a_primary_remembers_more_of_it() -> None:
     world = World(1)
+    invariants = Invariants(world)
     node = next(iter(world.nodes.values()))
     place = a_map(a_part(A, (A, B, node.id)))
     without = a_map(a_part(A, (A, B)), version=8)
     acks: list[Message] = [Acks([P, 3, 5])]
-    world.invariants.on_old_copy(node, [(P, Epoch(3))])
-    world.invariants.check_step(place, place)
+    invariants.on_old_copy(node, [(P, Epoch(3))])
+    invariants.check_step(place, place)
     with pytest.raises(Violated, match="filled up again"):
-        world.invariants.on_send(node, acks)
-    world.invariants.check_step(place, without)
-    world.invariants.on_send(node, acks)  # as a learner, from nothing: nobody counts it
+        invariants.on_send(node, acks)
+    invariants.check_step(place, without)
+    invariants.on_send(node, acks)  # as a learner, from nothing: nobody counts it

@@ -12,7 +12,7 @@ from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.messages import Append, Message
 from ringkeep.core.protocol.types import Epoch, Index, NodeId
 from ringkeep.sim.checks.disk_rules import KNOWN_AFTER, DiskRules
-from ringkeep.sim.checks.invariants import Violated
+from ringkeep.sim.errors import Violated
 from ringkeep.storage.memory import MemoryEngine
 
 

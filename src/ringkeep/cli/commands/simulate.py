@@ -136,18 +136,19 @@ def _never(total: Counter[str]) -> list[str]:
 
 def _print_totals(total: Counter[str]) -> int:
     """Print what was done to the worlds, then what they went through, in columns; return how many faults."""
-    from ringkeep.sim.coverage import FAULT, TRAP
+    from ringkeep.sim.faults.schedule import FAULT
+    from ringkeep.sim.faults.triggers import TRIGGER
 
     faults = {name.removeprefix(FAULT): count for name, count in total.items() if name.startswith(FAULT)}
-    traps = {name.removeprefix(TRAP): count for name, count in total.items() if name.startswith(TRAP)}
-    others = {name: count for name, count in total.items() if not name.startswith((FAULT, TRAP))}
+    fired = {name.removeprefix(TRIGGER): count for name, count in total.items() if name.startswith(TRIGGER)}
+    others = {name: count for name, count in total.items() if not name.startswith((FAULT, TRIGGER))}
     for title, counts in (
         ("faults", faults),
-        ("crashes at chosen moments", traps),
+        ("crashes at chosen moments", fired),
         ("what happened", others),
     ):
         print(f"{title}:")
         cells = [f"{name.replace('_', ' '):<24}{count:>9}" for name, count in sorted(counts.items())]
         for at in range(0, len(cells), 3):
             print("  " + "    ".join(cells[at : at + 3]).rstrip())
-    return sum(faults.values()) + sum(traps.values())
+    return sum(faults.values()) + sum(fired.values())

@@ -3,26 +3,24 @@
 Counted in ticks of the process, so that a pause, or a batch that was refused, is no excuse and no trap.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.entry import EntryKind, decode
 from ringkeep.core.protocol.types import PartitionId
 from ringkeep.core.replication.primary import Phase
-from ringkeep.sim.checks.invariants import Violated
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.world.machine import SimMachine
 
 KNOWN_AFTER: Final = 2  # ticks: one to look, and the turn in which that was
 FEW: Final = 8  # turns that may come to wait for a sync, by new maps, after it is known that there is none
 
 
 class DiskRules:
-    """The rules for one machine, whatever runs on it."""
+    """The rules for one process."""
 
-    def __init__(self, node: "SimMachine") -> None:
+    def __init__(self, node: SimMachine) -> None:
         self._node = node
         self._without_room = 0
         self._silent = 0

@@ -5,16 +5,14 @@ primaries when ZooKeeper goes away, or at the word of one node, has mass failove
 world knows what was truly wrong between whom, and the suspicions that the nodes act upon are held against it.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 from ringkeep.core.protocol.messages import Said
 from ringkeep.core.protocol.types import Millis, NodeId
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 LINGERS_MS: Final = 4_000
 """For so long after its end a trouble may still be seen, told, and acted upon."""
@@ -23,28 +21,19 @@ HEALS_MS: Final = 2_000
 """So long after its end nobody may suspect anybody any more for it."""
 
 
-class Reasons:
-    """What has lately been wrong: with a node, between two nodes, or with all of them."""
+class FailoverReasons:
+    """Compares what the nodes suspect with what has lately been wrong in the world."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._nodes: dict[NodeId, Millis] = {}
-        self._pairs: dict[frozenset[NodeId], Millis] = {}
         self._named: dict[NodeId, Millis] = {}
-        self._all: Millis = -LINGERS_MS
-        self.proposer: SimMachine | None = None
+        self._proposer: SimMachine | None = None
 
-    def of_node(self, node: NodeId, until: Millis = 0) -> None:
-        """A node was not there, until now or later."""
-        self._nodes[node] = max(self._nodes.get(node, 0), until, self._world.events.now)
-
-    def between(self, one: NodeId, other: NodeId) -> None:
-        """Two nodes could not reach each other, in one direction at least, until now."""
-        self._pairs[frozenset((one, other))] = self._world.events.now
-
-    def everywhere(self) -> None:
-        """The network was slow, until now."""
-        self._all = self._world.events.now
+    def on_proposal(self, node: SimMachine) -> None:
+        """A controller proposes a map: it is asked for what it has heard, if that map deposes somebody."""
+        if self._proposer is not None and self._proposer.name != node.name:
+            self._world.count("controller_changed")
+        self._proposer = node
 
     def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
         """Those that it names anew are talked to by the others from now on, and were not until now."""
@@ -72,9 +61,9 @@ class Reasons:
 
     def _was_said(self, number: int, part: Partition) -> bool:
         """Tell whether the primary asked for it, as the controller that proposed the map has heard."""
-        if self.proposer is None or not self.proposer.alive:
+        if self._proposer is None or not self._proposer.alive:
             return True  # nobody can say any more
-        said = self.proposer.driver.node.controller.statements
+        said = self._proposer.driver.node.controller.statements
         found = [said.get((number, what)) for what in (Said.FAILED, Said.HANDOVER)]
         return any(each is not None and each[0].epoch == part.epoch for each in found)
 
@@ -98,13 +87,9 @@ class Reasons:
 
     def _lost(self, voter: NodeId, primary: NodeId, lingers_ms: Millis = LINGERS_MS) -> bool:
         world, since = self._world, self._world.events.now - lingers_ms
-        if self._all >= since or world.blocked(voter, primary) or world.blocked(primary, voter):
+        if world.slow_until >= since or world.blocked(voter, primary) or world.blocked(primary, voter):
             return True
-        if self._pairs.get(frozenset((voter, primary)), since - 1) >= since:
+        if world.cut_until.get(frozenset((voter, primary)), since - 1) >= since:
             return True
-        return any(
-            node not in world.nodes
-            or not world.nodes[node].alive
-            or self._nodes.get(node, since - 1) >= since
-            for node in (voter, primary)
-        )
+        machines = world.nodes.get(voter), world.nodes.get(primary)
+        return any(each is None or not each.alive or each.absent_until >= since for each in machines)

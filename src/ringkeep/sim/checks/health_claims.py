@@ -5,34 +5,33 @@ was committed so long ago.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ringkeep.core.control.cluster_health import Health, Judge, health_of
+from ringkeep.core.control.cluster_health import Health
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
-from ringkeep.sim.checks.invariants import Violated
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.checks.invariants import Invariants
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 LOOK_MS: Final = 300
 LATE_MS: Final = 5_000
 """A silent node is suspected after 1 s, a primary's last word counts for 2 s, by clocks that may be slow."""
 
 
-class Claims:
+class HealthClaims:
     """Asks all nodes now and then, as a person would."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World, invariants: Invariants) -> None:
         self._world = world
-        self._judges: dict[NodeId, tuple[int, Judge]] = {}
+        self._invariants = invariants
         self._past: deque[tuple[Millis, dict[PartitionId, int]]] = deque()  # how much was committed when
         self._whole_at: dict[NodeId, Millis] = {}  # when a node was last seen alive, with all it ever had
 
-    def start(self) -> None:
-        """Look from now on."""
+    def look(self) -> None:
+        """Look now, and again and again."""
         world = self._world
-        committed = {number: line.last for number, line in world.invariants.committed.items()}
+        committed = {number: log.last for number, log in self._invariants.committed.items()}
         self._past.append((world.events.now, committed))
         while len(self._past) > 1 and self._past[1][0] <= world.events.now - LATE_MS:
             self._past.popleft()
@@ -40,22 +39,12 @@ class Claims:
             if node.alive and not node.engine.damaged:
                 self._whole_at[node.id] = world.events.now
         for node in list(world.nodes.values()):
-            if self.says(node) is Health.HEALTHY:
+            if node.says() is Health.HEALTHY:
                 world.count("said_healthy")
                 self._check(node)
-        world.events.after(LOOK_MS, self.start)
+        world.events.after(LOOK_MS, self.look)
 
-    def says(self, node: "SimMachine") -> Health | None:
-        """Return what a node says of the cluster; None if it cannot say anything just now."""
-        if not node.alive or self._world.events.now < node.paused_until:
-            return None
-        births, judge = self._judges.get(node.id, (0, None))
-        if judge is None or births != node.births:
-            judge = Judge(node.driver.node)
-            self._judges[node.id] = node.births, judge
-        return health_of(judge.reasons(node.driver.node.controller.connected, node.now()))
-
-    def _check(self, node: "SimMachine") -> None:
+    def _check(self, node: SimMachine) -> None:
         world, found = self._world, node.driver.node.context.cluster_map
         assert found is not None
         then, committed = self._past[0]
@@ -64,7 +53,7 @@ class Claims:
             index = committed.get(PartitionId(number), 0)
             for voter in part.voters:
                 there = self._whole_at.get(voter, -1) >= late
-                if there and (not index or world.invariants.holds(voter, PartitionId(number), index)):
+                if there and (not index or self._invariants.holds(voter, PartitionId(number), index)):
                     continue
                 lacks = f"lacks entry {index}, committed at {then}" if there else "is not there"
                 raise Violated(

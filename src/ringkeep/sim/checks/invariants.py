@@ -2,7 +2,7 @@
 numbered as there."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap
@@ -14,25 +14,21 @@ from ringkeep.core.protocol.rows import decode_promised, decode_replica, promise
 from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
+from ringkeep.sim.checks.accepted_losses import AcceptedLoss
 from ringkeep.sim.checks.committed_log import CommittedLog
-from ringkeep.sim.faults.disk_losses import Accepted, among, holders, unfounded
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
-
-
-class Violated(AssertionError):
-    """An invariant does not hold."""
+from ringkeep.sim.checks.recoveries import holders, recovered, unfounded
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 
 class Invariants:
     """Remembers what was true, and compares after each turn what may have changed."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self.committed: dict[PartitionId, CommittedLog] = {}
-        self.accepted: list[Accepted] = []
+        self.accepted: list[AcceptedLoss] = []
         self._turn_began = 0  # the number of an event before all that this turn has led to
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
@@ -47,7 +43,7 @@ class Invariants:
         self._written: dict[NodeId, list[tuple[int, Batch]]] = {}
         self._seen: dict[NodeId, dict[PartitionId, tuple[object, ...]]] = {}  # what was checked last
 
-    def on_start(self, node: "SimMachine") -> None:
+    def on_start(self, node: SimMachine) -> None:
         """A process starts: what it finds on its disk is what is durable there."""
         engine, end = node.engine, b"\xff" * 11
         self._durable[node.id] = dict(engine.scan(Family.LOG, b"", end, 1 << 30))
@@ -59,25 +55,25 @@ class Invariants:
         self._seen[node.id] = {}
         self._check_told(node, ())
 
-    def on_damage(self, node: "SimMachine") -> None:
+    def on_damage(self, node: SimMachine) -> None:
         """A disk has lost what was durable on it: what was told from there does not stand any more."""
         told: tuple[dict[tuple[NodeId, PartitionId], Any], ...] = (self._told, self._acked)
         for names in told:
             for name in [name for name in names if name[0] == node.id]:
                 del names[name]
 
-    def on_old_copy(self, node: "SimMachine", lost: Collection[tuple[PartitionId, Epoch]]) -> None:
+    def on_old_copy(self, node: SimMachine, lost: Collection[tuple[PartitionId, Epoch]]) -> None:
         """Under these epochs a primary that lives remembers more of a node than there is on its disk now."""
         for name in [name for name in self._gone if name[0] == node.id]:
             del self._gone[name]
         self._gone.update(((node.id, partition), epoch) for partition, epoch in lost)
 
-    def on_write(self, node: "SimMachine", ticket: int, batch: Batch) -> None:
+    def on_write(self, node: SimMachine, ticket: int, batch: Batch) -> None:
         """A batch was written, and is not durable yet."""
         if batch.log or batch.ranges or batch.meta:
             self._written[node.id].append((ticket, batch))
 
-    def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
+    def on_send(self, node: SimMachine, messages: list[Message]) -> None:
         """A frame leaves: what it promises is told."""
         for message in messages:
             if node.beyond_mark and type(message) in (Promise, Acks, Confirmed):
@@ -96,7 +92,7 @@ class Invariants:
                     if (epoch, index) > before:
                         self._acked[name] = Epoch(epoch), index
 
-    def on_durable(self, node: "SimMachine", ticket: int) -> None:
+    def on_durable(self, node: SimMachine, ticket: int) -> None:
         """A flush is complete: keep the durable log beside the engine's own idea of it."""
         durable, written = self._durable[node.id], self._written[node.id]
         while written and written[0][0] <= ticket:
@@ -113,7 +109,7 @@ class Invariants:
                     else:
                         durable.pop(key, None)
 
-    def after_turn(self, node: "SimMachine") -> None:
+    def after_turn(self, node: SimMachine) -> None:
         """Check every replica of a node whose turn has just been carried out."""
         replicas, primaries = node.driver.node.replicas, node.driver.node.primaries
         seen = self._seen[node.id]
@@ -136,7 +132,7 @@ class Invariants:
                 self._check_active(node, replica, primary)
         self._turn_began = self._world.events.count
 
-    def _check_told(self, node: "SimMachine", held: Collection[PartitionId]) -> None:
+    def _check_told(self, node: SimMachine, held: Collection[PartitionId]) -> None:
         """2. A promise that was told outlives the process, and the replica too."""
         for number in range(self._world.partitions):
             name = node.id, PartitionId(number)
@@ -152,7 +148,7 @@ class Invariants:
                 detail = f"partition {number}: 2. promise {told} was told, and is forgotten"
                 raise Violated(f"{self._world.events.now} {node.name} {detail}")
 
-    def _check_deleted(self, node: "SimMachine", partition: PartitionId) -> None:
+    def _check_deleted(self, node: SimMachine, partition: PartitionId) -> None:
         """A replica that votes is not deleted."""
         self._acked.pop((node.id, partition), None)
         found = self._world.map
@@ -163,7 +159,7 @@ class Invariants:
                     f"{self._world.events.now} {node.name} partition {partition}: deleted, and votes"
                 )
 
-    def _check_acked(self, node: "SimMachine", replica: Replica) -> None:
+    def _check_acked(self, node: SimMachine, replica: Replica) -> None:
         """What was acknowledged under an epoch stays as long as that epoch is followed."""
         epoch, index = self._acked.get((node.id, replica.partition), (0, 0))
         gone = replica.promised.epoch == epoch and replica.log.last_index < index
@@ -184,7 +180,7 @@ class Invariants:
                     f"{self._world.events.now} partition {number}: 7. a joint change was not settled"
                 )
 
-    def _check_promise(self, node: "SimMachine", replica: Replica) -> None:
+    def _check_promise(self, node: SimMachine, replica: Replica) -> None:
         """2. `promised` never decreases, once told not even by a crash; one epoch has one holder."""
         promised = replica.promised
         told = self._told.get((node.id, replica.partition), Epoch(0))
@@ -229,12 +225,12 @@ class Invariants:
         row = durable.get(replica_key(partition))
         return row is not None and decode_replica(row).floor_index >= index
 
-    def forget_promises(self, node: "SimMachine") -> None:
+    def forget_promises(self, node: SimMachine) -> None:
         """A process died: a promise that it had not yet made durable was not made."""
         for partition in range(self._world.partitions):
             self._promised.pop((node.id, PartitionId(partition)), None)
 
-    def _check_commit(self, node: "SimMachine", replica: Replica) -> None:
+    def _check_commit(self, node: SimMachine, replica: Replica) -> None:
         """3, 4, 6. What is committed is the same everywhere, is never cut, and a majority has it durably."""
         self._require(
             replica.applied <= replica.commit <= replica.log.last_index, node, replica, "applied past commit"
@@ -266,7 +262,7 @@ class Invariants:
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
-    def _check_asked(self, node: "SimMachine", replica: Replica, entry: Entry) -> None:
+    def _check_asked(self, node: SimMachine, replica: Replica, entry: Entry) -> None:
         """8. Nothing is executed of a coordinator that was forgotten: it might have taken effect before."""
         forgotten = self._forgotten.setdefault(replica.partition, set())
         if entry.kind == EntryKind.FORGET:
@@ -278,7 +274,7 @@ class Invariants:
 
     def check_recoveries(self, before: ClusterMap, after: ClusterMap) -> None:
         """A partition goes on with its best copy, and only if a majority of its disks is gone."""
-        for number in among(before.partitions, after.partitions):
+        for number in recovered(before.partitions, after.partitions):
             new = after.partitions[number]
             log = self.committed.setdefault(PartitionId(number), CommittedLog())
             text = f"{self._world.events.now} partition {number}: "
@@ -298,7 +294,7 @@ class Invariants:
         entries = self.committed[partition].entries
         return max((index for index in entries if self.holds(node, partition, index)), default=0)
 
-    def _gone_on(self, node: "SimMachine", replica: Replica, log: CommittedLog, kept: int) -> None:
+    def _gone_on(self, node: SimMachine, replica: Replica, log: CommittedLog, kept: int) -> None:
         """The survivor goes on from what it knew to be committed; what else it held it appends anew.
 
         Everything above `kept` has lost its version, and what it did not hold at all is lost.
@@ -322,11 +318,11 @@ class Invariants:
         if began is not None:
             self._world.count("acknowledged_lost")
             now = self._world.events.count
-            self.accepted.append(Accepted(replica.partition, kept, log.base, began, now))
+            self.accepted.append(AcceptedLoss(replica.partition, kept, log.base, began, now))
 
     # --- helpers --------------------------------------------------------------------------------------
 
-    def _entry(self, node: "SimMachine", replica: Replica, index: Index) -> bytes:
+    def _entry(self, node: SimMachine, replica: Replica, index: Index) -> bytes:
         """Find an entry in the window, or in the store if the turn that committed it has trimmed it away."""
         if index > replica.log.floor_index:
             return replica.log[index]
@@ -336,7 +332,7 @@ class Invariants:
             found = batch.log.get(row) or found
         return found
 
-    def _check_durable(self, node: "SimMachine", replica: Replica, index: Index, entry: bytes) -> None:
+    def _check_durable(self, node: SimMachine, replica: Replica, index: Index, entry: bytes) -> None:
         place = node.driver.node.context.cluster_map.partitions[replica.partition]  # type: ignore[union-attr]
         row = log_key(replica.partition, index)
         machines = self._world.nodes
@@ -349,7 +345,7 @@ class Invariants:
         enough = quorum.won(place.voters, place.old_voters, holders)
         self._require(enough, node, replica, f"entry {index} committed, durable on {len(holders)} only")
 
-    def _check_active(self, node: "SimMachine", replica: Replica, primary: Primary) -> None:
+    def _check_active(self, node: SimMachine, replica: Replica, primary: Primary) -> None:
         """1, 5. One ACTIVE primary per epoch, and it holds every committed entry."""
         name = replica.partition, primary.epoch
         if self._active.get(name) == (node.id, node.incarnation):
@@ -381,6 +377,6 @@ class Invariants:
                 what = f"state at {replica.applied} differs from {name}'s"
                 self._require(tuple(other) == state, node, replica, what)
 
-    def _require(self, holds: bool, node: "SimMachine", replica: Replica, what: str) -> None:
+    def _require(self, holds: bool, node: SimMachine, replica: Replica, what: str) -> None:
         if not holds:
             raise Violated(f"{self._world.events.now} {node.name} partition {replica.partition}: {what}")

@@ -1,19 +1,17 @@
 """What happens between the nodes and ZooKeeper: sessions, connections, answers and registrations are lost."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.schedule import Faults
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.faults.period import FaultPeriod
+from ringkeep.sim.world.world import World
 
 
-class ServiceFaults:
+class CoordinationFaults:
     """Faults of the coordination service, as the nodes see it."""
 
-    def __init__(self, world: "World", faults: "Faults") -> None:
+    def __init__(self, world: World, period: FaultPeriod) -> None:
         self._world = world
-        self._faults = faults
+        self._period = period
         self.kinds: list[tuple[int, Callable[[], None]]] = [
             (2, self._expire_session),
             (2, self._lose_registration),
@@ -22,7 +20,7 @@ class ServiceFaults:
         ]
 
     def _expire_session(self) -> None:
-        node = self._faults.any()
+        node = self._world.some_machine()
         if node.alive:
             self._world.log(node, "loses its ZooKeeper session")
             node.coordination.expire()
@@ -35,8 +33,8 @@ class ServiceFaults:
             world.log(node, "loses ZooKeeper, and its registration")
             coordination = node.coordination
             coordination.disconnect(requests_arrive=world.random.random() < 0.5)
-            self._faults.later(100, 600, coordination.expire)
-            self._faults.later(1_000, 3_000, coordination.connect)
+            self._period.later(100, 600, coordination.expire)
+            self._period.later(1_000, 3_000, coordination.connect)
 
     def _disconnect(self) -> None:
         """Nobody, or one, reaches ZooKeeper for a while."""
@@ -48,10 +46,10 @@ class ServiceFaults:
             world.log(node, "loses ZooKeeper")
             coordination = node.coordination
             if world.random.random() < 0.5:
-                self._faults.later(400, 1_500, coordination.time_out)
-            self._faults.later(100, 3_000, coordination.connect)
+                self._period.later(400, 1_500, coordination.time_out)
+            self._period.later(100, 3_000, coordination.connect)
 
     def _lose_answer(self) -> None:
-        node = self._faults.any()
+        node = self._world.some_machine()
         if node.alive:
             node.coordination.lose_next_answer()

@@ -1,7 +1,6 @@
 """A process that was started from a copy of a running node's disk: it must lose, and say no word before."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ringkeep.coordination.memory import MemoryCoordination
 from ringkeep.core.cluster.admission import Claim, Mark
@@ -13,23 +12,18 @@ from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import Driver
 from ringkeep.ports import Ending, Ports
-from ringkeep.sim.checks.invariants import Violated
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.world.disk_copy import DiskCopy
 from ringkeep.sim.world.events import Call
+from ringkeep.sim.world.machine import SESSION_MS, SIM_TICK_MS, SimMachine
+from ringkeep.sim.world.world import World
 from ringkeep.wire import mapcodec
 
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.disk_copies import DiskCopy
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
 
-SESSION_MS = 2_000
-TICK_MS = 50
-
-
-class Twin:
+class CopyProcess:
     """Every port but the engine and the coordination. Its first word would be to write the mark."""
 
-    def __init__(self, world: "World", original: "SimMachine", disk: "DiskCopy") -> None:
+    def __init__(self, world: World, original: SimMachine, disk: DiskCopy) -> None:
         self._world = world
         self._original = original
         self._said_at: Millis = 0
@@ -78,7 +72,7 @@ class Twin:
 
     def _tick(self) -> None:
         if self.alive:
-            self._world.events.after(TICK_MS, self._tick)
+            self._world.events.after(SIM_TICK_MS, self._tick)
             self._driver.tick()
 
     def _coordinate(self, call: Call) -> None:

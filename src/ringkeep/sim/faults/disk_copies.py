@@ -1,21 +1,17 @@
 """Copies of disks: put back in the place of a newer original, or started beside it while it lives."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
-from ringkeep.core.cluster.admission import Claim
-from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.keys import log_key
-from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, decode_replica, replica_key
-from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
+from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.core.replication.primary import Phase
-from ringkeep.sim.faults.copy_process import Twin
-from ringkeep.storage.memory import MemoryEngine
-
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.schedule import Faults
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.checks.invariants import Invariants
+from ringkeep.sim.faults.copy_process import CopyProcess
+from ringkeep.sim.faults.crashes import Crashes
+from ringkeep.sim.faults.period import FaultPeriod
+from ringkeep.sim.world.disk_copy import DiskCopy
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 WAITS_MS: Final = ((10, 150), (50, 3_000))
 """From copying to putting back: so soon that the mark may not have moved, or later."""
@@ -23,52 +19,25 @@ WAITS_MS: Final = ((10, 150), (50, 3_000))
 Lost = list[tuple[PartitionId, Epoch]]
 
 
-class DiskCopy(NamedTuple):
-    """A copy of a node's directory: its identity, and its store."""
-
-    id: NodeId
-    incarnation: Incarnation
-    cluster_id: str
-    claims: Sequence[Claim]
-    engine: MemoryEngine
-
-    @property
-    def position(self) -> int:
-        row = self.engine.get(Family.META, POSITION_KEY)
-        return decode_position(row) if row is not None else 0
-
-    def log_end(self, partition: PartitionId) -> int:
-        """Return the index of the last entry that is held: in the log window or, if all of that was applied
-        and trimmed, the one before the window."""
-        ends = log_key(partition, Index(0)), log_key(partition, Index(2**64 - 1))
-        rows = self.engine.scan(Family.LOG, *ends, 1 << 30)
-        if rows:
-            return int.from_bytes(rows[-1][0][-8:], "big")
-        row = self.engine.get(Family.META, replica_key(partition))
-        return decode_replica(row).floor_index if row is not None else 0
-
-
-def copied(node: "SimMachine") -> DiskCopy:
-    """Copy a machine's disk while its process runs."""
-    return DiskCopy(node.id, node.incarnation, node.cluster_id, node.claims, node.engine.copy())
-
-
 class CopyFaults:
     """Faults of operators who keep copies of data directories."""
 
-    def __init__(self, world: "World", faults: "Faults") -> None:
+    def __init__(self, world: World, period: FaultPeriod, crashes: Crashes, invariants: Invariants) -> None:
         self._world = world
-        self._faults = faults
+        self._period = period
+        self._crashes = crashes
+        self._invariants = invariants
+        self._beside: list[CopyProcess] = []
         self.kinds: list[tuple[int, Callable[[], None]]] = [(2, self._old_copy), (1, self._copy_beside)]
 
     def _old_copy(self) -> None:
         """A disk is copied; later its node crashes, and is given the copy."""
-        node = self._faults.any()
+        node = self._world.some_machine()
         if node.alive and node.driver.enrolment.passed:
-            disk = copied(node)
-            self._faults.later(*self._world.random.choice(WAITS_MS), lambda: self._put_back(node, disk))
+            disk = node.copy_disk()
+            self._period.later(*self._world.random.choice(WAITS_MS), lambda: self._put_back(node, disk))
 
-    def _put_back(self, node: "SimMachine", disk: DiskCopy) -> None:
+    def _put_back(self, node: SimMachine, disk: DiskCopy) -> None:
         """Only where the others are whole; and within the window of the mark only where just a primary's
         memory is needed, and is there."""
         world = self._world
@@ -89,11 +58,11 @@ class CopyFaults:
         )
         world.lose(node, lambda count: count)
         node.put_back(disk, beyond)
-        world.invariants.on_damage(node)
-        world.invariants.on_old_copy(node, lost)
-        world.events.after(world.random.randint(20, 100), lambda: self._faults.machines.restart(node))
+        self._invariants.on_damage(node)
+        self._invariants.on_old_copy(node, lost)
+        world.events.after(world.random.randint(20, 100), lambda: self._crashes.restart(node))
 
-    def _remembered(self, node: "SimMachine", disk: DiskCopy, others: "list[SimMachine]") -> Lost:
+    def _remembered(self, node: SimMachine, disk: DiskCopy, others: list[SimMachine]) -> Lost:
         """Return under which epochs a primary remembers more of a node than the copy holds; nothing, unless
         all that is committed is held, and all that is promised is known, by everybody else."""
         found, lost = self._world.map, Lost()
@@ -105,8 +74,8 @@ class CopyFaults:
                 replica = other.driver.node.replicas.get(partition)
                 if replica is None:
                     continue
-                known = self._world.invariants.committed[partition].last
-                if replica.promised.epoch != part.epoch or not self._world.invariants.holds(
+                known = self._invariants.committed[partition].last
+                if replica.promised.epoch != part.epoch or not self._invariants.holds(
                     other.id, partition, known
                 ):
                     return []
@@ -122,7 +91,12 @@ class CopyFaults:
 
     def _copy_beside(self) -> None:
         """A process is started from a copy of a running node's disk, at another address."""
-        node = self._faults.any()
+        node = self._world.some_machine()
         if node.alive and node.driver.enrolment.passed:
             self._world.log(node, "has a copy of its disk started beside it")
-            self._world.twins.append(Twin(self._world, node, copied(node)))
+            self._beside.append(CopyProcess(self._world, node, node.copy_disk()))
+
+    def end(self) -> None:
+        """End the processes that were started beside their originals."""
+        for process in self._beside:
+            process.end()

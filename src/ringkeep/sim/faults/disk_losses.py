@@ -6,22 +6,15 @@ nothing is gone and a part of the cluster is only cut off: then the order must b
 acknowledged and is lost is what was accepted; nothing else may differ from a history without losses.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.cluster import quorum_loss
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.replica_changes import holds_data
-from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol import quorum
-from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
-from ringkeep.core.protocol.types import Millis, NodeId
-from ringkeep.sim.histories.history import Operation
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
+from ringkeep.core.protocol.types import NodeId
+from ringkeep.sim.world.world import World
 
 SAY_AGAIN_MS: Final = 500
 FIRST_MS: Final = (100, 2_500)
@@ -33,10 +26,10 @@ def loses(seed: int) -> bool:
     return seed % 16 in (5, 12)
 
 
-class Losses:
+class DiskLosses:
     """What is lost for good in one world, and the operator."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         self.struck = not loses(world.seed)
         if not self.struck:
@@ -115,91 +108,6 @@ class Losses:
             controller.order((each, Verb.LOST, 0))
 
 
-def gone_of(world: "World", found: ClusterMap) -> list[NodeId]:
+def gone_of(world: World, found: ClusterMap) -> list[NodeId]:
     """Return the nodes of a map whose disks are gone."""
     return [n.id for n in found.nodes if n.id not in world.nodes and n.state != NodeState.DEAD]
-
-
-def unfounded(world: "World", before: ClusterMap, old: Partition) -> bool:
-    """Tell whether a partition was recovered though a majority of its disks is there.
-
-    Of a node that was damaged in this life the others may not know yet that it is repaired.
-    """
-    dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
-    there = [
-        voter
-        for voter in quorum_loss.voters_of(old)
-        if voter in world.nodes and voter not in dead and not _was_damaged(world.nodes[voter])
-    ]
-    return quorum.won(old.voters, old.old_voters, there)
-
-
-def _was_damaged(node: "SimMachine") -> bool:
-    return node.lost or (node.alive and "damage_repaired" in node.driver.node.context.counters)
-
-
-# --- what was accepted -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A loss: the versions of a partition above `kept`, up to `base`. Some of those writes have others now.
-
-    `since`: when the first of them was committed. `until`: when the survivor went on.
-    """
-
-    partition: int
-    kept: int
-    base: int
-    since: Millis
-    until: Millis
-
-    def has_lost(self, version: int) -> bool:
-        return self.kept < version <= self.base
-
-
-def repeated(history: Iterable[Operation], accepted: Iterable[Accepted], partitions: int) -> str:
-    """Say which version was given out twice, or is seen again after it was lost; "" if none is."""
-    given: dict[tuple[int, int], Operation] = {}
-    losses = list(accepted)
-    for each in history:
-        number = partition_of(each.key, partitions)
-        if each.outcome == "ok" and each.kind != "get" and each.version:
-            other = given.setdefault((number, each.version), each)
-            if other is not each:
-                return f"partition {number}: version {each.version} was given out twice: {other}; {each}"
-        for loss in losses:
-            if loss.partition == number and each.start > loss.until and loss.has_lost(each.version):
-                return f"partition {number}: version {each.version} was lost, and is seen again: {each}"
-    return ""
-
-
-def forgive(history: Iterable[Operation], accepted: Iterable[Accepted], partitions: int) -> None:
-    """Make of the history what may be demanded after these losses.
-
-    A lost write is one of unknown outcome: of its copies one may be in the log that was left. What was seen
-    while the lost entries counted proves nothing.
-    """
-    losses = list(accepted)
-    for each in history:
-        for loss in losses:
-            if loss.partition == partition_of(each.key, partitions) and _is_void(each, loss):
-                each.outcome, each.version, each.end, each.read = "unknown", 0, None, None
-
-
-def _is_void(operation: Operation, loss: Accepted) -> bool:
-    if operation.kind != "get" and operation.outcome == "ok":
-        return loss.has_lost(operation.version)
-    ended_before = operation.end is not None and operation.end < loss.since
-    return not ended_before and operation.start < loss.until
-
-
-def among(partitions: Iterable[Partition], others: Iterable[Partition]) -> list[int]:
-    """Return which partitions were recovered from one map to the next."""
-    return [n for n, (old, new) in enumerate(zip(partitions, others, strict=True)) if old.base != new.base]
-
-
-def holders(world: "World", before: ClusterMap) -> list["SimMachine"]:
-    """Return the machines whose disks count: all but those of nodes that were given up."""
-    dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
-    return [node for node in world.nodes.values() if node.id not in dead]

@@ -1,30 +1,27 @@
 """Nodes that come, go, and are given up, while everything else goes wrong too."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ringkeep.core.cluster.cluster_settings import CANCELLED, GRACE_MS, MOVES, PAUSED, REPLICATION, RUNNING
 from ringkeep.core.cluster.orders import Verb, is_done
 from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.types import Millis
+from ringkeep.sim.faults.crashes import Crashes
 from ringkeep.sim.world.drawn_bounds import draw_settings
-
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.schedule import Faults
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
 
 MOST_NODES = 6
 SAY_AGAIN_MS = 500
 
 
-class Membership:
+class MembershipFaults:
     """What operators do to a cluster: add machines, decommission nodes, give up the lost ones."""
 
-    def __init__(self, world: "World", faults: "Faults") -> None:
+    def __init__(self, world: World, crashes: Crashes) -> None:
         self._world = world
-        self._faults = faults
+        self._crashes = crashes
         self.kinds: list[tuple[int, Callable[[], None]]] = [
             (3, self._join),
             (3, self._leave),
@@ -68,7 +65,7 @@ class Membership:
         """A node is lost, and an operator says so; when its machine is back it is told, and begins anew."""
         node = self._candidate()
         if node is not None:
-            self._faults.machines.crash_node(node)
+            self._crashes.crash(node)
             self._world.given_up[node.id] = self._world.events.now + limits.ORDER_MS + 1_000
             self._order(node, Verb.GIVE_UP)
 
@@ -76,7 +73,7 @@ class Membership:
         """A machine fails and comes back under its name with an empty disk: another node."""
         node = self._candidate()
         if node is not None:
-            self._faults.machines.crash_node(node)
+            self._crashes.crash(node)
             self._world.log(node, "has its disk swapped")
             self._world.swap_disk(node)
 
@@ -116,7 +113,7 @@ class Membership:
         """Silence is taken for loss soon, from now on."""
         self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
 
-    def _candidate(self) -> "SimMachine | None":
+    def _candidate(self) -> SimMachine | None:
         """Return a node that the cluster can do without, or None."""
         world = self._world
         if world.map is None:
@@ -128,7 +125,7 @@ class Membership:
         node = world.nodes[world.random.choice(staying)]
         return node if world.survives_without(node) else None
 
-    def _order(self, node: "SimMachine", verb: Verb, number: int = 0) -> None:
+    def _order(self, node: SimMachine, verb: Verb, number: int = 0) -> None:
         others = [other for other in self._world.nodes.values() if other is not node and other.alive]
         if others:
             self._world.log(node, f"is ordered: {verb} {number or ''}".rstrip())

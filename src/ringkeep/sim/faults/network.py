@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol.client_requests import Kind, Request
 from ringkeep.core.protocol.types import NodeId
-
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.schedule import Faults
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.clients import Clients
+from ringkeep.sim.faults.crashes import Crashes
+from ringkeep.sim.faults.period import FaultPeriod
+from ringkeep.sim.faults.triggers import Triggers
+from ringkeep.sim.world.world import World
 
 BURST = 30  # writes: more than a log window of the simulator holds after them
 BURST_KEY = b"burst"
@@ -19,9 +19,19 @@ BURST_KEY = b"burst"
 class NetworkFaults:
     """Faults between machines."""
 
-    def __init__(self, world: "World", faults: "Faults") -> None:
+    def __init__(
+        self,
+        world: World,
+        period: FaultPeriod,
+        triggers: Triggers,
+        crashes: Crashes,
+        clients: Clients,
+    ) -> None:
         self._world = world
-        self._faults = faults
+        self._period = period
+        self._triggers = triggers
+        self._crashes = crashes
+        self._clients = clients
         self.kinds: list[tuple[int, Callable[[], None]]] = [
             (4, self._partition),
             (3, self._partial),
@@ -37,14 +47,14 @@ class NetworkFaults:
     def _partition(self) -> None:
         """Cut one node off, or one pair of nodes from each other."""
         world = self._world
-        node = self._faults.any()
+        node = self._world.some_machine()
         others = [other for other in world.nodes.values() if other is not node]
         cut = others if world.random.random() < 0.5 else [world.random.choice(others)]
         for other in cut:
             world.block(node.id, other.id)
             world.block(other.id, node.id)
         world.log(node, f"is cut off from {', '.join(other.name for other in cut)}")
-        self._faults.later(100, 3_000, self._heal)
+        self._period.later(100, 3_000, self._heal)
 
     def _partial(self) -> None:
         """A primary and one of its voters lose each other for a while; everybody else reaches both."""
@@ -57,13 +67,13 @@ class NetworkFaults:
             world.block(other, part.primary)
             world.block(part.primary, other)
             world.log(world.nodes[part.primary], f"and {world.nodes[other].name} lose each other")
-            self._faults.later(1_500, 4_000, self._heal)
+            self._period.later(1_500, 4_000, self._heal)
 
     def _one_way(self) -> None:
         node, other = self._world.random.sample(list(self._world.nodes.values()), 2)
         self._world.block(node.id, other.id)
         self._world.log(node, f"reaches {other.name} no more, one way")
-        self._faults.later(100, 3_000, self._heal)
+        self._period.later(100, 3_000, self._heal)
 
     def _heal(self) -> None:
         self._world.log(None, "the network heals")
@@ -77,15 +87,8 @@ class NetworkFaults:
 
     def _slow_network(self) -> None:
         world = self._world
-        world.slowest_ms = world.random.choice((20, 100, 300))
-
-        def recover() -> None:
-            world.reasons.everywhere()
-            world.slowest_ms = 4
-
-        world.reasons.everywhere()
-
-        self._faults.later(200, 1_000, recover)
+        world.set_slowest(world.random.choice((20, 100, 300)))
+        self._period.later(200, 1_000, world.set_slowest)
 
     def _old_primary_returns(self) -> None:
         """A primary is cut off with writes under way; when it has been replaced, a voter crashes, and the
@@ -111,14 +114,14 @@ class NetworkFaults:
         voter = world.random.choice(others)
 
         def meet() -> None:
-            self._faults.machines.crash_node(voter)
+            self._crashes.crash(voter)
             world.unblock(old.id, voter.id)
-            self._faults.later(20, 100, lambda: self._faults.machines.restart(voter))
+            self._period.later(20, 100, lambda: self._crashes.restart(voter))
 
-        self._faults.later(1_200, 2_500, meet)
-        self._faults.later(2_600, 4_000, self._heal)
+        self._period.later(1_200, 2_500, meet)
+        self._period.later(2_600, 4_000, self._heal)
         coordination = old.coordination
-        self._faults.later(2_600, 4_000, coordination.connect)
+        self._period.later(2_600, 4_000, coordination.connect)
 
     def _take_turns(self) -> None:
         """The primary of a partition is heard by nobody any more; so is its successor, just after it has
@@ -129,13 +132,13 @@ class NetworkFaults:
         world = self._world
         if world.map is None:
             return
-        number, clients = world.random.randrange(world.partitions), self._faults.clients
+        number, clients = world.random.randrange(world.partitions), self._clients
         muted: list[NodeId] = []
         turns = world.random.randint(2, 4)
 
         def mute(node: NodeId) -> None:
             speak()
-            if self._faults.stopped or node not in world.nodes:
+            if self._period.over or node not in world.nodes:
                 return
             for other in [other for other in world.nodes if other != node]:
                 world.block(node, other)
@@ -151,24 +154,24 @@ class NetworkFaults:
             muted.clear()
 
         def on_primary(node: NodeId) -> bool:
-            if node in muted or len(turned) >= turns or self._faults.stopped:
+            if node in muted or len(turned) >= turns or self._period.over:
                 speak()
-            if len(turned) >= turns or self._faults.stopped:
+            if len(turned) >= turns or self._period.over:
                 return False
             turned.append(node)
             pieces = world.random.randint(1, 3)
-            world.traps.when_appended[node, number] = pieces, partial(mute, node)
+            self._triggers.when_appended[node, number] = pieces, partial(mute, node)
             return True
 
         turned: list[NodeId] = []
         mute(world.map.partitions[number].primary)
-        world.traps.when_led[number] = on_primary
-        self._faults.later(5_000, 8_000, speak)
+        self._triggers.when_led[number] = on_primary
+        self._period.later(5_000, 8_000, speak)
 
     def _deaf_primary(self) -> None:
         """A primary hears nobody until it has been replaced, and then, all at once, what was said before:
         echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
-        world, clients = self._world, self._faults.clients
+        world, clients = self._world, self._clients
         if world.map is None:
             return
         number = world.random.randrange(world.partitions)
@@ -193,7 +196,7 @@ class NetworkFaults:
                 world.unblock(other.id, primary.id)
 
         def talk() -> None:
-            if not self._faults.stopped and talking[0]:
+            if not self._period.over and talking[0]:
                 key = world.random.choice(keys)
                 clients.ask(primary, "get", key)
                 clients.ask(world.random.choice(others), "put", key)
@@ -203,11 +206,11 @@ class NetworkFaults:
             world.events.after(world.draw(20, 250), hear)
             return False
 
-        world.traps.when_led[number] = replaced
+        self._triggers.when_led[number] = replaced
         world.events.after(700, talk)
-        self._faults.later(1_600, 1_800, hear)
+        self._period.later(1_600, 1_800, hear)
         coordination = primary.coordination
-        self._faults.later(1_800, 2_500, coordination.connect)
+        self._period.later(1_800, 2_500, coordination.connect)
 
     def _burst(self) -> None:
         """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log
@@ -243,6 +246,6 @@ class NetworkFaults:
         def recover() -> None:
             backup.fsync_ms = (0, 2)
 
-        world.traps.when_promised[backup.id] = promised
-        self._faults.later(250, 340, quicken)
-        self._faults.later(700, 1_000, recover)
+        self._triggers.when_promised[backup.id] = promised
+        self._period.later(250, 340, quicken)
+        self._period.later(700, 1_000, recover)

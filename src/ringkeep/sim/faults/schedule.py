@@ -1,44 +1,48 @@
 """Everything that goes wrong, at random, from the world's seed: what strikes when, and how it all ends."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from ringkeep.sim.faults.coordination import ServiceFaults
+from ringkeep.sim.checks.invariants import Invariants
+from ringkeep.sim.clients import Clients
+from ringkeep.sim.faults.coordination import CoordinationFaults
+from ringkeep.sim.faults.crashes import Crashes
 from ringkeep.sim.faults.disk_copies import CopyFaults
 from ringkeep.sim.faults.machines import MachineFaults
-from ringkeep.sim.faults.membership import Membership
+from ringkeep.sim.faults.membership import MembershipFaults
 from ringkeep.sim.faults.network import NetworkFaults
+from ringkeep.sim.faults.period import FaultPeriod
+from ringkeep.sim.faults.triggers import Triggers
 from ringkeep.sim.world.machine import PLENTY
+from ringkeep.sim.world.world import World
 
-if TYPE_CHECKING:
-    from ringkeep.sim.clients import Clients
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
-
+FAULT = "fault_"
+"""What the counters of faults that struck begin with."""
 MEAN_PAUSES_MS = (100, 250, 250, 600, 1_200, 2_000)
 """How long it takes from one fault to the next: some worlds are rough, some have time to go on in between."""
 FEW = 3
 
 
-class Faults:
+class FaultSchedule:
     """Causes faults until it is told to stop; then everything it did is undone.
 
-    `kinds`: how likely each is. What they do is in the modules of machines, network, service and membership.
+    `kinds`: how likely each is. `struck`: the names of those that did.
     """
 
-    def __init__(self, world: "World", clients: "Clients") -> None:
+    def __init__(self, world: World, clients: Clients, invariants: Invariants) -> None:
         self._world = world
-        self.clients = clients
-        self.stopped = False
+        self._period = period = FaultPeriod(world)
+        self.crashes = crashes = Crashes(world, period)
+        self._triggers = triggers = Triggers(world, crashes)
+        world.watchers.append(triggers)
         self.struck: set[str] = set()
-        self.machines = MachineFaults(world, self)
-        self.membership = Membership(world, self)
+        self.membership = MembershipFaults(world, crashes)
+        self._copies = CopyFaults(world, period, crashes, invariants)
         self.kinds: list[tuple[int, Callable[[], None]]] = [
-            *self.machines.kinds,
-            *NetworkFaults(world, self).kinds,
-            *ServiceFaults(world, self).kinds,
+            *MachineFaults(world, period, crashes, triggers, invariants).kinds,
+            *NetworkFaults(world, period, triggers, crashes, clients).kinds,
+            *CoordinationFaults(world, period).kinds,
             *self.membership.kinds,
-            *CopyFaults(world, self).kinds,
+            *self._copies.kinds,
         ]
         self._weights = self._swarm()
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
@@ -67,15 +71,13 @@ class Faults:
 
     def stop(self) -> None:
         """Heal everything, and bring every node back."""
-        self.stopped = True
+        self._period.over = True
         world = self._world
-        world.traps.clear()
-        for twin in world.twins:
-            twin.end()
+        self._triggers.clear()
+        self._copies.end()
         world.heal()
         self.membership.settle()
-        world.reasons.everywhere()
-        world.slowest_ms = 4
+        world.set_slowest()
         for node in list(world.nodes.values()):
             node.paused_until = min(node.paused_until, world.events.now)
             node.fsync_ms = (0, 2)
@@ -84,29 +86,16 @@ class Faults:
             if node.alive:
                 node.coordination.connect()
             else:
-                self.machines.restart(node)
+                self.crashes.restart(node)
 
     def _soon(self) -> None:
         self._world.events.after(self._world.random.randint(20, 2 * self._pause_ms), self._strike)
 
     def _strike(self) -> None:
-        if self.stopped:
+        if self._period.over:
             return
         (_, fault) = self._world.random.choices(self.kinds, self._weights)[0]
-        self._world.count(f"fault{fault.__name__}")
+        self._world.count(FAULT + fault.__name__.lstrip("_"))
         self.struck.add(fault.__name__)
         fault()
         self._soon()
-
-    def any(self) -> "SimMachine":
-        """Return some machine."""
-        return self._world.random.choice(list(self._world.nodes.values()))
-
-    def later(self, low: int, high: int, call: Callable[[], None]) -> None:
-        """Do the second half of a fault, unless all has been healed by then."""
-
-        def strike_again() -> None:
-            if not self.stopped:
-                call()
-
-        self._world.events.after(self._world.random.randint(low, high), strike_again)

@@ -1,36 +1,38 @@
-"""Crashes at the worst moments: a trap waits for its moment at one node, and strikes once.
+"""Crashes at the worst moments: a trigger waits for its moment at any node, and fires once.
 
-A random crash rarely falls between a write and its message, or inside the swap of a snapshot. A trap is set
-by `faults.py`, and lies in wait in what the node writes and sends, or in the map that a controller writes.
+A random crash rarely falls between a write and its message, or inside the swap of a snapshot. Setting a
+trigger is one kind of fault; it waits for what nodes write and send, and for maps that a controller writes.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
 from ringkeep.core.protocol.types import NodeId
-from ringkeep.sim.world.machine import Died
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.ports import Ending
+from ringkeep.sim.faults.crashes import Crashes
+from ringkeep.sim.world.machine import Died, SimMachine, Watcher
+from ringkeep.sim.world.world import World
 
 ON_WRITE: Final = ("between_write_and_send", "promise_not_synced", "inside_a_swap", "replica_deleted")
 ON_SEND: Final = ("half_of_the_frames", "promise_sent", "release_sent", "swap_done")
 ON_MAP: Final = ("new_primary", "joint_primary", "newcomer", "replaced_voter", "controller")
+TRIGGER: Final = "trigger_"
+"""What the counters of triggers that fired begin with."""
 KINDS: Final = (*ON_WRITE, *ON_SEND, *ON_MAP, "report_again")
 LASTS_MS: Final = 1_500
 
 
-class Traps:
-    """All traps of one world. `crash` and `failed` are how `faults.py` ends a node and brings it back."""
+class Triggers(Watcher):
+    """All triggers of one world. Whatever ends a process here, it is brought back."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World, crashes: Crashes) -> None:
         self._world = world
-        self._set: dict[str, int] = {}  # kind -> until when it lies in wait
+        self._crashes = crashes
+        self._set: dict[str, int] = {}  # kind -> until when it waits
         self.when_promised: dict[NodeId, Callable[[], None]] = {}
         """What is to happen when that node sends its next Promise."""
         self.when_appended: dict[tuple[NodeId, int], tuple[int, Callable[[], None]]] = {}
@@ -38,63 +40,58 @@ class Traps:
         self.when_led: dict[int, Callable[[NodeId], bool]] = {}
         """What is to happen when that partition is given to another primary; asked again as long as it says
         so."""
-        self.crash: Callable[[SimMachine], None] = lambda node: None
-        self.failed: Callable[[SimMachine], None] = lambda node: None
 
     def set(self, kind: str) -> None:
-        """Let this trap lie in wait for a while."""
+        """Let this trigger wait for its moment, for a while."""
         assert kind in KINDS, kind
         self._set[kind] = self._world.events.now + LASTS_MS
 
     def clear(self) -> None:
-        """Take all traps away."""
+        """Take all triggers away."""
         self._set.clear()
         self.when_promised.clear()
         self.when_appended.clear()
         self.when_led.clear()
 
-    def _springs(self, kind: str) -> bool:
+    def _fires(self, kind: str) -> bool:
         until = self._set.get(kind)
         if until is None:
             return False
         del self._set[kind]
         if self._world.events.now > until:
             return False
-        self._world.count(f"trap_{kind}")
+        self._world.count(f"{TRIGGER}{kind}")
         return True
 
-    def _die(self, node: "SimMachine", kind: str) -> None:
+    def _die(self, node: SimMachine, kind: str) -> None:
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
         raise Died(kind)
 
-    def on_died(self, node: "SimMachine") -> None:
-        """The end of a process in the middle of its turn has come up to its machine."""
-        self.crash(node)
+    def on_died(self, node: SimMachine) -> None:
+        self._crashes.crash(node)
 
-    def on_failed(self, node: "SimMachine") -> None:
-        """A process has ended itself, since its disk failed it."""
-        if node.alive:
-            self.failed(node)
+    def on_stop(self, node: SimMachine, ending: Ending) -> None:
+        if ending is Ending.DISK:
+            self._world.events.at(self._world.events.now, partial(self._crashes.disk_failed, node))
 
     # --- moments --------------------------------------------------------------------------------------
 
-    def on_write(self, node: "SimMachine", batch: Batch) -> None:
-        """A node has written a batch, and sent nothing of its turn yet."""
+    def on_write(self, node: SimMachine, ticket: int, batch: Batch) -> None:
         if not self._set:
             return
-        if batch.log and self._springs("between_write_and_send"):
+        if batch.log and self._fires("between_write_and_send"):
             self._die(node, "between_write_and_send")
-        if any(key[:1] == b"P" for key in batch.meta) and self._springs("promise_not_synced"):
+        if any(key[:1] == b"P" for key in batch.meta) and self._fires("promise_not_synced"):
             self._die(node, "promise_not_synced")
         swapped = any(family == Family.DATA for family, _, _ in batch.ranges)
         rows = [value for key, value in batch.meta.items() if key[:1] == b"R"]
-        if swapped and any(rows) and self._springs("inside_a_swap"):
+        if swapped and any(rows) and self._fires("inside_a_swap"):
             self._die(node, "inside_a_swap")
-        if swapped and None in rows and self._springs("replica_deleted"):
+        if swapped and None in rows and self._fires("replica_deleted"):
             self._die(node, "replica_deleted")
 
-    def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
-        """A node is about to send a frame, the last that it sends if a trap springs here."""
+    def on_send(self, node: SimMachine, messages: list[Message]) -> None:
+        """The frame is the last that the node sends if a trigger fires here."""
         if self.when_promised and any(type(message) is Promise for message in messages):
             promised = self.when_promised.pop(node.id, None)
             if promised is not None:
@@ -103,20 +100,20 @@ class Traps:
             self._count_appends(node, messages)
         if not self._set:
             return
-        if self._world.random.random() < 0.2 and self._springs("half_of_the_frames"):
+        if self._world.random.random() < 0.2 and self._fires("half_of_the_frames"):
             self._die(node, "half_of_the_frames")
         for message in messages:
             kind = type(message)
-            if kind is Promise and self._springs("promise_sent"):
+            if kind is Promise and self._fires("promise_sent"):
                 self._soon(node, "promise_sent")
-            elif kind is Release and self._springs("release_sent"):
+            elif kind is Release and self._fires("release_sent"):
                 self._soon(node, "release_sent")
-            elif kind is SnapshotPull and message.done and self._springs("swap_done"):  # type: ignore[union-attr]  # the kind was looked at
+            elif kind is SnapshotPull and message.done and self._fires("swap_done"):  # type: ignore[union-attr]  # the kind was looked at
                 self._soon(node, "swap_done")
-            elif kind is Report and self._changes(message) and self._springs("report_again"):
+            elif kind is Report and self._changes(message) and self._fires("report_again"):
                 self._say_again(node, message)
 
-    def _count_appends(self, node: "SimMachine", messages: list[Message]) -> None:
+    def _count_appends(self, node: SimMachine, messages: list[Message]) -> None:
         for message in messages:
             if type(message) is not Append or not message.entries:
                 continue
@@ -130,21 +127,17 @@ class Traps:
                 del self.when_appended[name]
                 call()
 
-    def _soon(self, node: "SimMachine", kind: str) -> None:
+    def _soon(self, node: SimMachine, kind: str) -> None:
         """End a node just after its turn: what it sent is under way, and nothing is known to be durable."""
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
-        self._world.events.at(self._world.events.now, partial(self._crash_alive, node))
-
-    def _crash_alive(self, node: "SimMachine") -> None:
-        if node.alive:
-            self.crash(node)
+        self._world.events.at(self._world.events.now, partial(self._crashes.crash, node))
 
     def _changes(self, message: Message) -> bool:
         """Tell whether a report says something that completes a step of a change."""
         assert isinstance(message, Report)
         return any(what in (Said.CAUGHT_UP, Said.SETTLED) for _, _, _, what, _ in message.statements)
 
-    def _say_again(self, node: "SimMachine", message: Message) -> None:
+    def _say_again(self, node: SimMachine, message: Message) -> None:
         """Let a report be heard by everybody much later, as from a connection that was stuck."""
         world, life = self._world, (node.id, node.incarnation)
 
@@ -157,7 +150,7 @@ class Traps:
             world.events.after(world.random.randint(100, 8_000), arrive)
 
     def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
-        """A map was written: whom it gives something to may not live to see it."""
+        """Whom the map gives something to may not live to see it."""
         if before is None:
             return
         for number, led in list(self.when_led.items()):
@@ -175,13 +168,15 @@ class Traps:
             }
             for kind, victim in victims.items():
                 node = self._world.nodes.get(victim) if victim is not None else None
-                if node is not None and kind in self._set and self._springs(kind):
+                if node is not None and kind in self._set and self._fires(kind):
                     self._world.log(node, f"is about to die: {kind.replace('_', ' ')}")
                     wait = self._world.random.randint(0, 60)
-                    self._world.events.after(wait, partial(self._crash_alive, node))
-        if "controller" in self._set and self._springs("controller"):
+                    self._world.events.after(wait, partial(self._crashes.crash, node))
+        if "controller" in self._set and self._fires("controller"):
             members = self._world.service.members()
             node = self._world.nodes.get(members[0].id) if members else None
             if node is not None:
                 self._world.log(node, "is about to die: controller")
-                self._world.events.after(self._world.random.randint(0, 20), partial(self._crash_alive, node))
+                self._world.events.after(
+                    self._world.random.randint(0, 20), partial(self._crashes.crash, node)
+                )

@@ -5,9 +5,9 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringkeep.sim.errors import Violated
 from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.layout import State
-from ringkeep.sim.model.local_states import Violated
 from ringkeep.sim.model.moves import BY_ITSELF, Move
 from ringkeep.sim.model.numbers import Numbers
 from ringkeep.sim.model.world import ModelWorld

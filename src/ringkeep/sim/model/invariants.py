@@ -11,7 +11,8 @@ from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.entry import epoch_of
 from ringkeep.core.protocol.types import NodeId
-from ringkeep.sim.model.local_states import LocalState, LogTuple, Violated
+from ringkeep.sim.errors import Violated
+from ringkeep.sim.model.local_states import LocalState, LogTuple
 from ringkeep.sim.model.machine import NAMES, NUMBERS
 
 

@@ -17,6 +17,7 @@ from ringkeep.core.protocol.rows import NOBODY, Promised
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase
+from ringkeep.sim.errors import Violated
 from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.disk import ModelDisk
 from ringkeep.sim.model.machine import IDS, NUMBERS, Image, ModelMachine, Output, number_of
@@ -29,10 +30,6 @@ Event = tuple[Any, ...]
 """A kind, and what it needs: see `_EVENTS`."""
 
 LogTuple = tuple[bytes, ...]
-
-
-class Violated(AssertionError):
-    """The core breaks one of its own assertions, or an invariant."""
 
 
 class LocalState(NamedTuple):

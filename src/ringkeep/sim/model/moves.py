@@ -4,14 +4,12 @@ A move is a kind and its arguments: nodes, and numbers that mean the same in eve
 can be walked again.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ringkeep.sim.model.layout import State
+from ringkeep.sim.model.local_states import LocalState
 from ringkeep.sim.model.machine import NUMBERS
-
-if TYPE_CHECKING:
-    from ringkeep.sim.model.local_states import LocalState
-    from ringkeep.sim.model.world import ModelWorld, Spent
+from ringkeep.sim.model.tables import Spent, Tables
 
 Move = tuple[Any, ...]
 
@@ -19,61 +17,61 @@ BY_ITSELF: Final = frozenset(("take", "sync", "learn", "nudge", "give up"))
 """Moves that need nobody from outside: sooner or later they happen."""
 
 
-def moves_of(world: "ModelWorld", state: State) -> list[Move]:
+def moves_of(tables: Tables, state: State) -> list[Move]:
     """Return every move that the bounds leave."""
-    bounds, layout = world.bounds, world.layout
-    spent = world.spents.things[state[layout.spent]]
-    chain = world.chains.things[state[layout.chain]]
+    bounds, layout = tables.bounds, tables.layout
+    spent = tables.spents.things[state[layout.spent]]
+    chain = tables.chains.things[state[layout.chain]]
     found: list[Move] = [("take", a, b) for a, b in layout.pairs if state[layout.queue[a, b]]]
     for node in range(layout.nodes):
-        local = world.locals.states[state[node]]
+        local = tables.locals.states[state[node]]
         found += [("sync", node, batches) for batches in range(1, local.unsynced + 1)]
         if local.place != chain[-1]:
             unknown = chain[chain.index(local.place) + 1 :]
-            found += [("learn", node, world.locals.places.things[place][0]) for place in unknown]
+            found += [("learn", node, tables.locals.places.things[place][0]) for place in unknown]
         if local.active:
-            found += _requests(world, node, spent)
-        found += _ticks(world, state, node, local)
+            found += _requests(tables, node, spent)
+        found += _ticks(tables, state, node, local)
         if spent.crashes < bounds.crashes:
             found += [("crash", node, keep) for keep in range(local.unsynced + 1)]
     if spent.cuts < bounds.cuts:
         found += [("cut", a, b) for a, b in layout.pairs]
-    return found + [("map", what) for what, _ in world.next_places(state)]
+    return found + [("map", what) for what, _ in tables.next_places(state)]
 
 
-def _requests(world: "ModelWorld", node: int, spent: "Spent") -> list[Move]:
+def _requests(tables: Tables, node: int, spent: Spent) -> list[Move]:
     """A client asks an ACTIVE primary: for the next write, once more for an earlier one, or for a read."""
     found: list[Move] = []
-    if spent.puts < world.bounds.puts:
+    if spent.puts < tables.bounds.puts:
         found.append(("put", node, spent.puts + 1))
-    if spent.again < world.bounds.again:
+    if spent.again < tables.bounds.again:
         found += [("again", node, number) for number in range(1, spent.puts + 1)]
-    if spent.reads < world.bounds.reads:
+    if spent.reads < tables.bounds.reads:
         found.append(("read", node, spent.reads + 1))
     return found
 
 
-def _ticks(world: "ModelWorld", state: State, node: int, local: "LocalState") -> list[Move]:
+def _ticks(tables: Tables, state: State, node: int, local: LocalState) -> list[Move]:
     """What a node does at a tick, each part for itself.
 
     A silent peer is asked again, and a surplus replica asks for leave, when no answer is under way any more.
     """
     found: list[Move] = [
-        ("nudge", node, peer) for peer in local.silent if _is_quiet(world, state, node, peer)
+        ("nudge", node, peer) for peer in local.silent if _is_quiet(tables, state, node, peer)
     ]
-    if world.bounds.commits and local.untold:
+    if tables.bounds.commits and local.untold:
         found.append(("tell", node))
-    if world.bounds.applies and local.applied < local.commit:
+    if tables.bounds.applies and local.applied < local.commit:
         found.append(("apply", node))
     if local.surplus:
-        part = world.locals.places.things[local.place][1]
-        if _is_quiet(world, state, node, NUMBERS[part.primary]):
+        part = tables.locals.places.things[local.place][1]
+        if _is_quiet(tables, state, node, NUMBERS[part.primary]):
             found.append(("give up", node))
     return found
 
 
-def _is_quiet(world: "ModelWorld", state: State, node: int, peer: int) -> bool:
+def _is_quiet(tables: Tables, state: State, node: int, peer: int) -> bool:
     """Tell whether nothing is under way between two nodes that could still bring an answer."""
-    queue = world.layout.queue
+    queue = tables.layout.queue
     on_its_way = state[queue[node, peer]] or state[queue[peer, node]]
-    return not on_its_way and not world.locals.states[state[peer]].unsynced
+    return not on_its_way and not tables.locals.states[state[peer]].unsynced

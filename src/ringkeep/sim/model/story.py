@@ -6,10 +6,11 @@ from typing import Any
 from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import EntryKind, decode
+from ringkeep.sim.errors import Violated
 from ringkeep.sim.model import requests
 from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.layout import State
-from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState, LogTuple, Violated
+from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState, LogTuple
 from ringkeep.sim.model.machine import NAMES
 from ringkeep.sim.model.moves import Move
 from ringkeep.sim.model.world import ModelWorld

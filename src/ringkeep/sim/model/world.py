@@ -7,69 +7,39 @@ happens, is part of it.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion
+from ringkeep.sim.errors import Violated
 from ringkeep.sim.model import requests
 from ringkeep.sim.model.bounds import ModelBounds
 from ringkeep.sim.model.invariants import ModelInvariants
-from ringkeep.sim.model.layout import Cells, Layout, State
-from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState, LocalStates, LogTuple, Violated
+from ringkeep.sim.model.layout import Cells, State
+from ringkeep.sim.model.local_states import Event, EventOutcome, LocalState
 from ringkeep.sim.model.machine import CLIENT, CLIENT_LIFE, IDS, NAMES, NUMBERS
-from ringkeep.sim.model.mail import Frames, Queues
-from ringkeep.sim.model.maps import Change, next_places
 from ringkeep.sim.model.moves import Move, moves_of
 from ringkeep.sim.model.numbers import Numbers
 from ringkeep.sim.model.projection import walk
+from ringkeep.sim.model.tables import Past, Spent, Tables
 
 Touched = Sequence[int]
 """The nodes that a move has reached."""
 
 
-class Past(NamedTuple):
-    """What must never be forgotten, though no node may know it any more.
-
-    `committed`: every entry that any node has taken for committed. `seen`: the newest version that a client
-    was told. `reads`: (read, `seen` when it began) of those without an answer.
-    """
-
-    committed: LogTuple = ()
-    seen: int = 0
-    reads: tuple[tuple[int, int], ...] = ()
-
-
-class Spent(NamedTuple):
-    """How much of the bounds is used up."""
-
-    puts: int = 0
-    again: int = 0
-    reads: int = 0
-    crashes: int = 0
-    cuts: int = 0
-    steps: int = 0
-
-
-class ModelWorld:
+class ModelWorld(Tables):
     """Everything that can happen within some bounds.
 
     `reduced`: whether states that differ in nothing that matters count as one. A test compares with all.
     """
 
     def __init__(self, bounds: ModelBounds, reduced: bool = True) -> None:
-        self.bounds = bounds
         self._reduced = reduced
         same = tuple(range(bounds.nodes))
         alike = reduced and bounds.voters > 2
         permutations = [same, (0, 2, 1, 3)[: bounds.nodes]] if alike else [same]
-        self.layout = Layout(bounds.nodes, permutations)
-        self.frames = Frames()
-        self.queues = Queues(self.frames)
-        self.locals = LocalStates(bounds, permutations, self.frames)
-        self.chains: Numbers[tuple[int, ...]] = Numbers()
-        self.pasts: Numbers[Past] = Numbers()
-        self.spents: Numbers[Spent] = Numbers()
+        super().__init__(bounds, permutations)
         self.watcher: Callable[[int, Event, EventOutcome], None] | None = None
         self._chain_keys: dict[int, tuple[int, ...]] = {}
         self._renamed_chains: Numbers[Any] = Numbers()
@@ -113,20 +83,6 @@ class ModelWorld:
             found = tuple(self._renamed_chains.of(walk(places, names)) for names in self.locals.names)
             self._chain_keys[chain] = found
         return found
-
-    def nodes_of(self, state: Sequence[int]) -> list[LocalState]:
-        """Return the state of each node."""
-        return [self.locals.states[node] for node in state[: self.layout.nodes]]
-
-    def newest(self, state: Sequence[int]) -> tuple[int, Partition]:
-        """Return (number, place) of the partition in the register."""
-        chain = self.chains.things[state[self.layout.chain]]
-        return self.locals.places.things[chain[-1]]
-
-    def place_numbered(self, state: Sequence[int], number: int) -> int:
-        """Return the partition's `number`-th place, which somebody does not know yet."""
-        chain = self.chains.things[state[self.layout.chain]]
-        return next(place for place in chain if self.locals.places.things[place][0] == number)
 
     # --- what must hold ---------------------------------------------------------------------------------
 
@@ -179,15 +135,6 @@ class ModelWorld:
     def moves(self, state: State) -> list[Move]:
         """Return everything that can happen next."""
         return moves_of(self, state)
-
-    def next_places(self, state: Sequence[int]) -> list[Change]:
-        """Return what the controller may write next."""
-        number, part = self.newest(state)
-        steps = self.bounds.steps - self.spents.things[state[self.layout.spent]].steps
-        epochs = self.bounds.epochs - part.epoch
-        if epochs <= 0 and steps <= 0:
-            return []
-        return next_places(number, part, self.nodes_of(state), epochs, steps)
 
     def step(self, state: State, move: Move) -> State:
         """Return the state that a move leads to. Raises Violated if the core breaks an assertion."""

@@ -5,16 +5,13 @@ go through meanwhile. In the middle of other faults nobody could say when.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.world.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM
-
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.world.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM, SimMachine
+from ringkeep.sim.world.world import World
 
 REPLACED_MS: Final[Millis] = 8_000
 """Within so long others lead: three seconds until it is noticed, and the rest for slow clocks and the map."""
@@ -22,10 +19,10 @@ WRITE_EVERY_MS: Final[Millis] = 100
 _ANSWERED: Final = (Status.CREATED, Status.REPLACED)
 
 
-class DiskTrial:
+class DiskFailure:
     """What one node's disk does, and what became of the partitions that it led."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
         assert world.map is not None
         self._node = world.random.choice([world.nodes[part.primary] for part in world.map.partitions])
@@ -54,7 +51,7 @@ class DiskTrial:
         keys = (b"trial %d" % number for number in range(10_000))
         return next(key for key in keys if partition_of(key, self._world.partitions) == partition)
 
-    def _other(self) -> "SimMachine":
+    def _other(self) -> SimMachine:
         return self._world.random.choice([n for n in self._world.nodes.values() if n is not self._node])
 
     def _write(self) -> None:

@@ -6,7 +6,7 @@ serves, and orders of operators are carried out.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.cluster.cluster_settings import MOVES_AT_ONCE
 from ringkeep.core.cluster.orders import Verb, is_done
@@ -14,12 +14,9 @@ from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import NodeState, Partition
 from ringkeep.core.protocol.types import Millis, NodeId
-from ringkeep.sim.world.machine import SESSION_MS
-
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.schedule import Faults
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
+from ringkeep.sim.faults.schedule import FaultSchedule
+from ringkeep.sim.world.machine import SESSION_MS, SimMachine
+from ringkeep.sim.world.world import World
 
 SERVED_MS: Final = 2_000
 """So long after the last blow every partition that can be served is. Clocks may run at 0.8 of the rate."""
@@ -28,10 +25,10 @@ LEFT_MS: Final = 40_000
 LOOK_EVERY: Final = 10
 
 
-class Lasting:
+class LastingCut:
     """One trouble of one world, at the end of its run."""
 
-    def __init__(self, world: "World", faults: "Faults") -> None:
+    def __init__(self, world: World, faults: FaultSchedule) -> None:
         self._world = world
         self._faults = faults
         self._hurt: list[SimMachine] = []
@@ -91,17 +88,17 @@ class Lasting:
         world = self._world
         world.heal()
         for node in self._hurt:
-            node.coordination.connect() if node.alive else self._faults.machines.restart(node)
+            node.coordination.connect() if node.alive else self._faults.crashes.restart(node)
         self._faults.membership.settle()
 
     # --- trouble --------------------------------------------------------------------------------------
 
-    def _controller(self) -> "SimMachine":
+    def _controller(self) -> SimMachine:
         return self._world.nodes[self._world.service.members()[0].id]
 
-    def _some(self) -> "SimMachine":
+    def _some(self) -> SimMachine:
         """Return the controller, more often than anybody else."""
-        return self._controller() if self._world.random.random() < 0.5 else self._faults.any()
+        return self._controller() if self._world.random.random() < 0.5 else self._world.some_machine()
 
     def _cut_link(self) -> None:
         """Two nodes lose each other, both ways or one way, and everybody else reaches both."""
@@ -150,7 +147,7 @@ class Lasting:
         asked.driver.node.controller.order(order)
         return order
 
-    def _well(self, alive: "list[SimMachine]") -> "list[SimMachine]":
+    def _well(self, alive: list[SimMachine]) -> list[SimMachine]:
         """Return those of whom any order may be given: nothing that was ordered before is under way."""
         found = self._world.map
         assert found is not None, "the cluster was formed"

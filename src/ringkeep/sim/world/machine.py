@@ -1,57 +1,110 @@
 """One machine of the simulated world: its disk and identity outlive its processes, and may be replaced.
 
 A process here is the real driver and core, over the memory ports. It can end in the middle of a turn, at a
-place that a trap chose (`traps.py`).
+place that a watcher chose.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
 
 from ringkeep.coordination.memory import MemoryCoordination
 from ringkeep.core.cluster.admission import Claim
+from ringkeep.core.control.cluster_health import Health, Judge, health_of
 from ringkeep.core.node import Node
-from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch
-from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis
+from ringkeep.core.protocol.messages import Message
+from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import Driver
-from ringkeep.errors import StorageError
 from ringkeep.ports import Ending, Ports
-from ringkeep.sim.checks.disk_rules import DiskRules
+from ringkeep.sim.world.disk_copy import DiskCopy
+from ringkeep.sim.world.environment import Environment
 from ringkeep.sim.world.events import Call
 from ringkeep.sim.world.network import SimNetwork
+from ringkeep.sim.world.syncer import SimSyncer
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
-
-if TYPE_CHECKING:
-    from ringkeep.sim.faults.disk_copies import DiskCopy
-    from ringkeep.sim.world.world import World
 
 SESSION_MS = 2_000
 SIM_TICK_MS = 50
 RESERVE = 1 << 20
 PLENTY, SHORT_OF_ROOM, NO_ROOM = 1 << 40, RESERVE // 2, 0  # bytes free on a disk
-LOOK_AGAIN_MS = 50  # whether a disk that hangs answers again
 
 
 class Died(BaseException):
     """The process ends here, in the middle of its turn. No code of the product may catch it."""
 
 
-class SimMachine:
-    """A machine with one disk, and on it, at times, a process."""
+class Watcher:
+    """Hears what happens to the machines, and to the map. Each kind of watcher overrides what it needs."""
 
-    def __init__(self, world: "World", name: str) -> None:
-        self.world = world
+    def on_begin(self) -> None:
+        """The machines are about to start."""
+
+    def on_start(self, node: "SimMachine") -> None:
+        """A process starts, and has done nothing yet."""
+
+    def on_write(self, node: "SimMachine", ticket: int, batch: Batch) -> None:
+        """A batch was written, is not durable yet, and nothing of its turn was sent."""
+
+    def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
+        """A frame is about to leave."""
+
+    def on_durable(self, node: "SimMachine", ticket: int) -> None:
+        """Everything up to this batch is durable."""
+
+    def on_tick(self, node: "SimMachine") -> None:
+        """A process has just had its tick."""
+
+    def after_turn(self, node: "SimMachine") -> None:
+        """The effects of a turn were carried out."""
+
+    def on_died(self, node: "SimMachine") -> None:
+        """A watcher has ended a process in the middle of its turn, which nobody may hear of."""
+
+    def on_stop(self, node: "SimMachine", ending: Ending) -> None:
+        """A process ends itself."""
+
+    def on_lost(self, node: "SimMachine") -> None:
+        """A process has ended at once."""
+
+    def on_damage_found(self, node: "SimMachine") -> None:
+        """A process has noticed that its disk lost something."""
+
+    def on_proposal(self, node: "SimMachine") -> None:
+        """A controller proposes a map."""
+
+    def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
+        """The cluster has a new map."""
+
+
+class SimMachine:
+    """A machine with one disk, and on it, at times, a process.
+
+    `machines`: all of them, itself included, by the node id that each has now. `on_stop`: told when a process
+    ends itself. `absent_until`: when its process could last not be heard: none ran, or it was paused.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        machines: "dict[NodeId, SimMachine]",
+        watchers: Sequence[Watcher],
+        name: str,
+        on_stop: "Callable[[SimMachine, Ending], None]",
+    ) -> None:
+        self.env = env
         self.name = name
+        self.on_stop = on_stop
+        self._watchers = watchers
+        self._machines = machines
         self.alive = False
         self.births = 0  # processes so far, over all disks: what one of them had begun must not reach another
         self.paused_until: Millis = 0
         self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
         self._rate = 1.0
         self._read_at: tuple[Millis, Millis] = (0, 0)  # when the rate was set, and what the clock said then
-        self.fsync_ms = (0, 2)
+        self.fsync_ms: tuple[Millis, Millis] = (0, 2)
         self.free = PLENTY
         self.hangs = False  # a sync has no answer
         self.driver: Driver
@@ -62,7 +115,7 @@ class SimMachine:
     def wipe(self) -> None:
         """Put an empty disk in: what starts here next is a new node."""
         assert not self.alive, "no process runs without its disk"
-        self.id = self.world.new_id()
+        self.id = self.env.new_id()
         self.incarnation = Incarnation(0)
         self.cluster_id = ""
         self.claims: Sequence[Claim] = ()
@@ -70,9 +123,14 @@ class SimMachine:
         """Whether the disk holds less than it once did, and nobody has noticed."""
         self.beyond_mark = False
         """Whether that must be noticed before a process on it gives any vote."""
+        self.absent_until = self.env.events.now
         self.engine = MemoryEngine()
 
-    def put_back(self, disk: "DiskCopy", beyond_mark: bool) -> None:
+    def copy_disk(self) -> DiskCopy:
+        """Copy the disk, also while a process runs."""
+        return DiskCopy(self.id, self.incarnation, self.cluster_id, self.claims, self.engine.copy())
+
+    def put_back(self, disk: DiskCopy, beyond_mark: bool) -> None:
         """Give the machine an older copy of its disk."""
         assert not self.alive and disk.id == self.id
         self.incarnation, self.cluster_id, self.claims = disk.incarnation, disk.cluster_id, disk.claims
@@ -90,44 +148,44 @@ class SimMachine:
         """Start a process on this machine, unless one runs already."""
         if self.alive:
             return
-        world = self.world
+        env = self.env
         self.incarnation = Incarnation(self.incarnation + 1)
         self.births += 1
         self.alive = True
-        world.reasons.of_node(self.id)
+        self.absent_until = max(self.absent_until, env.events.now)
         self.life = SimShell(self)
         node = Node(
-            self.id, self.incarnation, self.engine, mapcodec, "sim", f"{world.seed:032x}", self.now(),
-            world.bounds,
+            self.id, self.incarnation, self.engine, mapcodec, "sim", f"{env.seed:032x}", self.now(),
+            env.bounds,
         )  # fmt: skip
         node.context.damaged = self.engine.damaged
         member = Member(
-            self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, world.expect,
-            world.replication, world.partitions, self.incarnation, MapVersion(0), self.cluster_id,
+            self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, env.expect,
+            env.replication, env.partitions, self.incarnation, MapVersion(0), self.cluster_id,
         )  # fmt: skip
-        self.network = SimNetwork(world, self)
-        late = _Events()
-        self.coordination = MemoryCoordination(world.service, late, self._coordinate, SESSION_MS)  # type: ignore[arg-type]
-        syncer = SimSyncer(self, self.engine)
+        self.network = SimNetwork(env, self._machines, self, self._on_send)
+        late = _DriverToBe()
+        self.coordination = MemoryCoordination(env.service, late, self._coordinate, SESSION_MS)  # type: ignore[arg-type]
+        syncer = SimSyncer(env, self, self.engine, self._on_durable)
         ports = Ports(self.engine, syncer, self.network, self.coordination, self, self.life, mapcodec)
         start = Start(f"{self.name}-{self.births}", self.claims)
         self.driver = late.sink = Driver(node, ports, member, RESERVE, start)
-        self.rules = DiskRules(self)
+        self._judge = Judge(node)
         self._watch()
         self.coordination.start()
         self._tick(self.births)
 
     def _watch(self) -> None:
-        """Let the invariants and the traps see what this process writes."""
-        world, engine = self.world, self.engine
-        world.invariants.on_start(self)
+        """Let the watchers see what this process writes and proposes."""
+        engine, watchers = self.engine, self._watchers
+        for watcher in watchers:
+            watcher.on_start(self)
         write = engine.write
 
         def watched(batch: Batch) -> int:
             ticket = write(batch)
-            world.invariants.on_write(self, ticket, batch)
-            self.rules.on_write(batch)
-            world.traps.on_write(self, batch)
+            for watcher in watchers:
+                watcher.on_write(self, ticket, batch)
             return ticket
 
         engine.write = watched  # type: ignore[method-assign]
@@ -135,18 +193,39 @@ class SimMachine:
 
         def recorded(what: str) -> None:
             record(what)
-            world.count("old_copy_found", self.old_copy)
+            self.env.count("old_copy_found", self.old_copy)
             self.old_copy = self.beyond_mark = False
-            world.invariants.on_old_copy(self, ())
+            for watcher in watchers:
+                watcher.on_damage_found(self)
 
         engine.record_damage = recorded  # type: ignore[method-assign]
         propose = self.coordination.write_map
 
-        def counted(expected: int, payload: bytes) -> None:
-            world.on_proposal(self)
+        def proposed(expected: int, payload: bytes) -> None:
+            for watcher in watchers:
+                watcher.on_proposal(self)
             propose(expected, payload)
 
-        self.coordination.write_map = counted  # type: ignore[method-assign]
+        self.coordination.write_map = proposed  # type: ignore[method-assign]
+
+    def _on_send(self, messages: list[Message]) -> None:
+        for watcher in self._watchers:
+            watcher.on_send(self, messages)
+
+    def _on_durable(self, ticket: int) -> None:
+        for watcher in self._watchers:
+            watcher.on_durable(self, ticket)
+
+    def says(self) -> Health | None:
+        """Return what the node says of its cluster; None if it cannot say anything just now."""
+        if not self.alive or self.env.events.now < self.paused_until:
+            return None
+        return health_of(self._judge.reasons(self.driver.node.controller.connected, self.now()))
+
+    def pause(self, until: Millis) -> None:
+        """Let the process do nothing until then."""
+        self.paused_until = until
+        self.absent_until = max(self.absent_until, until)
 
     def crash(self, keep: Callable[[int], int]) -> None:
         """End the process at once; of what was not synced, a prefix of `keep(count)` batches survives."""
@@ -155,10 +234,11 @@ class SimMachine:
         self.network.over = True
         coordination = self.coordination
         coordination.crash()
-        self.world.events.after(SESSION_MS, coordination.expire)
+        self.env.events.after(SESSION_MS, coordination.expire)
         self.engine.crash(keep)
         self.engine = self.engine.reopen()
-        self.world.drop_links_of(self)
+        self.absent_until = max(self.absent_until, self.env.events.now)
+        self._drop_links()
 
     def leave(self) -> None:
         """End the process in good order: its registration goes with it."""
@@ -167,7 +247,13 @@ class SimMachine:
         self.network.over = True
         self.coordination.stop()
         self.engine.close()
-        self.world.drop_links_of(self)
+        self._drop_links()
+
+    def _drop_links(self) -> None:
+        """The process has ended: its peers' connections to it break, and new ones are refused."""
+        for node in self._machines.values():
+            if node.alive and node is not self:
+                node.network.reset(self.id)
 
     def deliver(self, call: Call) -> None:
         """Run an event of this process, unless it is gone by then; a paused one runs it later."""
@@ -176,7 +262,7 @@ class SimMachine:
     def _run(self, life: int, call: Call) -> None:
         if not self.alive or self.births != life:
             return
-        if self._held or self.world.events.now < self.paused_until:
+        if self._held or self.env.events.now < self.paused_until:
             self._held.append((life, call))
             if len(self._held) == 1:
                 self._wake()
@@ -187,11 +273,13 @@ class SimMachine:
         try:
             call()
         except Died:
-            self.world.on_died(self)
+            if self.alive:
+                for watcher in self._watchers:
+                    watcher.on_died(self)
 
     def _wake(self) -> None:
         """Take what came during a pause, once it is over; nothing that comes later overtakes it."""
-        events = self.world.events
+        events = self.env.events
         if events.now < self.paused_until:
             events.at(self.paused_until, self._wake)
             return
@@ -202,42 +290,43 @@ class SimMachine:
 
     def _coordinate(self, call: Call) -> None:
         """Messages to and from the coordination service take a moment, and keep their order."""
-        world = self.world
-        when = max(getattr(self.life, "coordinated", 0), world.events.now + world.draw(0, 3))
+        env = self.env
+        when = max(getattr(self.life, "coordinated", 0), env.events.now + env.draw(0, 3))
         self.life.coordinated = when
-        world.events.at(when, call)
+        env.events.at(when, call)
 
     def _tick(self, life: int) -> None:
         if self.alive and self.births == life:
-            self.world.events.after(SIM_TICK_MS, lambda: self._tick(life))
-            if self.world.events.now >= self.paused_until:
+            self.env.events.after(SIM_TICK_MS, lambda: self._tick(life))
+            if self.env.events.now >= self.paused_until:
                 self._guarded(self.driver.tick)
                 if self.alive:
-                    self.rules.on_tick(SIM_TICK_MS)
+                    for watcher in self._watchers:
+                        watcher.on_tick(self)
 
     def end_turn(self, call: Call) -> None:
         """Carry out what a turn has led to, and look at what became of it."""
-        before = self.driver.node.context.counters.copy() if self.world.traced else {}
+        before = self.driver.node.context.counters.copy() if self.env.traced else {}
         self._guarded(call)
         if self.alive:
-            self.world.invariants.after_turn(self)
-            self.rules.after_turn()
-        for name, count in self.driver.node.context.counters.items() if self.world.traced else ():
+            for watcher in self._watchers:
+                watcher.after_turn(self)
+        for name, count in self.driver.node.context.counters.items() if self.env.traced else ():
             if count != before.get(name, 0):
-                self.world.log(self, name.replace("_", " "))
+                self.env.log(self, name.replace("_", " "))
 
     def now(self) -> Millis:
         """This machine's clock: it only goes forward, but not at the pace of others."""
         since, then = self._read_at
-        return then + int((self.world.events.now - since) * self._rate)
+        return then + int((self.env.events.now - since) * self._rate)
 
     def set_rate(self, rate: float) -> None:
         """Let the clock go on from where it is at another pace."""
-        self._read_at = self.world.events.now, self.now()
+        self._read_at = self.env.events.now, self.now()
         self._rate = rate
 
 
-class _Events:
+class _DriverToBe:
     """Stands for the driver until it is made; a dead process hears nothing."""
 
     sink: Driver
@@ -257,7 +346,7 @@ class SimShell:
 
     def soon(self, call: Call) -> None:
         node = self._node
-        node.world.events.at(node.world.events.now, lambda: self._finish(call), last=True)
+        node.env.events.at(node.env.events.now, lambda: self._finish(call), last=True)
 
     def _finish(self, call: Call) -> None:
         node = self._node
@@ -266,7 +355,7 @@ class SimShell:
 
     def later(self, delay_ms: Millis, call: Call) -> None:
         node, life = self._node, self._life
-        node.world.events.after(delay_ms, lambda: node._run(life, call))
+        node.env.events.after(delay_ms, lambda: node._run(life, call))
 
     def joined(self, cluster_id: str) -> None:
         self._node.cluster_id = cluster_id
@@ -281,54 +370,14 @@ class SimShell:
         """Its machine gets another disk."""
 
     def alarm(self, text: str) -> None:
-        self._node.world.log(self._node, f"alarm: {text}")
+        self._node.env.log(self._node, f"alarm: {text}")
         assert "forked" not in text and "two cluster maps" not in text, text
         assert "fails its checksum" not in text, text
 
     def stop(self, reason: str, ending: Ending) -> None:
         self.stopped = reason
-        self._node.world.log(self._node, f"stops: {reason}")
-        self._node.world.on_stop(self._node, ending)
+        self._node.env.log(self._node, f"stops: {reason}")
+        self._node.on_stop(self._node, ending)
 
     def disk_free(self) -> tuple[int, int]:
-        return self._node.free, self._node.world.events.now
-
-
-class SimSyncer:
-    """Group commit with one flush at a time, taking a while."""
-
-    def __init__(self, node: SimMachine, engine: MemoryEngine) -> None:
-        self._node = node
-        self._engine = engine
-        self._life = node.births
-        self._asked = 0
-        self._busy = False
-
-    def request(self, ticket: int) -> None:
-        self._asked = ticket
-        if not self._busy:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._busy = True
-        covered = self._engine.written
-        delay = self._node.world.draw(*self._node.fsync_ms)
-        self._node.world.events.after(delay, lambda: self._done(covered))
-
-    def _done(self, covered: int) -> None:
-        node = self._node
-        if not node.alive or node.births != self._life:
-            return
-        if node.hangs:
-            node.world.events.after(LOOK_AGAIN_MS, lambda: self._done(covered))
-            return
-        try:
-            self._engine.make_durable(covered)
-        except StorageError as error:
-            node.deliver(partial(node.driver.disk_failed, error))
-            return
-        self._busy = False
-        node.world.invariants.on_durable(node, covered)
-        node.deliver(lambda: node.driver.synced(covered))
-        if self._asked > covered:
-            self._flush()
+        return self._node.free, self._node.env.events.now

@@ -5,24 +5,33 @@ pauses that double, as TCP does, so that a link heals long after the way has hea
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ringkeep.core.protocol.effects import Lane
 from ringkeep.core.protocol.messages import Message
-from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.core.protocol.types import Incarnation, Millis, NodeId
+from ringkeep.driver.turns import Driver
+from ringkeep.sim.world.environment import Environment
+from ringkeep.sim.world.events import Call
 from ringkeep.wire.codec import decode, encode
 from ringkeep.wire.framing import HEADER_BYTES
 
-if TYPE_CHECKING:
-    from ringkeep.sim.world.machine import SimMachine
-    from ringkeep.sim.world.world import World
-
-NodePair = tuple[NodeId, NodeId]
 RECONNECT_MS = 30
 JAM_FRAMES = 3
 FIRST_REPEAT_MS = 200  # of TCP: the first time that it sends again what was not acknowledged
+
+
+class Peer(Protocol):
+    """A machine as the network knows it."""
+
+    id: NodeId
+    incarnation: Incarnation
+    alive: bool
+    driver: Driver
+
+    def deliver(self, call: Call) -> None: ...
 
 
 class _LaneQueue:
@@ -37,14 +46,22 @@ class _LaneQueue:
 
 
 class SimNetwork:
-    """The network port of one life of one node.
+    """The network port of one life of one node. `on_send`: told of each frame before it leaves.
 
     A connection is a number: what carries an old one is discarded.
     """
 
-    def __init__(self, world: "World", node: "SimMachine") -> None:
-        self._world = world
+    def __init__(
+        self,
+        env: Environment,
+        machines: Mapping[NodeId, Peer],
+        node: Peer,
+        on_send: Callable[[list[Message]], None],
+    ) -> None:
+        self._env = env
+        self._machines = machines
         self._node = node
+        self._on_send = on_send
         self._wanted: dict[NodeId, str] = {}
         self._up: dict[NodeId, int] = {}  # peer -> connection
         self._trying: set[NodeId] = set()
@@ -64,21 +81,20 @@ class SimNetwork:
                 self._try(peer, 0)
 
     def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
-        world = self._world
-        world.invariants.on_send(self._node, messages)
-        world.traps.on_send(self._node, messages)
-        if world.in_bytes:  # as production does it: what is said is what can be written down and read again
+        env = self._env
+        self._on_send(messages)
+        if env.in_bytes:  # as production does it: what is said is what can be written down and read again
             messages = [said for each in encode(messages) for said in decode(each[HEADER_BYTES:])]
         connection = self._up.get(peer)
         if connection is None:
             return
-        when = world.events.now + world.delay(self._node.id, peer)
+        when = env.events.now + env.delay()
         queue = self._queues.get((peer, lane))
         if queue is None:
             queue = self._queues[peer, lane] = _LaneQueue()
         queue.frames.append((when, connection, messages))
         if len(queue.frames) == 1:
-            world.events.at(when, partial(self._arrive, peer, queue))
+            env.events.at(when, partial(self._arrive, peer, queue))
         if lane is Lane.BULK and len(queue.frames) > JAM_FRAMES and not queue.jammed:
             queue.jammed = True
             self._node.deliver(partial(self._tell_jam, peer, connection, True))
@@ -98,24 +114,24 @@ class SimNetwork:
 
     def _arrive(self, peer: NodeId, queue: _LaneQueue) -> None:
         """Deliver the first frames under way to a peer: one lane keeps order, whatever holds a frame up."""
-        world, frames = self._world, queue.frames
-        now, up = world.events.now, self._up.get(peer)
+        env, frames = self._env, queue.frames
+        now, up = env.events.now, self._up.get(peer)
         while frames:
             when, connection, messages = frames[0]
             if self.over or connection != up:
                 frames.popleft()  # lost with its connection
                 queue.repeat_ms = FIRST_REPEAT_MS
             elif when > now:
-                world.events.at(when, partial(self._arrive, peer, queue))
+                env.events.at(when, partial(self._arrive, peer, queue))
                 return
-            elif world.blocked(self._node.id, peer):  # sent again by the transport, ever more seldom
-                world.events.at(now + queue.repeat_ms, partial(self._arrive, peer, queue))
+            elif env.blocked(self._node.id, peer):  # sent again by the transport, ever more seldom
+                env.events.at(now + queue.repeat_ms, partial(self._arrive, peer, queue))
                 queue.repeat_ms *= 2
                 return
             else:
                 frames.popleft()
                 queue.repeat_ms = FIRST_REPEAT_MS
-                target = world.nodes.get(peer)
+                target = self._machines.get(peer)
                 if target is not None and target.alive:
                     me, incarnation = self._node.id, self._node.incarnation
                     target.deliver(partial(target.driver.received, me, incarnation, messages))
@@ -125,18 +141,18 @@ class SimNetwork:
 
     def _try(self, peer: NodeId, delay: int) -> None:
         self._trying.add(peer)
-        self._world.events.after(delay + self._world.random.randint(1, 3), lambda: self._attempt(peer))
+        self._env.events.after(delay + self._env.random.randint(1, 3), lambda: self._attempt(peer))
 
     def _attempt(self, peer: NodeId) -> None:
         self._trying.discard(peer)
-        world = self._world
+        env = self._env
         if self.over or peer not in self._wanted or peer in self._up:
             return
-        target = world.nodes.get(peer)
+        target = self._machines.get(peer)
         if target is None:  # another node answers at its address, which is no sign of anything
             self._try(peer, RECONNECT_MS)
             return
-        if world.blocked(self._node.id, peer) or world.blocked(peer, self._node.id):
+        if env.blocked(self._node.id, peer) or env.blocked(peer, self._node.id):
             self._try(peer, RECONNECT_MS)
             return
         if not target.alive:

@@ -1,0 +1,112 @@
+"""What all machines of a simulated world share; it knows none of them.
+
+Time, chance, the state of the network, the coordination service, and the record of what was done.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from ringkeep.coordination.memory import MemoryService
+from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.sim.world import drawn_bounds
+from ringkeep.sim.world.events import Events
+
+USUAL_DELAY_MS = 4
+"""A frame takes at most so long while the network is not slow."""
+LONG_AGO: Millis = -(1 << 40)
+
+
+class Named(Protocol):
+    """Whoever a line of the trace is about."""
+
+    name: str
+
+
+class Environment:
+    """Shared by the machines of one world. The same seed gives the same draws, whatever PYTHONHASHSEED is.
+
+    `expect`: how many nodes form the cluster. `in_bytes`: whether messages pass through the codec.
+    `cut_until`: when two nodes could last not reach each other, in one direction at least. `slow_until`: when
+    the network was last slow.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        expect: int,
+        partitions: int,
+        replication: int,
+        service: MemoryService,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self.seed = seed
+        self.random = Random(seed)
+        self._uniform = self.random.random
+        self.events = Events()
+        self.expect = expect
+        self.partitions = partitions
+        self.replication = replication
+        self.service = service
+        self.bounds = drawn_bounds.draw(seed)
+        self.in_bytes = seed % 8 == 3
+        self.counters: Counter[str] = Counter()
+        self.traced = trace is not None
+        self._trace = trace
+        self._identities = 0
+        self._slowest_ms = USUAL_DELAY_MS
+        self._blocked: set[tuple[NodeId, NodeId]] = set()
+        self.cut_until: dict[frozenset[NodeId], Millis] = {}
+        self.slow_until = LONG_AGO
+
+    def new_id(self) -> NodeId:
+        """Return a node id that nobody had before."""
+        self._identities += 1
+        return NodeId(f"{self._identities:08x}{0:024x}")
+
+    def draw(self, low: int, high: int) -> int:
+        """Return a number from low to high. Cost: a third of `randint`, and it is drawn for every frame."""
+        return low + int(self._uniform() * (high - low + 1))
+
+    # --- the record -----------------------------------------------------------------------------------
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count what was done to this world."""
+        self.counters[name] += by
+
+    def log(self, whom: Named | None, text: str) -> None:
+        """Write a line of the trace, if anybody reads it."""
+        if self._trace is not None:
+            self._trace(f"{self.events.now:>7} {whom.name if whom is not None else '':<4} {text}")
+
+    # --- the network ----------------------------------------------------------------------------------
+
+    def delay(self) -> Millis:
+        """Draw how long a frame takes."""
+        return self.draw(0, self._slowest_ms)
+
+    def set_slowest(self, slowest_ms: Millis = USUAL_DELAY_MS) -> None:
+        """From now on a frame takes up to so long; until now the network was slow, or becomes so."""
+        self._slowest_ms = slowest_ms
+        self.slow_until = self.events.now
+
+    def blocked(self, sender: NodeId, receiver: NodeId) -> bool:
+        """Whether nothing gets from one to the other."""
+        return (sender, receiver) in self._blocked
+
+    def block(self, sender: NodeId, receiver: NodeId) -> None:
+        """Let nothing through in this direction, until it is unblocked."""
+        self._blocked.add((sender, receiver))
+
+    def unblock(self, one: NodeId, other: NodeId) -> None:
+        """Let everything through again between these two."""
+        self.cut_until[frozenset((one, other))] = self.events.now
+        self._blocked -= {(one, other), (other, one)}
+
+    def unblock_all(self) -> list[tuple[NodeId, NodeId]]:
+        """Let everything through again; return the directions that were blocked, in order."""
+        blocked = sorted(self._blocked)
+        self.cut_until.update((frozenset(pair), self.events.now) for pair in blocked)
+        self._blocked.clear()
+        return blocked
