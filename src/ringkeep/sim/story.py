@@ -6,7 +6,6 @@ step less did not; the story is that of this world, not the end of a longer one.
 """
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from ringkeep.core.cluster.slots import partition_of
@@ -20,23 +19,16 @@ _KEY: Final = re.compile(r"key b?['\"]?([\w]+)")
 _CALL: Final = re.compile(r"client -?\d+: \w+.* on b'([^']*)'")
 
 
-def shortest(
-    seed: int, failed: SeedOutcome, said: Callable[[str], None] = lambda text: None
-) -> tuple[int, SeedOutcome]:
-    """Return (steps, outcome) of the shortest failing prefix that halving finds.
-
-    `said`: told how it goes on. Cost: about fifteen runs of the seed.
-    """
-    low, high, found = 0, failed.steps, failed
+def shortest(failed: SeedOutcome) -> int:
+    """Return how many steps of a failing seed still fail, by halving. Cost: about fifteen runs."""
+    low, high = 0, failed.steps
     while high - low > 1:
         middle = (low + high) // 2
-        outcome = run_seed(seed, middle)
-        if outcome.failure:
-            high, found = middle, outcome
+        if run_seed(failed.seed, middle).failure:
+            high = middle
         else:
             low = middle
-        said(f"{high} steps fail")
-    return high, found
+    return high
 
 
 def tell(seed: int, steps: int) -> list[str]:

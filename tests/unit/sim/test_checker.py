@@ -6,7 +6,7 @@ import pytest
 from tests.support.sim.histories import KEY, cas, delete, get, op, put, untold
 
 from ringkeep.core.protocol.client_requests import PRESENT
-from ringkeep.sim.histories.checker import check
+from ringkeep.sim.histories.checker import by_key, check, check_by_search
 from ringkeep.sim.histories.history import UNTOLD
 from ringkeep.sim.histories.timeline import SHOWN, draw
 
@@ -269,14 +269,14 @@ VERSIONS_TELL = {
 @pytest.mark.parametrize("name", GOOD)
 def test_a_good_history_is_accepted(name: str) -> None:
     assert check(GOOD[name]) is None
-    assert check(GOOD[name], search=True) is None
+    assert check_by_search(by_key(GOOD[name])) is None
     assert check(untold(GOOD[name])) is None
 
 
 @pytest.mark.parametrize("search", [False, True], ids=["versions", "search"])
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_history_is_refused(name: str, search: bool) -> None:
-    violation = check(BAD[name], search=search)
+    violation = check_by_search(by_key(BAD[name])) if search else check(BAD[name])
     assert violation is not None
     assert violation.key == KEY
     assert violation.operations
@@ -322,8 +322,7 @@ def test_a_write_is_shown_that_explains_all_but_one() -> None:
 
 def test_the_rejected_write_is_shown_that_was_seen() -> None:
     history = BAD["a rejected write that shows up"]
-    for search in (False, True):
-        violation = check(list(history), search=search)
+    for violation in (check(history), check_by_search(by_key(history))):
         assert violation is not None
         assert violation.operations == tuple(history)
 

@@ -11,7 +11,7 @@ from tests.support.sim.histories import KEY, Load, get, made, put, untold, with_
 
 from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.histories import checker, linearize
-from ringkeep.sim.histories.checker import Operation, Undecided, check
+from ringkeep.sim.histories.checker import Operation, Undecided, by_key, check, check_by_search
 from ringkeep.sim.histories.history import UNTOLD
 
 SEEDS = st.integers(0, 1 << 32)
@@ -38,7 +38,7 @@ def half_told(history: list[Operation], rng: random.Random) -> list[Operation]:
 def test_what_registers_answered_is_accepted(seed: int, count: int, values: int) -> None:
     history = one_key(count, seed, values=values)
     assert check(history) is None
-    assert check(history, search=True) is None
+    assert check_by_search(by_key(history)) is None
     assert check(untold(history)) is None
     assert check(half_told(history, random.Random(seed))) is None
 
@@ -65,7 +65,7 @@ def test_one_wrong_answer_is_refused(seed: int, count: int, kind: str) -> None:
     else:
         return
     assert check(history) is not None
-    assert check(history, search=True) is not None
+    assert check_by_search(by_key(history)) is not None
     if kind != "swap":
         assert check(untold(history)) is not None
 
@@ -158,7 +158,7 @@ def small_histories(draw: st.DrawFn, most: int = 6) -> list[Operation]:
 def test_both_stages_agree_with_a_slow_twin(history: list[Operation]) -> None:
     truth = explained(history)
     assert (check(list(history)) is None) == truth
-    assert (check(list(history), search=True) is None) == truth
+    assert (check_by_search(by_key(history)) is None) == truth
 
 
 @given(small_histories())
@@ -166,7 +166,7 @@ def test_both_stages_agree_with_a_slow_twin(history: list[Operation]) -> None:
 def test_the_search_does_not_need_its_dive(history: list[Operation]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(linearize._Search, "dive", lambda _: False)
-        assert (check(history, search=True) is None) == explained(history)
+        assert (check_by_search(by_key(history)) is None) == explained(history)
 
 
 @given(small_histories(most=7))
@@ -174,7 +174,7 @@ def test_the_search_does_not_need_its_dive(history: list[Operation]) -> None:
 def test_what_is_shown_is_a_contradiction_whatever_became_of_the_other_writes(
     history: list[Operation],
 ) -> None:
-    violation = check(list(history), search=True)
+    violation = check_by_search(by_key(history))
     if violation is None:
         return
     shown = set(violation.operations)
@@ -200,7 +200,7 @@ def test_the_stages_agree_on_damaged_histories(seed: int, count: int, rng: rando
             length = victim.end - victim.start
             victim.start = other.start
             victim.end = other.start + length
-    assert (check(list(history)) is None) == (check(list(history), search=True) is None)
+    assert (check(list(history)) is None) == (check_by_search(by_key(history)) is None)
 
 
 # --- large ------------------------------------------------------------------------------------------------
@@ -220,13 +220,13 @@ def large(request: pytest.FixtureRequest) -> list[Operation]:
 
 def test_a_large_history_is_accepted(large: list[Operation]) -> None:
     assert check(large) is None
-    assert check(large, search=True) is None
+    assert check_by_search(by_key(large)) is None
     assert check(untold(large)) is None
 
 
 def test_one_stale_read_is_found_in_a_large_history(large: list[Operation]) -> None:
     history, key = with_a_stale_read(large, 50_000)
-    for violation in (check(history), check(history, search=True), check(untold(history))):
+    for violation in (check(history), check_by_search(by_key(history)), check(untold(history))):
         assert violation is not None
         assert violation.key == key
         assert len(violation.operations) < 10

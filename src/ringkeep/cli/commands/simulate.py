@@ -105,8 +105,7 @@ def _tell(outcome: "SeedOutcome") -> None:
     with (
         console.status("looking for the shortest prefix that fails") if console.is_terminal else nullcontext()
     ):
-        steps, _ = shortest(outcome.seed, outcome)
-        lines = tell(outcome.seed, steps)
+        lines = tell(outcome.seed, shortest(outcome))
     print("\n".join(lines), flush=True)
 
 

@@ -41,34 +41,42 @@ class Violation:
         return "\n".join((f"key {short(self.key)}: {self.reason}", *draw(self.operations)))
 
 
-def check(history: Iterable[Operation], *, search: bool = False) -> Violation | None:
+def check(history: Iterable[Operation]) -> Violation | None:
     """Return the first violation, None when every key is linearizable.
 
-    `search`: search only, without the pass over the versions (tests hold the two against each other).
     Raises `Undecided`, unless some key is certainly wrong. Cost: O(n log n) where the versions decide;
     `linearize.stuck` says what it is where they do not.
     """
-    keys: defaultdict[bytes, list[Operation]] = defaultdict(list)
-    for operation in history:
-        keys[operation.key].append(operation)
     unsure: dict[bytes, list[Operation]] = {}
-    for key, operations in keys.items():
-        operations.sort(key=lambda operation: operation.start)
-        facts = _Facts(key, open=search)
-        violation = None if search else _by_versions(facts, operations)
+    for key, operations in by_key(history).items():
+        facts = _Facts(key)
+        violation = _by_versions(facts, operations)
         if violation is not None:
             return violation
         if facts.open:
             unsure[key] = operations
-    return _by_search(unsure)
+    return check_by_search(unsure)
+
+
+def by_key(history: Iterable[Operation]) -> dict[bytes, list[Operation]]:
+    """Return the operations of each key, by start."""
+    keys: defaultdict[bytes, list[Operation]] = defaultdict(list)
+    for operation in history:
+        keys[operation.key].append(operation)
+    for operations in keys.values():
+        operations.sort(key=lambda operation: operation.start)
+    return keys
 
 
 def _by_versions(facts: "_Facts", operations: list[Operation]) -> Violation | None:
     return _gather(facts, operations) or _resolve(facts) or _real_time(facts) or _conditions(facts)
 
 
-def _by_search(keys: dict[bytes, list[Operation]]) -> Violation | None:
-    """Have an order looked for, for the short histories first: all of them share the time there is."""
+def check_by_search(keys: dict[bytes, list[Operation]]) -> Violation | None:
+    """Have an order looked for, for the short histories first: all of them share the time there is.
+
+    Nothing of the versions is taken for granted here, so it says the same of any history as the quick pass.
+    """
     undecided: list[bytes] = []
     left = CONFIGURATIONS
     for key, operations in sorted(keys.items(), key=lambda item: len(item[1])):

@@ -17,6 +17,7 @@ from ringkeep.core.protocol.client_requests import PRESENT
 
 NEVER: Final = 1 << 62  # later than any time, and above any version
 UNTOLD: Final = -1
+SHORT: Final = 20  # letters or bytes of a value that are shown
 OUTCOMES: Final = {
     "get": frozenset({"ok", "failed", "rejected", "unknown"}),
     "put": frozenset({"ok", "rejected", "unknown"}),
@@ -77,14 +78,14 @@ class Operation:
         return f"{text}, absent" if text == "failed" and self.version == 0 else text
 
 
-def short(value: bytes, most: int = 20) -> str:
+def short(value: bytes) -> str:
     """Return bytes as people can read them: text in quotes where it is text, cut where it is long."""
     try:
         text = value.decode()
     except UnicodeDecodeError:
-        return repr(value) if len(value) <= most else f"{value[:most]!r}…"
-    shown = json.dumps(text[:most], ensure_ascii=not text[:most].isprintable())
-    return shown if len(text) <= most else f"{shown}…"
+        return repr(value) if len(value) <= SHORT else f"{value[:SHORT]!r}…"
+    shown = json.dumps(text[:SHORT], ensure_ascii=not text[:SHORT].isprintable())
+    return shown if len(text) <= SHORT else f"{shown}…"
 
 
 # --- JSON lines --------------------------------------------------------------------------------------

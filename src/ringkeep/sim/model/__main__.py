@@ -80,7 +80,8 @@ def _lines(report: Exploration, transitions: int) -> list[str]:
     known = 100 - 100 * report.states // max(report.moves, 1)
     end = "exhausted" if report.exhausted else "CUT OFF" if not report.violation else "STOPPED"
     lines.append(
-        f"  {report.states:,} states at depths up to {len(report.depths) - 1}, {report.moves:,} moves"
+        f"  {report.states:,} states at depths up to {len(report.depths) - 1}, {report.rests:,} at rest,"
+        f" {report.moves:,} moves"
         f" ({known} % to a known state), {transitions:,} different ones of a single node,"
         f" {report.seconds:.1f} s: {end}"
     )

@@ -32,12 +32,10 @@ class LastingCut:
         self._world = world
         self._faults = faults
         self._hurt: list[SimMachine] = []
-        self._since: Millis = 0
 
     def endure(self) -> None:
         """Let trouble begin, and see the cluster go on with it."""
         world = self._world
-        self._since = world.events.now
         if world.random.random() < 0.6:
             self._cut_link()
         else:

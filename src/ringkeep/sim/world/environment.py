@@ -13,6 +13,7 @@ from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.sim.world import drawn_bounds
 from ringkeep.sim.world.events import Events
 
+REPLICATION = 3
 USUAL_DELAY_MS = 4
 """A frame takes at most so long while the network is not slow."""
 LONG_AGO: Millis = -(1 << 40)
@@ -37,9 +38,8 @@ class Environment:
         seed: int,
         expect: int,
         partitions: int,
-        replication: int,
         service: MemoryService,
-        trace: Callable[[str], None] | None = None,
+        trace: Callable[[str], None] | None,
     ) -> None:
         self.seed = seed
         self.random = Random(seed)
@@ -47,7 +47,7 @@ class Environment:
         self.events = Events()
         self.expect = expect
         self.partitions = partitions
-        self.replication = replication
+        self.replication = REPLICATION
         self.service = service
         self.bounds = drawn_bounds.draw(seed)
         self.in_bytes = seed % 8 == 3

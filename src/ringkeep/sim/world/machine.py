@@ -110,6 +110,7 @@ class SimMachine:
         self.driver: Driver
         self.network: SimNetwork
         self.coordination: MemoryCoordination
+        self.life: SimShell
         self.wipe()
 
     def wipe(self) -> None:
@@ -291,7 +292,7 @@ class SimMachine:
     def _coordinate(self, call: Call) -> None:
         """Messages to and from the coordination service take a moment, and keep their order."""
         env = self.env
-        when = max(getattr(self.life, "coordinated", 0), env.events.now + env.draw(0, 3))
+        when = max(self.life.coordinated, env.events.now + env.draw(0, 3))
         self.life.coordinated = when
         env.events.at(when, call)
 

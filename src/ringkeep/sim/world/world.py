@@ -49,10 +49,9 @@ class World(Environment):
         seed: int,
         nodes: int = 3,
         partitions: int = 2,
-        replication: int = 3,
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        super().__init__(seed, nodes, partitions, replication, WatchedService(self._on_map), trace)
+        super().__init__(seed, nodes, partitions, WatchedService(self._on_map), trace)
         self.watchers: list[Watcher] = []
         self.map: ClusterMap | None = None
         self.nodes: dict[NodeId, SimMachine] = {}
