@@ -63,8 +63,8 @@ class Checks(Watcher):
         self.invariants.after_turn(node)  # what the turn decided counts, though nobody may hear of it
 
     def on_stop(self, node: SimMachine, ending: Ending) -> None:
-        found = self._world.map
-        has_left = found is not None and found.node(node.id) is None
+        cluster_map = self._world.map
+        has_left = cluster_map is not None and cluster_map.node(node.id) is None
         if ending is Ending.REFUSED and not has_left:
             raise Violated(f"{self._world.events.now} {node.name} was refused: {node.life.stopped}")
 

@@ -45,11 +45,11 @@ class HealthClaims:
         world.events.after(LOOK_MS, self.look)
 
     def _check(self, node: SimMachine) -> None:
-        world, found = self._world, node.driver.node.context.cluster_map
-        assert found is not None
+        world, cluster_map = self._world, node.driver.node.context.cluster_map
+        assert cluster_map is not None
         then, committed = self._past[0]
         late = world.events.now - LATE_MS
-        for number, part in enumerate(found.partitions):
+        for number, part in enumerate(cluster_map.partitions):
             index = committed.get(PartitionId(number), 0)
             for voter in part.voters:
                 there = self._whole_at.get(voter, -1) >= late

@@ -119,10 +119,10 @@ class Invariants:
             primary = primaries.get(number)
             if primary is not None and primary.parked:
                 self._require(not primary.may_execute, node, replica, "requests wait, and could be executed")
-            now = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
-            if seen.get(number) == now:
+            state = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
+            if seen.get(number) == state:
                 continue
-            seen[number] = now
+            seen[number] = state
             self._check_promise(node, replica)
             self._check_acked(node, replica)
             self._check_commit(node, replica)
@@ -151,9 +151,9 @@ class Invariants:
     def _check_deleted(self, node: SimMachine, partition: PartitionId) -> None:
         """A replica that votes is not deleted."""
         self._acked.pop((node.id, partition), None)
-        found = self._world.map
-        if found is not None:
-            part = found.partitions[partition]
+        cluster_map = self._world.map
+        if cluster_map is not None:
+            part = cluster_map.partitions[partition]
             if node.id in part.voters or node.id in part.old_voters:
                 raise Violated(
                     f"{self._world.events.now} {node.name} partition {partition}: deleted, and votes"
@@ -196,10 +196,10 @@ class Invariants:
     def check_held(self) -> None:
         """5. No majority that could elect a primary lacks a committed entry: what was lost for good, or never
         got there, is always in too few places."""
-        found = self._world.map
-        if found is None:
+        cluster_map = self._world.map
+        if cluster_map is None:
             return
-        for number, part in enumerate(found.partitions):
+        for number, part in enumerate(cluster_map.partitions):
             log = self.committed.get(PartitionId(number))
             if log is None or not log.last or log.going_on:
                 continue
@@ -213,7 +213,7 @@ class Invariants:
             if quorum.won(part.voters, part.old_voters, lacking):
                 raise Violated(
                     f"{self._world.events.now} partition {number}: 5. entry {log.last} is committed, and"
-                    f" voters that can elect a primary lack it (map {found.version})"
+                    f" voters that can elect a primary lack it (map {cluster_map.version})"
                 )
 
     def holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:

@@ -65,8 +65,8 @@ class CopyFaults:
     def _remembered(self, node: SimMachine, disk: DiskCopy, others: list[SimMachine]) -> Lost:
         """Return under which epochs a primary remembers more of a node than the copy holds; nothing, unless
         all that is committed is held, and all that is promised is known, by everybody else."""
-        found, lost = self._world.map, Lost()
-        for number, part in enumerate(found.partitions if found is not None else ()):
+        cluster_map, lost = self._world.map, Lost()
+        for number, part in enumerate(cluster_map.partitions if cluster_map is not None else ()):
             partition = PartitionId(number)
             if part.old_voters or part.learner is not None:
                 return []

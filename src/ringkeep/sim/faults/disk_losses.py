@@ -93,21 +93,21 @@ class DiskLosses:
         if not alive or world.map is None:
             return
         node = world.random.choice(alive)
-        found, controller = node.driver.node.context.cluster_map, node.driver.node.controller
-        if found is None:
+        cluster_map, controller = node.driver.node.context.cluster_map, node.driver.node.controller
+        if cluster_map is None:
             return
         lost = [
             number
-            for number, p in enumerate(found.partitions)
+            for number, p in enumerate(cluster_map.partitions)
             if quorum_loss.is_lost(p, controller.reachability)
         ]
         for number in lost:
             world.count("recovery_ordered")
-            controller.order((str(number), Verb.RECOVER, found.partitions[number].epoch))
-        for each in gone_of(world, found) if lost else ():
+            controller.order((str(number), Verb.RECOVER, cluster_map.partitions[number].epoch))
+        for each in gone_of(world, cluster_map) if lost else ():
             controller.order((each, Verb.LOST, 0))
 
 
-def gone_of(world: World, found: ClusterMap) -> list[NodeId]:
+def gone_of(world: World, cluster_map: ClusterMap) -> list[NodeId]:
     """Return the nodes of a map whose disks are gone."""
-    return [n.id for n in found.nodes if n.id not in world.nodes and n.state != NodeState.DEAD]
+    return [n.id for n in cluster_map.nodes if n.id not in world.nodes and n.state != NodeState.DEAD]

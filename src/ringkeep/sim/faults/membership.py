@@ -39,9 +39,9 @@ class MembershipFaults:
     def settle(self, until: Millis = 0) -> None:
         """End what was begun for a while, again and again: orders get lost, and older ones come late."""
         until = until or self._world.events.now + limits.ORDER_MS + SAY_AGAIN_MS
-        found = self._world.map
+        cluster_map = self._world.map
         wanted = ((MOVES, Verb.SET, RUNNING), (REPLICATION, Verb.SET, self._world.replication))
-        undone = [order for order in wanted if found is not None and not is_done(order, found)]
+        undone = [order for order in wanted if cluster_map is not None and not is_done(order, cluster_map)]
         for name, _, value in undone:
             self._set(name, value)
         if self._world.events.now < until:

@@ -98,9 +98,9 @@ class NetworkFaults:
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:
             return
-        found = node.driver.node.context.cluster_map
-        assert found is not None
-        part = world.random.choice(found.partitions)
+        cluster_map = node.driver.node.context.cluster_map
+        assert cluster_map is not None
+        part = world.random.choice(cluster_map.partitions)
         if len(part.voters) == 1 or not all(voter in world.nodes for voter in part.voters):
             return
         old, others = world.nodes[part.primary], [world.nodes[n] for n in part.voters if n != part.primary]
@@ -219,9 +219,9 @@ class NetworkFaults:
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:
             return
-        found = node.driver.node.context.cluster_map
-        assert found is not None
-        part = found.partitions[partition_of(BURST_KEY, len(found.partitions))]
+        cluster_map = node.driver.node.context.cluster_map
+        assert cluster_map is not None
+        part = cluster_map.partitions[partition_of(BURST_KEY, len(cluster_map.partitions))]
         if len(part.voters) == 1 or not all(voter in world.nodes for voter in part.voters):
             return
         primary = world.nodes[part.primary]

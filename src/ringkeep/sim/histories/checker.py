@@ -19,7 +19,7 @@ from typing import Final
 from ringkeep.core.protocol.client_requests import PRESENT
 from ringkeep.sim.histories.contradiction import contradiction
 from ringkeep.sim.histories.history import OUTCOMES, UNTOLD, Operation, short
-from ringkeep.sim.histories.linearize import Budget, Undecided
+from ringkeep.sim.histories.linearize import SearchBudget, Undecided
 from ringkeep.sim.histories.timeline import draw
 
 __all__ = ["Operation", "Undecided", "Violation", "check"]
@@ -80,7 +80,7 @@ def check_by_search(keys: dict[bytes, list[Operation]]) -> Violation | None:
     undecided: list[bytes] = []
     left = CONFIGURATIONS
     for key, operations in sorted(keys.items(), key=lambda item: len(item[1])):
-        budget = Budget(max(min(KEY_CONFIGURATIONS, left), LEAST_CONFIGURATIONS))
+        budget = SearchBudget(max(min(KEY_CONFIGURATIONS, left), LEAST_CONFIGURATIONS))
         most = budget.left
         try:
             found = contradiction(operations, budget)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from ringkeep.sim.histories.history import NEVER, Operation
-from ringkeep.sim.histories.linearize import Budget, Undecided, stuck
+from ringkeep.sim.histories.linearize import SearchBudget, Undecided, stuck
 from ringkeep.sim.histories.register import Step
 
 TRIES: Final = 200  # searches for a smaller contradiction, and again for what explains it
@@ -17,7 +17,9 @@ TRY_CONFIGURATIONS: Final = 3_000  # of each of them
 WINDOW: Final = 8  # answers, the last before the search was stuck, that are tried alone at first
 
 
-def contradiction(operations: Sequence[Operation], budget: Budget) -> tuple[str, list[Operation]] | None:
+def contradiction(
+    operations: Sequence[Operation], budget: SearchBudget
+) -> tuple[str, list[Operation]] | None:
     """Return None if one order explains a key's operations, else why not, and which contradict each other.
 
     Both lists are by start. Raises `Undecided`.
@@ -66,7 +68,7 @@ def _contradict(answers: Sequence[Operation], writes: Sequence[Operation]) -> bo
     must.sort(key=lambda step: step.start)
     may.sort(key=lambda step: step.start)
     try:
-        return stuck(must, may, Budget(TRY_CONFIGURATIONS)) is not None
+        return stuck(must, may, SearchBudget(TRY_CONFIGURATIONS)) is not None
     except Undecided:
         return False
 

@@ -25,7 +25,7 @@ class Undecided(Exception):
 
 
 @dataclass(slots=True)
-class Budget:
+class SearchBudget:
     """How much a search may still do: one is about the work for one configuration, 20 to 50 µs."""
 
     left: int
@@ -66,7 +66,7 @@ class Next(NamedTuple):
     waiting: list[int]
 
 
-def stuck(must: list[Step], may: list[Step], budget: Budget) -> int | None:
+def stuck(must: list[Step], may: list[Step], budget: SearchBudget) -> int | None:
     """Return None if there is an order of all of `must` and any of `may`, else the last start looked at.
 
     What starts later has no part in the contradiction, as a rule. Both lists are sorted by start; `may` never
@@ -78,7 +78,7 @@ def stuck(must: list[Step], may: list[Step], budget: Budget) -> int | None:
 
 
 class _Search:
-    def __init__(self, must: list[Step], may: list[Step], budget: Budget) -> None:
+    def __init__(self, must: list[Step], may: list[Step], budget: SearchBudget) -> None:
         self._budget = budget
         self._must, self._groups, self._readers = _prepare(must, may)
         self._ranks = sorted(step.rank for step in self._must if step.rank)

@@ -65,11 +65,11 @@ class DiskFailure:
         self._world.events.after(WRITE_EVERY_MS, self._write)
 
     def _on_answer(self, number: int, result: Result) -> None:
-        found = self._world.map
+        cluster_map = self._world.map
         if (
             result.status in _ANSWERED
-            and found is not None
-            and found.partitions[number].primary != self._node.id
+            and cluster_map is not None
+            and cluster_map.partitions[number].primary != self._node.id
         ):
             self._served.add(number)
 

@@ -53,12 +53,12 @@ class LastingCut:
 
     def _decommission(self) -> None:
         """Where nobody died, and there are nodes enough: one is moved away from, and leaves."""
-        world, found = self._world, self._world.map
-        assert found is not None, "the cluster was formed"
-        staying = [node for node in found.nodes if holds_data(node.state)]
+        world, cluster_map = self._world, self._world.map
+        assert cluster_map is not None, "the cluster was formed"
+        staying = [node for node in cluster_map.nodes if holds_data(node.state)]
         well = self._well(list(world.nodes.values()))
         if (
-            len(staying) <= found.replication
+            len(staying) <= cluster_map.replication
             or not all(node.alive for node in world.nodes.values())
             or not well
         ):
@@ -147,9 +147,9 @@ class LastingCut:
 
     def _well(self, alive: list[SimMachine]) -> list[SimMachine]:
         """Return those of whom any order may be given: nothing that was ordered before is under way."""
-        found = self._world.map
-        assert found is not None, "the cluster was formed"
-        active = {node.id for node in found.nodes if node.state == NodeState.ACTIVE}
+        cluster_map = self._world.map
+        assert cluster_map is not None, "the cluster was formed"
+        active = {node.id for node in cluster_map.nodes if node.state == NodeState.ACTIVE}
         return [node for node in alive if node.id in active]
 
     # --- what must be true meanwhile ------------------------------------------------------------------
@@ -167,11 +167,11 @@ class LastingCut:
         return self._world.map is not None and is_done(order, self._world.map)
 
     def _served(self) -> bool:
-        found = self._world.map
-        assert found is not None, "the cluster was formed"
+        cluster_map = self._world.map
+        assert cluster_map is not None, "the cluster was formed"
         return all(
             self._is_served(number, part) or not self._can_be_served(part)
-            for number, part in enumerate(found.partitions)
+            for number, part in enumerate(cluster_map.partitions)
         )
 
     def _is_served(self, number: int, part: Partition) -> bool:

@@ -138,35 +138,38 @@ class World(Environment):
     def healthy(self) -> bool:
         """Whether every node is up and ready, every replica is where it should be, and every partition has an
         ACTIVE primary that all agree on."""
-        found = self.map
-        if found is None or len(found.nodes) < len(self.nodes):
+        cluster_map = self.map
+        if cluster_map is None or len(cluster_map.nodes) < len(self.nodes):
             return False
         for node in self.nodes.values():
             if not node.alive or not node.driver.node.ready or node.driver.node.context.damaged:
                 return False
             held = node.driver.node.context.cluster_map
-            if held is None or held.version != found.version:
+            if held is None or held.version != cluster_map.version:
                 return False
-        for number, part in enumerate(found.partitions):
+        for number, part in enumerate(cluster_map.partitions):
             leading = self.nodes.get(part.primary)
             if leading is None:
                 return False
             primary = leading.driver.node.primaries.get(number)  # type: ignore[call-overload]  # a plain int
             if primary is None or primary.epoch != part.epoch or not primary.may_execute:
                 return False
-        return self._placed(found) and all(node.says() is Health.HEALTHY for node in self.nodes.values())
+        return self._placed(cluster_map) and all(
+            node.says() is Health.HEALTHY for node in self.nodes.values()
+        )
 
-    def _placed(self, found: ClusterMap) -> bool:
-        if under_way(found.partitions):
+    def _placed(self, cluster_map: ClusterMap) -> bool:
+        if under_way(cluster_map.partitions):
             return False
-        if any(node.state in (NodeState.JOINING, NodeState.LEAVING) for node in found.nodes):
+        if any(node.state in (NodeState.JOINING, NodeState.LEAVING) for node in cluster_map.nodes):
             return False
         if any(
-            set(v) != set(p.voters) for v, p in zip(targets(found, _nobody), found.partitions, strict=True)
+            set(v) != set(p.voters)
+            for v, p in zip(targets(cluster_map, _nobody), cluster_map.partitions, strict=True)
         ):
             return False
         return all(
-            node.id in found.partitions[number].voters
+            node.id in cluster_map.partitions[number].voters
             for node in self.nodes.values()
             for number in node.driver.node.replicas
         )
