@@ -81,7 +81,7 @@ def test_metrics(host: Host, wire: Wire) -> None:
     assert re.search(r"^ringkeep_http_requests_in_flight \d", text, re.M)
     assert re.search(r"^ringkeep_writes_total \d+", text, re.M)
     assert 'ringkeep_replicas{role="primary"} 1.0' in text
-    counts = host.server.hub.counts[1]
+    counts = host.server.listener.counts[1]
     assert sum(counts.times.buckets) == sum(counts.statuses.values())
 
 
@@ -155,7 +155,7 @@ def test_a_defect_in_the_admin_app_is_a_500(host: Host, monkeypatch: pytest.Monk
         assert answer.status == 500 and answer.json()["outcome"] == "not-applied"
     with Wire(host.url) as wire:
         assert wire.request("GET", "/livez").status == 200
-    assert host.call(lambda: host.server.hub.in_flight) == 0
+    assert host.call(lambda: host.server.listener.in_flight) == 0
 
 
 def test_every_operation_has_an_example_that_works(host: Host, wire: Wire) -> None:

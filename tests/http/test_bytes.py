@@ -12,7 +12,7 @@ from tests.support.wait import until
 
 from ringkeep.core.protocol.client_requests import Kind
 from ringkeep.core.protocol.limits import MIB
-from ringkeep.http.limits import PIPELINE, Patience
+from ringkeep.http.limits import IN_FLIGHT_EACH, Patience
 
 CHUNKED = b"PUT /v1/kv/%b HTTP/1.1\r\nHost: %b\r\nTransfer-Encoding: chunked\r\n\r\n%b"
 
@@ -136,14 +136,14 @@ def test_many_pipelined_requests(wire: Wire, key: str) -> None:
 
 def test_requests_in_flight_are_bounded_per_connection(host: Host, wire: Wire) -> None:
     host.service.delay_s = 0.05
-    count = 4 * PIPELINE
+    count = 4 * IN_FLIGHT_EACH
     wire.send(b"".join(wire.render("GET", f"/v1/kv/{number}") for number in range(count)))
     until(lambda: bool(host.service.submitted), "the first request arrives")
     most = 0
     for _ in range(count):
         assert wire.read().status == 404
-        most = max(most, host.call(lambda: host.server.hub.in_flight))
-    assert 0 < most <= PIPELINE
+        most = max(most, host.call(lambda: host.server.listener.in_flight))
+    assert 0 < most <= IN_FLIGHT_EACH
     assert [request.key for request in host.service.submitted] == [b"%d" % n for n in range(count)]
 
 
@@ -302,8 +302,11 @@ def test_a_client_that_vanishes_after_its_request(host: Host, key: str) -> None:
         until(lambda: bool(host.service.submitted), "the write arrives")
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     until(lambda: key.encode() in host.service.records, "the write is applied")
-    hub = host.server.hub
-    until(lambda: host.call(lambda: (hub.in_flight, hub.large_body_bytes)) == (0, 0), "nothing is held")
+    listener = host.server.listener
+    until(
+        lambda: host.call(lambda: (listener.in_flight, listener.large_body_bytes)) == (0, 0),
+        "nothing is held",
+    )
     with Wire(host.url) as wire:
         assert wire.request("GET", f"/v1/kv/{key}").status == 200
 
@@ -311,10 +314,10 @@ def test_a_client_that_vanishes_after_its_request(host: Host, key: str) -> None:
 def test_a_client_that_vanishes_within_its_body(host: Host, key: str) -> None:
     with Wire(host.url) as wire:
         wire.send(wire.render("PUT", f"/v1/kv/{key}", None, content_length="100000") + b"x" * 70_000)
-        hub = host.server.hub
-        until(lambda: host.call(lambda: hub.large_body_bytes) == 100_000, "the body is on its way")
+        listener = host.server.listener
+        until(lambda: host.call(lambda: listener.large_body_bytes) == 100_000, "the body is on its way")
         wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    until(lambda: host.call(lambda: hub.large_body_bytes) == 0, "its room is given back")
+    until(lambda: host.call(lambda: listener.large_body_bytes) == 0, "its room is given back")
     assert key.encode() not in host.service.records
 
 
@@ -375,8 +378,8 @@ def test_a_client_that_does_not_read_is_dropped(make_host: Callable[..., Host]) 
     with Wire(host.url) as wire:
         assert wire.request("PUT", "/v1/kv/large", b"x" * 4 * MIB).status == 201
         wire.send(wire.render("GET", "/v1/kv/large") * 20)
-        until(lambda: not host.call(lambda: host.server.hub.connections), "the connection is dropped")
-    assert host.call(lambda: host.server.hub.in_flight) == 0
+        until(lambda: not host.call(lambda: host.server.listener.connections), "the connection is dropped")
+    assert host.call(lambda: host.server.listener.in_flight) == 0
 
 
 def test_a_drain_ends(make_host: Callable[..., Host]) -> None:
@@ -384,4 +387,4 @@ def test_a_drain_ends(make_host: Callable[..., Host]) -> None:
     with Wire(host.url) as wire:
         wire.send(wire.render("PUT", "/v1/kv/x", None, content_length=str(9 * MIB)))
         assert wire.read().status == 413
-        until(lambda: not host.call(lambda: host.server.hub.connections), "the connection is dropped")
+        until(lambda: not host.call(lambda: host.server.listener.connections), "the connection is dropped")

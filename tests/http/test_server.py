@@ -77,7 +77,7 @@ def test_closing_breaks_off_what_does_not_finish(make_host: Callable[..., Host])
 
 def test_idle_connections_make_room_for_new_ones(make_host: Callable[..., Host]) -> None:
     host = make_host()
-    host.server.hub.max_connections = 10
+    host.server.listener.max_connections = 10
     idle = [Wire(host.url) for _ in range(10)]
     for _ in range(3):
         with Wire(host.url) as wire:
@@ -89,7 +89,7 @@ def test_idle_connections_make_room_for_new_ones(make_host: Callable[..., Host])
 
 def test_a_full_house_is_told_so(make_host: Callable[..., Host]) -> None:
     host = make_host()
-    host.server.hub.max_connections = 3
+    host.server.listener.max_connections = 3
     host.service.delay_s = 0.3
     wires = [Wire(host.url) for _ in range(3)]
     for wire in wires:

@@ -6,8 +6,7 @@ from tests.support.http.wire import Answer, Wire
 
 from ringkeep.core.protocol.client_requests import Result, Status
 from ringkeep.core.protocol.limits import VALUE_BYTES
-from ringkeep.http.connection import listener_state as hub_module
-from ringkeep.http.connection import request_head as plan_module
+from ringkeep.http.connection import listener_state, request_head
 
 PUT_BODY = b'{"key":"k","value":"v"}'
 # What each original route and its counterpart say to a forced result.
@@ -103,7 +102,7 @@ def test_a_service_that_raises_is_a_500(host: Host, wire: Wire) -> None:
     check(wire.request("GET", "/v1/kv/k"), 500)
     host.service.raises = None
     assert wire.request("GET", "/get?key=none").status == 404
-    assert host.server.hub.in_flight == 0
+    assert host.server.listener.in_flight == 0
 
 
 def test_a_node_that_does_not_serve_says_why(host: Host, wire: Wire) -> None:
@@ -119,14 +118,14 @@ def test_a_node_that_does_not_serve_says_why(host: Host, wire: Wire) -> None:
 
 
 def test_a_full_node_answers_429(host: Host, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "IN_FLIGHT", 0)
+    monkeypatch.setattr(request_head, "IN_FLIGHT", 0)
     check(wire.request("PUT", "/v1/kv/k", b"v"), 429)
     monkeypatch.undo()
-    monkeypatch.setattr(hub_module, "LARGE_BODIES_BYTES", 100_000)
+    monkeypatch.setattr(listener_state, "LARGE_BODIES_BYTES", 100_000)
     check(wire.request("PUT", "/v1/kv/k", b"v" * 100_001), 429)
     with Wire(host.url) as other:
         assert other.request("PUT", "/v1/kv/k", b"v" * 99_000).status in (200, 201)
-    assert host.call(lambda: host.server.hub.large_body_bytes) == 0
+    assert host.call(lambda: host.server.listener.large_body_bytes) == 0
 
 
 def test_timeouts_reach_the_node(host: Host, wire: Wire) -> None:

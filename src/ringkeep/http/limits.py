@@ -1,4 +1,4 @@
-"""Every bound of the HTTP interface that is not a bound of the store itself (those: `core.limits`)."""
+"""Every bound of the HTTP interface; those of the store itself are in `core/protocol/limits`."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +9,7 @@ TARGET_BYTES: Final = 8 * KIB  # request target: longer is a 414
 HEADER_BYTES: Final = 32 * KIB  # all header fields of one request together: more is a 431
 HEADER_COUNT: Final = 100
 SMALL_BODY_BYTES: Final = 64 * KIB  # body of a request that needs none, and of the admin routes
-PIPELINE: Final = 32  # requests in flight on one connection; no more is read until some are answered
+IN_FLIGHT_EACH: Final = 32  # requests in flight on one connection; no more is read until some are answered
 IN_FLIGHT: Final = 16_384  # requests in flight on all connections: beyond, 429
 LARGE_BODY_BYTES: Final = 64 * KIB  # bodies above this count towards LARGE_BODIES_BYTES
 LARGE_BODIES_BYTES: Final = 256 * MIB  # held by all connections together: beyond, 429

@@ -12,7 +12,7 @@ UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """One row of the table of problems. `slug` is the anchor in /docs that its `type` points to."""
 
     status: int
@@ -24,30 +24,32 @@ class Kind:
 
 _SOON: Final = b"Retry-After: 1\r\n"
 
-BAD_REQUEST: Final = Kind(400, "bad-request", "Bad request")
-FOREIGN: Final = Kind(403, "foreign-page", "Foreign origin or host")
-NOT_FOUND: Final = Kind(404, "not-found", "Key not found")
-NO_ROUTE: Final = Kind(404, "no-such-route", "No such route")
-NO_SUCH_NODE: Final = Kind(404, "no-such-node", "No such node")
-METHOD: Final = Kind(405, "method-not-allowed", "Method not allowed")
-TOO_SLOW: Final = Kind(408, "request-timeout", "Request not received in time", retryable=True)
-REFUSED: Final = Kind(409, "refused", "Refused")
-LENGTH: Final = Kind(411, "length-required", "Length required")
-CONDITION: Final = Kind(412, "condition-failed", "Condition failed")
-TOO_LARGE: Final = Kind(413, "too-large", "Content too large")
-URI_TOO_LONG: Final = Kind(414, "uri-too-long", "URI too long")
-MEDIA_TYPE: Final = Kind(415, "unsupported-media-type", "Unsupported encoding")
-EXPECTATION: Final = Kind(417, "expectation-failed", "Expectation failed")
-KEY_REUSED: Final = Kind(422, "idempotency-key-reused", "Idempotency key reused")
-BUSY: Final = Kind(429, "busy", "Node is full", retryable=True, headers=_SOON)
-HEADERS: Final = Kind(431, "headers-too-large", "Header fields too large")
-DEFECT: Final = Kind(500, "defect", "Internal error")
-UNAVAILABLE: Final = Kind(503, "unavailable", "Unavailable", retryable=True, headers=_SOON)
-FATE_UNKNOWN: Final = Kind(504, "outcome-unknown", "Outcome unknown")
-NO_SPACE: Final = Kind(507, "insufficient-storage", "Insufficient storage", retryable=True)
+BAD_REQUEST: Final = ProblemKind(400, "bad-request", "Bad request")
+FOREIGN: Final = ProblemKind(403, "foreign-page", "Foreign origin or host")
+NOT_FOUND: Final = ProblemKind(404, "not-found", "Key not found")
+NO_ROUTE: Final = ProblemKind(404, "no-such-route", "No such route")
+NO_SUCH_NODE: Final = ProblemKind(404, "no-such-node", "No such node")
+METHOD: Final = ProblemKind(405, "method-not-allowed", "Method not allowed")
+TOO_SLOW: Final = ProblemKind(408, "request-timeout", "Request not received in time", retryable=True)
+REFUSED: Final = ProblemKind(409, "refused", "Refused")
+LENGTH: Final = ProblemKind(411, "length-required", "Length required")
+CONDITION: Final = ProblemKind(412, "condition-failed", "Condition failed")
+TOO_LARGE: Final = ProblemKind(413, "too-large", "Content too large")
+URI_TOO_LONG: Final = ProblemKind(414, "uri-too-long", "URI too long")
+MEDIA_TYPE: Final = ProblemKind(415, "unsupported-media-type", "Unsupported encoding")
+EXPECTATION: Final = ProblemKind(417, "expectation-failed", "Expectation failed")
+KEY_REUSED: Final = ProblemKind(422, "idempotency-key-reused", "Idempotency key reused")
+BUSY: Final = ProblemKind(429, "busy", "Node is full", retryable=True, headers=_SOON)
+HEADERS: Final = ProblemKind(431, "headers-too-large", "Header fields too large")
+DEFECT: Final = ProblemKind(500, "defect", "Internal error")
+UNAVAILABLE: Final = ProblemKind(503, "unavailable", "Unavailable", retryable=True, headers=_SOON)
+FATE_UNKNOWN: Final = ProblemKind(504, "outcome-unknown", "Outcome unknown")
+NO_SPACE: Final = ProblemKind(507, "insufficient-storage", "Insufficient storage", retryable=True)
 
-KINDS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Kind))
+KINDS: Final = tuple(value for value in list(globals().values()) if isinstance(value, ProblemKind))
 BY_STATUS: Final = {kind.status: kind for kind in reversed(KINDS)}
+
+BUSY_TEXT: Final = "This node is full just now. Nothing was applied; try again later or at another node."
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Problem(Exception):
     `extra` are further members of the body, `headers` further header lines, each with its line end.
     """
 
-    kind: Kind
+    kind: ProblemKind
     detail: str
     outcome: str = NOT_APPLIED
     retryable: bool | None = None
@@ -92,3 +94,17 @@ class Problem(Exception):
 def bad(detail: str) -> Problem:
     """Return a 400 whose detail is completed by the usual advice."""
     return Problem(BAD_REQUEST, f"{detail} Nothing was applied; correct the request before sending it again.")
+
+
+def wrong_method(methods: str) -> Problem:
+    """Return a 405; `methods` are those that the route serves, as the header field Allow lists them."""
+    return Problem(
+        METHOD,
+        f"This route does not serve that method. Nothing was applied; it serves: {methods}.",
+        headers=f"Allow: {methods}\r\n".encode(),
+    )
+
+
+def busy() -> Problem:
+    """Return the 429 of a node that holds as much as it may."""
+    return Problem(BUSY, BUSY_TEXT)

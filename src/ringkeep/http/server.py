@@ -9,7 +9,7 @@ from typing import Final
 from ringkeep.errors import StartError
 from ringkeep.http.admin.app import make_app
 from ringkeep.http.connection.allowed_hosts import Hosts
-from ringkeep.http.connection.asgi_bridge import Bridges
+from ringkeep.http.connection.asgi_bridge import AsgiBridge
 from ringkeep.http.connection.connection import Connection
 from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.limits import BACKLOG, CLIENTS, Patience
@@ -22,9 +22,12 @@ _POLL_S: Final = 0.02
 class HttpServer:
     """A listener and its connections. `port` is the real one, also when 0 was asked for."""
 
-    def __init__(self, hub: ListenerState, server: asyncio.Server, port: int) -> None:
-        self.hub = hub
+    def __init__(
+        self, listener: ListenerState, bridge: AsgiBridge, server: asyncio.Server, port: int
+    ) -> None:
+        self.listener = listener
         self.port = port
+        self._bridge = bridge
         self._server = server
 
     async def close(self, grace_s: float) -> None:
@@ -32,19 +35,19 @@ class HttpServer:
 
         Returns when no connection is left; those that were not done by then are broken off.
         """
-        hub = self.hub
-        hub.stopping = True
+        listener = self.listener
+        listener.stopping = True
         self._server.close()
-        for connection in list(hub.connections):
+        for connection in list(listener.connections):
             connection.stop()
         deadline = time.monotonic() + grace_s
-        while any(not each.draining for each in hub.connections) and time.monotonic() < deadline:
+        while any(not each.draining for each in listener.connections) and time.monotonic() < deadline:
             await asyncio.sleep(_POLL_S)
-        hub.bridges.close()
-        for connection in list(hub.connections):
-            connection.transport.abort()
+        self._bridge.close()
+        for connection in list(listener.connections):
+            connection.abort()
         await asyncio.sleep(0)
-        hub.close()
+        listener.close()
 
 
 async def serve_http(
@@ -66,11 +69,14 @@ async def serve_http(
     `clients`: how many may be connected; `burst`: how many more may come at once, before they are refused.
     Raises StartError when the address cannot be had.
     """
-    hub = ListenerState(service, loop, patience or Patience())
+    listener = ListenerState(service, loop, patience or Patience())
+    bridge = AsgiBridge(listener, make_app(service, listener))
     try:
-        server = await loop.create_server(lambda: Connection(hub), addresses_here(host), port, backlog=burst)
+        server = await loop.create_server(
+            lambda: Connection(listener, bridge), addresses_here(host), port, backlog=burst
+        )
     except OSError as error:
-        hub.close()
+        listener.close()
         if error.errno == errno.EADDRINUSE:
             raise StartError(
                 f"The HTTP port {host}:{port} is in use: stop what listens there, or choose another (--http)."
@@ -81,7 +87,6 @@ async def serve_http(
         ) from error
     port = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    hub.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
-    hub.max_connections = clients
-    hub.bridges = Bridges(hub, make_app(hub))
-    return HttpServer(hub, server, port)
+    listener.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
+    listener.max_connections = clients
+    return HttpServer(listener, bridge, server, port)

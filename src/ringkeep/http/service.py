@@ -36,7 +36,7 @@ class Service(Protocol):
     def submit(self, request: Request) -> None:
         """Run one operation. `request.done(result)` is called exactly once, at once or later, on the loop.
 
-        It always ends: at the latest `core.limits.REPLY_GRACE_MS` after the request's own timeout.
+        It always ends: at the latest `REPLY_GRACE_MS` (core/protocol/limits) after the request's own timeout.
         """
         ...
 

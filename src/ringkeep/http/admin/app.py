@@ -1,10 +1,10 @@
 """The admin app: everything but the data routes, as a Starlette application.
 
-Here are the routes that look inside, and what becomes of errors; `steering` has those that change something.
-Host and Origin were checked before a request comes here.
+Here are the routes that look inside, and what becomes of errors; `operator_routes` has those that change
+something. Host and Origin were checked before a request comes here.
 """
 
-from base64 import b64encode
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,14 +18,18 @@ from starlette.routing import Route
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
 from ringkeep.http.admin.docs_page import docs_page
-from ringkeep.http.admin.metrics import exposition
-from ringkeep.http.admin.operator_routes import Steering
+from ringkeep.http.admin.metrics import ListenerNumbers, exposition
+from ringkeep.http.admin.operator_routes import OperatorRoutes
 from ringkeep.http.admin.responses import json_answer, parameters_of, problem_answer
 from ringkeep.http.admin.status_page import status_page
-from ringkeep.http.connection.listener_state import ListenerState, log
 from ringkeep.http.openapi.document import document
-from ringkeep.http.parse.target import check_key
-from ringkeep.http.problems import UNKNOWN, Problem, bad
+from ringkeep.http.parse.put_body import put_member
+from ringkeep.http.parse.target import parse_key
+from ringkeep.http.problems import UNKNOWN, Problem, wrong_method
+from ringkeep.http.routes import MOVES_PATH
+from ringkeep.http.service import Service
+
+log = logging.getLogger("ringkeep.http")
 
 # Pages carry their own style and no script; nothing may frame them.
 _PAGE: Final = {
@@ -37,11 +41,11 @@ _LATER: Final = frozenset({"/v1/kv"})  # listing; what follows `/v1/kv/` is a ke
 
 
 class Admin:
-    """The handlers, over one hub."""
+    """The handlers, over one service."""
 
-    def __init__(self, hub: ListenerState) -> None:
-        self._hub = hub
-        self._service = hub.service
+    def __init__(self, service: Service, listener: ListenerNumbers) -> None:
+        self._service = service
+        self._listener = listener
 
     async def index(self, request: Request) -> Response:
         """`/`: a plain page about the cluster as this node sees it."""
@@ -85,7 +89,7 @@ class Admin:
         """`/metrics`: Prometheus text."""
         parameters_of(request)
         return Response(
-            exposition(self._hub, self._service),
+            exposition(self._listener, self._service),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
@@ -106,17 +110,10 @@ class Admin:
 
     async def where(self, request: Request) -> Response:
         """`/v1/cluster/where?key=K`."""
-        parameters = parameters_of(request, "key")
-        if "key" not in parameters:
-            raise bad("The query parameter 'key' is missing.")
-        key = check_key(parameters["key"])
-        found = {
-            name: value for name, value in self._service.where(key).items() if not name.startswith("key")
-        }
-        try:
-            return json_answer({"key": key.decode()} | found)
-        except UnicodeDecodeError:
-            return json_answer({"key_base64": b64encode(key).decode()} | found)
+        key = parse_key(parameters_of(request, "key").get("key"))
+        members: dict[str, Any] = {}
+        put_member(members, "key", key)
+        return json_answer(members | self._service.where(key))
 
     def _version(self) -> str:
         return str(self._service.version().get("version", ""))
@@ -132,13 +129,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
-        return problem_answer(
-            Problem(
-                problems.METHOD,
-                f"This route does not serve that method. Nothing was applied; it serves: {allow}.",
-                headers=f"Allow: {allow}\r\n".encode(),
-            )
-        )
+        return problem_answer(wrong_method(allow))
     if request.url.path in _LATER:
         return problem_answer(
             Problem(
@@ -172,15 +163,15 @@ async def _on_defect(request: Request, error: Exception) -> Response:
         Problem(
             problems.DEFECT,
             "The node met an internal error. It is not known whether the order was taken; look at "
-            "/v1/cluster/moves before giving it again. Please report it.",
+            f"{MOVES_PATH} before giving it again. Please report it.",
             outcome=UNKNOWN,
         )
     )
 
 
-def make_app(hub: ListenerState) -> Starlette:
-    """Return the application for one listener."""
-    admin = Admin(hub)
+def make_app(service: Service, listener: ListenerNumbers) -> Starlette:
+    """Return the application; `listener` is the one that it is behind."""
+    admin = Admin(service, listener)
     routes: dict[str, Callable[[Request], Any]] = {
         "/": admin.index,
         "/docs": admin.docs,
@@ -196,7 +187,7 @@ def make_app(hub: ListenerState) -> Starlette:
     app = Starlette(
         routes=[
             *(Route(path, handler, methods=["GET"]) for path, handler in routes.items()),
-            *Steering(hub.service).routes(),
+            *OperatorRoutes(service).routes(),
         ],
         exception_handlers={
             Problem: _on_problem,

@@ -1,41 +1,45 @@
-"""What the interface counts of itself: plain numbers on the hot path, Prometheus text when somebody asks."""
+"""Metrics as Prometheus text: what the interface counts of itself, and the samples of the node behind it."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence, Sized
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 
-from ringkeep.histogram import Histogram
+from ringkeep.http.routes import RouteCounts
 from ringkeep.http.service import Service
 
-if TYPE_CHECKING:
-    from ringkeep.http.connection.listener_state import ListenerState
 
+class ListenerNumbers(Protocol):
+    """What is shown of the listener."""
 
-class RouteCounts:
-    """Requests of one route: by status, and by time from the last byte of the request to its answer."""
+    @property
+    def counts(self) -> Sequence[RouteCounts]:
+        """The answers, by route."""
+        ...
 
-    __slots__ = ("method", "path", "statuses", "times")
+    @property
+    def in_flight(self) -> int:
+        """Requests without their answer."""
+        ...
 
-    def __init__(self, method: str, path: str) -> None:
-        self.method = method
-        self.path = path
-        self.statuses: dict[int, int] = {}
-        self.times = Histogram()
+    @property
+    def connections(self) -> Sized:
+        """The open ones."""
+        ...
 
-    def count(self, status: int, seconds: float) -> None:
-        """Count one answer."""
-        self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.times.add(seconds)
+    @property
+    def large_body_bytes(self) -> int:
+        """Held for large request bodies."""
+        ...
 
 
 class Collector:
-    """Makes metric families of the hub's numbers and of the service's own samples."""
+    """Makes metric families of the listener's numbers and of the service's own samples."""
 
-    def __init__(self, hub: "ListenerState", service: Service) -> None:
-        self._hub = hub
+    def __init__(self, listener: ListenerNumbers, service: Service) -> None:
+        self._listener = listener
         self._service = service
 
     def collect(self) -> Iterator[Metric]:
@@ -48,20 +52,22 @@ class Collector:
             "From the last byte of a request to its answer.",
             labels=("method", "route"),
         )
-        for route in self._hub.counts:
+        for route in self._listener.counts:
             for status, count in sorted(route.statuses.items()):
                 requests.add_metric((route.method, route.path, str(status)), count)
             if route.statuses:
                 latency.add_metric((route.method, route.path), route.times.cumulated(), route.times.seconds)
         yield requests
         yield latency
-        hub = self._hub
+        listener = self._listener
         yield GaugeMetricFamily(
-            "ringkeep_http_requests_in_flight", "Requests without their answer.", hub.in_flight
+            "ringkeep_http_requests_in_flight", "Requests without their answer.", listener.in_flight
         )
-        yield GaugeMetricFamily("ringkeep_http_connections", "Open client connections.", len(hub.connections))
         yield GaugeMetricFamily(
-            "ringkeep_http_large_body_bytes", "Held for large request bodies.", hub.large_body_bytes
+            "ringkeep_http_connections", "Open client connections.", len(listener.connections)
+        )
+        yield GaugeMetricFamily(
+            "ringkeep_http_large_body_bytes", "Held for large request bodies.", listener.large_body_bytes
         )
         yield from self._samples()
 
@@ -80,9 +86,9 @@ class Collector:
             yield family
 
 
-def exposition(hub: "ListenerState", service: Service) -> bytes:
+def exposition(listener: ListenerNumbers, service: Service) -> bytes:
     """Return the text of one scrape."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Collector(hub, service))
+    registry.register(Collector(listener, service))
     ProcessCollector(registry=registry)  # memory, processor time, open files; nothing where there is no /proc
     return generate_latest(registry)

@@ -1,7 +1,7 @@
-"""The routes by which an operator steers the cluster, and watches what it does: moves, nodes, settings.
+"""The routes by which an operator changes the cluster, and watches what it does: moves, nodes, settings.
 
 Each reads the request, gives the order to the service, and answers; an order is only taken here (202), and
-carried out by the controller. What the service refuses becomes a problem in `admin`.
+carried out by the controller. What the service refuses becomes a problem in `app`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,15 +15,15 @@ from starlette.routing import Route
 from ringkeep.http.admin.responses import json_answer, parameters_of
 from ringkeep.http.parse import operator_requests
 from ringkeep.http.parse.header_fields import check_charset, check_encoding
+from ringkeep.http.routes import HOLDS, MOVES_PATH, NODE_ORDERS, NODES_PATH, RECOVER_PATH, SETTINGS_PATH
 from ringkeep.http.service import Service
 
-WATCH: Final = "/v1/cluster/moves"
-ACCEPTED: Final = 202
+_ACCEPTED: Final = 202
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Steering:
+class OperatorRoutes:
     """The handlers, over one service."""
 
     def __init__(self, service: Service) -> None:
@@ -32,19 +32,19 @@ class Steering:
     def routes(self) -> list[Route]:
         """Return the routes with their methods; HEAD goes with GET by itself."""
         gets: dict[str, Handler] = {
-            WATCH: self.moves,
+            MOVES_PATH: self.moves,
             "/v1/cluster/plan": self.plan,
             "/v1/cluster/copy": self.copy,
         }
-        posts: dict[str, Handler] = {"/v1/cluster/recover": self.recover}
-        for verb in operator_requests.HOLDS:
-            posts[f"{WATCH}/{verb}"] = partial(self.hold, verb=verb)
-        for verb in operator_requests.NODE_ORDERS:
-            posts[f"/v1/cluster/nodes/{{name}}/{verb}"] = partial(self.order, verb=verb)
+        posts: dict[str, Handler] = {RECOVER_PATH: self.recover}
+        for verb in HOLDS:
+            posts[f"{MOVES_PATH}/{verb}"] = partial(self.hold, verb=verb)
+        for verb in NODE_ORDERS:
+            posts[f"{NODES_PATH}/{{name}}/{verb}"] = partial(self.order, verb=verb)
         return [
             *(Route(path, handler, methods=["GET"]) for path, handler in gets.items()),
             *(Route(path, handler, methods=["POST"]) for path, handler in posts.items()),
-            Route("/v1/cluster/settings", self.settings, methods=["GET", "PATCH"]),
+            Route(SETTINGS_PATH, self.settings, methods=["GET", "PATCH"]),
         ]
 
     async def moves(self, request: Request) -> Response:
@@ -56,7 +56,7 @@ class Steering:
         """`POST /v1/cluster/moves/pause`, `resume`, `cancel`."""
         parameters_of(request)
         operator_requests.parse_nothing(await _body(request))
-        return json_answer(self._service.hold_moves(verb), ACCEPTED)
+        return json_answer(self._service.hold_moves(verb), _ACCEPTED)
 
     async def order(self, request: Request, verb: str) -> Response:
         """`POST /v1/cluster/nodes/{name}/drain`, `undrain`, `decommission`, `weight`, `forget`."""
@@ -70,7 +70,7 @@ class Steering:
             verb = "give-up" if operator_requests.parse_dead(body, parameters) else verb
         else:
             operator_requests.parse_nothing(body)
-        return json_answer({"node": self._service.steer(verb, name, weight), "watch": WATCH}, ACCEPTED)
+        return json_answer({"node": self._service.steer(verb, name, weight), "watch": MOVES_PATH}, _ACCEPTED)
 
     async def settings(self, request: Request) -> Response:
         """`GET` and `PATCH /v1/cluster/settings`."""
@@ -78,7 +78,9 @@ class Steering:
         if request.method != "PATCH":
             return json_answer({"settings": self._service.cluster()["settings"]})
         wanted = operator_requests.parse_settings(await _body(request))
-        return json_answer({"settings": self._service.change_settings(wanted), "watch": WATCH}, ACCEPTED)
+        return json_answer(
+            {"settings": self._service.change_settings(wanted), "watch": MOVES_PATH}, _ACCEPTED
+        )
 
     async def plan(self, request: Request) -> Response:
         """`GET /v1/cluster/plan`: what a join or a leave would move, without moving it."""
@@ -89,7 +91,7 @@ class Steering:
         """`POST /v1/cluster/recover`: let partitions go on with the best copies that are left."""
         parameters_of(request)
         wanted = operator_requests.parse_recover(await _body(request))
-        return json_answer(self._service.recover_partitions(*wanted), ACCEPTED)
+        return json_answer(self._service.recover_partitions(*wanted), _ACCEPTED)
 
     async def copy(self, request: Request) -> Response:
         """`GET /v1/cluster/copy`: this node's copy of the map, and its promises, for `recover map`."""

@@ -1,24 +1,27 @@
 """One request and the answer that is owed for it: an `Exchange` holds the request's place on its connection.
 
-`done` turns the service's `Result` into the bytes of an answer. Knows what was asked, nothing of sockets.
+`done` turns the service's `Result` into the bytes of an answer. Knows what was asked, nothing of sockets, and
+of its connection only whom to tell (`ExchangeOwner`).
 """
 
+import logging
 import time
-from base64 import b64encode
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.http import problems
-from ringkeep.http.connection.listener_state import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3, log
+from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.limits import SMALL_BODY_BYTES
 from ringkeep.http.parse.header_fields import ANYTHING
+from ringkeep.http.parse.put_body import put_member
 from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
+from ringkeep.http.routes import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3
 
-if TYPE_CHECKING:
-    from ringkeep.http.connection.connection import Connection
+log = logging.getLogger("ringkeep.http")
 
 CLOSE: Final = b"Connection: close\r\n"
 KEEP: Final = b"Connection: keep-alive\r\n"
@@ -38,20 +41,25 @@ _PHRASES: Final = {kind.status: HTTPStatus(kind.status).phrase.encode() for kind
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def key_members(key: bytes) -> dict[str, Any]:
-    """Return `key`, or `key_base64` for a key that is not UTF-8."""
-    try:
-        return {"key": key.decode()}
-    except UnicodeDecodeError:
-        return {"key_base64": b64encode(key).decode()}
-
-
-class Replay(NamedTuple):
-    """A request for the admin app, as it came."""
+@dataclass(slots=True)
+class AppRequest:
+    """A request for the admin app, as it came. The body is added when it is complete."""
 
     target: bytes
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: bytes = b""
+
+
+class ExchangeOwner(Protocol):
+    """Who keeps an exchange, and is told of its answer."""
+
+    def answered(self) -> None:
+        """An exchange that was started has its answer."""
+        ...
+
+    def close_if_last(self, exchange: "Exchange") -> None:
+        """The server stops: let this answer be the connection's last, unless more requests came after it."""
+        ...
 
 
 class Exchange:
@@ -60,15 +68,16 @@ class Exchange:
     __slots__ = (
         "answer",
         "answered",
+        "app_request",
         "body_limit",
         "close",
-        "connection",
         "connection_line",
         "head_only",
+        "listener",
         "match",
         "method",
         "none_match",
-        "replay",
+        "owner",
         "request",
         "reserved",
         "route",
@@ -78,17 +87,18 @@ class Exchange:
         "tail",
     )
 
-    def __init__(self, connection: "Connection", method: bytes) -> None:
-        self.connection = connection
+    def __init__(self, listener: ListenerState, owner: ExchangeOwner, method: bytes) -> None:
+        self.listener = listener
+        self.owner = owner
         self.method = method
         self.route = OTHER
         self.head_only = method == b"HEAD"
         self.safe = False  # may run beside other reads of its connection
-        self.close = False
+        self.close = False  # the connection ends with this answer
         self.connection_line = b""
         self.body_limit = SMALL_BODY_BYTES
-        self.request: Request | None = None
-        self.replay: Replay | None = None
+        self.request: Request | None = None  # for the service,
+        self.app_request: AppRequest | None = None  # or for the admin app
         self.running = False
         self.match: frozenset[int] | None = None
         self.none_match: frozenset[int] | None = None
@@ -102,41 +112,43 @@ class Exchange:
         """Take the result and make it the answer. The service calls this exactly once."""
         assert not self.answered, "a request is answered once"
         try:
-            self._last()
+            if self.listener.stopping:
+                self.owner.close_if_last(self)
             status = self._success(result)
             if not status:
                 status = self._problem(self._failure(result), result.primary)
         except Exception:
             log.exception("an answer could not be written")
             status = self._problem(self._defect("The answer could not be written."), result.primary)
-        self._count(status)
-        self.connection.answered(self)
+        self.finish(status)
+        self.owner.answered()
 
     def fail(self, problem: Problem) -> None:
-        """Make a problem the answer, without the service; the connection still has to be told."""
-        self._count(self._problem(problem, ""))
+        """Make a problem the answer, without the service; the owner still has to be told."""
+        self.finish(self._problem(problem, ""))
 
     def crashed(self) -> None:
         """The service raised instead of taking the request: the answer says no more than is known."""
         self.fail(self._defect("The node failed while it took the request."))
 
-    def _last(self) -> None:
-        """When the server stops, the last answer on a connection says so."""
-        connection = self.connection
-        if connection.hub.stopping:
-            connection.say_goodbye(self)
+    def end_connection(self) -> None:
+        """Make this answer the last one of its connection."""
+        self.close = True
+        self.connection_line = CLOSE
 
-    def _count(self, status: int) -> None:
+    def finish(self, status: int) -> None:
+        """Count the answer, and let go of what the request held."""
         self.answered = True
         self.request = None  # it refers to us: without this, every request would be left to the collector
-        hub = self.connection.hub
-        hub.counts[self.route].count(status, time.monotonic() - self.started if self.started else 0.0)
-        self.release()
+        seconds = time.monotonic() - self.started if self.started else 0.0
+        self.listener.counts[self.route].count(status, seconds)
+        if self.reserved:
+            self.release()
 
     def release(self) -> None:
         """Give back what was reserved for a large body."""
         if self.reserved:
-            self.connection.hub.release(self.reserved)
+            self.listener.release(self.reserved)
             self.reserved = 0
 
     def _success(self, result: Result) -> int:
@@ -145,36 +157,38 @@ class Exchange:
         assert request is not None
         route = self.route
         status = result.status
-        hub = self.connection.hub
-        primary = hub.primary(result.primary)
+        listener = self.listener
+        primary = listener.primary(result.primary)
         if status is Status.FOUND:
             primary += self._age(result)
             if route == KV_GET:
                 return self._value(result, primary)
             assert route == GET3
-            found = key_members(request.key)
-            try:
-                found["value"] = result.value.decode()
-            except UnicodeDecodeError:
-                found["value_base64"] = b64encode(result.value).decode()
-            found["version"] = result.version
+            members: dict[str, Any] = {}
+            put_member(members, "key", request.key)
+            put_member(members, "value", result.value)
+            members["version"] = result.version
         elif status is Status.CREATED or status is Status.REPLACED:
             if route == KV_PUT:
                 code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
-                self.answer = _STORED % (line, result.version, primary, hub.common, self.connection_line)
+                self.answer = _STORED % (line, result.version, primary, listener.common, self.connection_line)
                 return code
             assert route == PUT3
-            found = {"status": "Success", **key_members(request.key), "version": result.version}
+            members = {"status": "Success"}
+            put_member(members, "key", request.key)
+            members["version"] = result.version
         elif status is Status.DELETED or (status is Status.NOT_FOUND and route == DELETE3):
             if route == KV_DELETE:
-                self.answer = _BARE % (b"204 No Content", primary, hub.common, self.connection_line)
+                self.answer = _BARE % (b"204 No Content", primary, listener.common, self.connection_line)
                 return 204
             assert route == DELETE3
-            found = {"status": "Success", **key_members(request.key), "deleted": status is Status.DELETED}
+            members = {"status": "Success"}
+            put_member(members, "key", request.key)
+            members["deleted"] = status is Status.DELETED
         else:
             return 0
-        body = _encode(found)
-        self.answer = _JSON % (len(body), primary, hub.common, self.connection_line, body)
+        body = _encode(members)
+        self.answer = _JSON % (len(body), primary, listener.common, self.connection_line, body)
         return 200
 
     def _age(self, result: Result) -> bytes:
@@ -186,7 +200,7 @@ class Exchange:
     def _value(self, result: Result, primary: bytes) -> int:
         """Write the answer of GET or HEAD /v1/kv/{key} for a key that is there."""
         version = result.version
-        common = self.connection.hub.common
+        common = self.listener.common
         if self.match is not None and not self.match & {ANYTHING, version}:
             headers = b'ETag: "%d"\r\n' % version + self._age(result)
             failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=headers)
@@ -218,11 +232,11 @@ class Exchange:
 
     def _problem(self, problem: Problem, primary: str) -> int:
         """Write a problem as the answer, and return its status."""
-        hub = self.connection.hub
+        listener = self.listener
         original = self.route <= DELETE3
         request = self.request
         if original and request is not None and request.key and not problem.extra:
-            problem.extra = key_members(request.key)
+            put_member(problem.extra, "key", request.key)
         body = problem.body(original)
         kind = problem.kind
         self.answer = _PROBLEM % (
@@ -230,8 +244,8 @@ class Exchange:
             _PHRASES[kind.status],
             len(body),
             problem.header_lines(),
-            hub.primary(primary),
-            hub.common,
+            listener.primary(primary),
+            listener.common,
             self.connection_line,
         )
         self.tail = b""
@@ -299,10 +313,7 @@ _REFUSALS: Final = {
         "The Idempotency-Key stands for another request (method, body or condition differ). "
         "Nothing was applied; use a new key for a new request.",
     ),
-    Status.BUSY: (
-        problems.BUSY,
-        "This node is full just now. Nothing was applied; try again later or at another node.",
-    ),
+    Status.BUSY: (problems.BUSY, problems.BUSY_TEXT),
     Status.NO_SPACE: (
         problems.NO_SPACE,
         "There is less free disk than the reserve. Nothing was applied; make room, then try again. Deletes "

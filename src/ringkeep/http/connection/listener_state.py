@@ -1,56 +1,67 @@
 """What all connections of one listener share: the service, the counters, the coarse clock, the flush.
 
-One `Hub` belongs to one `HttpServer`. Connections read `now` instead of asking a clock, and hand over what is
-to be written: everything bound for one client within one turn of the loop leaves in one write.
+One `ListenerState` belongs to one `HttpServer`. Connections read `now` instead of asking a clock, and are
+flushed together: everything bound for one client within one turn of the loop leaves in one write.
 """
 
 import asyncio
-import logging
 import time
 from email.utils import formatdate
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from ringkeep.allowance import TurnAllowance
 from ringkeep.core.protocol.limits import KIB
-from ringkeep.http.admin.metrics import RouteCounts
 from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.limits import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
+from ringkeep.http.routes import ROUTES, RouteCounts
 from ringkeep.http.service import Service
-
-if TYPE_CHECKING:
-    from ringkeep.http.connection.asgi_bridge import Bridges
-    from ringkeep.http.connection.connection import Connection
-    from ringkeep.http.connection.request_queue import Pipeline
-
-log = logging.getLogger("ringkeep.http")
 
 _PRIMARIES: Final = 4 * KIB  # names remembered in their header's form
 
-ROUTES: Final = (
-    ("POST", "/put"),
-    ("GET", "/get"),
-    ("DELETE", "/delete"),
-    ("PUT", "/v1/kv/{key}"),
-    ("GET", "/v1/kv/{key}"),
-    ("DELETE", "/v1/kv/{key}"),
-    ("*", "other"),
-)
-PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, OTHER = range(len(ROUTES))
-"""The routes by number. The first three are the original ones; OTHER is the admin app and what is unknown."""
+NEVER: Final = float("inf")
+"""Of a time on the listener's clock: nothing is due."""
+
+
+class OpenConnection(Protocol):
+    """What the listener, and the server that closes it, ask of a connection."""
+
+    due: float
+    """When `overdue` is to be called, on the listener's clock."""
+    draining: bool
+    """The last answer was written; what still comes is dropped."""
+
+    def overdue(self) -> None:
+        """Do what is to be done when `due` has passed."""
+        ...
+
+    def flush(self) -> None:
+        """Write the answers that are ready."""
+        ...
+
+    def idle(self) -> bool:
+        """Whether nobody would miss an answer if the connection were closed, and nobody closes it yet."""
+        ...
+
+    def stop(self) -> None:
+        """The server stops: close at once if idle, else with the last answer."""
+        ...
+
+    def abort(self) -> None:
+        """Break the connection off."""
+        ...
 
 
 class ListenerState:
     """Shared state of a listener's connections."""
 
     hosts: Hosts
-    bridges: "Bridges"
-    """Set before the first connection comes; both need the port."""
+    """Set before the first connection comes; they need the port."""
 
     def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, patience: Patience) -> None:
         self.service = service
         self.loop = loop
         self.patience = patience
-        self.connections: dict[Connection, None] = {}
+        self.connections: dict[OpenConnection, None] = {}
         self.counts = tuple(RouteCounts(method, path) for method, path in ROUTES)
         self.allowance = TurnAllowance(loop)
         self.in_flight = 0
@@ -61,7 +72,7 @@ class ListenerState:
         self.common = b""
         self._second = -1
         self._ticks = 0
-        self._dirty: list[Pipeline] = []
+        self._unflushed: dict[OpenConnection, None] = {}
         self._primaries: dict[str, bytes] = {"": b""}
         self._node = b"Ringkeep-Node: " + _field(service.name) + b"\r\n"
         self._timer: asyncio.TimerHandle | None = None
@@ -95,15 +106,15 @@ class ListenerState:
             line = self._primaries[name] = b"Ringkeep-Primary: " + _field(name) + b"\r\n"
         return line
 
-    def flush_later(self, connection: "Pipeline") -> None:
-        """Have the connection flushed at the end of this turn of the loop."""
-        if not self._dirty:
+    def flush_later(self, connection: OpenConnection) -> None:
+        """Have the connection flushed once, at the end of this turn of the loop."""
+        if not self._unflushed:
             self.loop.call_soon(self._flush)
-        self._dirty.append(connection)
+        self._unflushed[connection] = None
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
+        unflushed, self._unflushed = self._unflushed, {}
+        for connection in unflushed:
             connection.flush()
 
     def make_room(self) -> bool:
@@ -112,8 +123,8 @@ class ListenerState:
             return True
         newest = next(reversed(self.connections))
         for connection in self.connections:
-            if connection is not newest and connection.idle() and not connection.transport.is_closing():
-                connection.transport.abort()
+            if connection is not newest and connection.idle():
+                connection.abort()
                 return True
         return False
 

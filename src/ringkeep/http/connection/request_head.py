@@ -1,18 +1,18 @@
 """From a request's head to an `Exchange`: routes, fields, parameters, limits.
 
 Called when the header fields are complete, so that what is wrong is refused before its body is waited for.
-Pure but for reading the hub's state; raises Problem.
+Pure but for reading the listener's state; raises Problem.
 """
 
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ringkeep.core.protocol.client_requests import Kind, Request
-from ringkeep.core.protocol.limits import KIB, VALUE_BYTES
+from ringkeep.core.protocol.limits import KEY_BYTES, KIB, VALUE_BYTES
 from ringkeep.http import problems
-from ringkeep.http.connection.exchange import CLOSE, KEEP, Exchange, Replay
-from ringkeep.http.connection.listener_state import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, PUT3
+from ringkeep.http.connection.exchange import KEEP, AppRequest, Exchange
+from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.limits import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
 from ringkeep.http.parse.header_fields import (
     check_charset,
@@ -22,25 +22,29 @@ from ringkeep.http.parse.header_fields import (
     stored_content_type,
     write_condition,
 )
-from ringkeep.http.parse.operator_requests import allow_of
 from ringkeep.http.parse.put_body import parse_put
 from ringkeep.http.parse.target import (
     check_key,
     parse_at_least,
+    parse_key,
     parse_query,
     parse_stale,
     parse_timeout,
     unquote,
 )
-from ringkeep.http.problems import Problem, bad
-
-if TYPE_CHECKING:
-    from ringkeep.http.connection.connection import Connection
-
-_KV: Final = b"/v1/kv/"
-_ORIGINAL: Final = {b"/put": (b"POST", PUT3), b"/get": (b"GET", GET3), b"/delete": (b"DELETE", DELETE3)}
-_KV_ROUTES: Final = {b"GET": KV_GET, b"HEAD": KV_GET, b"PUT": KV_PUT, b"DELETE": KV_DELETE}
-KV_ALLOW: Final = b"Allow: GET, HEAD, PUT, DELETE\r\n"
+from ringkeep.http.problems import Problem, bad, busy, wrong_method
+from ringkeep.http.routes import (
+    DELETE3,
+    GET3,
+    KV,
+    KV_DELETE,
+    KV_GET,
+    KV_PUT,
+    KV_ROUTES,
+    ORIGINAL,
+    PUT3,
+    methods_of,
+)
 
 _TIMEOUT: Final = frozenset({b"timeout"})
 _READ: Final = frozenset({b"timeout", b"consistency", b"at_least"})
@@ -114,58 +118,62 @@ def read_fields(headers: list[tuple[bytes, bytes]]) -> Fields:
     return fields
 
 
-def plan(connection: "Connection", exchange: Exchange) -> Fields:
-    """Complete the exchange from the head of its request. Raises Problem if the request is refused."""
-    parser = connection.parser
-    hub = connection.hub
-    version = parser.get_http_version()
+def read_head(
+    exchange: Exchange,
+    listener: ListenerState,
+    target: bytes,
+    headers: list[tuple[bytes, bytes]],
+    version: str,
+    keep_alive: bool,
+) -> Fields:
+    """Complete an exchange, whose method is known, from the rest of its request's head; return the fields.
+
+    Raises Problem if the request is refused; the exchange then knows how its answer has to look.
+    """
     if version == "1.1":
-        if not parser.should_keep_alive():
-            exchange.close = True
-            exchange.connection_line = CLOSE
-    elif parser.should_keep_alive() and version == "1.0":
+        if not keep_alive:
+            exchange.end_connection()
+    elif keep_alive and version == "1.0":
         exchange.connection_line = KEEP
     else:
-        exchange.close = True
-        exchange.connection_line = CLOSE
+        exchange.end_connection()
     if version != "1.1" and version != "1.0":
         raise bad("The HTTP version is not served; use HTTP/1.1.")
-    target = connection.target
     path, _, query = target.partition(b"?")
-    original = _ORIGINAL.get(path)
+    original = ORIGINAL.get(path)
     if original is not None:
         exchange.route = original[1]  # known first, because it decides how errors look
     if len(target) > TARGET_BYTES:
         raise uri_too_long()
-    fields = read_fields(connection.headers)
+    fields = read_fields(headers)
     host = fields.get(b"host")
     if target[:1] != b"/":
-        connection.target, host = _absolute(exchange, target)
-        path, _, query = connection.target.partition(b"?")
+        target, host = _absolute(exchange, target)
+        path, _, query = target.partition(b"?")
     if b"#" in target:
         raise bad("The URL holds a '#'; write it as '%23'.")
     if host:
-        hub.hosts.check(path, host, fields)
+        listener.hosts.check(path, host, fields)
     elif version == "1.1":
         raise bad("The header field Host is missing.")
     if b"transfer-encoding" in fields and (
         version == "1.0" or fields[b"transfer-encoding"].lower() != b"chunked"
     ):
-        exchange.close = True  # where its body ends is open to doubt
-        exchange.connection_line = CLOSE
+        exchange.end_connection()  # where its body ends is open to doubt
         raise bad("The only transfer encoding served is 'chunked', in HTTP/1.1.")
     _route(exchange, path, query, fields)
-    _admit(connection, exchange, fields)
+    if exchange.request is None:
+        exchange.app_request = AppRequest(target, headers)
+    _admit(exchange, listener, fields)
     return fields
 
 
 def _absolute(exchange: Exchange, target: bytes) -> tuple[bytes, bytes]:
     """Split a target of the form `http://host/path`; its host counts, not the field (RFC 9112, 3.2.2)."""
     if exchange.method == b"CONNECT":
-        exchange.close = True  # what follows is not HTTP
-        exchange.connection_line = CLOSE
+        exchange.end_connection()  # what follows is not HTTP
     if exchange.method == b"CONNECT" or target == b"*":
-        raise wrong_method(b"Allow: GET, HEAD, POST, PUT, DELETE\r\n")
+        raise wrong_method("GET, HEAD, POST, PUT, DELETE")
     match = re.match(rb"http://([^/?#]+)(.*)", target, re.IGNORECASE | re.DOTALL)
     if match is None or match[2][:1] not in (b"/", b"?", b""):
         raise bad("The request target must be a path.")
@@ -175,37 +183,25 @@ def _absolute(exchange: Exchange, target: bytes) -> tuple[bytes, bytes]:
 def _route(exchange: Exchange, path: bytes, query: bytes, fields: Fields) -> None:
     """Find the route, and build its request; the admin app has none."""
     method = exchange.method
-    if path.startswith(_KV):
-        route = _KV_ROUTES.get(method)
+    if path.startswith(KV):
+        route = KV_ROUTES.get(method)
         if route is None:
-            raise wrong_method(KV_ALLOW)
+            raise wrong_method(methods_of(path))
         exchange.route = route
         request = _request(exchange, parse_query(query, _PARAMETERS[route]) if query else {}, fields)
-        request.key = check_key(unquote(path[7:]))
+        request.key = check_key(unquote(path[len(KV) :]))
     else:
-        original = _ORIGINAL.get(path)
+        original = ORIGINAL.get(path)
         if original is None:
             return
         exchange.route = original[1]
         if method != original[0]:
-            raise wrong_method(b"Allow: " + original[0] + b"\r\n")
+            raise wrong_method(methods_of(path))
         parameters = parse_query(query, _PARAMETERS[exchange.route]) if query else {}
         request = _request(exchange, parameters, fields)
         if exchange.route != PUT3:
-            if b"key" not in parameters:
-                raise bad("The query parameter 'key' is missing.")
-            request.key = check_key(parameters[b"key"])
+            request.key = parse_key(parameters.get(b"key"))
     exchange.request = request
-
-
-def wrong_method(allow: bytes) -> Problem:
-    """Return a 405; `allow` is the Allow field's line."""
-    allowed = allow[7:-2].decode()
-    return Problem(
-        problems.METHOD,
-        f"This route does not serve that method. Nothing was applied; it serves: {allowed}.",
-        headers=allow,
-    )
 
 
 def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
@@ -241,9 +237,8 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
     return request
 
 
-def _admit(connection: "Connection", exchange: Exchange, fields: Fields) -> None:
+def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
     """Refuse what cannot be taken now: no length, too long a body, a node that does not serve or is full."""
-    hub = connection.hub
     route = exchange.route
     length = fields.get(b"content-length")
     if length is None:
@@ -254,7 +249,7 @@ def _admit(connection: "Connection", exchange: Exchange, fields: Fields) -> None
                 "send one (curl: --data-binary; an empty value has Content-Length: 0).",
             )
     elif int(length) > exchange.body_limit:
-        raise too_large(exchange)
+        raise too_large(exchange.body_limit)
     expect = fields.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise Problem(
@@ -263,13 +258,13 @@ def _admit(connection: "Connection", exchange: Exchange, fields: Fields) -> None
         )
     if exchange.request is None:
         return
-    reason = hub.service.serving()
+    reason = listener.service.serving()
     if reason is not None:
         raise Problem(
             problems.UNAVAILABLE,
             f"This node does not serve data now: {reason.rstrip('.')}. Nothing was applied; try again.",
         )
-    if hub.in_flight >= IN_FLIGHT:
+    if listener.in_flight >= IN_FLIGHT:
         raise busy()
 
 
@@ -278,17 +273,14 @@ def unknown_method(data: bytes) -> Problem:
     match = _REQUEST_LINE.match(data)
     if match is None or match[1] in _PARSED:
         return bad("The method of the request is not one of HTTP's.")
-    path = match[2].partition(b"?")[0]
-    if path in _ORIGINAL:
-        return wrong_method(b"Allow: " + _ORIGINAL[path][0] + b"\r\n")
-    return wrong_method(KV_ALLOW if path.startswith(_KV) else allow_of(path))
+    return wrong_method(methods_of(match[2].partition(b"?")[0]))
 
 
 def uri_too_long() -> Problem:
     """Return the 414 of a request target over the limit."""
     return Problem(
         problems.URI_TOO_LONG,
-        f"The URL is longer than {TARGET_BYTES} bytes. Nothing was applied; a key has at most 1,024.",
+        f"The URL is longer than {TARGET_BYTES} bytes. Nothing was applied; a key has at most {KEY_BYTES:,}.",
     )
 
 
@@ -301,27 +293,21 @@ def headers_too_large() -> Problem:
     )
 
 
-def busy() -> Problem:
-    """Return the 429 of a node that holds as much as it may."""
-    return Problem(
-        problems.BUSY, "This node is full just now. Nothing was applied; try again later or at another node."
-    )
-
-
-def too_large(exchange: Exchange) -> Problem:
+def too_large(limit: int) -> Problem:
     """Return the 413 of a body over the route's limit."""
     return Problem(
         problems.TOO_LARGE,
-        f"The body has more than {exchange.body_limit} bytes. Nothing was applied; "
+        f"The body has more than {limit} bytes. Nothing was applied; "
         f"a value has at most {VALUE_BYTES} bytes.",
     )
 
 
-def complete(connection: "Connection", exchange: Exchange, body: bytes) -> None:
+def complete(exchange: Exchange, body: bytes) -> None:
     """Give the body to the request. Raises Problem (400, 413)."""
     request = exchange.request
     if request is None:
-        exchange.replay = Replay(connection.target, connection.headers, body)
+        assert exchange.app_request is not None, "a request that was not refused is for somebody"
+        exchange.app_request.body = body
         return
     if exchange.route == KV_PUT:
         request.value = body

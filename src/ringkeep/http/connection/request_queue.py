@@ -1,122 +1,94 @@
-"""The exchanges of one connection: started in order, answered in order, within bounds.
+"""The requests of one connection: started in order, answered in order, within bounds.
 
-Reads of one connection run side by side; a write runs alone, because a client that pipelines may rely on what
-it sent earlier (RFC 9112, 9.3.2). What is received, and how, is in `connection`, which builds on this.
+Reads of one connection run side by side; a write runs alone, because a client that sends a request before it
+has the answers to earlier ones may rely on these (RFC 9112, 9.3.2). Knows nothing of bytes received, nor of
+sockets.
 """
 
-import asyncio
-import time
+import logging
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import Protocol
 
-from ringkeep.http.connection.exchange import CLOSE, Exchange
-from ringkeep.http.connection.listener_state import OTHER, ListenerState, log
-from ringkeep.http.limits import DRAIN_BYTES, PIPELINE
+from ringkeep.http.connection.exchange import Exchange
+from ringkeep.http.connection.listener_state import ListenerState, OpenConnection
+from ringkeep.http.limits import IN_FLIGHT_EACH
 
-if TYPE_CHECKING:
-    from ringkeep.http.connection.asgi_bridge import Bridge
-
-NEVER: Final = float("inf")
+log = logging.getLogger("ringkeep.http")
 
 
-class Pipeline(asyncio.Protocol):
-    """What a connection owes its client."""
+class QueueOwner(OpenConnection, Protocol):
+    """What the queue asks of its connection. `flush` writes `RequestQueue.out`."""
 
-    transport: asyncio.Transport
+    def call_app(self, exchange: Exchange) -> None:
+        """Have the admin app answer after what is in `out`; it ends with `RequestQueue.answered`."""
+        ...
 
-    def __init__(self, hub: ListenerState) -> None:
-        self.hub = hub
-        self.exchanges: deque[Exchange] = deque()  # all without a written answer, in order
+    def end_input(self) -> bool:
+        """Take no further request, unless one is being received; return whether so."""
+        ...
+
+
+class RequestQueue:
+    """Exchanges in the order of their requests.
+
+    The connection calls `add`, takes the answers from `out`, and sets `adding` and `suspended`.
+    """
+
+    def __init__(self, listener: ListenerState, owner: QueueOwner) -> None:
+        self._listener = listener
+        self._owner = owner
+        self._running = 0
+        self._exclusive = False  # what runs, runs alone
+        self.exchanges: deque[Exchange] = deque()  # all whose answer is not in `out` yet
         self.parked: deque[Exchange] = deque()  # those of them that were not started yet
-        self.running = 0
-        self.exclusive = False  # what runs, runs alone
-        self.bridge: Bridge | None = None
-        self.out: list[bytes] = []
-        self.due = NEVER  # when `overdue` is to be called, on the hub's clock
-        self.receiving = False  # in the middle of a request
-        self.feeding = False
-        self.flush_pending = False
-        self.write_paused = False
-        self.closing = False  # nothing more is parsed
-        self.half_closed = False  # the client sends no more
-        self.lost = False
-        self.reading = True
-        self.drained = 0
+        self.out: list[bytes] = []  # answers whose turn it is, to be written
+        self.adding = False  # requests are being added: the connection flushes when it is done
+        self.suspended = False  # nothing more is started: the client does not read its answers
+        self.abandoned = False  # the client is gone
 
-    def flush(self) -> None:
-        """Write what is due."""
-        raise NotImplementedError
-
-    def overdue(self) -> None:
-        """Do what is to be done when `due` has passed."""
-        raise NotImplementedError
-
-    def pause_reading(self) -> None:
-        """Take nothing more from the client for now."""
-        if self.reading and not self.transport.is_closing():
-            self.reading = False
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on."""
-        if not self.reading and not self.transport.is_closing():
-            self.reading = True
-            self.transport.resume_reading()
-
-    def drain(self, count: int) -> None:
-        """Drop what still comes after the last answer, up to a bound."""
-        self.drained += count
-        if self.drained > DRAIN_BYTES:
-            self.transport.abort()
-
-    def enqueue(self, exchange: Exchange) -> None:
+    def add(self, exchange: Exchange) -> None:
         """Take a request that was received whole; start it if nothing stands before it."""
         self.exchanges.append(exchange)
         if exchange.answered:
-            self.collect()
+            self._collect()
         elif self.parked or not self._may_start(exchange):
             self.parked.append(exchange)
         else:
             self._start(exchange)
 
-    def answered(self, exchange: Exchange) -> None:
-        """An exchange that was started has its answer (called by the exchange)."""
-        self.hub.in_flight -= 1
-        self.running -= 1
-        self.exclusive = False
-        if self.lost:
+    def answered(self) -> None:
+        """An exchange that was started has its answer."""
+        self._listener.in_flight -= 1
+        self._running -= 1
+        self._exclusive = False
+        if self.abandoned:
             return
-        self.collect()
-        if not self.feeding:
+        self._collect()
+        if not self.adding:
             if self.parked:
-                self.advance()
-            if not self.flush_pending:
-                self.flush_pending = True
-                self.hub.flush_later(self)
+                self.start_parked()
+            self._listener.flush_later(self._owner)
 
-    def say_goodbye(self, exchange: Exchange) -> None:
-        """Make this exchange's answer the last one of the connection, unless another request is under way."""
-        if self.exchanges and self.exchanges[-1] is exchange and not self.receiving:
-            self.closing = True
-            exchange.close = True
-            exchange.connection_line = CLOSE
+    def close_if_last(self, exchange: Exchange) -> None:
+        """The server stops: let this answer be the connection's last, unless more requests came after it."""
+        if self.exchanges and self.exchanges[-1] is exchange and self._owner.end_input():
+            exchange.end_connection()
 
-    def bridge_done(self, exchange: Exchange, status: int, keep_alive: bool) -> None:
-        """The admin app has written its answer, to the transport itself."""
-        self.bridge = None
-        exchange.answered = True
-        self.hub.counts[OTHER].count(status, time.monotonic() - exchange.started)
-        if not keep_alive:
-            self.closing = True
-        self.answered(exchange)
-
-    def advance(self) -> None:
+    def start_parked(self) -> None:
         """Start parked requests, in order, as far as they may."""
         parked = self.parked
         while parked and self._may_start(parked[0]):
             self._start(parked.popleft())
 
-    def collect(self) -> None:
+    def abandon(self) -> None:
+        """The client is gone. What was started still runs; its answers are dropped."""
+        self.abandoned = True
+        self.parked.clear()
+        for exchange in self.exchanges:
+            if not exchange.running:
+                exchange.release()
+
+    def _collect(self) -> None:
         """Move the answers whose turn it is to the output."""
         exchanges = self.exchanges
         while exchanges and exchanges[0].answered:
@@ -126,42 +98,27 @@ class Pipeline(asyncio.Protocol):
                 if exchange.tail:
                     self.out.append(exchange.tail)
 
-    def write_out(self) -> None:
-        """Give the output to the transport, in one call."""
-        out = self.out
-        if not out:
-            return
-        self.out = []
-        if self.transport.is_closing():
-            return
-        if len(out) == 1:
-            self.transport.write(out[0])
-        else:
-            self.transport.writelines(out)
-
     def _may_start(self, exchange: Exchange) -> bool:
-        if self.write_paused:
+        if self.suspended:
             return False
         if exchange.safe:
-            return self.running < PIPELINE and not self.exclusive
+            return self._running < IN_FLIGHT_EACH and not self._exclusive
         # All answers before it have left the queue: the admin app writes to the transport itself.
-        return self.running == 0 and self.exchanges[0] is exchange
+        return self._running == 0 and self.exchanges[0] is exchange
 
     def _start(self, exchange: Exchange) -> None:
         exchange.running = True
-        self.running += 1
-        self.hub.in_flight += 1
-        self.exclusive = not exchange.safe
+        self._running += 1
+        self._listener.in_flight += 1
+        self._exclusive = not exchange.safe
         request = exchange.request
         if request is None:
-            self.write_out()
-            self.bridge = self.hub.bridges.open(self, exchange)
-            self.bridge.start()
+            self._owner.call_app(exchange)
             return
         try:
-            self.hub.service.submit(request)
+            self._listener.service.submit(request)
         except Exception:
             log.exception("the service did not take a request")
             if not exchange.answered:
                 exchange.crashed()
-                self.answered(exchange)
+                self.answered()

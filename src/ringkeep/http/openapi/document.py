@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document: the data routes and the routes that look inside.
 
-Those that steer are in `openapi_steering`.
+Those for operators are in `operator`.
 """
 
 from copy import deepcopy
@@ -9,18 +9,19 @@ from typing import Final
 from ringkeep.core.protocol.limits import (
     CONTENT_TYPE_BYTES,
     IDEMPOTENCY_KEY_BYTES,
+    KEY_BYTES,
     MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
 from ringkeep.http.openapi.examples import EXAMPLES
-from ringkeep.http.openapi.operator import STEERING_SCHEMAS, steering
+from ringkeep.http.openapi.operator import OPERATOR_SCHEMAS, operator_paths
 from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi.schemas import SCHEMAS
 
 _TIMEOUT: Final = f"Deadline: '<int>ms' or '<int>s', up to {MAX_TIMEOUT_MS // 1_000}s; 5s by default."
 
 _KEY: Final = query(
-    "key", "The key: 1 to 1,024 bytes, percent-encoded.", {"type": "string", "minLength": 1}, True
+    "key", f"The key: 1 to {KEY_BYTES:,} bytes, percent-encoded.", {"type": "string", "minLength": 1}, True
 )
 _DEADLINE: Final = query("timeout", _TIMEOUT, {"type": "string", "pattern": "^[0-9]{1,9}(ms|s)$"})
 _READS: Final = [
@@ -166,7 +167,7 @@ def _cluster() -> Json:
 
 def document(version: str) -> Json:
     """Return the whole document, a new one for each call."""
-    paths = _original() | _raw() | _cluster() | steering()
+    paths = _original() | _raw() | _cluster() | operator_paths()
     for methods in paths.values():
         for operation in methods.values():
             example = EXAMPLES[operation["operationId"]]
@@ -182,6 +183,6 @@ def document(version: str) -> Json:
                 "compare-and-set on every key, through any node.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS | STEERING_SCHEMAS},
+            "components": {"schemas": SCHEMAS | OPERATOR_SCHEMAS},
         }
     )

@@ -1,11 +1,19 @@
-"""The part of the OpenAPI document about steering the cluster: moves, orders, settings, plans, recovery."""
+"""The operator's part of the OpenAPI document: moves, orders about nodes, settings, plans, recovery."""
 
 from typing import Any, Final
 
 from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
+from ringkeep.core.cluster.orders import WEIGHTS
 from ringkeep.http.openapi.parts import Json, answers, get, good, json_of, query
-from ringkeep.http.parse.operator_requests import HOLDS, WEIGHTS
 from ringkeep.http.problems import NO_SUCH_NODE
+from ringkeep.http.routes import (
+    HOLDS,
+    MOVES_PATH,
+    NODE_ORDERS,
+    NODES_PATH,
+    RECOVER_PATH,
+    SETTINGS_PATH,
+)
 
 _ORDER_ERRORS: Final = (400, 403, 404, 408, 409, 413, 415, 500, 503)
 _NAME: Final = {
@@ -58,7 +66,7 @@ def _setting_schemas() -> Json:
     return found | {REPLICATION: {"type": "integer", "enum": list(REPLICATIONS)}}
 
 
-STEERING_SCHEMAS: Final[Json] = {
+OPERATOR_SCHEMAS: Final[Json] = {
     "Moves": _object(
         "state limits planned running finished bytes_left rate seconds_left",
         state={"type": "string", "enum": ["running", "paused", "cancelled"]},
@@ -81,7 +89,7 @@ STEERING_SCHEMAS: Final[Json] = {
         "type": "object", "additionalProperties": False,
         "properties": {"dead": {"type": "boolean", "description": "It will not come back: give it up."}},
     },
-    "Weight": _object("weight", weight={"type": "integer", "minimum": WEIGHTS[0], "maximum": WEIGHTS[1]})
+    "Weight": _object("weight", weight={"type": "integer", "minimum": WEIGHTS[0], "maximum": WEIGHTS[-1]})
     | {"additionalProperties": False},
     "Settings": {
         "type": "object", "additionalProperties": False, "minProperties": 1, "properties": _setting_schemas(),
@@ -132,7 +140,7 @@ def _order(name: str, summary: str, body: str = "", answer: str = "Ordered", **m
     return operation
 
 
-def steering() -> Json:
+def operator_paths() -> Json:
     """Return the paths."""
     node, dead = {"parameters": [_NAME]}, query("dead", "As in the body.", {"type": "boolean"})
     plan = [
@@ -145,14 +153,14 @@ def steering() -> Json:
     settings = get("settings", "The cluster's settings.", json_of("SettingsAnswer"))
     change = _order("changeSettings", "Change settings of the running cluster.", "Settings", "SettingsAnswer")
     found: Json = {
-        "/v1/cluster/moves": get(
+        MOVES_PATH: get(
             "moves", "Planned, running and finished moves.", json_of("Moves"), errors=answers({}, (503,))
         ),
         "/v1/cluster/plan": get(
             "plan", "What a join or a leave would move.", json_of("Plan"), plan, refused
         ),
-        "/v1/cluster/settings": settings | {"patch": change},
-        "/v1/cluster/recover": {
+        SETTINGS_PATH: settings | {"patch": change},
+        RECOVER_PATH: {
             "post": _order(
                 "recover", "Let partitions go on with the best copies left, though writes may be lost.",
                 "Recover", "Recovered",
@@ -161,9 +169,10 @@ def steering() -> Json:
         "/v1/cluster/copy": get("copy", "This node's copy of the map, and its promises.", json_of("MapCopy")),
     }  # fmt: skip
     for verb in HOLDS:
-        found[f"/v1/cluster/moves/{verb}"] = {"post": _order(f"{verb}Moves", _SAY[verb], answer="Moves")}
-    bodies = {"drain": "", "undrain": "", "decommission": "Decommission", "weight": "Weight", "forget": ""}
-    for verb, body in bodies.items():
+        found[f"{MOVES_PATH}/{verb}"] = {"post": _order(f"{verb}Moves", _SAY[verb], answer="Moves")}
+    bodies = {"decommission": "Decommission", "weight": "Weight"}
+    for verb in NODE_ORDERS:
         more = {"parameters": [_NAME, dead]} if verb == "decommission" else node
-        found[f"/v1/cluster/nodes/{{name}}/{verb}"] = {"post": _order(verb, _SAY[verb], body, **more)}
+        body = bodies.get(verb, "")
+        found[f"{NODES_PATH}/{{name}}/{verb}"] = {"post": _order(verb, _SAY[verb], body, **more)}
     return found

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ringkeep.http.problems import BY_STATUS, Kind
+from ringkeep.http.problems import BY_STATUS, ProblemKind
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ def json_of(schema: str) -> Json:
 
 
 def answers(
-    success: dict[int, Json], errors: tuple[int, ...], problem: str = "Problem", *instead: Kind
+    success: dict[int, Json], errors: tuple[int, ...], problem: str = "Problem", *instead: ProblemKind
 ) -> Json:
     """Return the answers of an operation. `instead`: kinds that their status stands for on this route."""
     found: Json = {str(status): answer for status, answer in success.items()}

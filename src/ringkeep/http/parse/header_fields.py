@@ -21,18 +21,18 @@ _UTF8: Final = frozenset({b"utf-8", b"utf8"})
 
 ANYTHING: Final = 0
 """The entity tag `*`."""
-NEVER: Final = MAX_VERSION
+NO_VERSION: Final = MAX_VERSION
 """Stands for entity tags that no version of ours has: a condition on it does not hold."""
 
 
 def _version(opaque: bytes) -> int:
     if _DECIMAL.fullmatch(opaque):
-        return min(int(opaque), NEVER)
-    return NEVER
+        return min(int(opaque), NO_VERSION)
+    return NO_VERSION
 
 
 def write_condition(if_match: bytes | None, if_none_match: bytes | None) -> int:
-    """Return the condition of a write, as `core.requests` has it. Raises Problem (400).
+    """Return the condition of a write, as `Request.condition` has it. Raises Problem (400).
 
     A write is conditional on one thing: one version, being there, or not being there.
     """
@@ -67,7 +67,7 @@ def read_tags(name: str, value: bytes | None, weak: bool) -> frozenset[int] | No
         match = _ETAG_LIST.match(value, position)
         if match is None:
             raise bad(f"{name} must be '*' or a list of versions in quotes, such as {name}: \"42\".")
-        found.add(_version(match[2]) if weak or not match[1] else NEVER)
+        found.add(_version(match[2]) if weak or not match[1] else NO_VERSION)
         position = match.end()
     if not found:
         raise bad(f"{name} is empty.")
@@ -75,17 +75,17 @@ def read_tags(name: str, value: bytes | None, weak: bool) -> frozenset[int] | No
 
 
 def idempotency_key(value: bytes) -> bytes:
-    """Return the client's idempotency key. Raises Problem (400) unless it is 1 to 255 visible ASCII."""
+    """Return the client's idempotency key. Raises Problem (400) unless it is short, visible ASCII."""
     if _VISIBLE.fullmatch(value):
         return value
-    raise bad("Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    raise bad(f"Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_BYTES} visible ASCII characters.")
 
 
 def stored_content_type(value: bytes) -> bytes:
     """Return the content type to keep with a value. Raises Problem (400) if it cannot be given back."""
     if not value or _CONTENT_TYPE.fullmatch(value):
         return value
-    raise bad("Content-Type must be at most 255 printable ASCII characters.")
+    raise bad(f"Content-Type must be at most {CONTENT_TYPE_BYTES} printable ASCII characters.")
 
 
 def check_charset(content_type: bytes) -> None:

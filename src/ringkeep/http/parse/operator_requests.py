@@ -11,23 +11,12 @@ from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from ringkeep import parsing
 from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
+from ringkeep.core.cluster.orders import WEIGHTS
 from ringkeep.http.parse.target import unquote
 from ringkeep.http.problems import bad
 
-HOLDS: Final = ("pause", "resume", "cancel")
-"""Orders about all moves."""
-
-NODE_ORDERS: Final = ("drain", "undrain", "decommission", "weight", "forget")
-"""Orders about one node, as the path says them."""
-
-WEIGHTS: Final = (1, 100)
-
 _MOST_PARTITION: Final = 65_535
 _DIGITS: Final = re.compile(rb"[0-9]{1,9}")
-_PATHS: Final = re.compile(
-    rb"/v1/cluster/(?:moves/(?:%b)|nodes/[^/]+/(?:%b)|recover)"
-    % ("|".join(HOLDS).encode(), "|".join(NODE_ORDERS).encode())
-)
 _LOSS: Final = (
     "Recovering partitions lets them go on with the replicas that are left: writes that were acknowledged "
     "and are kept only on the lost ones are lost for good, and the lost ones never come back. If that is "
@@ -35,7 +24,7 @@ _LOSS: Final = (
 )
 
 
-class Plan(NamedTuple):
+class PlanRequest(NamedTuple):
     """What would happen if a node joined or left. `zone` and `weight` count for a join."""
 
     action: Literal["join", "leave"]
@@ -44,19 +33,11 @@ class Plan(NamedTuple):
     weight: int
 
 
-class Recovery(NamedTuple):
+class RecoveryRequest(NamedTuple):
     """Which partitions are to go on after a loss, [] for all that need it; which nodes are gone for good."""
 
     partitions: list[int]
     lost: list[str]
-
-
-def allow_of(path: bytes) -> bytes:
-    """Return the Allow line of a route of the admin app."""
-    if _PATHS.fullmatch(path):
-        return b"Allow: POST\r\n"
-    patch = b", PATCH" if path == b"/v1/cluster/settings" else b""
-    return b"Allow: GET, HEAD%b\r\n" % patch
 
 
 def node_name(raw_path: bytes) -> str:
@@ -126,7 +107,7 @@ def parse_weight(body: bytes) -> int:
     members = members_of(body, '{"weight": 2}', "weight")
     if "weight" not in members:
         raise bad('The body names no weight; send a JSON object like {"weight": 2}.')
-    return _whole("weight", members["weight"], *WEIGHTS)
+    return _whole("weight", members["weight"], WEIGHTS[0], WEIGHTS[-1])
 
 
 def parse_settings(body: bytes) -> dict[str, int]:
@@ -154,20 +135,20 @@ def _whole(name: str, value: object, low: int, high: int) -> int:
     return value
 
 
-def parse_plan(parameters: Mapping[str, bytes]) -> Plan:
+def parse_plan(parameters: Mapping[str, bytes]) -> PlanRequest:
     """Return what is asked by `?join=NAME[&zone=Z][&weight=W]` or `?leave=NAME`. Raises Problem (400)."""
     if ("join" in parameters) == ("leave" in parameters):
         raise bad("Ask for one of '?join=NAME' (a node that would be added) and '?leave=NAME' (one of ours).")
     if "leave" in parameters:
         if len(parameters) > 1:
             raise bad("The parameters 'zone' and 'weight' go with 'join'; leave them out.")
-        return Plan("leave", _text("leave", parameters["leave"]), "", 1)
+        return PlanRequest("leave", _text("leave", parameters["leave"]), "", 1)
     weight = parameters.get("weight", b"1")
-    if not _DIGITS.fullmatch(weight) or not WEIGHTS[0] <= int(weight) <= WEIGHTS[1]:
-        raise bad(f"The parameter 'weight' must be a whole number from {WEIGHTS[0]} to {WEIGHTS[1]}.")
+    if not _DIGITS.fullmatch(weight) or int(weight) not in WEIGHTS:
+        raise bad(f"The parameter 'weight' must be a whole number from {WEIGHTS[0]} to {WEIGHTS[-1]}.")
     name, zone = _text("join", parameters["join"]), _text("zone", parameters.get("zone", b""))
     try:
-        return Plan("join", parsing.name(name), parsing.zone(zone) if zone else "", int(weight))
+        return PlanRequest("join", parsing.name(name), parsing.zone(zone) if zone else "", int(weight))
     except ValueError as error:
         raise bad(f"No node can join like this: {error}.") from None
 
@@ -179,7 +160,7 @@ def _text(name: str, raw: bytes) -> str:
         raise bad(f"The parameter {name!r} is not UTF-8.") from None
 
 
-def parse_recover(body: bytes) -> Recovery:
+def parse_recover(body: bytes) -> RecoveryRequest:
     """Return what is to be recovered. Raises Problem (400)."""
     example = '{"partitions": [17], "accept_loss": true, "lost": ["node-2", "node-3"]}'
     members = members_of(body, example, "partitions", "accept_loss", "lost")
@@ -196,7 +177,7 @@ def parse_recover(body: bytes) -> Recovery:
             "The member 'lost' must be a list of names: of the nodes that are gone for good; "
             f"send a JSON object like {example}."
         )
-    return Recovery(list(wanted) if _are_partitions(wanted) else [], list(dict.fromkeys(lost)))
+    return RecoveryRequest(list(wanted) if _are_partitions(wanted) else [], list(dict.fromkeys(lost)))
 
 
 def _are_partitions(wanted: object) -> TypeGuard[list[int]]:

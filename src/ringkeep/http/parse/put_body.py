@@ -1,8 +1,11 @@
-"""The JSON of `POST /put`: exactly one key and one value, each as text or as base64, and nothing else."""
+"""Keys and values in JSON, each as text or as base64: what `POST /put` takes, and what answers show.
+
+`POST /put` takes exactly one key and one value, and nothing else.
+"""
 
 import binascii
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from typing import Any, Final
 
 import msgspec
@@ -67,6 +70,14 @@ def _advice(body: bytes, error: str) -> str:
                 "Content-Type: application/json."
             )
     return f"The body must be JSON like {_EXAMPLE}: {error[:200]}."
+
+
+def put_member(members: dict[str, Any], name: str, raw: bytes) -> None:
+    """Add `name` to an answer's members; as `…_base64` if the bytes are not UTF-8."""
+    try:
+        members[name] = raw.decode()
+    except UnicodeDecodeError:
+        members[f"{name}_base64"] = b64encode(raw).decode()
 
 
 def check_value(value: bytes) -> None:

@@ -48,12 +48,19 @@ def parse_query(raw: bytes, allowed: frozenset[bytes]) -> dict[bytes, bytes]:
 
 
 def check_key(key: bytes) -> bytes:
-    """Return the key itself. Raises Problem (400) unless it has 1 to 1,024 bytes."""
+    """Return the key itself. Raises Problem (400) unless it has 1 to KEY_BYTES bytes."""
     if not key:
-        raise bad("The key is empty; a key has 1 to 1,024 bytes.")
+        raise bad(f"The key is empty; a key has 1 to {KEY_BYTES:,} bytes.")
     if len(key) > KEY_BYTES:
-        raise bad(f"The key has {len(key)} bytes; a key has 1 to 1,024 bytes.")
+        raise bad(f"The key has {len(key)} bytes; a key has 1 to {KEY_BYTES:,} bytes.")
     return key
+
+
+def parse_key(raw: bytes | None) -> bytes:
+    """Return the key that a query names. Raises Problem (400) if it names none, or one that is no key."""
+    if raw is None:
+        raise bad("The query parameter 'key' is missing.")
+    return check_key(raw)
 
 
 def parse_timeout(raw: bytes) -> int:

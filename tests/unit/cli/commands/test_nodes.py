@@ -296,8 +296,8 @@ def test_a_drain_that_is_taken_back(host: Host) -> None:
     member["primaries"] = 1
     process = begin(host, "drain", OTHER)
     ordered(host, "drain")
-    asked = host.call(lambda: host.server.hub.counts[-1].statuses.get(200, 0))
-    until(lambda: host.server.hub.counts[-1].statuses[200] > asked + 2, "it is seen draining")
+    asked = host.call(lambda: host.server.listener.counts[-1].statuses.get(200, 0))
+    until(lambda: host.server.listener.counts[-1].statuses[200] > asked + 2, "it is seen draining")
     member["state"] = "active"
     code, out, err = ended(process)
     assert (code, out) == (1, "") and one_line(err) and "taken back" in err
@@ -310,10 +310,10 @@ def test_a_decommission_ends_when_the_node_has_left_and_took_our_endpoint_along(
     steered = staying.service.steered
     process = begin(going, "decommission", "node-1")
     ordered(going, "decommission", "node-1")
-    asked = going.server.hub.counts[-1].statuses.get(200, 0)
-    until(lambda: going.server.hub.counts[-1].statuses[200] > asked + 1, "it is asked")
+    asked = going.server.listener.counts[-1].statuses.get(200, 0)
+    until(lambda: going.server.listener.counts[-1].statuses[200] > asked + 1, "it is asked")
     going.close()
-    seen = staying.server.hub.counts[-1].statuses
+    seen = staying.server.listener.counts[-1].statuses
     until(lambda: seen.get(200, 0) > 1, "another node is asked")
     assert process.poll() is None
     del steered.members["node-1"]
