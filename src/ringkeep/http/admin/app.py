@@ -23,6 +23,7 @@ from ringkeep.http.admin.operator_routes import OperatorRoutes
 from ringkeep.http.admin.responses import json_answer, parameters_of, problem_answer
 from ringkeep.http.admin.status_page import status_page
 from ringkeep.http.openapi.document import document
+from ringkeep.http.openapi.examples import ADDRESS
 from ringkeep.http.parse.put_body import put_member
 from ringkeep.http.parse.target import parse_key
 from ringkeep.http.problems import UNKNOWN, Problem, wrong_method
@@ -51,14 +52,14 @@ class Admin:
         """`/`: a plain page about the cluster as this node sees it."""
         parameters_of(request)
         service = self._service
-        address = request.headers.get("host", "127.0.0.1:8000")
+        address = request.headers.get("host", ADDRESS)
         page = status_page(service.name, address, service.cluster(), service.partitions(), service.ready())
         return HTMLResponse(page, headers=_PAGE)
 
     async def docs(self, request: Request) -> Response:
         """`/docs`: the OpenAPI document, to read."""
         parameters_of(request)
-        address = "http://" + request.headers.get("host", "127.0.0.1:8000")
+        address = "http://" + request.headers.get("host", ADDRESS)
         return HTMLResponse(docs_page(document(self._version()), address), headers=_PAGE)
 
     async def openapi(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from ringkeep.core.protocol.limits import (
     MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
-from ringkeep.http.openapi.examples import EXAMPLES
+from ringkeep.http.openapi.examples import ADDRESS, EXAMPLES
 from ringkeep.http.openapi.operator import OPERATOR_SCHEMAS, operator_paths
 from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi.schemas import SCHEMAS
@@ -171,7 +171,7 @@ def document(version: str) -> Json:
     for methods in paths.values():
         for operation in methods.values():
             example = EXAMPLES[operation["operationId"]]
-            source = example.command.replace("{node}", "http://127.0.0.1:8000")
+            source = example.command.replace("{node}", f"http://{ADDRESS}")
             operation["x-codeSamples"] = [{"lang": "Shell", "source": source}]
     return deepcopy(
         {

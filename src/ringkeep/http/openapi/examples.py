@@ -20,6 +20,10 @@ _NODE: Final = (
 )
 
 
+ADDRESS: Final = "127.0.0.1:8000"
+"""Stands for the node where nobody says under which address the reader sees it."""
+
+
 class Example(NamedTuple):
     """`command` for a shell; `answer` as it is printed, long ones cut with "…"."""
 
