@@ -129,7 +129,7 @@ def test_the_openapi_document_is_whole(wire: Wire) -> None:
 def test_every_route_is_in_the_openapi_document_and_in_the_text(host: Host, wire: Wire) -> None:
     document = wire.request("GET", "/openapi.json").json()["paths"]
     text = (DOCS / "http.md").read_text(encoding="utf-8")
-    for route in make_app(host.server.hub).routes:
+    for route in make_app(host.service, host.server.listener).routes:
         assert isinstance(route, Route) and route.methods is not None
         methods = {method.lower() for method in route.methods - {"HEAD"}}
         assert methods == set(document.get(route.path, ())), f"{route.path} is not in the OpenAPI document"

@@ -62,7 +62,7 @@ def test_the_limits_are_as_the_document_says() -> None:
         ],
         "deadline of a request": [limits.TIMEOUT_MS // 1_000, limits.MAX_TIMEOUT_MS // 1_000],
         "how long a result is kept for its `Idempotency-Key`": [limits.IDEMPOTENCY_WINDOW_MS // 60_000],
-        "requests in flight": [http.PIPELINE, http.IN_FLIGHT],
+        "requests in flight": [http.IN_FLIGHT_EACH, http.IN_FLIGHT],
         "bodies over 64 KiB": [f"{http.LARGE_BODIES_BYTES // mib} MiB"],
         "writes of one partition that wait for their quorum": [
             limits.UNCOMMITTED_ENTRIES, f"{limits.UNCOMMITTED_BYTES // mib} MiB",
