@@ -1,41 +1,40 @@
 """The placement plan: which nodes hold each partition, and which of them should lead it.
 
-A walk around the ring proposes, bounds on every node's load correct it, and what is in place already stays
-unless a zone or a bound demands otherwise. All of it is a pure function of its arguments, with iteration in
-the order of ids and partitions: any controller computes the same plan, and planning a plan again changes
-nothing. The module knows nothing of epochs, of who is alive, or of how a replica is moved.
+One rule, for replicas and then for primaries: what is in place stays; what is missing goes to the first node
+of the preference list that is below its share; a node with far too little is filled up by the fullest ones; a
+node with too much hands over what it must, through others if need be. All of it is a pure function of its
+arguments, with iteration in the order of ids and partitions: any controller computes the same plan, and
+planning a plan again changes nothing. The module knows nothing of epochs, of who is alive, or of how a
+replica is moved.
 
-Sources: Dynamo (SOSP 2007) for the ring; "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup,
-Zadimoghaddam, 2016) for walking on past a full node. Such a walk can get stuck, its last partitions meeting
-only full nodes: then replicas shift along a shortest augmenting path (Ford and Fulkerson).
+Sources: "Consistent Hashing with Bounded Loads" (Mirrokni, Thorup, Zadimoghaddam, 2016) for passing over a
+full node; shortest augmenting paths (Ford and Fulkerson) for the way from a full node to one with room.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from fractions import Fraction
-from itertools import pairwise
+from itertools import product
 from math import ceil, floor
+from operator import itemgetter
 
 from ringkeep.core.cluster.ring import (
     Ring,
     RingNode,
     build_ring,
-    distance,
-    full_load,
     nearest,
     position,
-    primary_shares,
-    replica_shares,
-    walk,
+    preference_list,
     zones_first,
 )
+from ringkeep.core.cluster.shares import at_most, primary_shares, replica_shares
 
 
 def place(nodes: Sequence[RingNode], partitions: int, replication: int) -> list[tuple[str, ...]]:
     """Return a fresh placement: result[p] is the ids of p's voters, the preferred primary first.
 
     Every partition gets `min(replication, nodes with a weight)` distinct nodes, in as many zones as possible.
-    No node holds or leads more than `ring.load_bounds` says.
-    Cost: as `replan`; 4,096 partitions on 200 nodes take a fraction of a second.
+    No node holds or leads more than 1.1 times its share (`shares.at_most`).
+    Cost: O(partitions * nodes); 4,096 partitions on 200 nodes take a fraction of a second.
     """
     return replan(nodes, partitions, replication, [()] * partitions)
 
@@ -52,340 +51,252 @@ def replan(
     primaries below 0.9 of its share, and relieved of all if it does not lead; a change of order alone moves
     no data. The other voters follow in the order of the preference list: so they succeed the primary. The
     result has the shape of `place`'s, and `replan` of it is itself.
-    Cost: O(partitions * voters); besides, for each replica moved to relieve a node, a search of O(nodes^2)
-    steps on sets.
+    Cost: O(partitions * voters); besides, for each replica moved, O(nodes) operations on sets, and O(nodes^2)
+    where it takes a way through other nodes.
     """
     assert len(present) == partitions, "one tuple of voters per partition"
     ring = build_ring(nodes)
-    target, forced = _plan(ring, partitions, replication, present)
-    while forced:  # rare: replicas moved for the sake of primaries, which may have made room for other moves
-        target, forced = _plan(ring, partitions, replication, target)
-    return target
+    if not ring.nodes:
+        return [()] * partitions
+    index = {node.id: i for i, node in enumerate(ring.nodes)}
+    found = [[index[id] for id in dict.fromkeys(voters) if id in index] for voters in present]
+    replicas = _Replicas(ring, found, min(replication, len(ring.nodes)))
+    primaries = _Primaries(replicas)
+    swapped = primaries.swap()
+    target = []
+    for p, voters in enumerate(_by_partition(replicas.sets, partitions)):
+        order = preference_list(ring, position(p, partitions), voters)
+        order.sort(key=lambda node: not primaries.sets[node] >> p & 1)
+        target.append(tuple(ring.nodes[node].id for node in order))
+    # Swaps are rare, and may have made room for other moves.
+    return replan(nodes, partitions, replication, target) if swapped else target
 
 
-class _Tally:
+def _by_node(voters: Iterable[Sequence[int]], nodes: int) -> list[int]:
+    """Return for each node the set of its partitions, as an integer: bit p for partition p."""
+    sets = [0] * nodes
+    for p, found in enumerate(voters):
+        for node in found:
+            sets[node] |= 1 << p
+    return sets
+
+
+def _by_partition(sets: Sequence[int], partitions: int) -> list[list[int]]:
+    """Return for each partition the nodes whose sets it is in."""
+    found: list[list[int]] = [[] for _ in range(partitions)]
+    for node, rest in enumerate(sets):
+        while rest:
+            p = rest.bit_length() - 1
+            found[p].append(node)
+            rest ^= 1 << p
+    return found
+
+
+class _Loads:
     """Which partitions each node has, as replicas or as primaries, against its share and its bound.
 
-    A set of partitions is an integer, bit p for partition p. What one node could give to another is then a
-    few operations on whole sets, which makes the search for a path affordable.
+    What one node could give to another is a few operations on the nodes' sets, each a single integer.
     """
 
-    def __init__(self, ring: Ring, partitions: int, shares: list[Fraction], low: Fraction) -> None:
+    detours = True
+    """Whether a node is filled through others where nobody can give it anything directly."""
+
+    def __init__(self, ring: Ring, partitions: int, shares: list[Fraction], was: list[int]) -> None:
         self.ring = ring
         self.partitions = partitions
+        self.nodes = range(len(shares))
+        self.was = was  # the sets as they were before planning
         self.sets = [0] * len(shares)
-        self.was = [0] * len(shares)  # as it was found, before planning
-        self.dear = [0] * len(shares)  # what a node gives away last
+        self.unit = [float(share) or 1e-9 for share in shares]
         self.fair = [floor(share) for share in shares]
-        self.low = [ceil(share * low) for share in shares]  # below it a node is given more
-        self.full = [min(partitions, full_load(share)) for share in shares]
-        self.unit = [floor(share * 1024) + 1 for share in shares]
+        self.full = [at_most(share, partitions) for share in shares]
+        self.low = self.fair  # a node below it is filled up to its share
 
     def offers(self, giver: int, taker: int) -> int:
         """Return the set of partitions that `giver` could hand to `taker` without breaking a rule."""
         raise NotImplementedError
 
-    def shift(self, partition: int, giver: int, taker: int) -> None:
-        """Hand one partition of `offers` over."""
-        self.sets[giver] ^= 1 << partition
-        self.sets[taker] ^= 1 << partition
-
     def load(self, node: int) -> int:
         return self.sets[node].bit_count()
 
-    def pressure(self, node: int) -> int:
-        """Return the load relative to the share, as an integer that compares nodes of different weight."""
-        return (self.load(node) << 32) // self.unit[node]
+    def pressure(self, node: int) -> tuple[bool, float]:
+        """Return a key that sorts nodes by how full they are; those at their bound are the fullest."""
+        return self.load(node) >= self.full[node], self.load(node) / self.unit[node]
 
-    def strain(self, node: int) -> tuple[bool, int]:
-        """Return a key that sorts nodes by how ill one more would suit them."""
-        return self.load(node) >= self.full[node], self.pressure(node)
+    def choose(self, order: Sequence[int]) -> int:
+        """Return the first node below its share, or else the least full one.
 
-    def pick(self, giver: int, taker: int, choice: int) -> int:
-        """Return the partition of the set `choice` to hand over: the cheapest, then the nearest on the ring.
-
-        It costs nothing to return what the taker had before planning, or to pass on what the giver had not.
-        A node's replica of a partition that it leads is dear: another would have to lead it first.
+        To stop at the share and not at the bound leaves the room between the two for later: the bound that
+        shrinks with every join then demands next to no moves.
         """
-        free = choice & self.was[taker] or choice & ~self.was[giver] or choice & ~self.dear[giver] or choice
-        return next(p for p in nearest(self.ring.own[taker], self.partitions) if free >> p & 1)
+        for node in order:
+            if self.load(node) < self.fair[node]:
+                return node
+        return min(order, key=self.pressure)
 
-    def top_up(self) -> bool:
-        """Fill the nodes that have too little up to their share, from those above theirs; True if any did."""
-        nodes = range(len(self.sets))
+    def settle(self) -> None:
+        """Hand over until no node has too little or too much, wherever the rules allow it."""
+        while self._fill_up() or self._relieve():
+            pass  # either may make room for the other
+
+    def _fill_up(self) -> bool:
+        """Fill the nodes that have too little up to their share, from the fullest; True if any got some."""
         moved = False
-        for taker in nodes:
-            wanted = self.fair[taker] - self.load(taker) if self.load(taker) < self.low[taker] else 0
-            for _ in range(wanted):
-                givers = [n for n in nodes if self.load(n) > self.fair[n] and self.offers(n, taker)]
-                if not givers:
+        for taker in [node for node in self.nodes if self.load(node) < self.low[node]]:
+            while self.load(taker) < self.fair[taker]:
+                above = [node for node in self.nodes if self.load(node) > self.fair[node]]
+                above.sort(key=self.pressure, reverse=True)
+                if not self._pass_on(above, {taker}, self.detours):
                     break
-                giver = max(givers, key=self.pressure)
-                self.shift(self.pick(giver, taker, self.offers(giver, taker)), giver, taker)
                 moved = True
         return moved
 
-    def relieve(self) -> bool:
-        """Bring nodes above their bound back to it, wherever a path to a node with room exists; True if any.
-
-        Paths that pass on only what was not there before planning come first: they cost no further move.
-        """
+    def _relieve(self) -> bool:
+        """Bring nodes above their bound back to it, where others can take it; True if any gave some."""
         moved = False
-        for node in range(len(self.sets)):
-            while self.load(node) > self.full[node]:
-                allowed = [now & ~was for now, was in zip(self.sets, self.was, strict=True)]
-                path, _ = self.path_from(node, allowed)
-                if not path:
-                    allowed = [-1] * len(self.sets)
-                    path, _ = self.path_from(node, allowed)
-                if not path:
+        for giver in self.nodes:
+            while self.load(giver) > self.full[giver]:
+                room = {node for node in self.nodes if self.load(node) < self.full[node]}
+                if not self._pass_on([giver], room, detours=True):
                     break
-                self.follow(path, allowed)
                 moved = True
         return moved
 
-    def path_from(self, start: int, allowed: list[int]) -> tuple[list[int], list[int]]:
-        """Return a shortest path from `start` to a node with room (empty: there is none) and the nodes seen.
+    def _pass_on(self, givers: Sequence[int], room: Set[int], detours: bool) -> bool:
+        """Hand over one partition along each step of a shortest way from `givers` to `room`; False if none.
 
-        Each node of a path gives the next a partition, out of the set `allowed` for it. New nodes come first.
+        New nodes are reached first, then the least full ones.
         """
-        waiting = sorted(
-            (n for n in range(len(self.sets)) if n != start),
-            key=lambda n: (self.load(n) >= self.full[n], self.was[n] != 0, self.pressure(n)),
-        )
-        seen = [start]
-        came_from = {start: start}
-        for giver in seen:  # grows while it is walked: breadth first
-            for taker in [n for n in waiting if n not in came_from]:
-                if not self.offers(giver, taker) & allowed[giver]:
+        order = sorted(self.nodes, key=lambda n: (n not in room, self.was[n] != 0, self.pressure(n)))
+        came_from = dict.fromkeys(givers, -1)
+        reached = list(givers)
+        for giver in reached:  # grows while it is walked: breadth first
+            for taker in order:
+                if taker in came_from or not self.offers(giver, taker):
                     continue
                 came_from[taker] = giver
-                seen.append(taker)
-                if self.load(taker) < self.full[taker]:
-                    path = [taker]
-                    while path[-1] != start:
-                        path.append(came_from[path[-1]])
-                    return path[::-1], seen
-        return [], seen
+                if taker in room:
+                    # The last step goes first. If one step could spoil another of the same partition, a
+                    # shorter way would have skipped both.
+                    while (before := came_from[taker]) >= 0:
+                        self.hand_over(before, taker, self.offers(before, taker))
+                        taker = before
+                    return True
+                if detours:
+                    reached.append(taker)
+        return False
 
-    def follow(self, path: list[int], allowed: list[int]) -> None:
-        """Hand one partition over along each step of a path from `path_from`."""
-        # If one step could spoil another of the same partition, a shorter path would have skipped both.
-        for giver, taker in reversed(list(pairwise(path))):
-            choice = self.offers(giver, taker) & allowed[giver]
-            assert choice, "the steps of a shortest path do not hinder each other"
-            self.shift(self.pick(giver, taker, choice), giver, taker)
+    def hand_over(self, giver: int, taker: int, choice: int) -> int:
+        """Hand over one partition of the set `choice`, and return it: the cheapest, then the nearest.
+
+        It costs nothing to return what the taker had before planning, or to pass on what the giver had not.
+        """
+        choice = choice & self.was[taker] or choice & ~self.was[giver] or choice
+        p = next(p for p in nearest(self.ring.tokens[taker], self.partitions) if choice >> p & 1)
+        self.sets[giver] ^= 1 << p
+        self.sets[taker] ^= 1 << p
+        return p
 
 
-class _Replicas(_Tally):
+class _Replicas(_Loads):
     """Who holds which partition: distinct nodes, in as many zones as possible."""
 
-    def __init__(self, ring: Ring, partitions: int, replication: int) -> None:
+    detours = False  # nodes that stay exchange nothing for the sake of one that joins
+
+    def __init__(self, ring: Ring, found: Sequence[Sequence[int]], copies: int) -> None:
+        partitions = len(found)
+        shares = replica_shares(ring, partitions, copies)
+        super().__init__(ring, partitions, shares, _by_node(found, len(shares)))
         # A node somewhat below its share is no reason to move data: only new and newly heavy ones are filled.
         # They say that they are, so that a plan goes on to its end when it is made anew halfway.
-        super().__init__(ring, partitions, replica_shares(ring, partitions, replication), Fraction(1, 2))
-        self.low = [
-            fair if node.joins else low
-            for node, fair, low in zip(ring.nodes, self.fair, self.low, strict=True)
-        ]
-        self.copies = min(replication, len(ring.nodes))
-        self.voters: list[list[int]] = [[] for _ in range(partitions)]
-        self.in_zone = [0] * ring.zone_count  # partitions with a voter there
-        self.spare_in_zone = [0] * ring.zone_count  # with more than one
+        half = [ceil(share / 2) for share in shares]
+        self.low = [f if node.joins else h for node, f, h in zip(ring.nodes, self.fair, half, strict=True)]
+        self.copies = copies
+        self.led = _by_node([voters[:1] for voters in found], len(shares))  # before planning
+        kept: list[list[int]] = [[] for _ in found]
+        for p, voters in enumerate(found):
+            self._fill(p, kept[p], zones_first(ring, voters), itemgetter(0))
+        for p, voters in enumerate(kept):
+            if len(voters) < copies:
+                self._fill(p, voters, preference_list(ring, position(p, partitions), self.nodes), self.choose)
+        self._count_zones()
+        self.settle()
 
-    def adopt(self, partition: int, found: list[int]) -> None:
-        """Keep what the rules allow of the present voters: separate zones first, then the order given."""
-        for node in found:
-            self.was[node] |= 1 << partition
-        for node in found[:1]:
-            self.dear[node] |= 1 << partition
-        for node in zones_first(self.ring, found):
-            if self._fits(partition, node):
-                self._add(partition, node)
+    def _fill(
+        self, p: int, voters: list[int], order: Sequence[int], choose: Callable[[Sequence[int]], int]
+    ) -> None:
+        """Add to p's voters nodes of `order`, until there are enough, and keep a place for every zone."""
+        zones = self.ring.zones
+        while len(voters) < self.copies:
+            there = {zones[node] for node in voters}  # only counted and asked, never iterated
+            spare = len(voters) - len(there) < self.copies - self.ring.zone_count
+            fitting = [n for n in order if n not in voters and (spare or zones[n] not in there)]
+            if not fitting:
+                return
+            voters.append(choose(fitting))
+            self.sets[voters[-1]] |= 1 << p
 
-    def fill(self, partition: int) -> None:
-        """Walk the ring from the partition's place, past nodes that have their share, to find its voters.
-
-        To stop at the share and not at the bound costs a fresh placement nothing, and leaves the room between
-        the two for later: the bound that shrinks with every join then demands next to no moves.
-        """
-        voters = self.voters[partition]
-        if len(voters) == self.copies:
-            return
-        passed = []
-        for node in walk(self.ring, position(partition, self.partitions)):
-            if node in voters:
-                continue
-            if self.load(node) < self.fair[node] and self._fits(partition, node):
-                self._add(partition, node)
-                if len(voters) == self.copies:
-                    return
-            else:
-                passed.append(node)
-        while len(voters) < self.copies:  # if need be past the bound: `relieve` finds the way out
-            fitting = [node for node in passed if node not in voters and self._fits(partition, node)]
-            self._add(partition, min(fitting, key=self.strain))
+    def _count_zones(self) -> None:
+        """Note for each zone which partitions have a voter there, and which have more than one."""
+        self.once = [0] * self.ring.zone_count
+        self.twice = [0] * self.ring.zone_count
+        for node, zone in enumerate(self.ring.zones):
+            self.twice[zone] |= self.once[zone] & self.sets[node]
+            self.once[zone] |= self.sets[node]
 
     def offers(self, giver: int, taker: int) -> int:
         movable = self.sets[giver] & ~self.sets[taker]
-        zones = self.ring.zones
-        if zones[giver] == zones[taker]:
-            return movable
-        if self.copies <= self.ring.zone_count:
-            return movable & ~self.in_zone[zones[taker]]
-        return movable & self.spare_in_zone[zones[giver]]
+        here, there = self.ring.zones[giver], self.ring.zones[taker]
+        return movable if here == there else movable & (self.twice[here] | ~self.once[there])
 
-    def shift(self, partition: int, giver: int, taker: int) -> None:
-        super().shift(partition, giver, taker)
-        voters = self.voters[partition]
-        voters[voters.index(giver)] = taker
-        self._count_zones(partition, giver)
-        self._count_zones(partition, taker)
-
-    def in_order(self, partition: int) -> list[int]:
-        """Return the partition's voters in the order of its preference list."""
-        at = position(partition, self.partitions)
-        return zones_first(
-            self.ring, sorted(self.voters[partition], key=lambda n: (distance(self.ring, at, n), n))
-        )
-
-    def _fits(self, partition: int, node: int) -> bool:
-        """Return whether there is a place for the node that no zone without a voter needs."""
-        voters = self.voters[partition]
-        bit = 1 << partition
-        if not self.in_zone[self.ring.zones[node]] & bit:
-            return len(voters) < self.copies
-        missing = sum(not zone & bit for zone in self.in_zone)
-        return len(voters) + missing < self.copies
-
-    def _add(self, partition: int, node: int) -> None:
-        self.voters[partition].append(node)
-        self.sets[node] |= 1 << partition
-        self._count_zones(partition, node)
-
-    def _count_zones(self, partition: int, node: int) -> None:
-        zone = self.ring.zones[node]
-        bit = 1 << partition
-        count = sum(self.ring.zones[voter] == zone for voter in self.voters[partition])
-        self.in_zone[zone] = self.in_zone[zone] | bit if count else self.in_zone[zone] & ~bit
-        spare = self.spare_in_zone[zone]
-        self.spare_in_zone[zone] = spare | bit if count > 1 else spare & ~bit
+    def hand_over(self, giver: int, taker: int, choice: int) -> int:
+        # What a node leads goes last: another would have to lead it first.
+        p = super().hand_over(giver, taker, choice & ~self.led[giver] or choice)
+        self._count_zones()
+        return p
 
 
-class _Primaries(_Tally):
+class _Primaries(_Loads):
     """Which voter leads each partition."""
 
     def __init__(self, replicas: _Replicas) -> None:
         ring, partitions = replicas.ring, replicas.partitions
+        shares = primary_shares(ring, partitions)
+        super().__init__(ring, partitions, shares, replicas.led)
         # To hand over leadership is cheap, and primaries do most of the work: they are kept more even.
-        super().__init__(ring, partitions, primary_shares(ring, partitions), Fraction(9, 10))
+        self.low = [ceil(share * 9 / 10) for share in shares]
         self.replicas = replicas
-        self.leader = [-1] * self.partitions
-
-    def keep(self, partition: int, primary: int) -> None:
-        """Leave the present primary in place, if it is still a voter."""
-        self.was[primary] |= 1 << partition
-        if primary in self.replicas.voters[partition]:
-            self._set(partition, primary)
-
-    def elect(self, partition: int) -> None:
-        """Choose the first voter of the preference list below its share, if there is no primary yet."""
-        if self.leader[partition] < 0 and self.replicas.copies:
-            order = self.replicas.in_order(partition)
-            below = (node for node in order if self.load(node) < self.fair[node])
-            self._set(partition, next(below, min(order, key=self.strain)))
+        self.sets = [led & held for led, held in zip(replicas.led, replicas.sets, strict=True)]
+        leading = _by_partition(self.sets, partitions)
+        for p, voters in enumerate(_by_partition(replicas.sets, partitions)):
+            if not leading[p]:
+                node = self.choose(preference_list(ring, position(p, partitions), voters))
+                self.sets[node] |= 1 << p
+        self.settle()
 
     def offers(self, giver: int, taker: int) -> int:
         return self.sets[giver] & self.replicas.sets[taker]
 
-    def shift(self, partition: int, giver: int, taker: int) -> None:
-        super().shift(partition, giver, taker)
-        self.leader[partition] = taker
+    def swap(self) -> bool:
+        """Bring nodes above their bound back to it where order alone cannot; True if replicas had to move.
 
-    def force(self) -> bool:
-        """Relieve one node above its bound by moving replicas, where order alone could not; True if it did.
-
-        All partitions led by the nodes that its primaries can reach are held by those nodes only. So a node
-        outside is made a voter of one of them, until a node with room is reached; if none is, all is undone.
+        A node with room becomes a voter of what such a node leads, and gives up another replica for it.
+        To drain a node moves no data: then primaries are as even as the order allows.
         """
-        for node in range(len(self.sets)):
-            if self.load(node) <= self.full[node] or not self.full[node]:
-                continue  # to drain a node moves no data
-            done: list[tuple[int, int, int]] = []
-            for _ in self.sets:
-                path, seen = self.path_from(node, [-1] * len(self.sets))
-                if path:
-                    self.follow(path, [-1] * len(self.sets))
-                    return True
-                step = self._widen(sorted(seen))
-                if not step:
-                    break
-                done += step
-            for partition, giver, taker in reversed(done):
-                self.replicas.shift(partition, taker, giver)
-        return False
-
-    def _widen(self, seen: list[int]) -> list[tuple[int, int, int]]:
-        """Give a node outside of `seen` a replica of a partition led inside, or swap; return what moved."""
-        replicas = self.replicas
-        inside = 0
-        for node in seen:
-            inside |= self.sets[node]
-        takers = sorted((n for n in range(len(self.sets)) if n not in seen), key=self.pressure)
-        for taker in takers:
-            for giver in seen:
-                choice = replicas.offers(giver, taker) & inside & ~self.sets[giver]
-                if not choice:
-                    continue
-                there = replicas.pick(giver, taker, choice)
-                replicas.shift(there, giver, taker)
-                spare = replicas.load(giver) >= replicas.fair[giver]
-                if spare and replicas.load(taker) <= replicas.full[taker]:
-                    return [(there, giver, taker)]
-                choice = replicas.offers(taker, giver) & ~self.sets[taker] & ~(1 << there)
-                if choice:
-                    back = replicas.pick(taker, giver, choice)
-                    replicas.shift(back, taker, giver)
-                    return [(there, giver, taker), (back, taker, giver)]
-                replicas.shift(there, taker, giver)
-        return []
-
-    def _set(self, partition: int, primary: int) -> None:
-        self.leader[partition] = primary
-        self.sets[primary] |= 1 << partition
-
-
-def _plan(
-    ring: Ring, partitions: int, replication: int, present: Sequence[tuple[str, ...]]
-) -> tuple[list[tuple[str, ...]], bool]:
-    """Return the target, and whether replicas had to move for the sake of primaries."""
-    index = {node.id: i for i, node in enumerate(ring.nodes)}
-    found = [[index[id] for id in dict.fromkeys(voters) if id in index] for voters in present]
-    replicas = _Replicas(ring, partitions, replication)
-    for partition in range(partitions):
-        replicas.adopt(partition, found[partition])
-    for partition in range(partitions):
-        replicas.fill(partition)
-    _settle(replicas)
-
-    primaries = _Primaries(replicas)
-    for partition in range(partitions):
-        if found[partition]:
-            primaries.keep(partition, found[partition][0])
-    for partition in range(partitions):
-        primaries.elect(partition)
-    forced = False
-    _settle(primaries)
-    while primaries.force():
-        forced = True
-        _settle(primaries)
-    target = []
-    for partition, primary in enumerate(primaries.leader):
-        others = [node for node in replicas.in_order(partition) if node != primary]
-        target.append(tuple(ring.nodes[node].id for node in [primary, *others] if node >= 0))
-    return target, forced
-
-
-def _settle(tally: _Tally) -> None:
-    while tally.top_up() or tally.relieve():
-        pass  # either may make room for the other
+        replicas, swapped = self.replicas, False
+        leaders = (
+            [n for n in self.nodes if self.load(n) > self.full[n]]
+            if all(n.leads for n in self.ring.nodes)
+            else []
+        )
+        for leader, taker, giver in product(leaders, self.nodes, self.nodes):
+            there = replicas.offers(giver, taker) & self.sets[leader]
+            back = replicas.offers(taker, giver) & ~self.sets[taker]
+            due = self.load(leader) > self.full[leader] and self.load(taker) < self.full[taker]
+            if due and there and (back or replicas.load(taker) < replicas.full[taker]):
+                p = replicas.hand_over(giver, taker, there)
+                if back:
+                    replicas.hand_over(taker, giver, back)
+                self.hand_over(leader, taker, 1 << p)
+                swapped = True
+        return swapped

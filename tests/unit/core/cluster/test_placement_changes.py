@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.core.parts import MINE, NODES, A, B, C, Cluster, D, E, a_member, a_part
+from tests.support.core.placement import load_bounds
 
 from ringkeep.core.cluster.cluster_settings import REPLICATION
 from ringkeep.core.cluster.orders import Verb
 from ringkeep.core.cluster.replica_changes import targets
-from ringkeep.core.cluster.ring import RingNode, load_bounds
+from ringkeep.core.cluster.ring import RingNode
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.messages import Said

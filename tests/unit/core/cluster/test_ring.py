@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter, deque
 from fractions import Fraction
+from itertools import chain
 from math import ceil, floor
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 import uhashring
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.core.placement import load_bounds, preferred
 
 import ringkeep.core.cluster.ring
 from ringkeep.core.cluster.placement import place, replan
@@ -20,9 +22,7 @@ from ringkeep.core.cluster.ring import (
     TOKEN_SPACE,
     RingNode,
     build_ring,
-    load_bounds,
     position,
-    preference_list,
 )
 
 Placement = list[tuple[str, ...]]
@@ -108,9 +108,15 @@ def naive_preference_list(nodes: list[RingNode], at: int, count: int) -> tuple[s
 @given(clusters(largest=20), st.integers(0, TOKEN_SPACE - 1), st.integers(0, 8))
 def test_preference_list_agrees_with_a_naive_one(nodes: list[RingNode], at: int, count: int) -> None:
     ring = build_ring(nodes)
-    places = [at, 0, TOKEN_SPACE - 1, *ring.tokens[:1], *ring.tokens[-1:]]  # also exactly on a token
+    places = [
+        at,
+        0,
+        TOKEN_SPACE - 1,
+        *(tokens[0] for tokens in ring.tokens),
+        *(tokens[-1] for tokens in ring.tokens),
+    ]  # also exactly on a token
     for token in places:
-        assert preference_list(ring, token, count) == naive_preference_list(nodes, token, count)
+        assert preferred(ring, token, count) == naive_preference_list(nodes, token, count)
 
 
 def test_the_plain_ring_is_that_of_another_library() -> None:
@@ -125,24 +131,24 @@ def test_the_plain_ring_is_that_of_another_library() -> None:
 
     other = uhashring.HashRing([node.id for node in nodes], vnodes=128, hash_fn=token_of)
     ring = build_ring(nodes)
-    assert sorted(token for token, _ in other.get_points()) == list(ring.tokens)
+    assert sorted(token for token, _ in other.get_points()) == sorted(chain(*ring.tokens))
     for partition in range(256):
         at = position(partition, 256)
         walk = tuple(point["nodename"] for point in other.range(f"at:{at}", 3, unique=True))
-        assert preference_list(ring, at, 3) == walk
+        assert preferred(ring, at, 3) == walk
 
 
 def test_preference_list_prefers_zones_and_then_goes_back_for_the_rest() -> None:
     nodes = [RingNode("a", "east", 1), RingNode("b", "east", 1), RingNode("c", "west", 1)]
     ring = build_ring(nodes)
     for partition in range(64):
-        first, second, third = preference_list(ring, position(partition, 64), 3)
+        first, second, third = preferred(ring, position(partition, 64), 3)
         assert {first, second} != {"a", "b"}
         assert {first, second, third} == {"a", "b", "c"}
 
 
 def test_a_heavier_node_keeps_its_tokens() -> None:
-    light, heavy = (build_ring([RingNode("a", "z", weight)]).tokens for weight in (1, 3))
+    light, heavy = (build_ring([RingNode("a", "z", weight)]).tokens[0] for weight in (1, 3))
     assert len(light) == 128
     assert len(heavy) == 384
     assert set(light) < set(heavy)

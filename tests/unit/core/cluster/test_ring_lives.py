@@ -19,10 +19,13 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.core.placement import load_bounds
+from tests.support.paths import ROOT
 
 import ringkeep.core.cluster.ring
 from ringkeep.core.cluster.placement import place, replan
-from ringkeep.core.cluster.ring import RingNode, build_ring, load_bounds, replica_shares
+from ringkeep.core.cluster.ring import RingNode, build_ring
+from ringkeep.core.cluster.shares import replica_shares
 
 Placement = list[tuple[str, ...]]
 Bounds = dict[str, int]
@@ -361,7 +364,7 @@ def a_long_life() -> str:
 
 
 def test_a_process_with_another_hash_seed_lives_the_same_life() -> None:
-    source = str(Path(ringkeep.core.cluster.ring.__file__).parents[2])
+    source = f"{Path(ringkeep.core.cluster.ring.__file__).parents[2]}{os.pathsep}{ROOT}"
     outputs = [
         subprocess.run(
             [sys.executable, __file__],
