@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
+.PHONY: help setup run compiled test suite test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +22,14 @@ run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C sto
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) \
 		exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
-# Two at a time, file by file: a file's tests share what they start.
 test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest; -n 0: one by one)
 	@$(BIN)/lint-imports --no-logo
-	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(MAKE) suite
+
+# Two at a time, file by file, as a file's tests share what they start. In the order of the folders: the many
+# short files of tests/unit come last, so that neither of the two ends long after the other.
+suite:
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # But for what is marked `plain`: it replaces rules of the core while it runs, or pickles it.
 test-compiled: compiled ## the test suite over the compiled core (ARGS: of pytest)
@@ -34,7 +38,7 @@ test-compiled: compiled ## the test suite over the compiled core (ARGS: of pytes
 	exec $(BIN)/python -m pytest -m 'not plain' $(ARGS)
 
 check: setup lint ## format, lint, types, import rules, sizes, unit tests: under a minute
-	@exec $(BIN)/python -m pytest -q tests/unit $(ARGS)
+	@exec $(BIN)/python -m pytest -q -n 2 tests/unit $(ARGS)
 
 # The part of `check` that runs nothing of the project. It goes on after a failure, to show all there is.
 lint:
