@@ -189,12 +189,13 @@ def test_nothing_starts_while_the_client_does_not_read(bench: Bench) -> None:
 
 def test_of_a_client_that_is_gone_only_what_was_started_runs(bench: Bench) -> None:
     bench.write()
-    waiting = bench.write()
+    waiting = bench.read()
     waiting.reserved = 100
     bench.listener.reserve(100)
     bench.queue.abandon()
     assert bench.listener.large_body_bytes == 0
     bench.answer(0)
+    bench.queue.start_parked()
     bench.turn()
     assert bench.submitted == 1 and bench.listener.in_flight == 0
     assert not bench.queue.out and bench.owner.flushed == 0
