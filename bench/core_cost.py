@@ -116,12 +116,13 @@ class House:
             place.start()
         payload = mapcodec.encode(form([place.member for place in self.nodes.values()], "bench", "f" * 32))
         for place in self.nodes.values():
-            place.driver.member = place.member
-            place.driver.map_read(0, None)
-            place.driver.members_changed([])
-            place.driver.mark_read(NO_MARK, None)
-            place.driver.mark_read(0, place.mark)
-            place.driver.map_read(1, payload)
+            membership = place.driver.membership
+            membership.member = place.member
+            membership.map_read(0, None)
+            membership.members_changed([])
+            membership.mark_read(NO_MARK, None)
+            membership.mark_read(0, place.mark)
+            membership.map_read(1, payload)
             for peer in self.nodes:
                 if peer != place.id:
                     place.driver.peer_up(peer, Incarnation(1))

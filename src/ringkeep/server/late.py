@@ -4,7 +4,7 @@ from typing import Any
 
 
 class Late:
-    """Stands where the driver is asked for before it exists: ports are made first, and call only later."""
+    """Stands for a part of the driver until it is made: ports are made first, and call only later."""
 
     sink: Any = None
 

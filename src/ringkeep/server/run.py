@@ -168,14 +168,14 @@ class Server:
             settings.weight, settings.expect, settings.replication, settings.partitions, identity.incarnation,
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
         )  # fmt: skip
-        events = Late()
+        peers, coordinated = Late(), Late()
         room = Room(self._shares.openings, self._shares.peers, self._shares.burst)
-        self._network = PeerNetwork(self._loop, self._peer_identity, events, room)
+        self._network = PeerNetwork(self._loop, self._peer_identity, peers, room)
         self._coordination = ZooKeeperCoordination(
             settings.zookeeper,
             settings.cluster,
             self._loop,
-            events,
+            coordinated,
             settings.zookeeper_session_ms,
         )
         self._syncer = GroupCommit(
@@ -189,7 +189,8 @@ class Server:
         ports = Ports(self._engine, self._syncer, self._network, self._coordination, self, self, mapcodec)
         insisted = settings.partitions if settings.partitions_given else None
         start = Start(uuid4().hex, identity.claims, insisted)
-        self._driver = events.sink = Driver(node, ports, member, settings.disk_reserve_bytes, start)
+        self._driver = peers.sink = Driver(node, ports, member, settings.disk_reserve_bytes, start)
+        coordinated.sink = self._driver.membership
         self._views = Views(
             node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles, self.now,
         )  # fmt: skip

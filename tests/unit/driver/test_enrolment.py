@@ -104,7 +104,7 @@ def test_a_registration_that_goes_away_was_that_of_a_dead_process() -> None:
     world = World()
     read(world, a_map(), members=[a_member(A, peer="elsewhere:2")])
     assert not speaks(world)
-    world.driver.members_changed([])
+    world.driver.membership.members_changed([])
     world.now += 1_000
     assert tick(world) == [], "it may have lost its session, and register again"
     world.now += 1
@@ -167,11 +167,11 @@ def test_a_wiped_mark_is_written_again_and_a_taken_one_ends_the_process() -> Non
     world = running()
     for older in ((NO_MARK, None), (0, Mark(Incarnation(1), "restored", 3))):
         world.mark = older
-        world.driver.session_changed(True)
+        world.driver.membership.session_changed(True)
         assert world.look() == []
         assert world.mark == (older[0] + 1, Mark(Incarnation(2), "this", 7))
     world.mark = 9, Mark(Incarnation(3), "a copy's", 7)
-    world.driver.session_changed(True)
+    world.driver.membership.session_changed(True)
     (line,) = world.look()
     assert line.startswith(
         "stop refused: start 3 of this node, from another copy of its data directory, has taken"

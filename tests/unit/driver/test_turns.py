@@ -138,7 +138,7 @@ class World:
         self.driver = Driver(self.core, ports, mine, 0, start)  # type: ignore[arg-type]  # a stand-in
 
     def read_mark(self, node: NodeId) -> None:
-        self.turn_ends.append(lambda: self.driver.mark_read(*self.mark))
+        self.turn_ends.append(lambda: self.driver.membership.mark_read(*self.mark))
 
     def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
         if expected == self.mark[0]:
@@ -271,8 +271,8 @@ def test_a_defect_ends_the_node_before_anything_of_its_turn_is_carried_out() -> 
 
 def read(world: World, found: ClusterMap | None, znode: int = 5, members: Sequence[Member] = ()) -> list[str]:
     if not world.driver.enrolment.passed:
-        world.driver.members_changed(list(members))
-    world.driver.map_read(znode, None if found is None else mapcodec.encode(found))
+        world.driver.membership.members_changed(list(members))
+    world.driver.membership.map_read(znode, None if found is None else mapcodec.encode(found))
     return world.look()
 
 
@@ -458,7 +458,7 @@ def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:
         read(world, a_map(version=7))
         world.core.effects.map_write = MapWrite(7, a_map(version=8))
         world.submit("x")
-        world.driver.map_written(ok)
+        world.driver.membership.map_written(ok)
         assert ("refresh" in world.look()) == (ok is None)
         assert world.core.context.cluster_map is not None
         assert world.core.context.cluster_map.version == version
@@ -467,7 +467,7 @@ def test_only_a_certain_yes_makes_a_written_map_the_clusters() -> None:
 def test_nodes_that_differ_at_the_barrier_are_told() -> None:
     world = World()
     assert read(world, None) == ["announce"], "there is no map: it waits at the barrier"
-    world.driver.members_changed([a_member(B, expect=5), a_member(A), a_member(C)])
+    world.driver.membership.members_changed([a_member(B, expect=5), a_member(A), a_member(C)])
     (line,) = world.look()
     assert line.startswith("stop refused: --expect is 3 here and 5 on b")
 

@@ -45,8 +45,8 @@ class CopyProcess:
         self._tick()
 
     def __getattr__(self, name: str) -> object:
-        """What the coordination tells is told to the driver."""
-        return getattr(self._driver, name)
+        """What the coordination tells is told to the driver's membership."""
+        return getattr(self._driver.membership, name)
 
     def _speak(self, node: NodeId, expected: int, mark: Mark) -> None:
         mine = self._original

@@ -14,6 +14,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, MapVersion, Millis, NodeId
+from ringkeep.driver.cluster_membership import ClusterMembership
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import Driver
 from ringkeep.ports import Ending, Ports
@@ -165,12 +166,13 @@ class SimMachine:
             env.replication, env.partitions, self.incarnation, MapVersion(0), self.cluster_id,
         )  # fmt: skip
         self.network = SimNetwork(env, self._machines, self, self._on_send)
-        late = _DriverToBe()
+        late = _MembershipToBe()
         self.coordination = MemoryCoordination(env.service, late, self._coordinate, SESSION_MS)  # type: ignore[arg-type]
         syncer = SimSyncer(env, self, self.engine, self._on_durable)
         ports = Ports(self.engine, syncer, self.network, self.coordination, self, self.life, mapcodec)
         start = Start(f"{self.name}-{self.births}", self.claims)
-        self.driver = late.sink = Driver(node, ports, member, RESERVE, start)
+        self.driver = Driver(node, ports, member, RESERVE, start)
+        late.sink = self.driver.membership
         self._judge = Judge(node)
         self._watch()
         self.coordination.start()
@@ -327,10 +329,10 @@ class SimMachine:
         self._rate = rate
 
 
-class _DriverToBe:
-    """Stands for the driver until it is made; a dead process hears nothing."""
+class _MembershipToBe:
+    """Stands for the driver's membership until it is made; a dead process hears nothing."""
 
-    sink: Driver
+    sink: ClusterMembership
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.sink, name)

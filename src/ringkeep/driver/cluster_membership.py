@@ -1,0 +1,199 @@
+"""What a process does to belong to its cluster, by the members and the map that ZooKeeper holds.
+
+It passes to the core what is read, writes the maps that the core wants, tells the network which peers there
+are, keeps its own registration current, and ends the process once the map has no place for it. When a start
+may speak is decided in `enrolment.py`, when an event is taken in `turns.py`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from ringkeep.core.cluster import admission
+from ringkeep.core.cluster.admission import Mark
+from ringkeep.core.node import Node
+from ringkeep.core.protocol.cluster_map import ClusterMap, Member
+from ringkeep.core.protocol.effects import MapWrite
+from ringkeep.core.protocol.types import MapVersion, Millis
+from ringkeep.driver.enrolment import Enrolment, Start
+from ringkeep.errors import ConfigurationError, ProtocolError
+from ringkeep.ports import Ending, Ports
+
+ANNOUNCE_INTERVAL_MS = 2_000
+
+
+class ClusterMembership:
+    """One process's place in its cluster. Takes the events of the coordination port."""
+
+    def __init__(
+        self, node: Node, ports: Ports, member: Member, start: Start,
+        *, event: Callable[[Callable[[], None]], None], stop: Callable[[str, Ending], None],
+    ) -> None:  # fmt: skip
+        """`event` runs something within a turn, `stop` ends the process.
+
+        The coordination port's events may come at any time; everything else is called within a turn.
+        """
+        self.node = node
+        self.member = member
+        self.enrolment = Enrolment(ports, member, start, stop=stop, speak=self._speak, damaged=node.on_damage)
+        self._ports = ports
+        self._event, self._stop = event, stop
+        self._unread: tuple[int, bytes | None] | None = None  # the map that waits until this start may speak
+        self._znode: tuple[int, int] = (-1, 0)
+        self._map_on_its_way: bytes | None = None
+        self._announced_at: Millis = 0
+        self._doubted = 0  # the map of ours beside which an older one was read
+
+    # --- CoordinationEvents ----------------------------------------------------------------------------
+
+    def members_changed(self, members: list[Member]) -> None:
+        self._event(lambda: self._take_members(members))
+
+    def barrier_read(self, stands: bool) -> None:
+        def take() -> None:
+            self.node.controller.barrier = stands
+
+        self._event(take)
+
+    def session_changed(self, connected: bool) -> None:
+        def take() -> None:
+            self.node.controller.connected = connected
+            self.enrolment.on_session(connected)
+
+        self._event(take)
+
+    def map_read(self, znode_version: int, payload: bytes | None) -> None:
+        self._event(lambda: self._read_map(znode_version, payload))
+
+    def map_written(self, ok: bool | None) -> None:
+        """The answer to our write; only a certain yes makes it the map, and no answer is asked after."""
+        payload, self._map_on_its_way = self._map_on_its_way, None
+        if ok is None:
+            self._ports.coordination.refresh()
+
+        def take() -> None:
+            self.node.controller.on_written(done=bool(ok))
+            if ok and payload is not None:
+                self._take_map(payload)
+
+        self._event(take)
+
+    def mark_read(self, version: int, mark: Mark | None) -> None:
+        self._event(lambda: self.enrolment.on_mark(version, mark))
+
+    # --- what turns bring ------------------------------------------------------------------------------
+
+    def map_changed(self, before: ClusterMap | None) -> None:
+        """After a newer map came, from wherever: belong to its cluster, and talk to its nodes.
+
+        A newcomer belongs to the cluster once the map names it; who is named no more has left.
+        """
+        found = self.node.context.cluster_map
+        assert found is not None
+        mine = found.node(self.member.id)
+        if lost := admission.given_up(self.member, before, found):
+            return self._stop(lost, Ending.RETIRED)
+        if mine is None and self.member.cluster_id:
+            self._ports.shell.departed()
+            self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
+            return
+        if mine is not None and mine.incarnation > self.member.incarnation:
+            return self._stop(admission.taken_over(mine.incarnation), Ending.REFUSED)
+        if mine is not None and self.member.cluster_id != found.cluster_id:
+            self._ports.shell.joined(found.cluster_id)
+            self.member = replace(self.member, cluster_id=found.cluster_id)
+            self._ports.coordination.announce(self.member)
+        self._set_peers()
+
+    def write_map(self, write: MapWrite) -> None:
+        """Compare-and-set, unless the register is known not to hold what the change is based on."""
+        znode_version, held = self._znode
+        if held != write.expected:
+            self._ports.coordination.refresh()
+            self._event(lambda: self.node.controller.on_written(done=False))
+            return
+        try:
+            payload = self._ports.codec.encode(write.next_map)
+        except ConfigurationError as error:
+            self._ports.shell.alarm(f"the next cluster map is not written: {error}")
+            self._event(self.node.controller.on_not_written)
+            return
+        self._map_on_its_way = payload
+        self._ports.coordination.write_map(znode_version, payload)
+
+    def announce_map(self) -> None:
+        """Keep what the registration says of our map current, at leisure."""
+        found = self.node.context.cluster_map
+        now = self.node.context.now
+        if found is None or not self.enrolment.passed or found.version == self.member.map_version:
+            return
+        if now - self._announced_at >= ANNOUNCE_INTERVAL_MS:
+            self._announced_at = now
+            self.member = replace(self.member, map_version=MapVersion(found.version))
+            self._ports.coordination.announce(self.member)
+
+    # --- what was read ---------------------------------------------------------------------------------
+
+    def _speak(self) -> None:
+        """This start may: let the others know of it, and go by the map that was found."""
+        self._ports.coordination.announce(self.member)
+        self._set_peers()
+        if self._unread is not None:
+            self._read_map(*self._unread)
+            self._unread = None
+
+    def _take_members(self, members: list[Member]) -> None:
+        self.node.on_members(members)
+        if self.enrolment.passed and self.node.context.cluster_map is None:  # so there is none: it forms
+            odd = admission.odd_one_out(self.member, self.node.controller.members)
+            if odd:
+                self._stop(odd, Ending.REFUSED)
+                return
+        self.enrolment.on_members(members)
+        self._set_peers()
+
+    def _set_peers(self) -> None:
+        if self.enrolment.passed:
+            found, members = self.node.context.cluster_map, self.node.controller.members
+            self._ports.network.set_peers(admission.peers(self.member, found, members))
+
+    def _read_map(self, znode_version: int, payload: bytes | None) -> None:
+        self.node.controller.on_map_read()
+        try:
+            found = self._ports.codec.decode(payload) if payload is not None else None
+        except ProtocolError as error:
+            self._freeze(f"the cluster map in ZooKeeper cannot be read: {error}")
+            return
+        self._znode = znode_version, found.version if found is not None else 0
+        if not self.enrolment.passed:
+            self._unread = znode_version, payload
+            self.enrolment.on_map(self.node.context.cluster_map, found)
+            return
+        if found is not None and payload is not None:
+            self._take_map(payload)
+        self._note_if_behind(found, payload)
+
+    def _note_if_behind(self, found: ClusterMap | None, payload: bytes | None) -> None:
+        """With ZooKeeper wiped or restored a running node serves on under its own map, and changes nothing.
+
+        A read that began before that map came from a peer shows an older one too: only the next one counts.
+        """
+        controller, current = self.node.controller, self.node.context.cluster_map
+        reason = admission.behind(current, found, payload == self.node.map_payload) if current else ""
+        if current is None or not reason:
+            controller.frozen, self._doubted = "", 0
+        elif self._doubted != current.version:
+            self._doubted = current.version
+            self._ports.coordination.refresh()
+        else:
+            self._freeze(reason)
+
+    def _freeze(self, reason: str) -> None:
+        """Change nothing of the cluster until the register is right again; say so once."""
+        if self.node.controller.frozen != reason:
+            self.node.controller.frozen = reason
+            self._ports.shell.alarm(reason)
+
+    def _take_map(self, payload: bytes) -> None:
+        before = self.node.context.cluster_map
+        if self.node.take_map(payload):
+            self.map_changed(before)
