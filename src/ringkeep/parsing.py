@@ -182,7 +182,7 @@ def replication(text: str) -> int:
     """Return how many copies are kept."""
     value = text.strip()
     if value not in map(str, REPLICATIONS):
-        raise ValueError(f"'{text}' does not do; give 1, 3 or 5 (an odd number, for clear majorities)")
+        raise ValueError(f"'{text}' is invalid; give 1, 3 or 5 (an odd number, for clear majorities)")
     return int(value)
 
 

@@ -106,10 +106,12 @@ class Setting:
 
 NODE_SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
-        "name", "NAME", parsing.name, "The node's name, one of its kind in the cluster [default: the host's]."
+        "name", "NAME", parsing.name, "The node's name, unique in the cluster [default: the host's name]."
     ),
-    Setting("http", "HOST:PORT", parsing.address, f"Where clients are served [default: {DEFAULT_HTTP}]."),
-    Setting("peer", "HOST:PORT", parsing.address, "Where other nodes are served [default: HTTP port + 2]."),
+    Setting("http", "HOST:PORT", parsing.address, f"Where to listen for clients [default: {DEFAULT_HTTP}]."),
+    Setting(
+        "peer", "HOST:PORT", parsing.address, "Where to listen for other nodes [default: HTTP port + 2]."
+    ),
     Setting(
         "advertise-http",
         "HOST:PORT",
@@ -137,10 +139,16 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
         "replication", "1|3|5", parsing.replication, f"Copies of each key [default: {limits.REPLICATION}]."
     ),
     Setting(
-        "partitions", "Q", parsing.power_of_two(4_096), f"Fixed when forming [default: {limits.PARTITIONS}]."
+        "partitions",
+        "Q",
+        parsing.power_of_two(4_096),
+        f"How many partitions; fixed when forming [default: {limits.PARTITIONS}].",
     ),
     Setting(
-        "zone", "ZONE", parsing.zone, "Failure domain; copies of a key keep apart [default: the node's name]."
+        "zone",
+        "ZONE",
+        parsing.zone,
+        "Failure domain: copies of a key go to different zones [default: the node's name].",
     ),
     Setting(
         "allowed-hosts",
@@ -148,7 +156,12 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
         parsing.allowed_hosts,
         "Further names by which browsers may address the node: NAME, .SUFFIX or * [default: none].",
     ),
-    Setting("weight", "W", parsing.whole(1, 100), "The node's share, relative to the others' [default: 1]."),
+    Setting(
+        "weight",
+        "W",
+        parsing.whole(1, 100),
+        "The node's share of the data, relative to other nodes [default: 1].",
+    ),
     Setting("log-level", "LEVEL", parsing.log_level, "debug, info, warning or error [default: info]."),
     Setting(
         "value-bytes", "BYTES", parsing.whole(1, VALUE_BYTES_MAX), "The largest value taken [default: 4 MiB]."
@@ -157,7 +170,7 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
         "disk-reserve-bytes",
         "BYTES",
         parsing.whole(0, 1 << 50),
-        "Free disk below which nothing is written [default: 256 MiB].",
+        "Free disk to keep; with less, the node gives its primaries to others [default: 256 MiB].",
     ),
     Setting(
         "zookeeper-session-ms",
@@ -252,7 +265,7 @@ def load_node_settings(
 
 
 def default_data(layers: "Layers", *names: str) -> Path:
-    """Return the data directory below the working directory. Raises SettingsError if its path does not do."""
+    """Return the data directory below the working directory. Raises SettingsError if its path is invalid."""
     try:
         return parsing.directory(str(Path(DEFAULT_DATA, *names)))
     except ValueError as error:
@@ -272,7 +285,7 @@ def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
         host = host_port(given[key])[0]
         if parsing.is_wildcard(host):
             found.append(
-                f"--{SETTINGS[key].flag} {given[key]} is no address that another machine can connect to"
+                f"--{SETTINGS[key].flag} {given[key]} is not an address that another machine can connect to"
             )
     return tuple(found)
 
@@ -281,7 +294,9 @@ def _host_name(layers: Layers) -> str:
     try:
         return parsing.name(socket.gethostname())
     except ValueError as error:
-        raise layers.refuse("name", f"the host's name does not do ({error}); give one with --name") from None
+        raise layers.refuse(
+            "name", f"the host's name is no valid node name ({error}); give one with --name"
+        ) from None
 
 
 def _default_peer(http: str, layers: Layers) -> str:
@@ -315,7 +330,7 @@ def _read_config(path: Path) -> dict[str, str]:
         if key not in SETTINGS:
             raise SettingsError(f"{path}: there is no setting '{name}'{_suggestion(key)}")
         if key in settings:
-            raise SettingsError(f"{path}: '{name}' stands there twice, with - and with _; remove one")
+            raise SettingsError(f"{path}: '{name}' is set twice, with - and with _; remove one")
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise SettingsError(f"{path}: {name}: must be a text in quotes or a whole number, not {value!r}")
         settings[key] = str(value)

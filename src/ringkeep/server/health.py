@@ -15,8 +15,8 @@ _OF_ONE_NODE: Final = {
     Kind.DAMAGED: "has lost data and has no vote: it is filled anew",
     Kind.STOPPING: "is being stopped",
     Kind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
-    Kind.DISK_SILENT: "has a disk that does not answer: it leads nothing and takes nothing until it does",
-    Kind.DISK_SPENT: "has so little free disk that it takes nothing: make room there, or move replicas away",
+    Kind.DISK_SILENT: "has a disk that does not answer: it leads nothing and accepts nothing until it does",
+    Kind.DISK_SPENT: "has so little free disk that it accepts nothing: make room, or move replicas away",
     Kind.DISK_FULL: "has less free disk than its reserve: others lead, where they can; make room there",
     Kind.DISK_SLOW: "has a disk that does not keep up with the writes: others lead, where they can",
 }

@@ -93,7 +93,7 @@ class GivenUp:
         member = same_member(cluster, self._before)
         if member is None or (member.get("state") == "dead" and not number(member, "replicas")):
             made = counted(self._replicas, "replica")
-            return Look(f"{self._name} is given up ({made} made anew elsewhere)")
+            return Look(f"{self._name} is given up ({made} copied anew to other nodes)")
         return replicas_left(self._watched, cluster, member)
 
 

@@ -111,7 +111,7 @@ def timeout_ms_of(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,6})(ms|s)", text)
     milliseconds = int(match[1]) * (1 if match[2] == "ms" else 1_000) if match else 0
     if not 1 <= milliseconds <= MAX_TIMEOUT_MS:
-        raise Failure(f"--timeout: '{text}' does not do; write it like 500ms or 5s, at most 30s", USAGE)
+        raise Failure(f"--timeout: '{text}' is invalid; write it like 500ms or 5s, at most 30s", USAGE)
     return milliseconds
 
 
@@ -220,7 +220,7 @@ def _reason(error: Exception) -> str:
         return "there is no host of that name"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
-    return f"the connection broke, or this is no HTTP server ({type(error).__name__})"
+    return f"the connection broke, or this is not an HTTP server ({type(error).__name__})"
 
 
 def problem_of(answer: Answer) -> str:

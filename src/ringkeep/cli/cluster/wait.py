@@ -127,4 +127,4 @@ class Stuck:
         if not fresh or now - self._since < STUCK_S:
             return ""
         self._said.update(fresh)
-        return f"it does not go on: {'; '.join(fresh)}"
+        return f"no progress: {'; '.join(fresh)}"

@@ -86,9 +86,7 @@ def decommission(
     name: Name,
     dead: Annotated[
         bool,
-        typer.Option(
-            "--dead", help="It is gone for good: make its replicas anew elsewhere, from the others'."
-        ),
+        typer.Option("--dead", help="It is gone for good: copy its replicas anew to other nodes."),
     ] = False,
     no_wait: NoWait = False,
     endpoint: options.Endpoint = None,

@@ -31,7 +31,7 @@ def zookeeper(
     Ctrl-C or SIGTERM stops it. For trying out: a real deployment has an ensemble of its own.
     """
     if not 1 <= port <= parsing.MAX_PORT:
-        raise Failure(f"--port: {port} is no port; give one from 1 to {parsing.MAX_PORT}", USAGE)
+        raise Failure(f"--port: {port} is not a port; give one from 1 to {parsing.MAX_PORT}", USAGE)
     try:
         directory = parsing.directory(data)
     except ValueError as error:

@@ -32,8 +32,8 @@ class Mark:
 
 
 UNMARKED: Final = (
-    "ZooKeeper has no mark of how far this node's data was durable: it was wiped, or restored. Whether the"
-    " directory is the newest one cannot be checked, and it is taken for that"
+    "ZooKeeper has no mark of how far this node's data was durable: it was wiped, or restored. So it"
+    " cannot be checked whether this directory is the newest one; it is used as if it was"
 )
 
 
@@ -50,8 +50,8 @@ def is_other_line(claims: Sequence[Claim], mark: Mark) -> bool:
 def other_line(mark: Mark) -> str:
     """Say why a directory of another line is refused."""
     return (
-        f"start {mark.incarnation} of this node was from another directory, which this one is an old copy of."
-        " Nothing was touched. Use the newest directory; or give an empty one, to join as a new node"
+        f"start {mark.incarnation} of this node was from another directory, and this one is an old copy of"
+        " that. Nothing was touched. Use the newest directory; or give an empty one, to join as a new node"
     )
 
 
@@ -107,8 +107,8 @@ def given_up(member: Member, stored: ClusterMap | None, found: ClusterMap) -> st
     if not gone:
         return ""
     return (
-        f"the cluster {found.cluster} gave this node up for dead, and makes its replicas anew elsewhere:"
-        " what is stored here is needed no more"
+        f"the cluster {found.cluster} gave this node up for dead, and copies its replicas anew to other"
+        " nodes: the data here is not needed any more"
     )
 
 

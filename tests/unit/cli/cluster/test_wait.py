@@ -23,9 +23,9 @@ def test_what_holds_it_up_is_said_once_when_nothing_changes(clock: dict[str, flo
     clock["s"] += wait.STUCK_S - 0.1
     assert stuck.news(5, ["disk full"]) == ""
     clock["s"] += 0.2
-    assert stuck.news(5, ["disk full"]) == "it does not go on: disk full"
+    assert stuck.news(5, ["disk full"]) == "no progress: disk full"
     assert stuck.news(5, ["disk full"]) == ""
-    assert stuck.news(5, ["disk full", "moves are paused"]) == "it does not go on: moves are paused"
+    assert stuck.news(5, ["disk full", "moves are paused"]) == "no progress: moves are paused"
     assert stuck.news(4, ["n2 is away"]) == "", "it went on"
 
 

@@ -330,7 +330,7 @@ def test_a_dead_node_is_given_up_when_nothing_counts_on_it(host: Host) -> None:
     member["replicas"] = 0
     code, out, _ = ended(process)
     said = json.loads(out)
-    assert code == 0 and said["done"] == "node-1-other-1 is given up (1 replica made anew elsewhere)"
+    assert code == 0 and said["done"] == "node-1-other-1 is given up (1 replica copied anew to other nodes)"
 
 
 def test_an_interrupted_wait_says_that_the_work_goes_on(host: Host) -> None:
