@@ -264,7 +264,7 @@ class Node:
     # --- events: coordination -------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
-        """The members' line changed. While there is no map, the members are whom we talk to."""
+        """The registered members changed. While there is no map, the node talks to them."""
         self.controller.on_members(members)
         if self.context.cluster_map is None:
             self.detector.set_peers([m.id for m in self.controller.members if m.id != self.context.me])

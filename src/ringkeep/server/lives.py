@@ -58,8 +58,8 @@ def _run_life(settings: NodeSettings, serve: Serve) -> int:
         if code == RENEWED:
             kept = abandon_identity(identity, why)
             log.warning(
-                "the node %s is no more, and will not come back. What it had is kept as %s/*%s: it is neither"
-                " merged nor deleted; remove it by hand when nobody needs it",
+                "node %s was retired. Its files are kept as %s/*%s: they are neither merged nor deleted;"
+                " remove them by hand when nobody needs them",
                 identity.node_id, settings.data, kept,
             )  # fmt: skip
         return code

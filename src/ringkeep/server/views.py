@@ -207,7 +207,7 @@ class Views:
         return f"the other nodes: {why}, and most requests that came here could not be served"
 
     def _obstacles(self) -> list[str]:
-        """Say what is tried again and again in vain, each with its last cause."""
+        """Say what keeps failing and is retried, each with its last cause."""
         names = {member.id: member.name for member in self._node.controller.members}
         peers = sorted(
             f"{names.get(peer) or self.name_of(peer)} cannot be reached ({cause})"

@@ -122,8 +122,8 @@ def sign_of_life(now: ClusterMap, silent: NodeInfo, reachability: Reachability) 
         return f"{silent.name} still answers to {listener}: mend the network, or stop it first."
     if silent.id in reachability.registered:
         return (
-            f"{silent.name} is still registered in ZooKeeper: it lives and cannot be reached, or it died"
-            " just now. Mend the network, or try again in some seconds."
+            f"{silent.name} is still registered in ZooKeeper: it is unreachable, or its session has not"
+            " expired. Retry in some seconds, or mend the network."
         )
     return ""
 

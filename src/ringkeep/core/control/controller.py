@@ -1,8 +1,8 @@
 """When a node acts as the controller, and what it needs to know before it may.
 
-The controller is the first in the members' line that is there, by anybody's word, and says that ZooKeeper
-answers it. It writes nothing without contact to a majority of nodes, directly or through others, nor while
-any live node holds a newer map, or another of the same number.
+The controller is the member with the lowest sequence number that some node hears, and that says that
+ZooKeeper answers it. It writes nothing without contact to a majority of nodes, directly or through others,
+nor while any live node holds a newer map, or another of the same number.
 """
 
 from collections.abc import Callable, Collection
@@ -62,7 +62,7 @@ class Controller:
     # --- what it learns -------------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
-        """Take the members' line as the coordination service has it."""
+        """Take the members, by sequence number, as the coordination service has them."""
         self.members = newest_lives(members)
         self.look_again()
 
@@ -162,7 +162,7 @@ class Controller:
     def addressee(self) -> NodeId | None:
         """Return whom reports are sent to; None if nobody who is heard can have them carried out.
 
-        That is the controller; but without ZooKeeper the members' line is that of long ago, and may name
+        That is the controller; but without ZooKeeper the list of members is old, and may name
         nobody who still lives: then anybody who reaches ZooKeeper passes reports on.
         """
         known = self.acting()
@@ -284,7 +284,7 @@ class Controller:
         urgent = any(self._relay.silent(part.primary) for part in current.partitions)
         drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
         interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
-        if not urgent and now - self._written_at < interval:  # a plan takes milliseconds: make none in vain
+        if not urgent and now - self._written_at < interval:  # planning takes a while: not earlier
             self._look_at = self._written_at + interval
             return
         grace_ms = cluster_settings.setting(current, cluster_settings.GRACE_MS)

@@ -2,7 +2,7 @@
 
 A request id is (origin, counter): an origin is one life of one coordinating node, the counter is the
 partition's own. Every entry also carries the coordinator's lowest unfinished counter, below which all is
-pruned; a coordinator that is no more is forgotten altogether (`departed_coordinators.py`).
+pruned; a coordinator that is gone for good is forgotten altogether (`departed_coordinators.py`).
 The table is a pure function of the log prefix that was applied, so replicas agree on it byte by byte; it is
 stored at the log's floor and replayed over the window at start, instead of being written with every entry.
 Source: RIFL (SOSP 2015), section 3.
