@@ -1,4 +1,4 @@
-"""The error tree: two families, told apart by whether a write may have taken effect.
+"""The error tree: what can go wrong for a caller. What is `Rejected` was not applied, and never will be.
 
 Imports nothing of the product, so that every part and the stand-alone client can share it.
 """
@@ -16,18 +16,6 @@ class Rejected(RingkeepError):
     """It was not applied, and never will be."""
 
 
-class Indeterminate(RingkeepError):
-    """It may have been applied."""
-
-
-class NotFound(Rejected):
-    """There is no such key."""
-
-
-class Conflict(Rejected):
-    """The condition of a compare-and-set does not hold."""
-
-
 class Unavailable(Rejected):
     """Nobody could serve it by the deadline; trying again is safe."""
 
@@ -38,10 +26,6 @@ class Refusal(Rejected):
 
 class NoSuchNode(Refusal):
     """There is no node of that name in the cluster map."""
-
-
-class QuorumTimeout(Indeterminate):
-    """The write was appended, and its fate was not known by the deadline."""
 
 
 class ConfigurationError(RingkeepError):

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ringkeep.core.protocol import limits
+
 MAX_PORT: Final = 65_535
 ZOOKEEPER_PORT: Final = 2_181
 NAME_LENGTH: Final = 64
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
-REPLICATIONS: Final = (1, 3, 5)
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ZONE: Final = re.compile(r"[!-~]+")
@@ -181,7 +182,7 @@ def power_of_two(highest: int) -> Callable[[str], int]:
 def replication(text: str) -> int:
     """Return how many copies are kept."""
     value = text.strip()
-    if value not in map(str, REPLICATIONS):
+    if value not in map(str, limits.REPLICATIONS):
         raise ValueError(f"'{text}' is invalid; give 1, 3 or 5 (an odd number, for clear majorities)")
     return int(value)
 

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Final
 
 from ringkeep.errors import ConfigurationError, of_directory
+from ringkeep.exit_codes import FAILED
 
 PID_FILE: Final = "pid"
 LOG_FILE: Final = "log"
@@ -244,7 +245,7 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
         return
     _PRCTL(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:
-        os._exit(1)
+        os._exit(FAILED)
 
 
 # --- ports -------------------------------------------------------------------------------------------

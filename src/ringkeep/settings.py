@@ -16,10 +16,9 @@ from typing import Any, Final
 from ringkeep import parsing
 from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
+from ringkeep.exit_codes import REFUSED, USAGE
 from ringkeep.parsing import host_port
 
-USAGE: Final = 2
-REFUSED: Final = 78
 PEER_PORT_OFFSET: Final = 2
 """The peer port is the HTTP port plus this, unless it is named."""
 
@@ -159,7 +158,7 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "weight",
         "W",
-        parsing.whole(1, 100),
+        parsing.whole(limits.WEIGHTS[0], limits.WEIGHTS[-1]),
         "The node's share of the data, relative to other nodes [default: 1].",
     ),
     Setting("log-level", "LEVEL", parsing.log_level, "debug, info, warning or error [default: info]."),

@@ -18,7 +18,7 @@ from tests.support.core.parts import a_map
 from tests.support.wait import until, until_each
 
 from ringkeep.cli.map_recovery.znode import opened
-from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.coordination.server import ZooKeeperServer
 from ringkeep.coordination.view import NO_MAP
 from ringkeep.recovery import CannotRecover

@@ -187,13 +187,13 @@ def test_unknown_fields_are_ignored_and_other_formats_refused() -> None:
 @pytest.mark.parametrize("hosts", ["", "127.0.0.1:port"])
 def test_malformed_hosts_are_refused(hosts: str, world: ZooKeeperWorld) -> None:
     with pytest.raises(ConfigurationError):
-        ZooKeeperCoordination(hosts, "c", world.loop, Recorder())
+        ZooKeeperCoordination(hosts, "c", world.loop, Recorder(), 4_000)
 
 
 @pytest.mark.parametrize("cluster", ["", "a/b", ".", "..", "a\0"])
 def test_impossible_cluster_names_are_refused(cluster: str, world: ZooKeeperWorld) -> None:
     with pytest.raises(ConfigurationError):
-        ZooKeeperCoordination("127.0.0.1", cluster, world.loop, Recorder())
+        ZooKeeperCoordination("127.0.0.1", cluster, world.loop, Recorder(), 4_000)
 
 
 def test_reachability(zookeeper: ZooKeeperServer) -> None:
@@ -214,26 +214,15 @@ def test_a_server_starts_stops_and_starts_again(tmp_path: Path) -> None:
         assert port_is_free(server.port)
 
 
-def test_a_server_in_the_foreground_takes_the_process_over(tmp_path: Path) -> None:
+def test_a_directory_of_any_name_serves_one_server(tmp_path: Path) -> None:
     directory = tmp_path / "zoo keeper #1 ünïcode"
-    port = free_port()
-    program = textwrap.dedent(f"""
-        from ringkeep.coordination.server import ZooKeeperServer
-        ZooKeeperServer({str(directory)!r}, {port}).run_in_foreground()
-    """)
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        try:
-            until(lambda: serves(port) or process.poll() is not None, "it to serve")
-            assert process.poll() is None, "it ended"
-            assert (directory / "pid").read_text() == f"{process.pid}\n"
-            with pytest.raises(StartError, match="runs already"):
-                ZooKeeperServer(directory, free_port()).start()
-        finally:
-            process.terminate()
-        assert process.stdout is not None
-        assert process.stdout.read() == b"", "nothing on the terminal"
+    server = ZooKeeperServer(directory, free_port())
+    server.start(PATIENCE_S)
+    try:
+        with pytest.raises(StartError, match="runs already"):
+            ZooKeeperServer(directory, free_port()).start()
+    finally:
+        server.stop()
     assert "standalone" in (directory / "log").read_text()
 
 

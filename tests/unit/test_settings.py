@@ -11,7 +11,7 @@ from tests.support.paths import DOCS
 from ringkeep import parsing
 from ringkeep.cli.commands.node import node
 from ringkeep.cli.local.settings import UpSettings, load_up_settings
-from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.settings import NODE_SETTINGS, NodeSettings, SettingsError, load_node_settings

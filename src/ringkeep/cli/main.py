@@ -27,9 +27,10 @@ from ringkeep.cli.commands import (
     zookeeper,
 )
 from ringkeep.cli.terminal import streams
-from ringkeep.cli.terminal.exit_codes import FAILED, INTERRUPTED, OK, REFUSED, USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
+from ringkeep.exit_codes import FAILED, INTERRUPTED, OK, REFUSED, USAGE
 
 SERVER_PACKAGES: Final = frozenset(
     {

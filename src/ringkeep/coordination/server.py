@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from xml.sax.saxutils import escape
 
 from ringkeep.errors import StartError
@@ -237,17 +237,9 @@ class ZooKeeperServer:
         process.wait()
         (self.data_dir / "pid").unlink(missing_ok=True)
 
-    def run_in_foreground(self) -> NoReturn:
-        """Become the server: replaces this process, signals and process id included. Raises StartError."""
-        argv = self._prepare()
-        assert self._lock is not None
-        os.set_inheritable(self._lock, True)
-        (self.data_dir / "pid").write_text(f"{os.getpid()}\n")
-        os.execv(argv[0], argv)
-
     def command_line(self) -> list[str]:
         """Return the argv that runs this server; its first element is a path. The files that it names are
-        written by `start` and `run_in_foreground`. Raises StartError: no Java, no ZooKeeper."""
+        written by `start`. Raises StartError: no Java, no ZooKeeper."""
         settings = (
             f"-Dlog4j.configuration={(self.data_dir / 'log4j.properties').as_uri()}",
             f"-Dlogback.configurationFile={(self.data_dir / 'logback.xml').as_uri()}",

@@ -37,9 +37,8 @@ from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ConfigurationError
 from ringkeep.ports import CoordinationEvents
 
-__all__ = ["SESSION_MS", "ZooKeeperCoordination", "check_reachable"]
+__all__ = ["ZooKeeperCoordination", "check_reachable"]
 
-SESSION_MS: Final = 4_000
 """How long a silent process stays registered. Nobody's death: only its absence from the list of members."""
 
 RETRY_S: Final = 0.25  # after an answer that nobody expects, before looking again
@@ -73,7 +72,7 @@ class ZooKeeperCoordination:
         cluster: str,
         loop: asyncio.AbstractEventLoop,
         sink: CoordinationEvents,
-        session_ms: int = SESSION_MS,
+        session_ms: int,
     ) -> None:
         if not cluster or "/" in cluster or cluster in (".", "..") or not cluster.isprintable():
             raise ConfigurationError(f"not a cluster name that ZooKeeper can hold: {cluster!r}")

@@ -12,11 +12,11 @@ from typing import Final
 
 from ringkeep.driver.turns import DISK_FAILED
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageDamaged, StorageError
+from ringkeep.exit_codes import FAILED, REFUSED
 from ringkeep.settings import NodeSettings
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.retire import Why
 
-OK, FAILURE, REFUSED = 0, 1, 78
 RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
 
 Serve = Callable[[NodeSettings, Identity], int]
@@ -40,7 +40,7 @@ def failed(settings: NodeSettings, error: RingkeepError) -> int:
     """Say why the process ends; return the exit code."""
     reason = f"{DISK_FAILED}{error}" if type(error) is StorageError else str(error)
     log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
-    return REFUSED if isinstance(error, ConfigurationError | StorageDamaged) else FAILURE
+    return REFUSED if isinstance(error, ConfigurationError | StorageDamaged) else FAILED
 
 
 def _run_life(settings: NodeSettings, serve: Serve) -> int:

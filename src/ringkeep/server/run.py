@@ -28,13 +28,14 @@ from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver.enrolment import Start
 from ringkeep.driver.turns import DISK_FAILED, Driver
 from ringkeep.errors import RingkeepError, StartError, StorageDamaged, StorageError
+from ringkeep.exit_codes import FAILED, OK, REFUSED
 from ringkeep.histogram import Histogram
 from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.late import Late
-from ringkeep.server.lives import FAILURE, OK, REFUSED, RENEWED, failed, run_lives
+from ringkeep.server.lives import RENEWED, failed, run_lives
 from ringkeep.server.metrics import samples
 from ringkeep.server.steering import Steering
 from ringkeep.server.views import Views
@@ -225,7 +226,7 @@ class Server:
         """Stop in order; at the second signal, at once."""
         if self._stopping:
             log.warning("a second signal: stopping at once")
-            os._exit(FAILURE)
+            os._exit(FAILED)
         self._stopping = True
         self._over.set()
 
@@ -265,7 +266,7 @@ class Server:
                 self._all_durable = True
             except StorageError as error:
                 log.critical("%s%s", DISK_FAILED, error)
-                self._code = FAILURE
+                self._code = FAILED
 
     async def _leave_mark(self) -> None:
         """Say how far everything is durable: any older copy of the directory is found out by that."""
@@ -287,7 +288,7 @@ class Server:
         while thread.is_alive():
             if self._loop.time() > deadline:
                 log.critical("%sit does not answer, and is not waited for", DISK_FAILED)
-                os._exit(FAILURE)  # nothing else ends a thread that waits for the disk
+                os._exit(FAILED)  # nothing else ends a thread that waits for the disk
             await asyncio.sleep(limits.TICK_MS / 1000)
 
     # --- driver.Shell and ports.Clock -----------------------------------------------------------------
@@ -322,8 +323,8 @@ class Server:
     def stop(self, reason: str, ending: Ending) -> None:
         log.log(logging.INFO if ending is Ending.LEFT else logging.CRITICAL, reason)
         self._code = {
-            Ending.LEFT: OK, Ending.RETIRED: RENEWED, Ending.REFUSED: REFUSED, Ending.FAILED: FAILURE,
-            Ending.DISK: FAILURE,
+            Ending.LEFT: OK, Ending.RETIRED: RENEWED, Ending.REFUSED: REFUSED, Ending.FAILED: FAILED,
+            Ending.DISK: FAILED,
         }[ending]  # fmt: skip
         self._over.set()
 

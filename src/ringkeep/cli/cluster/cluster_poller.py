@@ -9,7 +9,8 @@ from typing import Final
 
 from ringkeep.cli.cluster import http_client
 from ringkeep.cli.cluster.responses import Json, items
-from ringkeep.cli.terminal.exit_codes import UNAVAILABLE, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.exit_codes import UNAVAILABLE
 from ringkeep.parsing import address
 
 CLUSTER: Final = "/v1/cluster"

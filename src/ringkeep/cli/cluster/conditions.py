@@ -6,7 +6,7 @@ Each goal is made with the member as it was when the order was taken.
 from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, cell, counted, items, number, same_member
 from ringkeep.cli.cluster.wait import Look, frozen, held_up, transfer
-from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.failure import Failure
 
 GIVES_UP: tuple[str, ...] = ("draining", "leaving")
 """The states in which a node hands its primaries over."""

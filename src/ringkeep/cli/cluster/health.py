@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, items, text
-from ringkeep.cli.terminal.exit_codes import CLUSTER_DEGRADED, CLUSTER_UNAVAILABLE, OK, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.exit_codes import CLUSTER_DEGRADED, CLUSTER_UNAVAILABLE, OK
 
 POLL_S: Final = 0.25
 ANSWER_MS: Final = 2_000

@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, quote_from_bytes
 
-from ringkeep.cli.terminal.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.core.protocol.limits import MAX_TIMEOUT_MS
+from ringkeep.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE
 from ringkeep.parsing import address, host_port
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"
 ENDPOINTS_VARIABLE: Final = "RINGKEEP_ENDPOINTS"
-MAX_TIMEOUT_MS: Final = 30_000
 CONNECT_S: Final = 1.0  # a host that is gone must not use up the deadline
 REPLY_GRACE_S: Final = 1.0  # how long past its deadline a node's own "too late" is waited for
 FIRST_PAUSE_S: Final = 0.05

@@ -10,9 +10,10 @@ from typing import Final
 
 from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.responses import Json, items, number
-from ringkeep.cli.terminal.exit_codes import INTERRUPTED, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.units import duration, size
+from ringkeep.exit_codes import INTERRUPTED
 
 POLL_S: Final = 0.5
 STUCK_S: Final = 5.0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 import typer
 
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import FAILED, OK, USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json
+from ringkeep.exit_codes import FAILED, OK, USAGE
 
 if TYPE_CHECKING:
     from ringkeep.sim.histories.checker import Violation

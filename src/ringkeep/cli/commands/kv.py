@@ -11,10 +11,10 @@ import typer
 
 from ringkeep.cli.cluster import http_client
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import NOT_FOUND, USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json
-
-KEY_BYTES = 1_024
+from ringkeep.core.protocol.limits import KEY_BYTES
+from ringkeep.exit_codes import NOT_FOUND, USAGE
 
 IfVersion = Annotated[
     int | None,

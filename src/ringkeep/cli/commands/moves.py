@@ -12,10 +12,12 @@ from ringkeep.cli.cluster import http_client, wait
 from ringkeep.cli.cluster.cluster_poller import MOVES, ClusterPoller
 from ringkeep.cli.cluster.responses import Json, cell, counted, items, number, seconds, text
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import drawn_table, show_json, show_table
 from ringkeep.cli.terminal.units import duration, size
+from ringkeep.core.protocol.limits import WEIGHTS
+from ringkeep.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE
 
 PLAN: Final = "/v1/cluster/plan"
 COLUMNS: Final = ("PARTITION", "FROM", "TO", "STATE", "BYTES", "DONE", "RATE", "LEFT", "WAITS FOR")
@@ -207,7 +209,10 @@ class _Table:
 def join(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a node that would be added.")],
     zone: Annotated[str, typer.Option(metavar="ZONE", help="Its zone [default: its name].")] = "",
-    weight: Annotated[int, typer.Option(metavar="W", min=1, max=100, help="Its share of the data.")] = 1,
+    weight: Annotated[
+        int,
+        typer.Option(metavar="W", min=WEIGHTS[0], max=WEIGHTS[-1], help="Its share of the data."),
+    ] = 1,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,

@@ -14,9 +14,11 @@ from ringkeep.cli.cluster.cluster_poller import CLUSTER, ClusterPoller
 from ringkeep.cli.cluster.conditions import Drained, GivenUp, Left
 from ringkeep.cli.cluster.responses import Json, cell
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json, show_table
 from ringkeep.cli.terminal.units import duration
+from ringkeep.core.protocol.limits import WEIGHTS
+from ringkeep.exit_codes import USAGE
 
 SETTINGS: Final = "/v1/cluster/settings"
 WATCH: Final = "watch it: ringkeep moves --watch"
@@ -131,7 +133,12 @@ def weight(
     name: Name,
     share: Annotated[
         int,
-        typer.Argument(metavar="W", min=1, max=100, help="Its share of the data, relative to the others'."),
+        typer.Argument(
+            metavar="W",
+            min=WEIGHTS[0],
+            max=WEIGHTS[-1],
+            help="Its share of the data, relative to the others'.",
+        ),
     ],
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",

@@ -11,8 +11,9 @@ import typer
 from ringkeep.cli.cluster import http_client
 from ringkeep.cli.cluster.responses import Json, cell, items
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json, show_table
+from ringkeep.exit_codes import USAGE
 
 RECOVER = "/v1/cluster/recover"
 _FIELDS = ("partition", "gone", "left")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import FAILED, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.exit_codes import FAILED
 
 if TYPE_CHECKING:
     from ringkeep.sim.run import SeedOutcome

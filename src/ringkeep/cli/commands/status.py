@@ -11,7 +11,7 @@ from ringkeep.cli.cluster.cluster_poller import CLUSTER, MOVES
 from ringkeep.cli.cluster.responses import cell, items, text
 from ringkeep.cli.commands.moves import summary
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json, show_table
 from ringkeep.core.cluster.slots import ranges
 

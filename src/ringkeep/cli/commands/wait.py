@@ -10,10 +10,11 @@ from ringkeep.cli.cluster.cluster_poller import ClusterPoller
 from ringkeep.cli.cluster.health import ANSWER_MS, POLL_S, exit_code_of, lines_of
 from ringkeep.cli.cluster.responses import Json, items, text
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import OK, UNAVAILABLE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import show_json
 from ringkeep.cli.terminal.units import duration
+from ringkeep.exit_codes import OK, UNAVAILABLE
 
 
 def register(app: typer.Typer) -> None:

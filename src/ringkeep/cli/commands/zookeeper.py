@@ -8,7 +8,8 @@ import typer
 from ringkeep import parsing
 from ringkeep.cli.local.stop_signals import StopRequests
 from ringkeep.cli.terminal import options
-from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.exit_codes import USAGE
 
 
 def register(app: typer.Typer) -> None:

@@ -22,8 +22,9 @@ from ringkeep.cli.local.readiness import Readiness
 from ringkeep.cli.local.settings import UpSettings
 from ringkeep.cli.local.stop_signals import StopRequests
 from ringkeep.cli.local.zookeeper_process import LocalZooKeeper
-from ringkeep.cli.terminal.exit_codes import FAILED, OK, UNAVAILABLE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_table
+from ringkeep.exit_codes import FAILED, OK, UNAVAILABLE
 from ringkeep.parsing import host_port, join_address
 from ringkeep.settings import PEER_PORT_OFFSET
 

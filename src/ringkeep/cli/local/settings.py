@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from ringkeep import parsing
 from ringkeep.cli.local.node_directory import belongs_to_a_cluster
-from ringkeep.cli.terminal.exit_codes import REFUSED, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol import limits
+from ringkeep.exit_codes import REFUSED
 from ringkeep.settings import (
     DEFAULT_CLUSTER,
     DEFAULT_DATA,

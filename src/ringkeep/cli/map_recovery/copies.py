@@ -12,11 +12,12 @@ from typing import Final
 
 from ringkeep.cli.cluster import http_client
 from ringkeep.cli.cluster.responses import Json
-from ringkeep.cli.terminal.exit_codes import REFUSED, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.rows import MAP_KEY, promises_stored
 from ringkeep.core.protocol.types import Epoch, NodeId, PartitionId
 from ringkeep.errors import StorageError
+from ringkeep.exit_codes import REFUSED
 from ringkeep.recovery import CannotRecover, Copy, decode_map, newest_of, unread_of
 from ringkeep.storage import files
 from ringkeep.storage.identity import Identity, open_identity

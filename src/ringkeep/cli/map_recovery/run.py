@@ -15,9 +15,10 @@ from ringkeep import parsing
 from ringkeep.cli.cluster import http_client
 from ringkeep.cli.map_recovery.copies import gather
 from ringkeep.cli.map_recovery.znode import opened
-from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_table
 from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.exit_codes import USAGE
 from ringkeep.recovery import CannotRecover, Copy, Recovery, newest_of, plan
 from ringkeep.settings import DEFAULT_CLUSTER, DEFAULT_ZOOKEEPER, SETTINGS, Layers
 

@@ -10,16 +10,17 @@ from typing import Any, Final
 from kazoo.exceptions import BadVersionError, KazooException, NoNodeError
 from kazoo.handlers.threading import KazooTimeoutError
 
-from ringkeep.cli.terminal.exit_codes import UNAVAILABLE, Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.coordination.attempts import Attempts
 from ringkeep.coordination.link import end, new_client, split_path
 from ringkeep.coordination.view import NO_MAP
 from ringkeep.core.protocol.cluster_map import ClusterMap
+from ringkeep.exit_codes import UNAVAILABLE
 from ringkeep.recovery import decode_map
+from ringkeep.settings import SESSION_MS
 from ringkeep.wire import mapcodec
 
 CONNECT_S: Final = 10.0
-SESSION_MS: Final = 6_000
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ringkeep.cli.terminal.exit_codes import USAGE, Failure
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.exit_codes import USAGE
 
 Endpoint = Annotated[
     str | None,

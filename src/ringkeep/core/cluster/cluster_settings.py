@@ -19,7 +19,6 @@ class ClusterSetting(NamedTuple):
 
 
 REPLICATION: Final = "replication"
-REPLICATIONS: Final = (1, 3, 5)
 
 MOVES_AT_ONCE: Final = "moves_at_once"
 MOVE_BYTES_PER_S: Final = "move_bytes_per_s"
@@ -66,7 +65,7 @@ def all_settings(found: ClusterMap) -> dict[str, int]:
 def objection(name: str, value: int) -> str:
     """Say why a setting must not have this value; "" if it may."""
     if name == REPLICATION:
-        return "" if value in REPLICATIONS else f"replication is 1, 3 or 5, not {value}"
+        return "" if value in limits.REPLICATIONS else f"replication is 1, 3 or 5, not {value}"
     known = SETTINGS.get(name)
     if known is None:
         return f"there is no setting {name}; there are: {', '.join((REPLICATION, *SETTINGS))}"

@@ -14,10 +14,9 @@ from ringkeep.core.cluster.observations import Reachability
 from ringkeep.core.cluster.replica_changes import holds_data
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, partitions_of
+from ringkeep.core.protocol.limits import WEIGHTS
 from ringkeep.core.protocol.messages import Order
 from ringkeep.core.protocol.types import NodeId
-
-WEIGHTS: Final = range(1, 101)
 
 
 class Verb(StrEnum):

@@ -100,6 +100,8 @@ DISK_RESERVE_BYTES: Final = 256 * MIB
 
 PARTITIONS: Final = 256
 REPLICATION: Final = 3
+REPLICATIONS: Final = (1, 3, 5)
+WEIGHTS: Final = range(1, 101)  # what a node's share, relative to the others', may be
 
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"

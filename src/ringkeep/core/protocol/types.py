@@ -29,6 +29,9 @@ Life = tuple[NodeId, Incarnation]
 Millis = int
 """Milliseconds of a monotonic clock (a moment) or of a duration. Never a wall clock."""
 
+COPY_BITS: Final = 16
+"""Of a tag, the lowest bits number the copy of a request that is sent; the others name the request."""
+
 ORIGIN_BYTES: Final = 20
 """An origin is a node id (16 raw bytes) and an incarnation (4 bytes): who coordinated a request."""
 

@@ -4,16 +4,14 @@ Bounded in number, and over a node in bytes.
 """
 
 from ringkeep.core.context import Context
-from ringkeep.core.protocol.types import Life, Millis
+from ringkeep.core.protocol.types import COPY_BITS, Life, Millis
 from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.pending import Call
-
-_COPY_BITS = 16  # of a tag: the copy's number
 
 
 def _name(call: Call) -> tuple[Life, int]:
     """Return what all copies of one request have in common."""
-    return call.caller, call.message.tag >> _COPY_BITS
+    return call.caller, call.message.tag >> COPY_BITS
 
 
 class Parked:

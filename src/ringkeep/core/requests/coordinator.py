@@ -15,10 +15,9 @@ from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import WROTE, Kind, Request, Result, Status
 from ringkeep.core.protocol.messages import RETRY, Forward, Reply, StaleRead
-from ringkeep.core.protocol.types import Epoch, Life, Millis, NodeId, PartitionId, origin_of
+from ringkeep.core.protocol.types import COPY_BITS, Epoch, Life, Millis, NodeId, PartitionId, origin_of
 
 _BUCKET_MS = 64
-_COPY_BITS = 16  # of a tag: the copy's number; the rest is the request's
 
 
 class OwnNode(Protocol):
@@ -61,7 +60,7 @@ class Coordinator:
         assert context.cluster_map is not None, "nobody serves before there is a map"
         partition = PartitionId(partition_of(request.key, len(context.cluster_map.partitions)))
         self._number += 1
-        request.tag = self._number << _COPY_BITS
+        request.tag = self._number << COPY_BITS
         request.partition = partition
         request.deadline = context.now + request.timeout_ms
         self._requests[self._number] = request
@@ -91,14 +90,14 @@ class Coordinator:
         place = context.cluster_map.partitions[request.partition]
         peer = place.primary
         if peer != context.me and context.links.get(peer) != place.incarnation:
-            self._waiting[request.tag >> _COPY_BITS] = request
+            self._waiting[request.tag >> COPY_BITS] = request
             return
         large = len(request.value) > context.bounds.bulk_bytes and peer != context.me
         if large and not context.takes_bulk(peer):
             context.count("large_request_held_back")
-            self._waiting[request.tag >> _COPY_BITS] = request
+            self._waiting[request.tag >> COPY_BITS] = request
             return
-        self._waiting.pop(request.tag >> _COPY_BITS, None)
+        self._waiting.pop(request.tag >> COPY_BITS, None)
         request.tag += 1
         request.open_copies[request.tag] = place.epoch
         counter = request.counter
@@ -127,7 +126,7 @@ class Coordinator:
             self._node.on_stale_read(self._life, message)
             return
         linked = [peer for peer in replicas if peer in context.links]
-        number = request.tag >> _COPY_BITS
+        number = request.tag >> COPY_BITS
         if linked:
             self._waiting.pop(number, None)
             context.send(linked[number % len(linked)], message)
@@ -136,7 +135,7 @@ class Coordinator:
 
     def on_reply(self, reply: Reply) -> None:
         """Take an answer; finish the request unless another copy might still decide otherwise."""
-        number = reply.tag >> _COPY_BITS
+        number = reply.tag >> COPY_BITS
         request = self._requests.get(number)
         if request is None:
             return
@@ -171,7 +170,7 @@ class Coordinator:
         assert self._context.cluster_map is not None
         primary = self._context.cluster_map.partitions[request.partition].primary
         result.primary = self.names.get(primary, "")
-        number = request.tag >> _COPY_BITS
+        number = request.tag >> COPY_BITS
         del self._requests[number]
         del self._by_partition[request.partition][number]
         self._waiting.pop(number, None)

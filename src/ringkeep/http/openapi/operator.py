@@ -2,8 +2,8 @@
 
 from typing import Any, Final
 
-from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
-from ringkeep.core.cluster.orders import WEIGHTS
+from ringkeep.core.cluster.cluster_settings import REPLICATION, SETTINGS
+from ringkeep.core.protocol.limits import REPLICATIONS, WEIGHTS
 from ringkeep.http.openapi.parts import Json, answers, get, good, json_of, query
 from ringkeep.http.problems import NO_SUCH_NODE
 from ringkeep.http.routes import (

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, TypeGuard
 
 from ringkeep import parsing
-from ringkeep.core.cluster.cluster_settings import REPLICATION, REPLICATIONS, SETTINGS
-from ringkeep.core.cluster.orders import WEIGHTS
+from ringkeep.core.cluster.cluster_settings import REPLICATION, SETTINGS
+from ringkeep.core.protocol.limits import REPLICATIONS, WEIGHTS
 from ringkeep.http.parse.target import unquote
 from ringkeep.http.problems import bad
 

@@ -60,7 +60,7 @@ def test_a_member_that_others_do_not_answer_for_is_named() -> None:
 
 def test_nobody_answers_any_more(monkeypatch: pytest.MonkeyPatch, nowhere: str) -> None:
     from ringkeep.cli.cluster import cluster_poller as module
-    from ringkeep.cli.terminal.exit_codes import Failure
+    from ringkeep.cli.terminal.failure import Failure
 
     watched = ClusterPoller([nowhere.removeprefix("http://")], 200)
     assert watched.look() is None

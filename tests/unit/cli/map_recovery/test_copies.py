@@ -10,7 +10,7 @@ from tests.support.core.parts import a_map
 from tests.support.http.host import Host
 
 from ringkeep.cli.map_recovery.copies import from_directory, from_node, gather
-from ringkeep.cli.terminal.exit_codes import Failure
+from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.rows import MAP_KEY, Promised, encode_promised, promised_key

@@ -1,16 +1,6 @@
 """How a command ends that cannot do what it was asked: one line for people, one exit code for programs."""
 
-from typing import Final
-
-OK: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
-NOT_FOUND: Final = 3
-UNAVAILABLE: Final = 4
-CLUSTER_DEGRADED: Final = 5
-CLUSTER_UNAVAILABLE: Final = 6
-REFUSED: Final = 78
-INTERRUPTED: Final = 130
+from ringkeep.exit_codes import FAILED
 
 
 class Failure(Exception):
