@@ -46,7 +46,7 @@ start_node() {
 
 # Whether a process runs that was started here: the system may have given its number to another one since.
 runs() {
-    [[ -e $DATA/$1.pid ]] && ps -p "$(<"$DATA/$1.pid")" -o args= 2>/dev/null | grep -F -e "--data $DATA/$1" >/dev/null
+    [[ -e $DATA/$1.pid ]] && ps -ww -p "$(<"$DATA/$1.pid")" -o args= 2>/dev/null | grep -F -e "--data $DATA/$1" >/dev/null
 }
 
 # Waits for ZooKeeper and for the other nodes too: a node is not ready before.

@@ -28,6 +28,12 @@ def free_base_port(nodes: int) -> int:
     raise AssertionError("found no free ports")
 
 
+def hear_all_signals() -> None:
+    """As on a terminal, also where the tests run in the background, or under `nohup`."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Up:
     """One `ringkeep up`. `program` are the words in front of `up`."""
 
@@ -40,7 +46,10 @@ class Up:
         where = ("--data", str(data), "--nodes", str(nodes), "--base-port", str(self.base))
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [*program, "up", *where, *options], stdout=output, stderr=subprocess.STDOUT
+                [*program, "up", *where, *options],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=hear_all_signals,
             )
 
     @property
