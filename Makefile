@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test suite test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
+.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +22,10 @@ run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C sto
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) \
 		exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
-test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest; -n 0: one by one)
-	@$(BIN)/lint-imports --no-logo
-	@$(MAKE) suite
-
 # Two at a time, file by file, as a file's tests share what they start. In the order of the folders: the many
 # short files of tests/unit come last, so that neither of the two ends long after the other.
-suite:
+test: setup ## set up, then the import rules and the whole test suite (ARGS: of pytest; -n 0: one by one)
+	@$(BIN)/lint-imports --no-logo
 	@exec $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # But for what is marked `plain`: it replaces rules of the core while it runs, or pickles it.
