@@ -24,6 +24,7 @@ DISK_FAILED = 1
 LINE = "the disk failed, nothing more is acknowledged: "
 NOTICED_S = 15.0  # three seconds, and what a busy machine needs
 VALUE = bytes(range(256)) * 512  # 128 KiB
+LARGE = 8 * VALUE
 
 
 @pytest.fixture
@@ -170,8 +171,8 @@ def test_a_full_disk_leads_no_more_survives_as_a_backup_and_catches_up(
             fill(data, RESERVE_MIB // 4 - 4)
             until(lambda: state(nodes, "n1") == "spent", "n1 to say that it takes nothing")
             load.go_on(200)
-            for number in range(2 * SMALL_MIB * MIB // len(VALUE)):  # it would not survive these
-                nodes.stored("n2", b"large-%d" % (number % 200), VALUE)
+            for number in range(2 * SMALL_MIB):  # it would not survive these
+                nodes.stored("n2", b"large-%d" % (number % 24), LARGE)
             load.go_on()
             fill(data, 0)
             load.go_on(400)
@@ -182,7 +183,7 @@ def test_a_full_disk_leads_no_more_survives_as_a_backup_and_catches_up(
         print(load.report())
         load.verify()
         nodes.wait_healthy()
-        nodes.holds("n1", b"large-7", VALUE)
+        nodes.holds("n1", b"large-7", LARGE)
 
 
 def test_deletes_make_room_on_a_full_disk(zookeeper: ZooKeeperServer, tmp_path: Path) -> None:
