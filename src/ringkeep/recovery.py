@@ -28,7 +28,7 @@ class CannotRecover(RingkeepError):
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class MapCopy:
     """What one node holds. `source` says where it was read, for people.
 
     `held` is None for a node without a map, and one that may have lost what it had is not `whole`: it counts
@@ -51,12 +51,12 @@ class Recovery:
     """
 
     next_map: ClusterMap
-    newest: Copy
+    newest: MapCopy
     unread: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def plan(copies: Sequence[Copy], register: ClusterMap | None, without: Collection[str]) -> Recovery:
+def plan(copies: Sequence[MapCopy], register: ClusterMap | None, without: Collection[str]) -> Recovery:
     """Return the map to write, from all copies and from what ZooKeeper holds (None: no map).
 
     `without` names nodes that may go unread. Raises CannotRecover if the copies contradict each other, if
@@ -84,7 +84,7 @@ def plan(copies: Sequence[Copy], register: ClusterMap | None, without: Collectio
     return Recovery(next_map, newest, names, tuple(_warnings(held, promised, names)))
 
 
-def newest_of(copies: Iterable[Copy]) -> Copy:
+def newest_of(copies: Iterable[MapCopy]) -> MapCopy:
     """Return the copy with the highest number.
 
     Raises CannotRecover: there is none, they are of two clusters, or there are two maps of that number.
@@ -112,7 +112,7 @@ def newest_of(copies: Iterable[Copy]) -> Copy:
     return newest
 
 
-def unread_of(held: ClusterMap, copies: Iterable[Copy]) -> list[NodeInfo]:
+def unread_of(held: ClusterMap, copies: Iterable[MapCopy]) -> list[NodeInfo]:
     """Return the nodes of a map, the dead ones aside, of which there is no whole copy."""
     read = {copy.node for copy in copies if copy.whole and copy.held is not None}
     return [node for node in held.nodes if node.state != NodeState.DEAD and node.id not in read]
@@ -126,16 +126,16 @@ def decode_map(payload: bytes, source: str) -> ClusterMap:
         raise CannotRecover(f"the cluster map of {source} cannot be read: {error}") from error
 
 
-def _number(copy: Copy) -> MapVersion:
+def _number(copy: MapCopy) -> MapVersion:
     return copy.held.version if copy.held is not None else MapVersion(0)
 
 
-def _cluster_of(copy: Copy) -> str:
+def _cluster_of(copy: MapCopy) -> str:
     assert copy.held is not None, "only of copies with a map"
     return f"{copy.held.cluster} ({copy.held.cluster_id})"
 
 
-def _promised(copies: Iterable[Copy], partition: PartitionId) -> int:
+def _promised(copies: Iterable[MapCopy], partition: PartitionId) -> int:
     return max(copy.promised.get(partition, 0) for copy in copies)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId, PartitionId
-from ringkeep.recovery import AHEAD, CannotRecover, Copy, decode_map, newest_of, plan, unread_of
+from ringkeep.recovery import AHEAD, CannotRecover, MapCopy, decode_map, newest_of, plan, unread_of
 from ringkeep.wire import mapcodec
 
 IDS = [NodeId(f"{n:032x}") for n in range(1, 5)]
@@ -28,13 +28,13 @@ def a_map(version: int = 7, epochs: tuple[int, ...] = (3, 4), **changes: object)
 
 def a_copy(
     node: NodeId, held: ClusterMap | None = None, promised: dict[int, int] | None = None, **more: bool
-) -> Copy:
+) -> MapCopy:
     found = {PartitionId(p): Epoch(e) for p, e in (promised or {}).items()}
     name = f"n{int(node, 16)}"
-    return Copy(node, name, f"{name} (http://x)", held, found, **more)
+    return MapCopy(node, name, f"{name} (http://x)", held, found, **more)
 
 
-def copies(*maps: ClusterMap | None) -> list[Copy]:
+def copies(*maps: ClusterMap | None) -> list[MapCopy]:
     return [a_copy(node, held) for node, held in zip(IDS, maps, strict=False)]
 
 
@@ -129,7 +129,7 @@ def test_the_dead_need_not_be_read() -> None:
 
 
 @pytest.mark.parametrize("broken", [a_copy(C, a_map(7), whole=False), a_copy(C, None)])
-def test_a_store_that_lost_something_counts_as_not_read(broken: Copy) -> None:
+def test_a_store_that_lost_something_counts_as_not_read(broken: MapCopy) -> None:
     found = [*copies(a_map(7), a_map(7)), broken]
     assert [node.name for node in unread_of(a_map(7), found)] == ["n3"]
     with pytest.raises(CannotRecover, match="--without n3"):
@@ -148,7 +148,7 @@ def test_what_is_left_of_a_broken_store_counts() -> None:
 Case = Callable[[], object]
 OTHER_LEADER = replace(a_map(7).partitions[0], primary=B)
 
-REFUSALS: dict[str, tuple[list[Copy], ClusterMap | None]] = {
+REFUSALS: dict[str, tuple[list[MapCopy], ClusterMap | None]] = {
     "no copy of a cluster map": (copies(None, None), None),
     r"belongs to the cluster shop \(id\), n2 .* to shop \(other\)": (
         copies(a_map(7), a_map(8, cluster_id="other")), None,

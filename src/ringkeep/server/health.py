@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ringkeep.core.cluster.slots import ranges
-from ringkeep.core.control.cluster_health import Kind, Reason
+from ringkeep.core.control.cluster_health import Reason, ReasonKind
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.types import NodeId
@@ -12,13 +12,17 @@ from ringkeep.core.protocol.types import NodeId
 _RUNS: Final = 8  # of partition numbers in one sentence
 
 _OF_ONE_NODE: Final = {
-    Kind.DAMAGED: "has lost data and has no vote: it is filled anew",
-    Kind.STOPPING: "is being stopped",
-    Kind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
-    Kind.DISK_SILENT: "has a disk that does not answer: it leads nothing and accepts nothing until it does",
-    Kind.DISK_SPENT: "has so little free disk that it accepts nothing: make room, or move replicas away",
-    Kind.DISK_FULL: "has less free disk than its reserve: others lead, where they can; make room there",
-    Kind.DISK_SLOW: "has a disk that does not keep up with the writes: others lead, where they can",
+    ReasonKind.DAMAGED: "has lost data and has no vote: it is filled anew",
+    ReasonKind.STOPPING: "is being stopped",
+    ReasonKind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
+    ReasonKind.DISK_SILENT: (
+        "has a disk that does not answer: it leads nothing and accepts nothing until it does"
+    ),
+    ReasonKind.DISK_SPENT: (
+        "has so little free disk that it accepts nothing: make room, or move replicas away"
+    ),
+    ReasonKind.DISK_FULL: "has less free disk than its reserve: others lead, where they can; make room there",
+    ReasonKind.DISK_SLOW: "has a disk that does not keep up with the writes: others lead, where they can",
 }
 
 
@@ -36,27 +40,35 @@ class Sentences:
         self._found = found
         self._may_change = controller.may_change and not without_zookeeper
         self._causes = causes
-        self._sentences: dict[Kind, Callable[[Reason], str]] = {
-            Kind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
-            Kind.STALLED: lambda r: (
+        self._sentences: dict[ReasonKind, Callable[[Reason], str]] = {
+            ReasonKind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
+            ReasonKind.STALLED: lambda r: (
                 f"{self._names(r)}, the asked node, takes no writes; this is {r.count / 1_000:.1f} s old"
             ),
-            Kind.NO_MAJORITY: self._no_majority,
-            Kind.NO_PRIMARY: self._no_primary,
-            Kind.COPIES: lambda r: f"{_partitions(r, 'has', 'have')} {r.have} of {r.want} copies in sync",
-            Kind.UNCOUNTED: lambda r: f"{_partitions(r)} just taken over: the copies are not counted yet",
-            Kind.TOO_FEW_NODES: _too_few_nodes,
-            Kind.MOVES: self._moves,
-            Kind.SILENT: self._silent,
-            Kind.BEHIND: self._behind,
-            Kind.ZOOKEEPER: lambda _: (
+            ReasonKind.NO_MAJORITY: self._no_majority,
+            ReasonKind.NO_PRIMARY: self._no_primary,
+            ReasonKind.COPIES: lambda r: (
+                f"{_partitions(r, 'has', 'have')} {r.have} of {r.want} copies in sync"
+            ),
+            ReasonKind.UNCOUNTED: lambda r: (
+                f"{_partitions(r)} just taken over: the copies are not counted yet"
+            ),
+            ReasonKind.TOO_FEW_NODES: _too_few_nodes,
+            ReasonKind.MOVES: self._moves,
+            ReasonKind.SILENT: self._silent,
+            ReasonKind.BEHIND: self._behind,
+            ReasonKind.ZOOKEEPER: lambda _: (
                 f"{without_zookeeper}. Data is served; changes wait, and a failed primary is not replaced"
             ),
-            Kind.REGISTER: lambda _: controller.frozen,
-            Kind.CONTROLLER: lambda _: "no node acts as the controller: a primary that fails is not replaced",
-            Kind.HELD: lambda _: "moves are held: ringkeep moves resume lets them go on",
-            Kind.DRAINED: lambda r: f"drained, and leading nothing (ringkeep undrain): {self._names(r)}",
-            Kind.ONE_COPY: lambda _: (
+            ReasonKind.REGISTER: lambda _: controller.frozen,
+            ReasonKind.CONTROLLER: lambda _: (
+                "no node acts as the controller: a primary that fails is not replaced"
+            ),
+            ReasonKind.HELD: lambda _: "moves are held: ringkeep moves resume lets them go on",
+            ReasonKind.DRAINED: lambda r: (
+                f"drained, and leading nothing (ringkeep undrain): {self._names(r)}"
+            ),
+            ReasonKind.ONE_COPY: lambda _: (
                 "replication is 1: what a node holds cannot be read or written while it is away"
             ),
         }

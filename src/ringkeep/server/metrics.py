@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from ringkeep.core.control.cluster_health import Health, Kind
+from ringkeep.core.control.cluster_health import Health, ReasonKind
 from ringkeep.core.replication.primary import Phase
 from ringkeep.driver.turns import Driver
 from ringkeep.http.service import Labels, Sample
@@ -89,13 +89,13 @@ def _health(views: Views) -> list[Sample]:
     health, reasons = views.health()
     kinds = Counter(reason.kind for reason in reasons)
     states: dict[Labels, float] = {(("state", name),): count for name, count in views.states().items()}
-    copies = sum(reason.count for reason in reasons if reason.kind is Kind.COPIES)
-    moves = sum(reason.count for reason in reasons if reason.kind is Kind.MOVES)
+    copies = sum(reason.count for reason in reasons if reason.kind is ReasonKind.COPIES)
+    moves = sum(reason.count for reason in reasons if reason.kind is ReasonKind.MOVES)
     return [
         Sample("health", "gauge", "1 for the state that the cluster is in.",
                {(("state", each.value),): each is health for each in Health}),
         Sample("problems", "gauge", "What keeps the cluster from being healthy, and notes, by kind.",
-               {(("kind", kind.value),): kinds[kind] for kind in Kind}),
+               {(("kind", kind.value),): kinds[kind] for kind in ReasonKind}),
         Sample("partitions", "gauge", "Partitions of the cluster by state.", states),
         Sample("copies_missing", "gauge", "Copies not in sync, where data is served.", {(): copies}),
         Sample("moves_left", "gauge", "Moves of replicas planned or under way.", {(): moves}),

@@ -37,7 +37,7 @@ from ringkeep.process import PidFile, run_in_batches, start_log
 from ringkeep.server.late import Late
 from ringkeep.server.lives import RENEWED, failed, run_lives
 from ringkeep.server.metrics import samples
-from ringkeep.server.steering import Steering
+from ringkeep.server.operator_service import OperatorService
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
 from ringkeep.storage.group_commit import GroupCommit
@@ -195,7 +195,7 @@ class Server:
         self._views = Views(
             node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles, self.now,
         )  # fmt: skip
-        self._steering = Steering(node, self._views, settings.name)
+        self._operators = OperatorService(node, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:
         host, port = self._settings.peer_listener
@@ -352,25 +352,25 @@ class Server:
         return self._views.where(key)
 
     def moves(self) -> dict[str, Any]:
-        return self._steering.moves()
+        return self._operators.moves()
 
     def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
-        return self._steering.plan(action, name, zone, weight)
+        return self._operators.plan(action, name, zone, weight)
 
     def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
-        return self._steering.steer(verb, name, weight)
+        return self._operators.steer(verb, name, weight)
 
     def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
-        return self._steering.hold_moves(verb)
+        return self._operators.hold_moves(verb)
 
     def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
-        return self._steering.change_settings(wanted)
+        return self._operators.change_settings(wanted)
 
     def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
-        return self._steering.recover_partitions(partitions, lost)
+        return self._operators.recover_partitions(partitions, lost)
 
     def map_copy(self) -> dict[str, Any]:
-        return self._steering.map_copy()
+        return self._operators.map_copy()
 
     def ready(self) -> tuple[bool, list[str]]:
         if self._stopping:

@@ -80,7 +80,7 @@ class ClusterPoller:
 
     def _get(self, path: str) -> Json:
         answer = http_client.send(
-            self.endpoints, http_client.Request("GET", path, timeout_ms=self.timeout_ms)
+            self.endpoints, http_client.HttpRequest("GET", path, timeout_ms=self.timeout_ms)
         )
         # Who answered is asked first the next time: whoever is gone costs nothing then.
         self.endpoints.sort(key=lambda endpoint: endpoint != answer.endpoint)

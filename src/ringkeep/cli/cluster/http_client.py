@@ -53,7 +53,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """A request with its deadline. `target` begins with "/" and is percent-encoded.
 
     `tell_deadline`: whether the route takes `?timeout`, as those of the data do.
@@ -121,7 +121,7 @@ def path_of(key: bytes) -> str:
     return f"/v1/kv/{quote_from_bytes(key, safe='')}"
 
 
-def send(endpoints: list[str], request: Request) -> Answer:
+def send(endpoints: list[str], request: HttpRequest) -> Answer:
     """Send it until a node gives an answer that another node would not better. Raises Failure (4)."""
     attempt = _Attempts(endpoints, request)
     try:
@@ -138,7 +138,7 @@ def send(endpoints: list[str], request: Request) -> Answer:
 class _Attempts:
     """The attempts of one request, and what they leave open."""
 
-    def __init__(self, endpoints: list[str], request: Request) -> None:
+    def __init__(self, endpoints: list[str], request: HttpRequest) -> None:
         self._endpoints = endpoints
         self._request = request
         self._deadline = time.monotonic() + request.timeout_ms / 1_000
@@ -251,7 +251,7 @@ def refuse(answer: Answer, is_write: bool) -> Failure:
 def get_json(endpoint: str | None, path: str, timeout: str, **query: bytes) -> dict[str, object]:
     """GET a JSON object from any endpoint. Raises Failure."""
     pairs = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-    request = Request("GET", path + ("?" + pairs if pairs else ""), timeout_ms=timeout_ms_of(timeout))
+    request = HttpRequest("GET", path + ("?" + pairs if pairs else ""), timeout_ms=timeout_ms_of(timeout))
     return object_of(send(endpoints_of(endpoint), request))
 
 
@@ -264,7 +264,7 @@ def order(
     """
     raw = b"" if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"} if raw else {}
-    request = Request(method, path, raw, headers, timeout_ms, is_write=True)
+    request = HttpRequest(method, path, raw, headers, timeout_ms, is_write=True)
     return object_of(send(endpoints, request))
 
 

@@ -88,7 +88,7 @@ def get(
     On a terminal a line end follows a value that has none.
     """
     target = http_client.path_of(_key_bytes(key)) + ("?consistency=stale" if stale else "")
-    request = http_client.Request(
+    request = http_client.HttpRequest(
         "GET", target, timeout_ms=http_client.timeout_ms_of(timeout), tell_deadline=True
     )
     answer = http_client.send(http_client.endpoints_of(endpoint), request)
@@ -129,7 +129,7 @@ def delete(
 def _write(
     method: str, key: str, endpoint: str | None, timeout: str, headers: dict[str, str], body: bytes
 ) -> http_client.Answer:
-    request = http_client.Request(
+    request = http_client.HttpRequest(
         method,
         http_client.path_of(_key_bytes(key)),
         body,

@@ -18,7 +18,7 @@ from ringkeep.core.protocol.rows import MAP_KEY, promises_stored
 from ringkeep.core.protocol.types import Epoch, NodeId, PartitionId
 from ringkeep.errors import StorageError
 from ringkeep.exit_codes import REFUSED
-from ringkeep.recovery import CannotRecover, Copy, decode_map, newest_of, unread_of
+from ringkeep.recovery import CannotRecover, MapCopy, decode_map, newest_of, unread_of
 from ringkeep.storage import files
 from ringkeep.storage.identity import Identity, open_identity
 from ringkeep.storage.rocks import open_engine
@@ -28,7 +28,7 @@ COPY: Final = "/v1/cluster/copy"
 
 def gather(
     endpoints: Iterable[str], directories: Iterable[Path], timeout_ms: int
-) -> tuple[list[Copy], list[str]]:
+) -> tuple[list[MapCopy], list[str]]:
     """Return all copies, and why nodes that were asked did not give one.
 
     Asks the endpoints ("HOST:PORT"), and then every node that the newest copy names and that was not read.
@@ -49,7 +49,7 @@ def gather(
     return copies, silent
 
 
-def _addresses(copies: list[Copy]) -> list[str]:
+def _addresses(copies: list[MapCopy]) -> list[str]:
     """Return where the nodes are that the newest map names, and of which there is no copy."""
     if not any(copy.held is not None for copy in copies):
         return []
@@ -58,21 +58,21 @@ def _addresses(copies: list[Copy]) -> list[str]:
     return [node.http for node in unread_of(held, copies)]
 
 
-def from_node(endpoint: str, timeout_ms: int) -> Copy:
+def from_node(endpoint: str, timeout_ms: int) -> MapCopy:
     """Return the copy of a running node. Raises Failure if it does not answer, or with something else."""
-    answer = http_client.send([endpoint], http_client.Request("GET", COPY, timeout_ms=timeout_ms))
+    answer = http_client.send([endpoint], http_client.HttpRequest("GET", COPY, timeout_ms=timeout_ms))
     document: Json = http_client.object_of(answer)
     source = f"{document.get('name')} (http://{endpoint})"
     try:
         payload = document["map"]
         held = decode_map(base64.b64decode(payload, validate=True), source) if payload is not None else None
         promised = {PartitionId(int(p)): Epoch(int(epoch)) for p, epoch in document["promised"]}
-        return Copy(NodeId(str(document["id"])), str(document["name"]), source, held, promised)
+        return MapCopy(NodeId(str(document["id"])), str(document["name"]), source, held, promised)
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
         raise Failure(f"http://{endpoint}: this is no copy of a cluster map ({error!r})") from None
 
 
-def from_directory(directory: Path) -> Copy:
+def from_directory(directory: Path) -> MapCopy:
     """Return the copy in the directory of a node that is stopped.
 
     Raises ConfigurationError if a process uses it, CannotRecover or Failure (78) if it holds no node's data.
@@ -81,7 +81,7 @@ def from_directory(directory: Path) -> Copy:
     try:
         source = f"{identity.name} ({directory})"
         if not (directory / files.DATABASE).exists():
-            return Copy(identity.node_id, identity.name, source, None, {}, whole=False)
+            return MapCopy(identity.node_id, identity.name, source, None, {}, whole=False)
         try:
             engine = open_engine(directory)
         except StorageError as error:
@@ -92,7 +92,7 @@ def from_directory(directory: Path) -> Copy:
             payload = engine.get(Family.META, MAP_KEY)
             held = decode_map(payload, source) if payload is not None else None
             promised = {partition: said.epoch for partition, said in promises_stored(engine)}
-            return Copy(identity.node_id, identity.name, source, held, promised, whole=not engine.damaged)
+            return MapCopy(identity.node_id, identity.name, source, held, promised, whole=not engine.damaged)
         finally:
             engine.close()
     finally:

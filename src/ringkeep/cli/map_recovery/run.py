@@ -19,7 +19,7 @@ from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_table
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.exit_codes import USAGE
-from ringkeep.recovery import CannotRecover, Copy, Recovery, newest_of, plan
+from ringkeep.recovery import CannotRecover, MapCopy, Recovery, newest_of, plan
 from ringkeep.settings import DEFAULT_CLUSTER, DEFAULT_ZOOKEEPER, SETTINGS, Layers
 
 
@@ -69,7 +69,7 @@ def _directory(text: str) -> Path:
         raise Failure(f"--data: {error}", USAGE) from None
 
 
-def _check_name(newest: Copy, cluster: str) -> None:
+def _check_name(newest: MapCopy, cluster: str) -> None:
     assert newest.held is not None, "the newest copy has a map"
     if newest.held.cluster != cluster:
         raise CannotRecover(
@@ -79,7 +79,7 @@ def _check_name(newest: Copy, cluster: str) -> None:
 
 
 def _show(
-    copies: Sequence[Copy], silent: Sequence[str], found: ClusterMap | None, hosts: str, recovery: Recovery
+    copies: Sequence[MapCopy], silent: Sequence[str], found: ClusterMap | None, hosts: str, recovery: Recovery
 ) -> None:
     """Say what was found, and what is about to be done."""
     rows = [[copy.source, "none" if copy.held is None else str(copy.held.version)] for copy in copies]

@@ -33,7 +33,7 @@ class Health(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class Kind(StrEnum):
+class ReasonKind(StrEnum):
     """What a reason is about; in the order in which they are told."""
 
     FORMING = "forming"
@@ -64,20 +64,22 @@ class Kind(StrEnum):
 
 
 _DISKS = {
-    DiskState.SLOW: Kind.DISK_SLOW,
-    DiskState.SHORT: Kind.DISK_FULL,
-    DiskState.SPENT: Kind.DISK_SPENT,
-    DiskState.SILENT: Kind.DISK_SILENT,
+    DiskState.SLOW: ReasonKind.DISK_SLOW,
+    DiskState.SHORT: ReasonKind.DISK_FULL,
+    DiskState.SPENT: ReasonKind.DISK_SPENT,
+    DiskState.SILENT: ReasonKind.DISK_SILENT,
 }
-_NOTES = frozenset({Kind.HELD, Kind.DRAINED, Kind.ONE_COPY})  # as somebody wants it: told, and no trouble
-_OUTAGES = frozenset({Kind.FORMING, Kind.NO_MAJORITY, Kind.NO_PRIMARY})
+_NOTES = frozenset(
+    {ReasonKind.HELD, ReasonKind.DRAINED, ReasonKind.ONE_COPY}
+)  # as somebody wants it: told, and no trouble
+_OUTAGES = frozenset({ReasonKind.FORMING, ReasonKind.NO_MAJORITY, ReasonKind.NO_PRIMARY})
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """One thing that is not as it should be. What the numbers mean is said with each `Kind`."""
 
-    kind: Kind
+    kind: ReasonKind
     nodes: tuple[NodeId, ...] = ()
     partitions: tuple[int, ...] = ()
     count: int = 0
@@ -125,7 +127,7 @@ class Judge:
         """
         found = self._node.context.cluster_map
         if found is None:
-            return [Reason(Kind.FORMING)]
+            return [Reason(ReasonKind.FORMING)]
         return [
             *self._stalled(now),
             *self._partitions(found),
@@ -140,7 +142,7 @@ class Judge:
         context = self._node.context
         late = now - context.now
         if late > limits.SUSPECT_AFTER_MS:
-            yield Reason(Kind.STALLED, (context.me,), count=late)
+            yield Reason(ReasonKind.STALLED, (context.me,), count=late)
 
     def lost(self, found: ClusterMap) -> list[int]:
         """Return the partitions that nobody serves, and of which no majority of the voters answers here."""
@@ -160,7 +162,7 @@ class Judge:
         if idle:
             leaders = {found.partitions[number].primary for number in idle}
             silent = tuple(node for node in sorted(leaders) if not reachability.answers(node))
-            yield Reason(Kind.NO_PRIMARY, silent, tuple(idle))
+            yield Reason(ReasonKind.NO_PRIMARY, silent, tuple(idle))
         down.update(idle)
         short: dict[tuple[int, int], list[int]] = {}
         uncounted = []
@@ -179,9 +181,9 @@ class Judge:
                 copies = max(0, voters - missing), max(voters, found.replication)
                 short.setdefault(copies, []).append(number)
         for (have, want), numbers in sorted(short.items()):
-            yield Reason(Kind.COPIES, (), tuple(numbers), (want - have) * len(numbers), have, want)
+            yield Reason(ReasonKind.COPIES, (), tuple(numbers), (want - have) * len(numbers), have, want)
         if uncounted:
-            yield Reason(Kind.UNCOUNTED, (), tuple(uncounted))
+            yield Reason(ReasonKind.UNCOUNTED, (), tuple(uncounted))
 
     def _moves(self, found: ClusterMap) -> Iterator[Reason]:
         """Find what is to be moved, under way or not. Remembered: a plan may take long."""
@@ -196,7 +198,7 @@ class Judge:
         there = [node for node in found.nodes if node.state != NodeState.DEAD]
         room = sum(node.state != NodeState.LEAVING for node in there)
         if room < found.replication:
-            yield Reason(Kind.TOO_FEW_NODES, have=room, want=found.replication)
+            yield Reason(ReasonKind.TOO_FEW_NODES, have=room, want=found.replication)
         behind: Counter[NodeId] = Counter()
         for node in there:
             for other, count in self._node.reports.behind_of(node.id):
@@ -210,39 +212,39 @@ class Judge:
         mine = node.id == core.context.me
         beat = core.detector.beat_of(node.id)
         if not mine and beat is None:
-            yield Reason(Kind.SILENT, one)
+            yield Reason(ReasonKind.SILENT, one)
             return
         ready = core.ready if mine else beat is not None and beat.ready
         stopping = core.context.draining if mine else beat is not None and beat.draining
         if controller.reachability.damaged(node.id):
-            yield Reason(Kind.DAMAGED, one)
+            yield Reason(ReasonKind.DAMAGED, one)
         elif behind or not ready:
-            yield Reason(Kind.BEHIND, one, count=behind)
+            yield Reason(ReasonKind.BEHIND, one, count=behind)
         if stopping:
-            yield Reason(Kind.STOPPING, one)
+            yield Reason(ReasonKind.STOPPING, one)
         if controller.connected and all(member.id != node.id for member in controller.members):
-            yield Reason(Kind.UNREGISTERED, one)
+            yield Reason(ReasonKind.UNREGISTERED, one)
         disk = _DISKS.get(core.context.disks.state_of(node.id))
         if disk is not None or controller.is_full(node.id):
-            yield Reason(disk or Kind.DISK_FULL, one)
+            yield Reason(disk or ReasonKind.DISK_FULL, one)
 
     def _coordination(self, zookeeper: bool) -> Iterator[Reason]:
         controller = self._node.controller
         if not zookeeper:
-            yield Reason(Kind.ZOOKEEPER)
+            yield Reason(ReasonKind.ZOOKEEPER)
         elif controller.acting() is None:
-            yield Reason(Kind.CONTROLLER)
+            yield Reason(ReasonKind.CONTROLLER)
         if controller.frozen:
-            yield Reason(Kind.REGISTER)
+            yield Reason(ReasonKind.REGISTER)
 
     def _notes(self, found: ClusterMap) -> Iterator[Reason]:
         if cluster_settings.setting(found, cluster_settings.MOVES):
-            yield Reason(Kind.HELD)
+            yield Reason(ReasonKind.HELD)
         drained = tuple(node.id for node in found.nodes if node.state == NodeState.DRAINING)
         if drained:
-            yield Reason(Kind.DRAINED, drained)
+            yield Reason(ReasonKind.DRAINED, drained)
         if found.replication == 1:
-            yield Reason(Kind.ONE_COPY)
+            yield Reason(ReasonKind.ONE_COPY)
 
 
 class _Votes:
@@ -277,7 +279,7 @@ def _no_majority(found: ClusterMap, lost: list[int], votes: _Votes) -> Reason:
     parts = [found.partitions[number] for number in lost]
     nodes = {node for part in parts for node in quorum_loss.voters_of(part) if not votes.has(node)}
     needed = max(votes.needed(voters) for part in parts for voters in _sets(part))
-    return Reason(Kind.NO_MAJORITY, tuple(sorted(nodes & there)), tuple(lost), needed)
+    return Reason(ReasonKind.NO_MAJORITY, tuple(sorted(nodes & there)), tuple(lost), needed)
 
 
 def _moves_left(found: ClusterMap, damaged: frozenset[NodeId]) -> Reason | None:
@@ -295,4 +297,4 @@ def _moves_left(found: ClusterMap, damaged: frozenset[NodeId]) -> Reason | None:
             count += planned + running
             now = part.old_voters or part.voters
             newcomers.update(dict.fromkeys(node for node in (*will_be, *target) if node not in now))
-    return Reason(Kind.MOVES, tuple(newcomers), tuple(numbers), count) if count else None
+    return Reason(ReasonKind.MOVES, tuple(newcomers), tuple(numbers), count) if count else None

@@ -9,7 +9,7 @@ import pytest
 from tests.support.core.parts import A, B, C, D, Host, a_beat, a_map, a_member, a_part
 from tests.support.paths import DOCS
 
-from ringkeep.core.control.cluster_health import Health, Kind, Reason, health_of
+from ringkeep.core.control.cluster_health import Health, Reason, ReasonKind, health_of
 from ringkeep.core.disk_state import NOTHING_ASKED, DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
@@ -62,7 +62,7 @@ class World:
                 self.node.context.disks.note(peer, beat.disk)
         self.host.turn(self.node.on_tick)
 
-    def reasons(self) -> dict[Kind, Reason]:
+    def reasons(self) -> dict[ReasonKind, Reason]:
         return {reason.kind: reason for reason in self.views.health()[1]}
 
     @property
@@ -130,8 +130,8 @@ def damaged(world: World) -> None:
     world.say(B, copies=[b"\x03", b"\x03"], behind=[(C, 2)])
 
 
-K = Kind
-TABLE: dict[str, tuple[Callable[[World], object], Health, set[Kind]]] = {
+K = ReasonKind
+TABLE: dict[str, tuple[Callable[[World], object], Health, set[ReasonKind]]] = {
     "all is well": (lambda w: None, HEALTHY, set()),
     "a copy lags": (
         lambda w: w.say(B, copies=[b"\x03", b"\x01"], behind=[(A, 1)]), DEGRADED, {K.COPIES, K.BEHIND},
@@ -183,7 +183,7 @@ def test_each_reason(name: str) -> None:
 
 def test_every_kind_of_reason_is_in_the_table() -> None:
     tried = set().union(*[kinds for _, _, kinds in TABLE.values()])
-    assert set(Kind) - tried == {K.FORMING, K.NO_PRIMARY, K.UNCOUNTED, K.ONE_COPY}, (
+    assert set(ReasonKind) - tried == {K.FORMING, K.NO_PRIMARY, K.UNCOUNTED, K.ONE_COPY}, (
         "these have tests of their own"
     )
 
@@ -194,7 +194,7 @@ def texts(world: World) -> str:
 
 def test_a_cluster_that_forms_is_unavailable() -> None:
     views = Views(Host(A).node, "0", lambda: "", dict, lambda: 0)
-    assert views.health() == (UNAVAILABLE, [Reason(Kind.FORMING)])
+    assert views.health() == (UNAVAILABLE, [Reason(ReasonKind.FORMING)])
     assert views.cluster()["problems"] == ["the cluster is not formed yet: no data is served"]
 
 
@@ -212,7 +212,7 @@ def test_one_node_has_one_of_three_copies() -> None:
     world.members = [a_member(A), a_member(B)]
     world.say(B, active=b"\x01", copies=[b"\x01"])
     world.pass_time()
-    found = world.reasons()[Kind.COPIES]
+    found = world.reasons()[ReasonKind.COPIES]
     assert (found.have, found.want, found.count) == (1, 3, 2)
     assert "1 of 3 copies" in texts(world) and "2 nodes for 3 copies of each key: add 1 node" in texts(world)
 
@@ -221,12 +221,12 @@ def test_unavailable_says_who_would_bring_it_back() -> None:
     world = World()
     two_gone(world)
     world.pass_time()
-    found = world.reasons()[Kind.NO_MAJORITY]
+    found = world.reasons()[ReasonKind.NO_MAJORITY]
     assert (found.partitions, found.nodes, found.count) == ((0, 1, 2), (B, C), 1)
     assert "bring back 1 of b, c" in texts(world)
     lost_for_good(world)
     world.pass_time()
-    assert world.reasons()[Kind.NO_MAJORITY].nodes == ()
+    assert world.reasons()[ReasonKind.NO_MAJORITY].nodes == ()
     assert "no node that could come back" in texts(world) and "recover partition all" in texts(world)
 
 
@@ -239,7 +239,7 @@ def test_without_an_active_primary_for_longer_than_a_change_takes_it_is_unavaila
     world.pass_time()
     world.pass_time()
     assert (world.health, world.reasons()) == (
-        UNAVAILABLE, {Kind.NO_PRIMARY: Reason(Kind.NO_PRIMARY, (), (0, 1))},
+        UNAVAILABLE, {ReasonKind.NO_PRIMARY: Reason(ReasonKind.NO_PRIMARY, (), (0, 1))},
     )  # fmt: skip
     world.node.controller.connected = False
     assert "ZooKeeper is needed to choose another" in texts(world)
@@ -250,7 +250,7 @@ def test_while_a_primaryship_changes_hands_who_left_since_is_missing() -> None:
     world.silent.add(B)
     world.pass_time()
     found = world.reasons()
-    assert (found[Kind.COPIES].partitions, found[Kind.SILENT].nodes) == ((0, 1), (B,)), (
+    assert (found[ReasonKind.COPIES].partitions, found[ReasonKind.SILENT].nodes) == ((0, 1), (B,)), (
         "c has not counted yet"
     )
 
@@ -258,7 +258,7 @@ def test_while_a_primaryship_changes_hands_who_left_since_is_missing() -> None:
 def test_nothing_is_healthy_before_its_copies_were_counted() -> None:
     world = World(copies=[b"\x01"])
     assert (world.health, list(world.reasons().values())) == (
-        DEGRADED, [Reason(Kind.UNCOUNTED, (), (1,))],
+        DEGRADED, [Reason(ReasonKind.UNCOUNTED, (), (1,))],
     )  # fmt: skip
     world.say(B, copies=[b"\x03"])
     world.pass_time()
@@ -270,12 +270,12 @@ def test_where_one_copy_is_wanted_one_copy_is_healthy() -> None:
     world = World(one, active=b"\x01", copies=[b"\x01"])
     world.say(C, active=b"\x02", copies=[b"\x02"])
     world.pass_time()
-    assert (world.health, set(world.reasons())) == (HEALTHY, {Kind.ONE_COPY})
+    assert (world.health, set(world.reasons())) == (HEALTHY, {ReasonKind.ONE_COPY})
     world.silent.add(C)
     world.pass_time()
     assert (world.health, set(world.reasons())) == (
         UNAVAILABLE,
-        {Kind.NO_MAJORITY, Kind.SILENT, Kind.ONE_COPY},
+        {ReasonKind.NO_MAJORITY, ReasonKind.SILENT, ReasonKind.ONE_COPY},
     )
 
 
@@ -287,14 +287,14 @@ def test_the_word_of_a_primary_that_serves_counts_more_than_who_answers_here() -
     world.say(D)
     world.silent |= {C, D}
     world.pass_time()
-    assert (world.health, set(world.reasons())) == (DEGRADED, {Kind.SILENT})
+    assert (world.health, set(world.reasons())) == (DEGRADED, {ReasonKind.SILENT})
 
 
 def test_the_worst_counts() -> None:
-    reasons = [Reason(Kind.HELD), Reason(Kind.COPIES)]
+    reasons = [Reason(ReasonKind.HELD), Reason(ReasonKind.COPIES)]
     assert health_of([]) == health_of(reasons[:1]) == HEALTHY
     assert health_of(reasons) == DEGRADED
-    assert health_of([*reasons, Reason(Kind.NO_PRIMARY)]) == UNAVAILABLE
+    assert health_of([*reasons, Reason(ReasonKind.NO_PRIMARY)]) == UNAVAILABLE
 
 
 def test_numbers_of_many_partitions_do_not_fill_the_sentence() -> None:
@@ -312,11 +312,11 @@ def test_numbers_of_many_partitions_do_not_fill_the_sentence() -> None:
 def test_this_node_is_not_ready_before_the_map_names_this_life_of_it() -> None:
     world = World()
     world.node.context.recognised = False
-    assert (world.health, world.reasons()[Kind.BEHIND].nodes) == (DEGRADED, (A,))
+    assert (world.health, world.reasons()[ReasonKind.BEHIND].nodes) == (DEGRADED, (A,))
 
 
 def test_the_document_names_every_kind() -> None:
     document = (DOCS / "http.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*`) \| (healthy|degraded|unavailable) \|", document, re.MULTILINE)
     said = {kind: health for kinds, health in rows for kind in re.findall(r"`([a-z-]+)`", kinds)}
-    assert said == {kind.value: Reason(kind).health.value for kind in Kind}
+    assert said == {kind.value: Reason(kind).health.value for kind in ReasonKind}

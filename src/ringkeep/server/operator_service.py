@@ -28,7 +28,7 @@ _HOLDS: Final = {
 }
 
 
-class Steering:
+class OperatorService:
     """The operators' side of one node."""
 
     def __init__(self, node: Node, views: Views, name: str) -> None:
