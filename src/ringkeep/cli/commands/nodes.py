@@ -81,7 +81,7 @@ def undrain(
     if as_json:
         show_json({"node": member})
     else:
-        print(f"{name} stays, and gets its primaries back by and by")
+        print(f"{name} stays, and gets its primaries back gradually")
 
 
 def decommission(
