@@ -86,14 +86,14 @@ def refused_after_append() -> Any:
         def evaluate(original: Any) -> Any:
             def mutant(primary: Primary, call: Any) -> None:
                 original(primary, call)
-                refused = late(primary)
+                refused = late(primary, call.message.kind)
                 if refused is not None:
                     primary.answer(call, refused[0], detail=refused[1])
 
             return mutant
 
         stack.append(patched(execute, "_evaluate", evaluate))
-        return lambda primary: None
+        return lambda primary, kind: None
 
     stack: list[Any] = []
     first = patched(execute, "_admission", admit)

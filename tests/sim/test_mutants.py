@@ -44,7 +44,7 @@ CAUGHT = {
     "snapshot taken too soon": (600, "differs from|not linearizable|bytes of rows"),
     "de-duplication lost in a snapshot": (10, "differs from|not linearizable"),
     "read without Confirm": (15, "not linearizable"),
-    "Confirm begun before the read": (700, "not linearizable"),
+    "Confirm begun before the read": (700, "not linearizable|not healthy again"),
     "failed condition before its evidence": (80, "not linearizable"),
     "refused after append": (100, "not linearizable"),
     "results of the turn overlooked": (200, "differs from|bytes of rows"),
