@@ -115,29 +115,12 @@ def decode(data: bytes) -> Entry:
         at = HEADER_BYTES + _BODY.size
         key = data[at : at + key_bytes]
         at += key_bytes
-        if not idempotency_bytes:
-            _check_tail(data, at)
-            return Entry(
-                kind,
-                epoch,
-                index,
-                log_time,
-                origin,
-                counter,
-                low,
-                key,
-                status,
-                version,
-                b"",
-                b"",
-                0,
-                data[at:],
-                replaced_bytes,
-            )
-        idempotency = data[at : at + idempotency_bytes]
-        at += idempotency_bytes
-        fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
-        at += _IDEMPOTENCY.size
+        idempotency, fingerprint, horizon = b"", b"", 0
+        if idempotency_bytes:
+            idempotency = data[at : at + idempotency_bytes]
+            at += idempotency_bytes
+            fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
+            at += _IDEMPOTENCY.size
         _check_tail(data, at)
         tail = data[at:]
     except struct.error as error:
