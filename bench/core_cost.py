@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep.admission import Claim, Mark
 from ringkeep.core.cluster.planner import form
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
 
-from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep.admission import Claim, Mark
 from ringkeep.core.node import MapCodec
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Batch, Family, Lane

@@ -8,7 +8,7 @@ from functools import partial
 
 from tests.support.coordination.world import MemoryWorld, Node, World, a_member, formed
 
-from ringkeep.core.cluster.admission import Mark
+from ringkeep.admission import Mark
 from ringkeep.core.protocol.types import Incarnation, MapVersion
 from ringkeep.ports import NO_MARK
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ringkeep.core.cluster.admission import Mark
+from ringkeep.admission import Mark
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.errors import ProtocolError
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from kazoo.exceptions import BadVersionError, KazooException, NodeExistsError, NoNodeError
 
+from ringkeep.admission import Mark
 from ringkeep.coordination.codec import decode_mark, encode_mark
 from ringkeep.coordination.link import Link
-from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.protocol.types import NodeId
 from ringkeep.errors import ProtocolError
 from ringkeep.ports import NO_MARK, CoordinationEvents

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from ringkeep.core.cluster.admission import Mark
+from ringkeep.admission import Mark
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.limits import MAP_BYTES
 from ringkeep.core.protocol.types import Millis, NodeId

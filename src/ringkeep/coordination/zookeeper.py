@@ -26,11 +26,11 @@ from kazoo.exceptions import (
     SessionExpiredError,
 )
 
+from ringkeep.admission import Mark
 from ringkeep.coordination.codec import encode_member
 from ringkeep.coordination.link import Link, check_reachable, split_path
 from ringkeep.coordination.marks import Marks
 from ringkeep.coordination.view import NAME_PREFIX, NO_MAP, View
-from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.limits import MAP_BYTES
 from ringkeep.core.protocol.types import NodeId

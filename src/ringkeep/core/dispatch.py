@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol
 from ringkeep.core.context import Context
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import CopySurvey
-from ringkeep.core.control.move_tracker import MoveTracker
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
@@ -38,7 +37,6 @@ class Receiving(Protocol):
     stale: StaleReads
     senders: SnapshotSenders
     receivers: SnapshotReceivers
-    move_tracker: MoveTracker
     copies: CopySurvey
     controller: Controller
 
@@ -47,6 +45,9 @@ class Receiving(Protocol):
 
     def on_report(self, report: m.Report) -> None:
         """A primary makes a statement to the controller."""
+
+    def on_sizes(self, message: m.Sizes) -> None:
+        """A primary tells how large its partitions are."""
 
     def on_loss(self, message: m.Lost) -> None:
         """A primary that lives remembers more of this node than there is."""
@@ -168,7 +169,7 @@ class Dispatch:
         self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))
 
     def _sizes(self, _: NodeId, __: Incarnation, message: m.Sizes) -> None:
-        self._node.move_tracker.on_sizes(message)
+        self._node.on_sizes(message)
 
     def _copies(self, peer: NodeId, _: Incarnation, message: m.Copies) -> None:
         self._node.copies.on_copies(peer, message)

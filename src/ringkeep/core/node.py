@@ -11,8 +11,8 @@ from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.context import Context, Durable, Stirred
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import CopySurvey
-from ringkeep.core.control.move_tracker import MoveTracker
 from ringkeep.core.control.partition_reports import PartitionReports
+from ringkeep.core.control.size_reports import Listener, SizeReports
 from ringkeep.core.dispatch import Dispatch
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
@@ -32,6 +32,7 @@ from ringkeep.core.protocol.messages import (
     Message,
     Reply,
     Report,
+    Sizes,
     StaleRead,
 )
 from ringkeep.core.protocol.reader import Reader
@@ -69,6 +70,7 @@ class Node:
     def __init__(
         self, me: NodeId, incarnation: Incarnation, reader: Reader, codec: MapCodec, cluster: str,
         new_cluster_id: str, now: Millis = 0, bounds: Bounds = IN_USE,
+        listener: Listener | None = None,
     ) -> None:  # fmt: skip
         """Load what is stored. `new_cluster_id` is the id to give, should this node form the cluster."""
         self.context = context = Context(me, incarnation, reader, bounds)
@@ -86,7 +88,8 @@ class Node:
         self.pace = Pace()
         self.senders = SnapshotSenders(context, self.pace)
         self.receivers = SnapshotReceivers(context, self.pace)
-        self.move_tracker = MoveTracker(context)
+        self._sizes = SizeReports(context)
+        self._listener = listener
         self.stale = StaleReads(context, self.replicas, self.detector)
         self.handover = Handover(context, self.detector)
         self.copies = CopySurvey(context, self.replicas)
@@ -304,7 +307,8 @@ class Node:
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
         self.replica_set.follow(found)
-        self.move_tracker.follow(old, found)
+        if self._listener is not None:
+            self._listener.on_map(found, context.now)
         before = old.partitions if old is not None else ()
         self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
                                  if part.epoch != before[p].epoch])  # fmt: skip
@@ -342,6 +346,10 @@ class Node:
     def snapshot_wanted(self, primary: Primary, peer: NodeId) -> None:
         self.senders.want(primary.replica, peer, primary.epoch)
 
+    def on_sizes(self, message: Sizes) -> None:
+        if self._listener is not None:
+            self._listener.on_sizes(message, self.context.now)
+
     # --- what it says on its own ----------------------------------------------------------------------
 
     @property
@@ -368,9 +376,9 @@ class Node:
             self.context.send(way, report)
 
     def _tell_sizes(self, primaries: list[Primary]) -> None:
-        sizes = self.move_tracker.tell(primaries, self.senders)
+        sizes = self._sizes.due(primaries, self.senders)
         if sizes is not None:
-            self.move_tracker.on_sizes(sizes)
+            self.on_sizes(sizes)
             for peer in self.context.links:
                 self.context.send(peer, sizes)
 

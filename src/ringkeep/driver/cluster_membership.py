@@ -8,8 +8,8 @@ may speak is decided in `enrolment.py`, when an event is taken in `turns.py`.
 from collections.abc import Callable
 from dataclasses import replace
 
-from ringkeep.core.cluster import admission
-from ringkeep.core.cluster.admission import Mark
+from ringkeep import admission
+from ringkeep.admission import Mark
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import MapWrite

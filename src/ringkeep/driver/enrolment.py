@@ -8,8 +8,8 @@ it held. It makes the mark its own before it speaks, and writes it anew as more 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from ringkeep.core.cluster import admission
-from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep import admission
+from ringkeep.admission import Claim, Mark
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch, Family

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ringkeep.core.cluster.slots import ranges
-from ringkeep.core.control.cluster_health import Reason, ReasonKind
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.types import NodeId
+from ringkeep.status.cluster_health import Reason, ReasonKind
 
 _RUNS: Final = 8  # of partition numbers in one sentence
 

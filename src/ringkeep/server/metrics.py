@@ -2,14 +2,15 @@
 
 from collections import Counter
 
-from ringkeep.core.control.cluster_health import Health, ReasonKind
 from ringkeep.core.replication.primary import Phase
 from ringkeep.driver.turns import Driver
 from ringkeep.http.service import Labels, Sample
 from ringkeep.server.views import Views
+from ringkeep.status.cluster_health import Health, ReasonKind
+from ringkeep.status.move_history import MoveHistory
 
 
-def samples(driver: Driver, views: Views) -> list[Sample]:
+def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
     """Return what `/metrics` shows beside the HTTP interface's own numbers."""
     node = driver.node
     replicas = list(node.replicas.values())
@@ -46,7 +47,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         (
             "moves_running",
             "Partitions of the cluster that change their replicas.",
-            len(node.move_tracker.running),
+            len(history.running),
         ),
         (
             "log_entries",
@@ -58,7 +59,7 @@ def samples(driver: Driver, views: Views) -> list[Sample]:
         ("turns", "Turns of the loop in which the core did something.", driver.turns),
         ("syncs", "Group commits completed.", driver.syncs),
         ("frames_sent", "Frames sent to peers.", driver.frames),
-        ("moved_bytes", "Bytes sent to newcomers, anywhere, since this start.", node.move_tracker.sent_bytes),
+        ("moved_bytes", "Bytes sent to newcomers, anywhere, since this start.", history.sent_bytes),
     ]
     return [
         Sample("events", "counter", "What the replication core did, by name.", events),

@@ -6,30 +6,30 @@ from typing import Any, Final
 
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.cluster.replica_changes import intended, targets, under_way
-from ringkeep.core.control.move_tracker import Move
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.types import NodeId, PartitionId
+from ringkeep.status.move_history import Move, MoveHistory
 
 _STATES: Final = ("running", "paused", "cancelled")
 
 Name = Callable[[str], str]
 
 
-def moves(node: Node, name_of: Name) -> dict[str, Any]:
+def moves(node: Node, history: MoveHistory, name_of: Name) -> dict[str, Any]:
     """Return `GET /v1/cluster/moves`, as this node knows it; it knows of no move from before its start."""
     found = node.context.cluster_map
     if found is None:
         return _document("running", {}, [], [], [], 0.0)
-    view = _Moves(node, found, name_of)
+    view = _Moves(node, history, found, name_of)
     bounds = (cluster_settings.MOVES_AT_ONCE, cluster_settings.MOVE_BYTES_PER_S)
     return _document(
         _STATES[cluster_settings.setting(found, cluster_settings.MOVES)],
         {name: cluster_settings.setting(found, name) for name in bounds},
         view.planned(),
-        [view.running(move) for _, move in sorted(node.move_tracker.running.items())],
-        [view.finished(move) for move in reversed(node.move_tracker.finished)],
-        node.move_tracker.rate,
+        [view.running(move) for _, move in sorted(history.running.items())],
+        [view.finished(move) for move in reversed(history.finished)],
+        history.rate(node.context.now),
     )
 
 
@@ -58,8 +58,9 @@ def _seconds(left: int, rate: float) -> float | None:
 class _Moves:
     """One look at the moves."""
 
-    def __init__(self, node: Node, found: ClusterMap, name_of: Name) -> None:
+    def __init__(self, node: Node, history: MoveHistory, found: ClusterMap, name_of: Name) -> None:
         self._node = node
+        self._history = history
         self._found = found
         self._name_of = name_of
 
@@ -132,7 +133,7 @@ class _Moves:
         }
 
     def _bytes(self, number: int) -> int:
-        return self._node.move_tracker.to_send.get(PartitionId(number), 0)
+        return self._history.to_send.get(PartitionId(number), 0)
 
     def _name(self, node: NodeId | None) -> str | None:
         return None if node is None else self._name_of(node)

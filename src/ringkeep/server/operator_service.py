@@ -20,6 +20,7 @@ from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.server import plans
 from ringkeep.server.moves import moves
 from ringkeep.server.views import Views, settings
+from ringkeep.status.move_history import MoveHistory
 
 _HOLDS: Final = {
     "pause": cluster_settings.PAUSED,
@@ -31,14 +32,15 @@ _HOLDS: Final = {
 class OperatorService:
     """The operators' side of one node."""
 
-    def __init__(self, node: Node, views: Views, name: str) -> None:
+    def __init__(self, node: Node, history: MoveHistory, views: Views, name: str) -> None:
         self._node = node
+        self._history = history
         self._views = views
         self._name = name
 
     def moves(self) -> dict[str, Any]:
         """Return `GET /v1/cluster/moves`."""
-        return moves(self._node, self._views.name_of)
+        return moves(self._node, self._history, self._views.name_of)
 
     def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
         """Return what a join or a leave would move. Raises NoSuchNode, Refusal, Unavailable."""
@@ -46,10 +48,10 @@ class OperatorService:
         if action == "leave":
             leaver = self._named(found, name)
             self._check((leaver.id, Verb.DECOMMISSION, 0))
-            return plans.leave(found, leaver, self._node)
+            return plans.leave(found, leaver, self._node, self._history.to_send)
         if any(node.name == name and node.state != NodeState.DEAD for node in found.nodes):
             raise Refusal(f"there is a node {name} already; a newcomer needs a name of its own")
-        return plans.join(found, name, zone or name, weight, self._node)
+        return plans.join(found, name, zone or name, weight, self._node, self._history.to_send)
 
     def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
         """Take an order about a node; return the member. Raises NoSuchNode, Refusal, Unavailable."""

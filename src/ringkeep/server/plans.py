@@ -1,7 +1,10 @@
-"""Dry runs: what a node would move by joining or leaving, computed as the controller would."""
+"""Dry runs: what a node would move by joining or leaving, computed as the controller would.
+
+`to_send`: bytes that a newcomer must be sent, by partition, as far as it is known.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
@@ -13,24 +16,30 @@ from ringkeep.core.protocol.types import Incarnation, NodeId, PartitionId
 from ringkeep.errors import Unavailable
 
 
-def join(now: ClusterMap, name: str, zone: str, weight: int, node: Node) -> dict[str, Any]:
+def join(
+    now: ClusterMap, name: str, zone: str, weight: int, node: Node, to_send: Mapping[PartitionId, int]
+) -> dict[str, Any]:
     """Return what a new node would be given.
 
     Its place on the ring depends on the id that it will have: which partitions is not known, but how many.
     """
     made_up = NodeId(blake2b(name.encode(), digest_size=16).hexdigest())
     newcomer = NodeInfo(made_up, name, "", "", zone, weight, Incarnation(0), NodeState.JOINING)
-    return _plan("join", name, now, replace(now, nodes=(*now.nodes, newcomer)), node)
+    return _plan("join", name, now, replace(now, nodes=(*now.nodes, newcomer)), node, to_send)
 
 
-def leave(now: ClusterMap, leaver: NodeInfo, node: Node) -> dict[str, Any]:
+def leave(
+    now: ClusterMap, leaver: NodeInfo, node: Node, to_send: Mapping[PartitionId, int]
+) -> dict[str, Any]:
     """Return what would be moved off a node."""
     gone = replace(leaver, state=NodeState.LEAVING)
     after = replace(now, nodes=tuple(gone if each is leaver else each for each in now.nodes))
-    return _plan("leave", leaver.name, now, after, node)
+    return _plan("leave", leaver.name, now, after, node, to_send)
 
 
-def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node) -> dict[str, Any]:
+def _plan(
+    action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node, to_send: Mapping[PartitionId, int]
+) -> dict[str, Any]:
     damaged = node.controller.reachability.damaged
     before = [intended(part, now.replication) for part in now.partitions]
     after = targets(then, damaged)
@@ -40,7 +49,6 @@ def _plan(action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node)
         for newcomer in new
         if newcomer not in old
     ]
-    to_send = node.move_tracker.to_send
     if missing := [number for number, _ in moved if number not in to_send]:
         raise Unavailable(
             f"the primaries of {len(missing)} partitions (among them {missing[0]}) have not told yet how"

@@ -17,8 +17,8 @@ from typing import Any, Final, Literal
 from uuid import uuid4
 
 import ringkeep
+from ringkeep.admission import Claim
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
-from ringkeep.core.cluster.admission import Claim
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Request
@@ -40,6 +40,7 @@ from ringkeep.server.metrics import samples
 from ringkeep.server.operator_service import OperatorService
 from ringkeep.server.views import Views
 from ringkeep.settings import NodeSettings
+from ringkeep.status.move_history import MoveHistory
 from ringkeep.storage.group_commit import GroupCommit
 from ringkeep.storage.identity import Identity
 from ringkeep.storage.rocks import RocksEngine, open_engine
@@ -153,9 +154,10 @@ class Server:
 
     def _assemble(self) -> None:
         settings, identity = self._settings, self._identity
+        self._history = MoveHistory()
         node = Node(
             identity.node_id, identity.incarnation, self._engine, mapcodec, settings.cluster, uuid4().hex,
-            self.now(),
+            self.now(), listener=self._history,
         )  # fmt: skip
         node.context.damaged = self._engine.damaged
         self._node = node
@@ -195,7 +197,7 @@ class Server:
         self._views = Views(
             node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles, self.now,
         )  # fmt: skip
-        self._operators = OperatorService(node, self._views, settings.name)
+        self._operators = OperatorService(node, self._history, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:
         host, port = self._settings.peer_listener
@@ -390,7 +392,7 @@ class Server:
         }
 
     def metrics(self) -> Iterable[Sample]:
-        return samples(self._driver, self._views)
+        return samples(self._driver, self._history, self._views)
 
     def times(self) -> Iterable[tuple[str, str, Histogram]]:
         return [("sync_seconds", "How long the disk took to make a batch durable.", self._syncer.times)]

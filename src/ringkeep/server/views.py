@@ -8,12 +8,12 @@ from typing import Any
 
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.cluster.slots import partition_of, slot_of
-from ringkeep.core.control.cluster_health import Health, Judge, Reason, health_of
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.server.health import Sentences
+from ringkeep.status.cluster_health import Health, Judge, Reason, health_of
 
 
 class Views:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from ringkeep.core.cluster.admission import Claim
+from ringkeep.admission import Claim
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.errors import ConfigurationError, of_directory
 from ringkeep.storage import files, retire
@@ -38,7 +38,7 @@ class Identity:
         self.incarnation = Incarnation(0)
         """Of the latest start; 0 before the first."""
         self.claims: Sequence[Claim] = ()
-        """The starts that may have made the node's mark theirs: see `core.cluster.admission`."""
+        """The starts that may have made the node's mark theirs: see `ringkeep.admission`."""
         self.superseded = False
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self.left = False

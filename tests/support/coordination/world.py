@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import pytest
 from tests.support.coordination.zookeeper import Proxy
 
+from ringkeep.admission import Mark
 from ringkeep.coordination.memory import MemoryCoordination, MemoryService
-from ringkeep.core.cluster.admission import Mark
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.types import Incarnation, MapVersion, NodeId
 from ringkeep.ports import Coordination

@@ -37,6 +37,7 @@ from ringkeep.core.replication.handover import StatementRow
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.checks.map_rules import illegal
+from ringkeep.status.move_history import MoveHistory
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
@@ -298,7 +299,10 @@ class Host:
 
     def __init__(self, me: NodeId, engine: MemoryEngine | None = None, incarnation: int = 1) -> None:
         self.engine = engine or MemoryEngine()
-        self.node = Node(me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE)
+        self.history = MoveHistory()
+        self.node = Node(
+            me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE, listener=self.history
+        )
         self.repaired = False
         self.answers: list[tuple[Request, Result]] = []
         self.damage = ""

@@ -6,7 +6,7 @@ import pytest
 from tests.support.core.parts import A, B, a_map, a_member
 from tests.unit.driver.test_turns import BEFORE, World, read, tick
 
-from ringkeep.core.cluster.admission import Claim, Mark, is_other_line
+from ringkeep.admission import Claim, Mark, is_other_line
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, encode_position

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.core.parts import MINE, A, B, C, D, a_map, a_member, a_part
 
-from ringkeep.core.cluster.admission import Claim, Mark
+from ringkeep.admission import Claim, Mark
 from ringkeep.core.context import Context, Durable
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ringkeep.core.cluster.admission import Claim
+from ringkeep.admission import Claim
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.types import Incarnation
 from ringkeep.errors import ConfigurationError, StorageError

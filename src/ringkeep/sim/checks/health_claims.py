@@ -7,12 +7,12 @@ was committed so long ago.
 from collections import deque
 from typing import Final
 
-from ringkeep.core.control.cluster_health import Health
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.sim.checks.invariants import Invariants
 from ringkeep.sim.errors import Violated
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
+from ringkeep.status.cluster_health import Health
 
 LOOK_MS: Final = 300
 LATE_MS: Final = 5_000

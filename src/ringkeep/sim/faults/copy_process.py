@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from ringkeep.admission import Claim, Mark
 from ringkeep.coordination.memory import MemoryCoordination
-from ringkeep.core.cluster.admission import Claim, Mark
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Lane

@@ -75,7 +75,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
-            "move_tracker": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
+            "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
         },
     ),
     Context: Fields(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ringkeep.core.cluster.admission import Claim
+from ringkeep.admission import Claim
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.rows import POSITION_KEY, decode_position, decode_replica, replica_key

@@ -6,9 +6,8 @@ place that a watcher chose.
 
 from collections.abc import Callable, Sequence
 
+from ringkeep.admission import Claim
 from ringkeep.coordination.memory import MemoryCoordination
-from ringkeep.core.cluster.admission import Claim
-from ringkeep.core.control.cluster_health import Health, Judge, health_of
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch
@@ -23,6 +22,8 @@ from ringkeep.sim.world.environment import Environment
 from ringkeep.sim.world.events import Call
 from ringkeep.sim.world.network import SimNetwork
 from ringkeep.sim.world.syncer import SimSyncer
+from ringkeep.status.cluster_health import Health, Judge, health_of
+from ringkeep.status.move_history import MoveHistory
 from ringkeep.storage.memory import MemoryEngine
 from ringkeep.wire import mapcodec
 
@@ -158,7 +159,7 @@ class SimMachine:
         self.life = SimShell(self)
         node = Node(
             self.id, self.incarnation, self.engine, mapcodec, "sim", f"{env.seed:032x}", self.now(),
-            env.bounds,
+            env.bounds, MoveHistory(),
         )  # fmt: skip
         node.context.damaged = self.engine.damaged
         member = Member(

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from ringkeep.coordination.memory import MemoryService
 from ringkeep.core.cluster.cluster_settings import GRACE_MS
 from ringkeep.core.cluster.replica_changes import targets, under_way
-from ringkeep.core.control.cluster_health import Health
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.client_requests import Request
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
@@ -19,6 +18,7 @@ from ringkeep.ports import Ending
 from ringkeep.sim.world.environment import Environment
 from ringkeep.sim.world.machine import SIM_TICK_MS, SimMachine, Watcher
 from ringkeep.sim.world.map_changes import lines_of, rare_steps
+from ringkeep.status.cluster_health import Health
 from ringkeep.wire import mapcodec
 
 

@@ -1,7 +1,6 @@
 """How large partitions are and how their moves go, as their primaries tell it: for people, and for plans.
 
-Nothing that is decided depends on it. Every node keeps it, so that any may be asked; a node that starts knows
-of no move that ended before.
+Every node keeps it, so that any may be asked; a node that starts knows of no move that ended before.
 """
 
 from collections import deque
@@ -10,13 +9,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.messages import Sizes
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
-from ringkeep.core.replication.primary import Phase, Primary
-from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 
 FINISHED_KEPT: Final = 1_024
 RATE_MS: Final = 10_000  # over how long the rate is taken
@@ -38,49 +34,47 @@ class Move:
     done: bool = False
 
 
-class MoveTracker:
-    """What one node knows of sizes and moves."""
+class MoveHistory:
+    """What one node knows of sizes and moves. It is the core's `Listener`; times are those of its turns."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self) -> None:
+        self._map: ClusterMap | None = None
         self.to_send: dict[PartitionId, int] = {}  # bytes that a newcomer must be sent, as it was told last
         self.running: dict[PartitionId, Move] = {}
         self.finished: deque[Move] = deque(maxlen=FINISHED_KEPT)
         self.sent_bytes = 0
-        self._samples: deque[tuple[Millis, int]] = deque()
-        self._tell_at: Millis = 0
+        self._samples: deque[tuple[Millis, int]] = deque()  # of `sent_bytes`
 
-    # --- what it learns -------------------------------------------------------------------------------
-
-    def follow(self, before: ClusterMap | None, after: ClusterMap) -> None:
+    def on_map(self, found: ClusterMap, now: Millis) -> None:
         """Note which moves a newer map has begun, and which are over."""
-        for number, part in enumerate(after.partitions):
+        before, self._map = self._map, found
+        for number, part in enumerate(found.partitions):
             was = before.partitions[number] if before is not None else part
             if part is not was or before is None:
-                self._follow(PartitionId(number), was, part)
+                self._follow(PartitionId(number), was, part, now)
 
-    def _follow(self, number: PartitionId, was: Partition, part: Partition) -> None:
+    def _follow(self, number: PartitionId, was: Partition, part: Partition, now: Millis) -> None:
         running, change = self.running.get(number), _change(part)
         voters = [*_settled(was)]
         if running is not None:
             if change == (running.gone, running.newcomer):
                 return
             del self.running[number]
-            self._end(running, part)
+            self._end(running, part, now)
             if running.done:
                 voters = [node for node in (*voters, running.newcomer) if node not in (None, running.gone)]
         for gone, newcomer in _missed(voters, _settled(part)):
-            self._end(Move(number, gone, newcomer, self._context.now), part)
+            self._end(Move(number, gone, newcomer, now), part, now)
         if change is not None:
-            self.running[number] = Move(number, *change, self._context.now)
+            self.running[number] = Move(number, *change, now)
 
-    def _end(self, move: Move, part: Partition) -> None:
+    def _end(self, move: Move, part: Partition, now: Millis) -> None:
         arrived = move.newcomer is None or move.newcomer in part.voters
         move.done = arrived and move.gone not in part.voters
-        move.ended = self._context.now
+        move.ended = now
         self.finished.append(move)
 
-    def on_sizes(self, message: Sizes) -> None:
+    def on_sizes(self, message: Sizes, now: Millis) -> None:
         """Take a primary's word."""
         sizes, sent = message.sizes, message.sent
         for at in range(0, len(sizes) - 1, 2):
@@ -90,38 +84,17 @@ class MoveTracker:
             if move is not None and sent[at + 1] > move.bytes:
                 self.sent_bytes += sent[at + 1] - move.bytes
                 move.bytes = sent[at + 1]
+        if not self._samples or now - self._samples[-1][0] >= limits.SIZES_MS:
+            self._samples.append((now, self.sent_bytes))
 
-    @property
-    def rate(self) -> float:
-        """Bytes a second that newcomers were sent lately, over the whole cluster."""
+    def rate(self, now: Millis) -> float:
+        """Return the bytes a second that newcomers were sent lately, over the whole cluster."""
+        while self._samples and now - self._samples[0][0] > RATE_MS:
+            self._samples.popleft()
         if len(self._samples) < 2:  # a rate is taken between two
             return 0.0
-        (then, before), (now, after) = self._samples[0], self._samples[-1]
-        return 1000 * (after - before) / (now - then)
-
-    # --- what it tells --------------------------------------------------------------------------------
-
-    def tell(self, primaries: Iterable[Primary], senders: SnapshotSenders) -> Sizes | None:
-        """Return what this node's primaries have to tell: of moves always, of the rest now and then."""
-        now = self._context.now
-        all_of_them = now >= self._tell_at
-        if all_of_them:
-            self._tell_at = now + limits.SIZES_MS
-            self._samples.append((now, self.sent_bytes))
-            while now - self._samples[0][0] > RATE_MS:
-                self._samples.popleft()
-        told = Sizes()
-        for primary in primaries:
-            replica, learner = primary.replica, primary.place.learner
-            if primary.phase != Phase.ACTIVE:
-                continue
-            if all_of_them:
-                to_send = replica.state.data_bytes if primary.fills_whole else replica.log.entry_bytes
-                told.sizes += (replica.partition, to_send)
-            if learner is not None:
-                by_snapshot = senders.moved.get((replica.partition, learner), 0)
-                told.sent += (replica.partition, by_snapshot + primary.progress.given.get(learner, 0))
-        return told if told.sizes or told.sent else None
+        (begin, before), (end, after) = self._samples[0], self._samples[-1]
+        return 1000 * (after - before) / (end - begin)
 
 
 def _change(part: Partition) -> tuple[NodeId | None, NodeId | None] | None:

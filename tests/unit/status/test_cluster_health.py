@@ -9,12 +9,12 @@ import pytest
 from tests.support.core.parts import A, B, C, D, Host, a_beat, a_map, a_member, a_part
 from tests.support.paths import DOCS
 
-from ringkeep.core.control.cluster_health import Health, Reason, ReasonKind, health_of
 from ringkeep.core.disk_state import NOTHING_ASKED, DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.types import NodeId
 from ringkeep.server.views import Views
+from ringkeep.status.cluster_health import Health, Reason, ReasonKind, health_of
 
 HEALTHY, DEGRADED, UNAVAILABLE = Health
 PARTS = [a_part(B, (B, A, C)), a_part(B, (B, A, C)), a_part(C, (C, A, B))]

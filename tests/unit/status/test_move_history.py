@@ -4,42 +4,42 @@ from dataclasses import replace
 
 import pytest
 from tests.support.core.group import Group, Speaking, a_put, scanned
-from tests.support.core.parts import A, B, C, Cluster, D, E, P, a_context, a_map, a_part, bound, map_of
+from tests.support.core.parts import A, B, C, Cluster, D, E, P, a_map, a_part, bound, map_of
 
 from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, REPLICATION
 from ringkeep.core.cluster.orders import Verb
-from ringkeep.core.control.move_tracker import FINISHED_KEPT, RATE_MS, MoveTracker
+from ringkeep.core.control.size_reports import SizeReports
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.protocol.messages import Sizes
-from ringkeep.core.protocol.types import NodeId, PartitionId
-from ringkeep.core.replication.snapshot_flow import Pace
-from ringkeep.core.replication.snapshot_sender import SnapshotSenders
+from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
+from ringkeep.status.move_history import FINISHED_KEPT, RATE_MS, MoveHistory
 
 Told = tuple[NodeId | None, NodeId | None, bool]
 
 
 class Watcher:
-    """The move tracker of one node, which reads the maps that it is given."""
+    """One node's history, which reads the maps that it is given."""
 
     def __init__(self) -> None:
-        self.context = a_context(E)
-        self.move_tracker = MoveTracker(self.context)
-        self.map: ClusterMap | None = None
+        self.now: Millis = 0
+        self.history = MoveHistory()
 
     def read(self, found: ClusterMap) -> None:
-        self.context.now += 1_000
-        self.move_tracker.follow(self.map, found)
-        self.map = found
+        self.now += 1_000
+        self.history.on_map(found, self.now)
+
+    def hear(self, sizes: Sizes) -> None:
+        self.history.on_sizes(sizes, self.now)
 
     def read_part(self, part: Partition) -> None:
         self.read(a_map(part, nodes=(A, B, C, D, E)))
 
     def running(self) -> list[tuple[NodeId | None, NodeId | None]]:
-        return [(move.gone, move.newcomer) for move in self.move_tracker.running.values()]
+        return [(move.gone, move.newcomer) for move in self.history.running.values()]
 
     def finished(self) -> list[Told]:
-        return [(move.gone, move.newcomer, move.done) for move in self.move_tracker.finished]
+        return [(move.gone, move.newcomer, move.done) for move in self.history.finished]
 
 
 STABLE = a_part(A)
@@ -56,7 +56,7 @@ def test_a_move_runs_from_its_learner_to_its_last_step() -> None:
     for part, running in ((STABLE, []), (LEARNING, [(C, D)]), (JOINT, [(C, D)]), (DONE, [])):
         watcher.read_part(part)
         assert watcher.running() == running
-    (move,) = watcher.move_tracker.finished
+    (move,) = watcher.history.finished
     assert (move.gone, move.newcomer, move.done, move.since, move.ended) == (C, D, True, 2_000, 4_000)
 
 
@@ -73,12 +73,12 @@ def test_voters_that_are_added_or_let_go_are_moves_too() -> None:
     watcher = Watcher()
     cluster.map = replace(cluster.map, partitions=(a_part(A, (A, B)), a_part(A, (A, B, C, D))))
     watcher.read(cluster.map)
-    while watcher.move_tracker.running or not watcher.move_tracker.finished:
+    while watcher.history.running or not watcher.history.finished:
         cluster.say_all()
         assert cluster.step()
         watcher.read(cluster.map)
-    (added,) = [move for move in watcher.move_tracker.finished if move.partition == 0]
-    (let_go,) = [move for move in watcher.move_tracker.finished if move.partition == 1]
+    (added,) = [move for move in watcher.history.finished if move.partition == 0]
+    (let_go,) = [move for move in watcher.history.finished if move.partition == 1]
     assert (added.gone, added.newcomer in (C, D), added.done) == (None, True, True)
     assert (let_go.gone in (B, C, D), let_go.newcomer, let_go.done) == (True, None, True)
 
@@ -139,7 +139,7 @@ def test_whoever_sees_only_some_maps_knows_of_the_same_ends(every: int) -> None:
     watcher.read(cluster.map)
     for order in ((Verb.DECOMMISSION, C, 0), (Verb.SET, REPLICATION, 1), (Verb.SET, REPLICATION, 3)):
         before = [set(part.voters) for part in cluster.map.partitions]
-        watcher.move_tracker.finished.clear()
+        watcher.history.finished.clear()
         assert cluster.order(*order)
         for number in range(200):
             if number % every == 0:
@@ -150,7 +150,7 @@ def test_whoever_sees_only_some_maps_knows_of_the_same_ends(every: int) -> None:
         watcher.read(cluster.map)
         assert watcher.running() == []
         for number, part in enumerate(cluster.map.partitions):
-            moves = [move for move in watcher.move_tracker.finished if move.partition == number]
+            moves = [move for move in watcher.history.finished if move.partition == number]
             voters = before[number]
             for move in moves:
                 if move.done:
@@ -176,32 +176,32 @@ def test_only_so_many_moves_are_remembered() -> None:
     for _ in range(FINISHED_KEPT + 5):
         watcher.read_part(LEARNING)
         watcher.read_part(STABLE)
-    assert len(watcher.move_tracker.finished) == FINISHED_KEPT
-    assert watcher.move_tracker.finished[-1].ended == watcher.context.now
+    assert len(watcher.history.finished) == FINISHED_KEPT
+    assert watcher.history.finished[-1].ended == watcher.now
 
 
 # --- sizes and rate --------------------------------------------------------------------------------------
 
 
 def test_a_primarys_word_is_kept_by_partition() -> None:
-    move_tracker = Watcher().move_tracker
-    move_tracker.on_sizes(Sizes([0, 40, 7, 5]))
-    move_tracker.on_sizes(Sizes([7, 6]))
-    assert move_tracker.to_send == {PartitionId(0): 40, PartitionId(7): 6}
-    move_tracker.on_sizes(Sizes([1], [3]))  # cut short: by a newer version, perhaps
-    assert len(move_tracker.to_send) == 2
+    watcher = Watcher()
+    watcher.hear(Sizes([0, 40, 7, 5]))
+    watcher.hear(Sizes([7, 6]))
+    assert watcher.history.to_send == {PartitionId(0): 40, PartitionId(7): 6}
+    watcher.hear(Sizes([1], [3]))  # cut short: by a newer version, perhaps
+    assert len(watcher.history.to_send) == 2
 
 
 def test_what_a_learner_was_sent_only_grows_and_counts_for_its_move_alone() -> None:
     watcher = Watcher()
     watcher.read_part(LEARNING)
     for said, known in ((300, 300), (200, 300), (900, 900)):
-        watcher.move_tracker.on_sizes(Sizes([], [0, said, 1, 10_000]))
-        assert watcher.move_tracker.running[P].bytes == known
-    assert watcher.move_tracker.sent_bytes == 900, "of partition 1 no move is known"
+        watcher.hear(Sizes([], [0, said, 1, 10_000]))
+        assert watcher.history.running[P].bytes == known
+    assert watcher.history.sent_bytes == 900, "of partition 1 no move is known"
     watcher.read_part(STABLE)
-    watcher.move_tracker.on_sizes(Sizes([], [0, 5_000]))
-    assert (watcher.move_tracker.finished[0].bytes, watcher.move_tracker.sent_bytes) == (900, 900)
+    watcher.hear(Sizes([], [0, 5_000]))
+    assert (watcher.history.finished[0].bytes, watcher.history.sent_bytes) == (900, 900)
 
 
 def test_everybody_knows_how_large_a_partition_is() -> None:
@@ -210,18 +210,18 @@ def test_everybody_knows_how_large_a_partition_is() -> None:
     group.tick(limits.SIZES_MS)
     leader = group.hosts[A].replica
     for host in group.hosts.values():
-        told = host.node.move_tracker.to_send[P]
+        told = host.history.to_send[P]
         assert told == leader.log.entry_bytes, "a newcomer would be sent the log"
         bound(host.node.context, log_entries=0)
     group.ask(a_put(b"key", b"less"))
     group.tick(limits.SIZES_MS)
     for host in group.hosts.values():
-        assert host.node.move_tracker.to_send[P] == scanned(host), "now it would be sent the rows"
+        assert host.history.to_send[P] == scanned(host), "now it would be sent the rows"
 
 
 def test_it_is_told_now_and_then_and_only_by_who_leads() -> None:
     group = Group(A, B, C)
-    backup = group.hosts[B].node.move_tracker
+    backup = group.hosts[B].history
     log = group.hosts[A].replica.log
     group.tick(limits.SIZES_MS)
     empty = backup.to_send[P]
@@ -230,7 +230,8 @@ def test_it_is_told_now_and_then_and_only_by_who_leads() -> None:
         assert backup.to_send[P] == empty, "not yet"
     group.tick(limits.SIZES_MS // 5)
     assert backup.to_send[P] == log.entry_bytes > empty
-    assert backup.tell([], group.hosts[B].node.senders) is None
+    reports, senders = SizeReports(group.hosts[B].node.context), group.hosts[B].node.senders
+    assert reports.due(group.hosts[B].node.primaries.values(), senders) is None
 
 
 def test_everybody_knows_how_much_a_learner_was_sent() -> None:
@@ -243,11 +244,11 @@ def test_everybody_knows_how_much_a_learner_was_sent() -> None:
     assert group.hosts[D].replica.log.last_index == log.last_index
     sent = log.entry_bytes
     for host in group.hosts.values():
-        assert host.node.move_tracker.running[P].bytes == sent
+        assert host.history.running[P].bytes == sent
     group.take(map_of(a_part(A, (A, B, C, D), old_voters=(A, B, C)), 9))
     group.take(map_of(a_part(A, (A, B, C, D)), 10))
     for host in group.hosts.values():
-        (move,) = host.node.move_tracker.finished
+        (move,) = host.history.finished
         assert (move.newcomer, move.bytes, move.done) == (D, sent, True)
 
 
@@ -257,15 +258,15 @@ def test_what_a_snapshot_brought_counts_too() -> None:
     group.join(D)
     group.tick(limits.RESEND_MS)
     for host in group.hosts.values():
-        assert host.node.move_tracker.running[P].bytes >= scanned(group.hosts[D])
+        assert host.history.running[P].bytes >= scanned(group.hosts[D])
 
 
 def counting(watcher: Watcher, sent: int, after_ms: int = limits.SIZES_MS) -> float:
     """Time passes, and so many bytes more have been sent; return the rate."""
-    watcher.context.now += after_ms
-    watcher.move_tracker.sent_bytes += sent
-    watcher.move_tracker.tell([], SnapshotSenders(watcher.context, Pace()))
-    return watcher.move_tracker.rate
+    watcher.now += after_ms
+    watcher.history.sent_bytes += sent
+    watcher.hear(Sizes())
+    return watcher.history.rate(watcher.now)
 
 
 def test_the_rate_is_that_of_the_last_seconds_over_all_moves() -> None:
