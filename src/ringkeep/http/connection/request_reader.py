@@ -14,6 +14,7 @@ from ringkeep.core.protocol.limits import KIB
 from ringkeep.http import problems
 from ringkeep.http.connection.exchange import Exchange
 from ringkeep.http.connection.listener_state import NEVER, ListenerState
+from ringkeep.http.connection.repeated_head import RepeatedHeads
 from ringkeep.http.connection.request_head import (
     complete,
     headers_too_large,
@@ -43,7 +44,9 @@ class RequestReader:
         self.due = NEVER  # when the rest of the request is late, on the listener's clock
         self._listener = listener
         self._queue = queue
+        self.repeated = RepeatedHeads(listener, queue)
         self._parser = httptools.HttpRequestParser(self)
+        self._first = b""  # what is parsed from, until the request at its beginning is complete
         self._resuming = False  # a fresh parser is being told how the body of this request is framed
         # the request that is being received
         self._target = b""
@@ -61,7 +64,8 @@ class RequestReader:
         within = self.receiving
         self._listener.allowance.spend(len(data))
         self._queue.adding = True
-        rest = data
+        rest = data if within else self._take_repeated(data)
+        self._first = b"" if within else rest
         while rest:
             try:
                 self._parser.feed_data(rest)
@@ -86,6 +90,17 @@ class RequestReader:
                 self.refuse(uri_too_long())
             elif self._wire_bytes > _HEAD_BYTES:
                 self.refuse(headers_too_large())
+
+    def _take_repeated(self, data: bytes) -> bytes:
+        """Queue the requests at the beginning of `data` whose heads were parsed before; return the rest."""
+        at = 0
+        while at < len(data) and not self.ended:
+            taken = self.repeated.take(data, at)
+            if taken is None:
+                return data[at:] if at else data
+            exchange, body, at = taken
+            self._complete(exchange, body, None)
+        return data[at:]
 
     def refuse(self, problem: Problem) -> None:
         """Answer without waiting for the rest of the request, and take nothing more from this client."""
@@ -199,11 +214,17 @@ class RequestReader:
             return  # its body is still to come: see `_pass_over_upgrade`
         self.receiving = self.in_body = self.continue_wanted = False
         self._exchange = None
+        body = self._body if isinstance(self._body, bytes) else bytes(self._body)
+        self._body = b""
+        if self._first:
+            if self._refusal is None:
+                self.repeated.learn(self._first, len(self._headers), exchange)
+            self._first = b""
+        self._complete(exchange, body, self._refusal)
+
+    def _complete(self, exchange: Exchange, body: bytes, refusal: Problem | None) -> None:
         exchange.started = time.monotonic()
-        refusal = self._refusal
         if refusal is None:
-            body = self._body if isinstance(self._body, bytes) else bytes(self._body)
-            self._body = b""
             self._listener.allowance.spend(len(body))
             try:
                 complete(exchange, body)
