@@ -241,7 +241,10 @@ def test_the_port_of_the_zookeeper_that_up_starts(tmp_path: Path) -> None:
         "whole number": {"zookeeper_port": "x"},
         "node-2 needs 9010": {"zookeeper_port": "9010"},
         "node-3 needs 9022": {"zookeeper_port": "9022"},
-        "none is started beside h:2181": {"zookeeper_port": "2200", "zookeeper": "h"},
+        "no ZooKeeper is started when --zookeeper h:2181 is given": {
+            "zookeeper_port": "2200",
+            "zookeeper": "h",
+        },
     }
     for problem, flags in wrong.items():
         with pytest.raises(SettingsError, match=f"--zookeeper-port.*{problem}"):

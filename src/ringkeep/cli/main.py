@@ -1,6 +1,6 @@
-"""The `ringkeep` command: which commands there are, and how each of them ends.
+"""The `ringkeep` command: registers the commands, and turns their errors into one line and an exit code.
 
-The commands import what they need when they run, so that `ringkeep get` starts fast, and works where only
+The commands import what they need when they run, so that `ringkeep get` starts quickly, and works where only
 the client is installed.
 """
 
@@ -77,7 +77,7 @@ def _start(
 
 
 def run(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code. What a user can cause is one line on standard error.
+    """Run one command and return its exit code. An error that a user can cause is one line on standard error.
 
     With --json among the arguments that line is a JSON object.
     """
@@ -91,7 +91,7 @@ def run(arguments: list[str] | None = None) -> int:
             streams.flush_output()
         return code if isinstance(code, int) else OK
     except BrokenPipeError:
-        return FAILED  # whoever read our output has seen enough (`| head`)
+        return FAILED  # the reader of our output closed the pipe (`| head`)
     except (KeyboardInterrupt, Abort):
         _say(Failure("interrupted", INTERRUPTED), as_json)
         return INTERRUPTED
@@ -109,7 +109,7 @@ def main() -> NoReturn:
 
 
 def _problem(error: Exception) -> Failure | None:
-    """Return what a user can cause as a line and an exit code; None for a defect."""
+    """Return the line and the exit code of an error that a user can cause; None for a defect."""
     match error:
         case Failure():
             return error
@@ -141,7 +141,7 @@ def _say(problem: Failure, as_json: bool) -> None:
     text = f"ringkeep: {problem}"
     if as_json:
         text = json.dumps({"status": "Failed", "error": str(problem), "exit_code": problem.exit_code})
-    with contextlib.suppress(OSError):  # nobody reads it any more; the exit code still says it
+    with contextlib.suppress(OSError):  # standard error is closed; the exit code still reports the failure
         print(text, file=sys.stderr, flush=True)
 
 

@@ -209,7 +209,7 @@ def test_a_node_that_has_left_is_missed_by_nobody(start: Start) -> None:
 
     alone = start(nodes=1)
     assert (alone.ends(), alone.output.count("\n")) == (1, 1)
-    assert "node-1 has left the cluster, and no other is asked for; give more --nodes" in alone.output
+    assert "node-1 has left the cluster, and no other is requested; give more --nodes" in alone.output
     assert more.remains() == []
 
 

@@ -138,7 +138,7 @@ def test_again_with_more_nodes_and_other_ports_but_not_another_q(start: Start) -
     assert refused.ends() == 78
     assert "was formed with 64" in refused.output
     fewer = start(nodes=3).ready()
-    assert "not started, though their data is here: node-4" in fewer.output
+    assert "not started, although their data is in this directory: node-4" in fewer.output
 
 
 def test_zookeeper_that_is_not_there_is_exit_code_4(start: Start) -> None:
@@ -180,7 +180,7 @@ def test_nobody_who_is_asked_for_is_a_member_any_more(start: Start, tmp_path: Pa
     refused = start(nodes=2)
     assert refused.ends() == 1
     assert refused.output.count("\n") == 1
-    assert "node-1, node-2 have left the cluster, and no other is asked for; give more --nodes" in (
+    assert "node-1, node-2 have left the cluster, and no other is requested; give more --nodes" in (
         refused.output
     )
     more = start(nodes=4).ready()
@@ -193,7 +193,7 @@ def test_all_leave_while_they_are_waited_for(start: Start, tmp_path: Path) -> No
     (tmp_path / "data" / "node-1.behaviour").write_text("leave 78")
     up = start(nodes=1)
     assert up.ends() == 1
-    assert "node-1 has left the cluster, and no other is asked for" in up.output
+    assert "node-1 has left the cluster, and no other is requested" in up.output
     assert up.remains() == []
 
 

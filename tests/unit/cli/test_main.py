@@ -293,14 +293,21 @@ def test_a_client_does_not_load_the_server() -> None:
     assert done.stdout.split() == [b"4"], "it tried, in vain, and loaded nothing heavy"
 
 
-@pytest.mark.parametrize("options", [[], ["--json"]])  # written at once, and at the end of the process
-def test_output_that_nobody_reads_is_no_traceback(fake: Callable[..., FakeNode], options: list[str]) -> None:
-    """Nor is it a success: whoever asked has not got all of it."""
-    node = fake((200, {"ETag": '"3"'}, b"x" * 10_000))
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [([], 10_000), (["--json"], 10)],
+    ids=["written by the command", "flushed at its end"],
+)
+def test_output_to_a_closed_pipe_is_no_traceback(
+    fake: Callable[..., FakeNode], options: list[str], size: int
+) -> None:
+    """Nor is it a success: the reader has not got all of it."""
+    node = fake((200, {"ETag": '"3"'}, b"x" * size))
     command = [sys.executable, "-m", "ringkeep.cli.main", "get", "k", "--endpoint", node.url, *options]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     reads, writes = os.pipe()
     os.close(reads)
-    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, timeout=60)
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, timeout=60, env=buffered)
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, b"")
     assert len(node.seen) == 1, "it had asked"

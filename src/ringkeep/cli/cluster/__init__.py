@@ -1,1 +1,1 @@
-"""A running cluster seen from outside: asked, watched, waited for."""
+"""Access to a running cluster from outside: requests, polling, waiting."""

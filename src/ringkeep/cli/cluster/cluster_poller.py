@@ -1,7 +1,7 @@
-"""A running cluster as it shows itself over time, through whichever of its nodes answers.
+"""Polls a running cluster through whichever of its nodes answers.
 
-The node that a command was told to ask may be the very one that goes away. So the others are learned from
-the members' addresses, and an answer that is older than one seen before does not count.
+The node at the given endpoint may be the one that leaves. So the poller learns the others from the members'
+addresses, and ignores an answer that is older than an earlier one.
 """
 
 import time
@@ -18,7 +18,7 @@ MOVES: Final = "/v1/cluster/moves"
 PARTITIONS: Final = "/v1/cluster/partitions"
 
 LOST_S: Final = 30.0
-"""After so long without an answer from any node, a command that waits gives up; the work itself may go on."""
+"""After so long without an answer from any node, a command stops waiting; the work itself may continue."""
 
 
 class ClusterPoller:
@@ -33,20 +33,20 @@ class ClusterPoller:
 
     def cluster(self) -> Json:
         """Return `/v1/cluster`, and learn the addresses of its members. Raises Failure."""
-        found = self._get(CLUSTER)
-        for member in items(found, "members"):
+        cluster = self._get(CLUSTER)
+        for member in items(cluster, "members"):
             self._learn(member.get("http"))
-        self._cluster_id = self._cluster_id or found.get("cluster_id")
-        self._map_version = max(self._map_version, _version(found))
-        return found
+        self._cluster_id = self._cluster_id or cluster.get("cluster_id")
+        self._map_version = max(self._map_version, _version(cluster))
+        return cluster
 
     def look(self) -> Json | None:
-        """Return `/v1/cluster`; None if nobody answers just now, or one who knows less than is known.
+        """Return `/v1/cluster`; None if no node answers just now, or one whose map is older than known.
 
-        Raises Failure (4) once nobody has answered for LOST_S.
+        Raises Failure (4) once no node has answered for LOST_S.
         """
         try:
-            found = self.cluster()
+            cluster = self.cluster()
         except Failure as failure:
             if failure.exit_code != UNAVAILABLE:
                 raise
@@ -54,18 +54,18 @@ class ClusterPoller:
                 raise Failure(f"no node has answered for {LOST_S:.0f} s: {failure}", UNAVAILABLE) from None
             return None
         self._answered_at = time.monotonic()
-        if found.get("cluster_id") == self._cluster_id and _version(found) >= self._map_version:
-            return found
+        if cluster.get("cluster_id") == self._cluster_id and _version(cluster) >= self._map_version:
+            return cluster
         answered = self.endpoints[0]
         self.endpoints.sort(key=lambda endpoint: endpoint == answered)  # it is asked last from now on
         return None
 
     def moves(self) -> Json:
-        """Return `/v1/cluster/moves`, {} if nobody can tell."""
+        """Return `/v1/cluster/moves`, {} if no node returns it."""
         return self._get_or_nothing(MOVES)
 
     def partitions(self) -> list[Json]:
-        """Return the rows of `/v1/cluster/partitions`, [] if nobody can tell."""
+        """Return the rows of `/v1/cluster/partitions`, [] if no node returns them."""
         return items(self._get_or_nothing(PARTITIONS), "partitions")
 
     def order(self, path: str, body: object = None, method: str = "POST") -> Json:
@@ -82,19 +82,19 @@ class ClusterPoller:
         answer = http_client.send(
             self.endpoints, http_client.HttpRequest("GET", path, timeout_ms=self.timeout_ms)
         )
-        # Who answered is asked first the next time: whoever is gone costs nothing then.
+        # The node that answered is asked first the next time, so that an unreachable one costs no time.
         self.endpoints.sort(key=lambda endpoint: endpoint != answer.endpoint)
         return http_client.object_of(answer)
 
     def _learn(self, advertised: object) -> None:
         try:
-            found = address(str(advertised))
+            endpoint = address(str(advertised))
         except ValueError:
             return
-        if found not in self.endpoints:
-            self.endpoints.append(found)
+        if endpoint not in self.endpoints:
+            self.endpoints.append(endpoint)
 
 
 def _version(cluster: Json) -> int:
-    found = cluster.get("map_version")
-    return found if isinstance(found, int) else 0
+    version = cluster.get("map_version")
+    return version if isinstance(version, int) else 0

@@ -1,4 +1,4 @@
-"""What `/v1/cluster` says of the cluster's health: as lines, as an exit code, and waited for."""
+"""The health that `/v1/cluster` reports: as lines, as an exit code, and as a condition to wait for."""
 
 import time
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ def exit_code_of(cluster: Mapping[str, Any]) -> int:
 
 
 def settled(endpoint: str, limit_s: float) -> Json:
-    """Return `/v1/cluster` as soon as it is healthy, or as it is after `limit_s`; {} if it cannot be told."""
-    watched = ClusterPoller([endpoint], ANSWER_MS)
+    """Return `/v1/cluster` as soon as it is healthy, or as it is after `limit_s`; {} if the node fails."""
+    poller = ClusterPoller([endpoint], ANSWER_MS)
     until = time.monotonic() + limit_s
     while True:
         try:
-            found = watched.cluster()
+            cluster = poller.cluster()
         except Failure:
             return {}
-        if "health" not in found or exit_code_of(found) == OK or time.monotonic() >= until:
-            return found
+        if "health" not in cluster or exit_code_of(cluster) == OK or time.monotonic() >= until:
+            return cluster
         time.sleep(POLL_S)
 
 

@@ -1,7 +1,7 @@
-"""One request to a cluster through whichever of several endpoints answers.
+"""Sends one request to a cluster through whichever of several endpoints answers.
 
 A request is tried on one endpoint after the other until its deadline. A write carries the same
-Idempotency-Key each time, so that a retry of one that may have been applied changes nothing.
+Idempotency-Key each time, so that repeating one that may have been applied changes nothing.
 """
 
 import json
@@ -21,8 +21,8 @@ from ringkeep.parsing import address, host_port
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"
 ENDPOINTS_VARIABLE: Final = "RINGKEEP_ENDPOINTS"
-CONNECT_S: Final = 1.0  # a host that is gone must not use up the deadline
-REPLY_GRACE_S: Final = 1.0  # how long past its deadline a node's own "too late" is waited for
+CONNECT_S: Final = 1.0  # an unreachable host must not use up the deadline
+REPLY_GRACE_S: Final = 1.0  # how long past the deadline a node's own time-out answer is waited for
 FIRST_PAUSE_S: Final = 0.05
 LAST_PAUSE_S: Final = 0.5
 TRY_ELSEWHERE: Final = frozenset({429, 503})
@@ -45,7 +45,7 @@ class Answer:
         return int(digits) if digits.isdecimal() else None
 
     def json(self) -> object:
-        """Return the decoded body. Raises Failure if a node of ours would not have sent it."""
+        """Return the decoded body. Raises Failure if it is not JSON."""
         try:
             return json.loads(self.body)
         except ValueError:
@@ -80,30 +80,28 @@ def endpoints_of(option: str | None) -> list[str]:
     source, text = "--endpoint", option
     if text is None:
         source, text = ENDPOINTS_VARIABLE, os.environ.get(ENDPOINTS_VARIABLE) or DEFAULT_ENDPOINT
-    found = []
+    endpoints = []
     for part in text.split(","):
         url = part.strip()
         try:
-            found.append(_endpoint(url))
+            endpoints.append(_endpoint(url))
         except ValueError as error:
             raise Failure(f"{source}: {error}", USAGE) from None
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(endpoints))
 
 
 def _endpoint(url: str) -> str:
     """Return "HOST:PORT" of an endpoint. Raises ValueError with what is wrong and the remedy."""
     scheme, separator, rest = url.rpartition("://")
     if separator and scheme.lower() == "https":
-        raise ValueError(f"'{url}': nodes speak no TLS yet; write it like {DEFAULT_ENDPOINT}")
+        raise ValueError(f"'{url}': nodes do not support TLS; write it like {DEFAULT_ENDPOINT}")
     if separator and scheme.lower() != "http":
         raise ValueError(f"'{url}' is not an http:// URL; write it like {DEFAULT_ENDPOINT}")
     if "@" in rest:
-        raise ValueError(
-            "it holds credentials, and nodes do not know any yet; leave out what is before the @"
-        )
+        raise ValueError("nodes do not support credentials in a URL; leave out the part before the @")
     host, slash, path = rest.partition("/")
     if path:
-        raise ValueError(f"'{url}' has a path, and routes begin at /; leave out '{slash + path}'")
+        raise ValueError(f"'{url}' has a path, but routes begin at /; leave out '{slash + path}'")
     return address(host)
 
 
@@ -122,7 +120,7 @@ def path_of(key: bytes) -> str:
 
 
 def send(endpoints: list[str], request: HttpRequest) -> Answer:
-    """Send it until a node gives an answer that another node would not better. Raises Failure (4)."""
+    """Send it until a node gives an answer that another node could not improve. Raises Failure (4)."""
     attempt = _Attempts(endpoints, request)
     try:
         answer = attempt.run()
@@ -136,19 +134,19 @@ def send(endpoints: list[str], request: HttpRequest) -> Answer:
 
 
 class _Attempts:
-    """The attempts of one request, and what they leave open."""
+    """The attempts of one request, and whether one of them may have been applied."""
 
     def __init__(self, endpoints: list[str], request: HttpRequest) -> None:
         self._endpoints = endpoints
         self._request = request
         self._deadline = time.monotonic() + request.timeout_ms / 1_000
         self._last = "no answer in time"
-        self._said = False  # by a node: that counts more than where nobody listens
+        self._said = False  # `_last` is from a node: it matters more than an endpoint that does not answer
         self._maybe_applied = False
         self._sent = False  # in the attempt under way
 
     def run(self) -> Answer | None:
-        """Go round the endpoints until the deadline; None if none of them could serve it."""
+        """Try the endpoints in turn until the deadline; None if none of them could serve it."""
         pause_s = FIRST_PAUSE_S
         while True:
             answered = False
@@ -164,12 +162,12 @@ class _Attempts:
                 elif answer is not None and answer.status not in TRY_ELSEWHERE:
                     return answer
             if not answered and not self._maybe_applied:
-                return None  # nobody is there: waiting would only hide it
+                return None  # no endpoint is reachable: waiting would only delay the error
             time.sleep(max(0.0, min(pause_s, self._deadline - time.monotonic())))
             pause_s = min(pause_s * 2, LAST_PAUSE_S)
 
     def verdict(self) -> str:
-        """Say what became of the request that got no answer to keep."""
+        """Return why there is no usable answer and, of a write, whether it was applied."""
         if not self._request.is_write:
             return self._last
         if self._maybe_applied:
@@ -177,9 +175,9 @@ class _Attempts:
         return f"{self._last} (not applied)"
 
     def interrupted(self) -> str:
-        """Say what became of a write that nobody waits for any more."""
+        """Return whether a write was applied that the user has interrupted."""
         if self._sent or self._maybe_applied:
-            return "interrupted (outcome unknown: it may have been applied)"
+            return "interrupted (outcome unknown: the write may have been applied)"
         return "interrupted (not applied)"
 
     def _try(self, endpoint: str, budget_s: float) -> Answer | None:
@@ -218,7 +216,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; is a node running there? (ringkeep up)"
     if isinstance(error, socket.gaierror):
-        return "there is no host of that name"
+        return "the host name cannot be resolved"
     if isinstance(error, OSError):
         return error.strerror or str(error) or type(error).__name__
     return f"the connection broke, or this is not an HTTP server ({type(error).__name__})"
@@ -271,7 +269,9 @@ def order(
 def object_of(answer: Answer) -> dict[str, object]:
     """Return the JSON object that a node answered. Raises Failure for an error, and for anything else."""
     if not 200 <= answer.status < 300:
-        raise refuse(answer, is_write=False)  # of an order, the problem's own text says what became of it
+        raise refuse(
+            answer, is_write=False
+        )  # of an order, the problem's own text says whether it was applied
     decoded = answer.json()
     if not isinstance(decoded, dict):
         raise Failure("the answer is not a JSON object: is this a Ringkeep node?")

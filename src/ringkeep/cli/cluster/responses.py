@@ -1,6 +1,6 @@
-"""Reading what a node answered: leniently, as a newer or an older node may say more, or less.
+"""Reads the JSON that a node answered, leniently: a newer or an older node may send more members, or fewer.
 
-Knows JSON, and how its parts are shown; nothing of the network.
+Knows JSON and how its parts are printed; nothing of the network.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,20 @@ Json = dict[str, Any]
 
 def items(answer: Mapping[str, Any], name: str) -> list[Json]:
     """Return a list of objects, [] where there is none."""
-    found = answer.get(name)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+    value = answer.get(name)
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def number(answer: Mapping[str, Any], name: str) -> int | float:
     """Return a number, 0 where there is none."""
-    found = answer.get(name)
-    return found if isinstance(found, int | float) else 0
+    value = answer.get(name)
+    return value if isinstance(value, int | float) else 0
 
 
 def seconds(answer: Mapping[str, Any], name: str) -> float | None:
-    """Return a duration, None where nobody knows it."""
-    found = answer.get(name)
-    return float(found) if isinstance(found, int | float) else None
+    """Return a duration, None where it is unknown."""
+    value = answer.get(name)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def text(answer: Mapping[str, Any], name: str) -> str:
@@ -49,8 +49,8 @@ def counted(count: float, name: str, names: str = "") -> str:
 
 
 def same_member(cluster: Mapping[str, Any], member: Mapping[str, Any]) -> Json | None:
-    """Return a member as `/v1/cluster` shows it now; None if it is none any more.
+    """Return a member as `/v1/cluster` shows it now; None if it is not a member any more.
 
-    By its id: a node that comes after it may have its name.
+    Compares the id: a later node may have the same name.
     """
     return next((each for each in items(cluster, "members") if each.get("id") == member.get("id")), None)

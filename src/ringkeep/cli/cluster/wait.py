@@ -1,6 +1,6 @@
-"""Waiting until the cluster has done what it was told: how far it is, what holds it up, and when it is over.
+"""Waits until the cluster has carried out an order; shows the progress, and what holds it up.
 
-What "done" means is the goal's matter. Interrupting the wait stops nothing but the wait.
+The condition decides what "done" means. Interrupting the wait does not cancel the order.
 """
 
 import time
@@ -17,15 +17,15 @@ from ringkeep.exit_codes import INTERRUPTED
 
 POLL_S: Final = 0.5
 STUCK_S: Final = 5.0
-"""What holds the work up is said, once, when nothing has changed for so long."""
+"""When nothing has changed for so long, the reason is printed, once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How far it is at one moment. `done` is None until it is over, then what was done, for people.
+    """The progress at one moment. `done` is None until it is over, then what was done, for people.
 
-    `left` is what remains, to be counted down ("12 replicas"); `transfer` the bytes that remain, and how many
-    go each second; `reasons` say what may hold it up.
+    `left` is what remains, counted down ("12 replicas"); `transfer` the bytes that remain, and the bytes per
+    second; `reasons` say what may hold it up.
     """
 
     done: str | None
@@ -35,19 +35,19 @@ class Look:
 
 
 Goal = Callable[[Json], Look]
-"""Judges `/v1/cluster`. Raises Failure if it will never be reached."""
+"""Evaluates `/v1/cluster`. Raises Failure if the condition will never hold."""
 
 
-def wait(watched: ClusterPoller, goal: Goal, how_to_go_on: str) -> str:
+def wait(poller: ClusterPoller, goal: Goal, how_to_go_on: str) -> str:
     """Return what was done, once it is.
 
-    Raises Failure: the goal's own, 4 if nobody answers any more, 130 with `how_to_go_on` after Ctrl-C.
+    Raises Failure: the condition's own, 4 if no node answers any more, 130 with `how_to_go_on` after Ctrl-C.
     """
     stuck = Stuck()
     with ProgressLine() as progress:
         try:
             while True:
-                cluster = watched.look()
+                cluster = poller.look()
                 if cluster is None:
                     progress.show("waiting for a node that answers and is up to date")
                 else:
@@ -55,31 +55,31 @@ def wait(watched: ClusterPoller, goal: Goal, how_to_go_on: str) -> str:
                     if look.done is not None:
                         return look.done
                     progress.show(_line(look))
-                    if news := stuck.news((look.left, look.transfer[0]), look.reasons):
-                        progress.say(news)
+                    if report := stuck.report((look.left, look.transfer[0]), look.reasons):
+                        progress.say(report)
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
-            raise Failure(f"not waiting any more; {how_to_go_on}", INTERRUPTED) from None
+            raise Failure(f"stopped waiting; {how_to_go_on}", INTERRUPTED) from None
 
 
 def frozen(cluster: Json) -> list[str]:
-    """Return why the controller changes nothing at all just now, [] if it may."""
+    """Return why the controller cannot change anything at present, [] if it can."""
     if cluster.get("zookeeper") not in (None, "connected"):
-        return ["ZooKeeper is away, and nothing is changed until it is back"]
+        return ["ZooKeeper is unreachable; the cluster changes nothing until it is back"]
     alarm = cluster.get("alarm")
     return [str(alarm)] if alarm else []
 
 
 def held_up(cluster: Json, moves: Json, about: str = "") -> tuple[str, ...]:
-    """Return why the moves of a node (of any, for "") may not go on, each reason once."""
-    found = frozen(cluster)
+    """Return why the moves of a node (of any, for "") may make no progress, each reason once."""
+    reasons = frozen(cluster)
     state = moves.get("state")
     if state in ("paused", "cancelled"):
-        found.append(f"moves are {state} (ringkeep moves resume)")
-    # What is only planned waits for its turn as a rule; that is worth a word when nothing else goes on.
+        reasons.append(f"moves are {state} (ringkeep moves resume)")
+    # A planned move usually waits for its turn; that is worth reporting only when no move is running.
     for move in _moves_of(moves, "running", about) or _moves_of(moves, "planned", about):
-        found += reasons_of(move)
-    return tuple(dict.fromkeys(found))
+        reasons += reasons_of(move)
+    return tuple(dict.fromkeys(reasons))
 
 
 def reasons_of(move: Json) -> list[str]:
@@ -89,19 +89,18 @@ def reasons_of(move: Json) -> list[str]:
 
 
 def transfer(moves: Json, about: str) -> tuple[float, float]:
-    """Return how many bytes of a node are still to be moved, and how many go each second."""
+    """Return how many bytes of a node are still to be moved, and the bytes per second."""
     mine = [each for name in ("running", "planned") for each in _moves_of(moves, name, about)]
     left = sum(max(number(each, "bytes") - number(each, "bytes_done"), 0) for each in mine)
     return left, sum(number(each, "rate") for each in mine)
 
 
 def _moves_of(moves: Json, name: str, about: str) -> list[Json]:
-    found = items(moves, name)
-    return [each for each in found if not about or about in (each.get("from"), each.get("to"))]
+    return [each for each in items(moves, name) if not about or about in (each.get("from"), each.get("to"))]
 
 
 def _line(look: Look) -> str:
-    """Return how far it is, and what to expect or, where nothing moves, why not."""
+    """Return the progress in one line: what is left, the rate, the expected time, the reasons."""
     remaining, rate = look.transfer
     parts = [f"{look.left} left"] if look.left else []
     if remaining:
@@ -112,15 +111,15 @@ def _line(look: Look) -> str:
 
 
 class Stuck:
-    """Notices that nothing has changed for a while, and says why, once for each reason."""
+    """Notices that nothing has changed for STUCK_S, and reports why, once for each reason."""
 
     def __init__(self) -> None:
         self._since = time.monotonic()
         self._measure: object = None
         self._said: set[str] = set()
 
-    def news(self, measure: object, reasons: Iterable[str]) -> str:
-        """Return what to say, "" for nothing. `measure`: what changes as long as the work goes on."""
+    def report(self, measure: object, reasons: Iterable[str]) -> str:
+        """Return what to print, "" for nothing. `measure` changes as long as there is progress."""
         now = time.monotonic()
         if measure != self._measure:
             self._measure, self._since = measure, now

@@ -47,8 +47,8 @@ def check(
 ) -> None:
     """Check that a recorded history of clients is linearizable, key by key.
 
-    Exit code 0: it is. 1: it is not, and the operations that contradict each other are shown. 2: the file
-    cannot be read or is no history. 4: undecided. The format is described in docs/histories.md.
+    Exit code 0: it is. 1: it is not; the operations that contradict each other are printed. 2: the file
+    cannot be read or is not a history. 4: undecided. The format is described in docs/histories.md.
     """
     from ringkeep.sim.histories import checker
 

@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def put(
     key: options.Key,
     value: Annotated[
-        str | None, typer.Argument(metavar="[VALUE]", help="The value; `-` or nothing: standard input.")
+        str | None, typer.Argument(metavar="[VALUE]", help="The value; `-` or no argument: standard input.")
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="Take the value from a file.")
@@ -60,7 +60,7 @@ def put(
     if if_absent and if_version is not None:
         raise Failure("--if-absent and --if-version contradict each other; give one of them", USAGE)
     if file is not None and value is not None:
-        raise Failure("VALUE and --file are two values; give one of them", USAGE)
+        raise Failure("VALUE and --file both give a value; give one of them", USAGE)
     headers = {"Content-Type": "application/octet-stream"} | _condition(if_version)
     if if_absent:
         headers["If-None-Match"] = "*"
@@ -85,7 +85,7 @@ def get(
 ) -> None:
     """Write the value of a key to standard output, exactly its bytes. Exit code 3: there is no such key.
 
-    On a terminal a line end follows a value that has none.
+    On a terminal a newline is added to a value that does not end with one.
     """
     target = http_client.path_of(_key_bytes(key)) + ("?consistency=stale" if stale else "")
     request = http_client.HttpRequest(

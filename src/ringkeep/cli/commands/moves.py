@@ -1,4 +1,4 @@
-"""`ringkeep moves` and `ringkeep plan`: what is moved, what would be moved, and holding it."""
+"""`ringkeep moves` and `ringkeep plan`: show, pause or cancel moves; preview a join or a leave."""
 
 import json
 import os
@@ -24,9 +24,9 @@ COLUMNS: Final = ("PARTITION", "FROM", "TO", "STATE", "BYTES", "DONE", "RATE", "
 SHOWN_FINISHED: Final = 10
 SHOWN_PLANNED: Final = 20
 DONE: Final = {
-    "pause": "moves are paused: what is under way stays where it is; go on: ringkeep moves resume",
-    "resume": "moves go on",
-    "cancel": "moves are cancelled: what is under way goes back, leaving nodes stay; nothing begins until: "
+    "pause": "moves are paused; those under way keep their state; to resume: ringkeep moves resume",
+    "resume": "moves are resumed",
+    "cancel": "moves are cancelled: those under way are rolled back, leaving nodes stay; none starts until: "
     "ringkeep moves resume",
 }
 
@@ -54,27 +54,29 @@ def moves(
         Literal["pause", "resume", "cancel"] | None,
         typer.Argument(
             metavar="pause|resume|cancel",
-            help="Hold all moves, let them go on, or undo what is under way. Nothing: show them.",
+            help="Pause all moves, resume them, or roll back those under way. Without it: show them.",
         ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Go on showing them until none is left.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep showing them until none is left.")] = False,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
     """Show which replicas move between nodes: planned, under way, finished."""
-    watched = ClusterPoller(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
+    poller = ClusterPoller(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
     if action is not None:
         if watch:
-            raise Failure(f"--watch only shows; give it without {action}", USAGE)
-        answer = watched.order(f"{MOVES}/{action}")
-        _carried_out(watched, action)
+            raise Failure(
+                f"--watch only shows moves, nothing was ordered; leave out --watch or {action}", USAGE
+            )
+        answer = poller.order(f"{MOVES}/{action}")
+        _carried_out(poller, action)
         if as_json:
             show_json(answer)
         else:
             print(DONE[action])
     elif watch:
-        _watch(watched, as_json)
+        _watch(poller, as_json)
     else:
         found = http_client.get_json(endpoint, MOVES, timeout)
         if as_json:
@@ -85,12 +87,12 @@ def moves(
                 show_table(COLUMNS, rows)
 
 
-def _carried_out(watched: ClusterPoller, action: str) -> None:
-    """Wait until an order shows: it is taken at once, and carried out after that. Raises Failure (4)."""
-    deadline = time.monotonic() + watched.timeout_ms / 1_000
-    while text(watched.moves(), "state") != SHOWN_AS[action]:
+def _carried_out(poller: ClusterPoller, action: str) -> None:
+    """Wait until an accepted order has taken effect. Raises Failure (4)."""
+    deadline = time.monotonic() + poller.timeout_ms / 1_000
+    while text(poller.moves(), "state") != SHOWN_AS[action]:
         if time.monotonic() >= deadline:
-            late = f"{action} was ordered, and is not carried out yet; look again: ringkeep moves"
+            late = f"{action} was accepted, but has not taken effect yet; check with: ringkeep moves"
             raise Failure(late, UNAVAILABLE)
         time.sleep(LOOK_S)
 
@@ -110,7 +112,7 @@ def summary(document: Json) -> str:
 
 
 def _rows(document: Json) -> Iterator[list[str]]:
-    """Yield the rows of the table: what is under way, the next planned ones, the latest finished ones."""
+    """Yield the rows of the table: the moves under way, the next planned ones, the latest finished ones."""
     for move in items(document, "running"):
         yield _row(
             move, text(move, "stage"), size(number(move, "bytes_done")), f"{size(number(move, 'rate'))}/s"
@@ -139,26 +141,26 @@ def _row(move: Json, state: str, done: str = "–", rate: str = "–") -> list[s
 # --- watching ------------------------------------------------------------------------------------------
 
 
-def _watch(watched: ClusterPoller, as_json: bool) -> None:
-    """Show moves until none is left: a table that is redrawn on a terminal, JSON lines for programs, else
-    nothing but what holds them up."""
+def _watch(poller: ClusterPoller, as_json: bool) -> None:
+    """Show moves until none is left: on a terminal a table that is redrawn, JSON lines for programs, else
+    only the reasons why there is no progress."""
     began = time.monotonic()
     try:
-        for _ in _shown(watched, as_json):
+        for _ in _shown(poller, as_json):
             time.sleep(wait.POLL_S)
     except KeyboardInterrupt:
-        go_on = "the moves go on; hold them: ringkeep moves pause"
-        raise Failure(f"not watching any more; {go_on}", INTERRUPTED) from None
+        hint = "the moves continue; to pause them: ringkeep moves pause"
+        raise Failure(f"stopped watching; {hint}", INTERRUPTED) from None
     if not as_json:
         print(f"no moves are planned or under way any more, {duration(time.monotonic() - began)}")
 
 
-def _shown(watched: ClusterPoller, as_json: bool) -> Iterator[None]:
+def _shown(poller: ClusterPoller, as_json: bool) -> Iterator[None]:
     """Show the moves at each step, until none is left."""
     stuck, last = wait.Stuck(), ""
     with ProgressLine() as progress, _Table(progress.on_terminal and not as_json) as table:
         while True:
-            cluster, document = watched.look(), watched.moves()
+            cluster, document = poller.look(), poller.moves()
             if cluster is not None and "running" in document:
                 line = json.dumps(document, ensure_ascii=False)
                 if as_json and line != last:
@@ -168,9 +170,9 @@ def _shown(watched: ClusterPoller, as_json: bool) -> Iterator[None]:
                 count = len(items(document, "running")) + len(items(document, "planned"))
                 if not count:
                     return
-                news = stuck.news((count, document.get("bytes_left")), wait.held_up(cluster, document))
-                if news and not table.drawn:  # the table says it by itself
-                    progress.say(news)
+                report = stuck.report((count, document.get("bytes_left")), wait.held_up(cluster, document))
+                if report and not table.drawn:  # the table has a column for it
+                    progress.say(report)
             yield
 
 
@@ -194,7 +196,7 @@ class _Table:
             self._live.stop()
 
     def show(self, document: Json) -> None:
-        """Draw it anew."""
+        """Redraw it."""
         if self._live is not None:
             from rich.console import Group
 
@@ -217,7 +219,7 @@ def join(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Show what a new node of that name would take over, and from whom."""
+    """Show which replicas a new node of that name would get, and how the others would change."""
     query = {"join": name, "weight": str(weight)} | ({"zone": zone} if zone else {})
     _show_plan(query, endpoint, timeout, as_json)
 
@@ -229,7 +231,7 @@ def leave(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Show where everything of a node would go if it left."""
+    """Show where a node's replicas would go if it left."""
     _show_plan({"leave": name}, endpoint, timeout, as_json)
 
 
@@ -242,7 +244,7 @@ def _show_plan(query: dict[str, str], endpoint: str | None, timeout: str, as_jso
     moved = f"{counted(number(plan, 'replicas'), 'replica')} will move ({size(number(plan, 'bytes'))})"
     print(
         f"if {text(plan, 'node')} {text(plan, 'action')}s, {moved}; "
-        f"the least possible is {number(plan, 'minimum'):,}"
+        f"the minimum is {number(plan, 'minimum'):,}"
     )
     fields = ("name", "replicas", "after", "primaries", "primaries_after")
     rows = [[cell(member.get(field)) for field in fields] for member in items(plan, "members")]

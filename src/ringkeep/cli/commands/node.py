@@ -1,4 +1,4 @@
-"""`ringkeep node`: one node in the foreground. What it is told is read and checked in `settings`."""
+"""`ringkeep node`: one node in the foreground. `ringkeep.settings` reads and checks its settings."""
 
 from typing import Annotated, Any
 
@@ -48,8 +48,8 @@ def node(
 ) -> None:
     """Run one node in the foreground.
 
-    Flags win over RINGKEEP_* variables (the flag's name, `-` as `_`), those over --config, those over the
-    defaults. SIGTERM and Ctrl-C stop it gracefully, a second one at once.
+    Flags override RINGKEEP_* variables (the flag's name, `-` as `_`), these override --config, and that
+    overrides the defaults. SIGTERM and Ctrl-C stop it gracefully, a second one at once.
     """
     settings = load_node_settings(locals())
     from ringkeep.server import run_node

@@ -1,6 +1,6 @@
-"""`ringkeep drain`, `undrain`, `decommission`, `forget`, `weight` and `settings`: what an operator orders.
+"""`ringkeep drain`, `undrain`, `decommission`, `forget`, `weight` and `settings`: the operator's orders.
 
-An order is taken by any node and carried out by the controller. `drain` and `decommission` wait for it.
+Any node accepts an order; the controller carries it out. `drain` and `decommission` wait until it is done.
 """
 
 import time
@@ -21,10 +21,10 @@ from ringkeep.core.protocol.limits import WEIGHTS
 from ringkeep.exit_codes import USAGE
 
 SETTINGS: Final = "/v1/cluster/settings"
-WATCH: Final = "watch it: ringkeep moves --watch"
+WATCH: Final = "watch it with: ringkeep moves --watch"
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The node's name.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Give the order, and do not wait until it is done.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once the order is accepted.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -54,20 +54,20 @@ def drain(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Take a node's primaries away from it, and wait until it leads nothing; it keeps its replicas.
+    """Hand a node's primaries to other nodes, and wait until it leads nothing; it keeps its replicas.
 
-    For work on a machine: requests go on without a break when the node is stopped afterwards.
+    For maintenance: stopping the node afterwards does not interrupt requests.
     """
-    watched = _watched(endpoint, timeout)
-    watched.cluster()
-    member = _order(watched, name, "drain")
+    poller = _poller(endpoint, timeout)
+    poller.cluster()
+    member = _order(poller, name, "drain")
     if not no_wait:
-        go_on = f"the order stands; look: ringkeep status, take it back: ringkeep undrain {name}"
-        _wait(watched, Drained(watched, member), name, go_on, as_json)
+        go_on = f"the order stands; check with: ringkeep status, cancel it with: ringkeep undrain {name}"
+        _wait(poller, Drained(poller, member), name, go_on, as_json)
     elif as_json:
         show_json({"node": member})
     else:
-        print(f"{name} is being drained; look: ringkeep status")
+        print(f"{name} is being drained; check with: ringkeep status")
 
 
 def undrain(
@@ -76,8 +76,8 @@ def undrain(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Let a drained node lead again, or a leaving one stay."""
-    member = _order(_watched(endpoint, timeout), name, "undrain")
+    """Cancel a drain or a decommission: the node stays, and leads partitions again."""
+    member = _order(_poller(endpoint, timeout), name, "undrain")
     if as_json:
         show_json({"node": member})
     else:
@@ -88,24 +88,24 @@ def decommission(
     name: Name,
     dead: Annotated[
         bool,
-        typer.Option("--dead", help="It is gone for good: copy its replicas anew to other nodes."),
+        typer.Option("--dead", help="The node is lost for good: rebuild its replicas on other nodes."),
     ] = False,
     no_wait: NoWait = False,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Move everything off a node, let it go, and wait until it has left.
+    """Move all replicas off a node, remove it from the cluster, and wait until it has left.
 
-    The node itself stops when it has nothing any more. Requests go on meanwhile.
+    The node's process ends when it holds nothing any more. Requests are served meanwhile.
     """
-    watched = _watched(endpoint, timeout)
-    watched.cluster()
-    member = _order(watched, name, "decommission", {"dead": True} if dead else None)
+    poller = _poller(endpoint, timeout)
+    poller.cluster()
+    member = _order(poller, name, "decommission", {"dead": True} if dead else None)
     if not no_wait:
         goal = GivenUp if dead else Left
-        go_on = f"the order stands; {WATCH}" + ("" if dead else f", take it back: ringkeep undrain {name}")
-        _wait(watched, goal(watched, member), name, go_on, as_json)
+        go_on = f"the order stands; {WATCH}" + ("" if dead else f", cancel it with: ringkeep undrain {name}")
+        _wait(poller, goal(poller, member), name, go_on, as_json)
     elif as_json:
         show_json({"node": member})
     else:
@@ -118,15 +118,15 @@ def forget(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Name a dead node no more, that was given up or replaced and holds nothing; it is gone from all lists.
+    """Remove a dead node from all lists; it must hold nothing, and have been given up or replaced.
 
-    By itself that happens after `forget_ms`. Should it come back, it is told that it was given up.
+    This happens automatically after `forget_ms`. If the node comes back, it learns that it was given up.
     """
-    member = _order(_watched(endpoint, timeout), name, "forget")
+    member = _order(_poller(endpoint, timeout), name, "forget")
     if as_json:
         show_json({"node": member})
     else:
-        print(f"{name} is being forgotten; look: ringkeep members")
+        print(f"{name} is being forgotten; check with: ringkeep members")
 
 
 def weight(
@@ -145,7 +145,7 @@ def weight(
     as_json: options.Json = False,
 ) -> None:
     """Change a node's share of the data."""
-    member = _order(_watched(endpoint, timeout), name, "weight", {"weight": share})
+    member = _order(_poller(endpoint, timeout), name, "weight", {"weight": share})
     if as_json:
         show_json({"node": member})
     else:
@@ -160,28 +160,26 @@ def settings(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Show the cluster's settings, after changing those that are given.
+    """Show the cluster's settings; change those that are given first.
 
     moves_at_once: how many partitions change their replicas at a time. move_bytes_per_s: how fast one node
-    sends for moves, 0 without a limit. grace_ms: how long a node may be silent before it counts as lost.
-    forget_ms: how long a dead node that holds nothing is still shown.
+    sends for moves, 0: no limit. grace_ms: how long a node may be silent before it counts as lost.
+    forget_ms: how long a dead node that holds nothing is still listed.
     replication: copies of each key, 1, 3 or 5.
     """
     wanted = dict(_setting(change) for change in changes or ())
     if len(wanted) < len(changes or ()):
-        raise Failure("a setting is given twice; give each once", USAGE)
+        raise Failure("a setting is given twice, nothing was changed; give each once", USAGE)
     if wanted:
-        answer = _watched(endpoint, timeout).order(SETTINGS, wanted, method="PATCH")
+        answer = _poller(endpoint, timeout).order(SETTINGS, wanted, method="PATCH")
     else:
         answer = http_client.get_json(endpoint, SETTINGS, timeout)
-    found = answer.get("settings")
+    values = answer.get("settings")
     if as_json:
-        show_json(found)
+        show_json(values)
     else:
-        show_table(
-            ("NAME", "VALUE"),
-            [[name, cell(value)] for name, value in (found if isinstance(found, dict) else {}).items()],
-        )
+        shown = values if isinstance(values, dict) else {}
+        show_table(("NAME", "VALUE"), [[name, cell(value)] for name, value in shown.items()])
 
 
 def _setting(change: str) -> tuple[str, int]:
@@ -193,20 +191,20 @@ def _setting(change: str) -> tuple[str, int]:
     return name.replace("-", "_"), int(value)
 
 
-def _watched(endpoint: str | None, timeout: str) -> ClusterPoller:
+def _poller(endpoint: str | None, timeout: str) -> ClusterPoller:
     return ClusterPoller(http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout))
 
 
-def _order(watched: ClusterPoller, name: str, verb: str, body: object = None) -> Json:
+def _order(poller: ClusterPoller, name: str, verb: str, body: object = None) -> Json:
     """Give an order about a node, and return the node as a member. Raises Failure."""
-    found = watched.order(f"{CLUSTER}/nodes/{quote(name, safe='')}/{verb}", body).get("node")
-    return found if isinstance(found, dict) else {"name": name}
+    member = poller.order(f"{CLUSTER}/nodes/{quote(name, safe='')}/{verb}", body).get("node")
+    return member if isinstance(member, dict) else {"name": name}
 
 
-def _wait(watched: ClusterPoller, goal: wait.Goal, name: str, go_on: str, as_json: bool) -> None:
-    """Wait for the goal, and say what was done."""
+def _wait(poller: ClusterPoller, goal: wait.Goal, name: str, go_on: str, as_json: bool) -> None:
+    """Wait until the order is done, and print what was done."""
     began = time.monotonic()
-    said = wait.wait(watched, goal, go_on)
+    said = wait.wait(poller, goal, go_on)
     spent = time.monotonic() - began
     if as_json:
         show_json({"name": name, "done": said, "seconds": round(spent, 3)})

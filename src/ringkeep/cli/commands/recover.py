@@ -1,7 +1,7 @@
-"""`ringkeep recover`: for the two losses that a cluster does not get over by itself.
+"""`ringkeep recover`: recovery from the two losses that need an operator's decision.
 
-`partition`: a majority of a partition's replicas is gone for good. `map`: ZooKeeper was wiped, or restored
-from an older copy. Both need somebody who decides, because the cluster alone cannot know what is lost.
+`partition`: a majority of a partition's replicas is lost for good. `map`: ZooKeeper was wiped, or restored
+from an older copy. An operator must decide, because the cluster cannot know whether the lost data comes back.
 """
 
 from typing import Annotated
@@ -19,7 +19,7 @@ RECOVER = "/v1/cluster/recover"
 _FIELDS = ("partition", "gone", "left")
 
 recover_commands = typer.Typer(
-    help="Get over losses that need a decision: a majority of replicas, or ZooKeeper's data.",
+    help="Recover from losses that need a decision: a majority of replicas, or ZooKeeper's data.",
     epilog=options.examples(
         "ringkeep recover partition 17 --accept-loss --lost node-2 --lost node-3",
         "ringkeep recover map --zookeeper zk1:2181 --cluster shop --endpoint http://10.0.0.1:8000",
@@ -45,29 +45,28 @@ def partition(
     ],
     accept_loss: Annotated[
         bool,
-        typer.Option(
-            "--accept-loss", help="Writes that only the lost replicas had are lost for good; I accept that."
-        ),
+        typer.Option("--accept-loss", help="Accept the loss of writes that only the lost replicas had."),
     ] = False,
     lost: Annotated[
         list[str] | None,
-        typer.Option("--lost", metavar="NAME", help="A node that is gone for good; repeat it for each."),
+        typer.Option("--lost", metavar="NAME", help="A node that is lost for good; repeat it for each."),
     ] = None,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Let partitions go on with the best copies left, after a majority of their replicas was lost for good.
+    """Continue partitions with the best remaining copies after a majority of replicas was lost for good.
 
     Acknowledged writes may be lost. If any of the lost nodes can come back, start it instead: then nothing
-    is lost, and the partition serves by itself. Every node that does not answer must be named as lost, and
-    is given up. If it lives nevertheless, what it has acknowledged meanwhile is lost; its data is set aside.
+    is lost, and the partition serves again by itself. Every node that does not answer must be named with
+    --lost, and is given up. If it is alive nevertheless, the writes that it has acknowledged meanwhile are
+    lost; its files are kept under another name.
     """
     partitions = _partitions(which)
     if not accept_loss:
         raise Failure(
-            "writes that only the lost replicas had would be lost for good, and those replicas never come "
-            "back; start their nodes if you can, else repeat this with --accept-loss",
+            "nothing was changed: writes that only the lost replicas had would be lost for good; start their "
+            "nodes if you can, else repeat this with --accept-loss",
             USAGE,
         )
     body = {"partitions": partitions, "accept_loss": True, "lost": lost or []}
@@ -77,8 +76,8 @@ def partition(
         show_json(answer)
         return
     rows = [[*(cell(row.get(field)) for field in _FIELDS), _home(row)] for row in items(answer, "partitions")]
-    show_table(("PARTITION", "GONE", "COPIES", "GOES ON WITH"), rows)
-    print("look: ringkeep partitions")
+    show_table(("PARTITION", "LOST", "COPIES", "CONTINUES WITH"), rows)
+    print("check with: ringkeep partitions")
 
 
 @recover_commands.command(
@@ -90,25 +89,25 @@ def partition(
 )
 def recover_map(
     zookeeper: Annotated[
-        str | None, typer.Option(metavar="HOSTS", help="The ZooKeeper to write to, as the nodes name it.")
+        str | None, typer.Option(metavar="HOSTS", help="The ZooKeeper to write to, as given to the nodes.")
     ] = None,
     cluster: Annotated[str | None, typer.Option(metavar="NAME", help="The cluster's name.")] = None,
     data: Annotated[
-        list[str] | None, typer.Option(metavar="DIR", help="The directory of a node that is stopped.")
+        list[str] | None, typer.Option(metavar="DIR", help="The directory of a stopped node.")
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A node that is gone for good: do without what it may hold."),
+        typer.Option(metavar="NAME", help="A node that is lost for good: continue without its copy."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing.")] = False,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
 ) -> None:
-    """Write the cluster map anew after ZooKeeper was wiped, or restored from an older copy.
+    """Write the cluster map again after ZooKeeper was wiped, or restored from an older copy.
 
-    Takes the newest copy that any node holds, and gives it numbers above all that were ever used. Reads every
-    node: those that run at the endpoints and at the addresses that the map names, those that are stopped from
-    their directories. Nothing is written without a question.
+    Takes the newest copy that any node holds, and gives it a version and epochs above all that were ever
+    used. Reads every node: running ones at the endpoints and at the addresses in the map, stopped ones from
+    their directories. Asks before it writes.
     """
     from ringkeep.cli.map_recovery.run import run
 
@@ -116,7 +115,7 @@ def recover_map(
 
 
 def _home(row: Json) -> str:
-    empty = ", empty: there is no copy" if row.get("begins_empty") else ""
+    empty = ", empty: no copy is left" if row.get("begins_empty") else ""
     return cell(row.get("goes_on_with")) + empty
 
 
@@ -124,5 +123,5 @@ def _partitions(which: list[str]) -> list[int] | str:
     if which == ["all"]:
         return "all"
     if not all(each.isascii() and each.isdecimal() for each in which):
-        raise Failure("give numbers of partitions, or all; ringkeep partitions lists them", USAGE)
+        raise Failure("give partition numbers, or all; to list them: ringkeep partitions", USAGE)
     return sorted({int(each) for each in which})

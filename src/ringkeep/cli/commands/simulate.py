@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ringkeep.sim.run import SeedOutcome
 
 CHUNK = 4  # seeds that one process takes at a time
-MANY = 10_000  # of so many seeds it is asked that everything rare happened in one of them
-STORIES = 2  # failing seeds that are shortened and told; of more, only the seed is
+MANY = 10_000  # from so many seeds on, every path of `sim.coverage` must have happened in one of them
+STORIES = 2  # so many failing seeds are shortened and told as a story; of the others only the seed is printed
 
 
 def register(app: typer.Typer) -> None:
@@ -47,16 +47,16 @@ def simulate(
 ) -> None:
     """Run the real core in a simulated world full of faults; the same seed gives the same run.
 
-    Exit code 1: an invariant broke or a history is not linearizable; the seed that shows it is printed, made
-    short, and told as a story. Of 10,000 seeds and more also: some fault or rare path never happened.
+    Exit code 1: an invariant broke or a history is not linearizable. The failing seed is printed, shortened,
+    and told as a story. With 10,000 seeds or more also: a fault or path that must be covered never happened.
     """
     if history is not None:
         _write_history(seed, steps, history)
     begin = time.monotonic()
     total: Counter[str] = Counter()
     done = operations = all_steps = failed = 0
-    with outcomes(seed, seeds, steps, trace) as found:
-        for outcome in found:
+    with outcomes(seed, seeds, steps, trace) as each_outcome:
+        for outcome in each_outcome:
             done += 1
             operations += outcome.operations
             all_steps += outcome.steps
@@ -65,7 +65,7 @@ def simulate(
                 failed += 1
                 bound = "" if steps is None else f" --steps {steps}"
                 print(f"FAILED seed {outcome.seed}: {outcome.failure}")
-                print(f"again with: ringkeep simulate --seed {outcome.seed}{bound} --trace", flush=True)
+                print(f"repeat with: ringkeep simulate --seed {outcome.seed}{bound} --trace", flush=True)
                 if failed <= STORIES and not trace and steps is None:
                     _tell(outcome)
     spent = time.monotonic() - begin
@@ -78,7 +78,7 @@ def simulate(
         f" {faults / spent:.0f} faults/s): {verdict}"
     )
     if missing:
-        print(f"never happened, though it should have: {', '.join(missing)}")
+        print(f"never happened, though they must in so many seeds: {', '.join(missing)}")
     if failed or missing:
         raise typer.Exit(1)
 
@@ -88,10 +88,10 @@ def _write_history(seed: int, steps: int | None, path: Path) -> None:
     from ringkeep.sim.histories.history import Operation, write_history
     from ringkeep.sim.run import NO_LIMIT, run_seed
 
-    seen: list[Operation] = []
-    run_seed(seed, steps or NO_LIMIT, history=seen)
+    operations: list[Operation] = []
+    run_seed(seed, steps or NO_LIMIT, history=operations)
     try:
-        path.write_bytes(b"".join(write_history(seen)))
+        path.write_bytes(b"".join(write_history(operations)))
     except OSError as error:
         raise Failure(f"the history cannot be written: {error}", FAILED) from error
 
@@ -135,7 +135,7 @@ def _never(total: Counter[str]) -> list[str]:
 
 
 def _print_totals(total: Counter[str]) -> int:
-    """Print what was done to the worlds, then what they went through, in columns; return how many faults."""
+    """Print the faults that were injected, then what else happened, in columns; return how many faults."""
     from ringkeep.sim.faults.schedule import FAULT
     from ringkeep.sim.faults.triggers import TRIGGER
 

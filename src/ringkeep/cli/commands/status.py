@@ -1,4 +1,4 @@
-"""Commands that look inside a running cluster: they print what `/v1/cluster…` of any node says."""
+"""`ringkeep status`, `members`, `partitions`, `ring` and `where`: print `/v1/cluster…` of any node."""
 
 import os
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ def partitions(
 def ring(
     endpoint: options.Endpoint = None, timeout: options.Timeout = "5s", as_json: options.Json = False
 ) -> None:
-    """Show how the ring is shared out: which partitions each member leads."""
+    """Show how the ring is distributed: which partitions each member leads."""
     answer = http_client.get_json(endpoint, f"{CLUSTER}/partitions", timeout)
     led: dict[str, list[int]] = {}
     held: dict[str, int] = {}
@@ -119,7 +119,7 @@ def where(
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Show which nodes hold a key, whether or not there is such a key."""
+    """Show which nodes hold a key, whether or not the key exists."""
     answer = http_client.get_json(endpoint, f"{CLUSTER}/where", timeout, key=os.fsencode(key))
     if as_json:
         show_json(answer)
@@ -129,7 +129,7 @@ def where(
 
 
 def _moves(endpoint: str | None, timeout: str) -> str:
-    """Return the moves in one line, "" if there are none, or if nobody can tell (an older node)."""
+    """Return the moves in one line, "" if there are none, or if the node has no such route (an older one)."""
     try:
         document = http_client.get_json(endpoint, MOVES, timeout)
     except Failure:

@@ -1,6 +1,6 @@
 """`ringkeep up`: a whole cluster on this machine, in the foreground.
 
-What it is told is read in `local.settings`; `local.cluster` starts, watches and stops the processes.
+`local.settings` reads its settings; `local.cluster` starts, watches and stops the processes.
 """
 
 import os
@@ -35,11 +35,11 @@ def up(
     cluster: Annotated[str | None, _option("cluster")] = None,
     allowed_hosts: Annotated[str | None, _option("allowed_hosts")] = None,
 ) -> None:
-    """Run a cluster on this machine in the foreground: ZooKeeper and every node as a process of its own.
+    """Run a cluster on this machine in the foreground: ZooKeeper and each node as its own process.
 
-    Waits until all nodes are ready. Ctrl-C or SIGTERM stops everything, a second one at once. The data stays,
-    and the next `ringkeep up` on the same directory goes on with it. Nodes that have left the cluster are not
-    started any more.
+    Waits until all nodes are ready. Ctrl-C or SIGTERM stops everything; a second one stops it at once. The
+    data stays, and the next `ringkeep up` on the same directory continues with it. Nodes that have left the
+    cluster are not started again.
     """
     settings = load_up_settings(locals(), os.environ)
     from ringkeep.cli.local.cluster import run_up

@@ -35,17 +35,17 @@ def wait(
     endpoint: options.Endpoint = None,
     as_json: options.Json = False,
 ) -> None:
-    """Wait until every partition has all of its copies in sync, and one more failure would do no harm.
+    """Wait until every partition has all of its copies in sync, and tolerates one more failure.
 
-    Ends with 0 then. At the time-out it says what is missing, and ends with 5 if the cluster is degraded,
-    with 6 if some of it is unavailable, and with 4 if no node answers.
+    Then the exit code is 0. At the time-out it prints what is missing; the exit code is 5 if the cluster is
+    degraded, 6 if some of it is unavailable, and 4 if no node answers.
     """
     limit_s = options.span_s(timeout)
-    watched = ClusterPoller(http_client.endpoints_of(endpoint), ANSWER_MS)
+    poller = ClusterPoller(http_client.endpoints_of(endpoint), ANSWER_MS)
     began = time.monotonic()
     with ProgressLine() as progress:
         while True:
-            cluster, problem = _look(watched)
+            cluster, problem = _look(poller)
             spent = time.monotonic() - began
             code = exit_code_of(cluster) if cluster is not None else UNAVAILABLE
             if code == OK or spent >= limit_s:
@@ -53,7 +53,7 @@ def wait(
             lines = lines_of(cluster) if cluster is not None else [problem]
             progress.show(f"{_said(cluster)}: {'; '.join(lines)}")
             time.sleep(min(POLL_S, limit_s - spent))
-            watched.timeout_ms = max(1, min(ANSWER_MS, int((limit_s - spent) * 1_000)))
+            poller.timeout_ms = max(1, min(ANSWER_MS, int((limit_s - spent) * 1_000)))
     if as_json:
         health = cluster.get("health") if cluster is not None else None
         missing = items(cluster, "missing") if cluster is not None else []
@@ -65,15 +65,15 @@ def wait(
         raise Failure(f"not {state} after {duration(spent)}: {_said(cluster)}: {reasons}", code)
 
 
-def _look(watched: ClusterPoller) -> tuple[Json | None, str]:
+def _look(poller: ClusterPoller) -> tuple[Json | None, str]:
     """Return `/v1/cluster` of a node that is up to date; None, and why, if there is none just now."""
     try:
-        found = watched.look()
+        cluster = poller.look()
     except Failure as failure:
         if failure.exit_code != UNAVAILABLE:
             raise
         return None, str(failure)
-    return found, "waiting for a node that answers and is up to date"
+    return cluster, "waiting for a node that answers and is up to date"
 
 
 def _said(cluster: Json | None) -> str:

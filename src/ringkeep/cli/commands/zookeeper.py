@@ -29,7 +29,7 @@ def zookeeper(
 ) -> None:
     """Run one local ZooKeeper server in the foreground.
 
-    Ctrl-C or SIGTERM stops it. For trying out: a real deployment has an ensemble of its own.
+    Ctrl-C or SIGTERM stops it. It is for trials: a real deployment has an ensemble of its own.
     """
     if not 1 <= port <= parsing.MAX_PORT:
         raise Failure(f"--port: {port} is not a port; give one from 1 to {parsing.MAX_PORT}", USAGE)

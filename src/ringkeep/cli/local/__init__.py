@@ -1,1 +1,1 @@
-"""A cluster on this machine, as `ringkeep up` runs it: its processes, its directories, its end."""
+"""A cluster on this machine, as `ringkeep up` runs it: its settings, processes and directories."""

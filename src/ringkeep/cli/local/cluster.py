@@ -1,7 +1,7 @@
-"""What `ringkeep up` does: starts ZooKeeper and the nodes, waits, watches, and stops them all.
+"""Runs a local cluster for `ringkeep up`: starts ZooKeeper and the nodes, waits, watches, and stops them all.
 
-The one rule: whatever happens, no process is left behind. Children are killed by the kernel should we be
-killed; in every other case `_Cluster.stop` runs.
+No process may be left behind. If `up` is killed, the kernel kills its children; in every other case
+`_Cluster.stop` runs.
 """
 
 import contextlib
@@ -143,13 +143,13 @@ class _Cluster:
     def _clear_leftovers(self) -> None:
         """Stop what an earlier `up` that was killed, or a person, left running in this directory."""
         for name, pid in leftover_nodes(self._settings.data):
-            say(f"{name} still runs from before (process {pid}): stopping it")
+            say(f"{name} is still running from an earlier start (process {pid}): stopping it")
         stop_nodes([], self._settings.data, self._stop)
 
     def _choose_nodes(self) -> None:
-        """Leave out the nodes that have left the cluster; say who is not started though its data is here.
+        """Leave out the nodes that have left the cluster; name those whose data is here but are not started.
 
-        Comes after the leftovers, as one of them may have been leaving. Raises Failure if nobody remains.
+        Comes after the leftovers, as one of them may have been leaving. Raises Failure if no node remains.
         """
         left = [node for node in self._nodes if has_left(node.directory)]
         if len(left) == len(self._nodes):
@@ -164,7 +164,7 @@ class _Cluster:
             if path.name not in asked_for and not has_left(path)
         ]
         if missing:
-            say(f"not started, though their data is here: {', '.join(missing)} (see --nodes)")
+            say(f"not started, although their data is in this directory: {', '.join(missing)} (see --nodes)")
 
     def _check_ports(self) -> None:
         for node in self._nodes:
@@ -202,12 +202,8 @@ class _Cluster:
         return OK
 
     def _give_up(self, node: LocalNode) -> int:
-        words = node.last_words()
-        say(
-            "\n".join(
-                [f"{node.name} ended with exit code {node.exit_code}:", *(f"  {line}" for line in words)]
-            )
-        )
+        output = (f"  {line}" for line in node.last_output())
+        say("\n".join([f"{node.name} ended with exit code {node.exit_code}:", *output]))
         return node.exit_code or FAILED
 
     def _show(self) -> None:
@@ -221,7 +217,7 @@ class _Cluster:
         with contextlib.suppress(OSError):
             show_table(("NAME", "HTTP", "PEER", "PID", "ZONE", "STATE"), rows)
         first, second = nodes[0].http, nodes[1 % len(nodes)].http
-        # What is ready is healthy in a moment, unless something is missing; too few nodes are known to be.
+        # A ready cluster is healthy soon, unless something is missing; with too few nodes it never is.
         cluster = settled(first, SETTLE_S if len(nodes) >= self._settings.replication else 0)
         if cluster:
             say(
@@ -242,13 +238,13 @@ class _Cluster:
             self._stop.wait(lambda: False, WATCH_S)
 
     def _report_ends(self) -> None:
-        """Say which process ended, or came back, since the last look."""
-        watched: list[LocalNode | LocalZooKeeper] = [*self._nodes]
+        """Report which processes ended, or were started again, since the last look."""
+        processes: list[LocalNode | LocalZooKeeper] = [*self._nodes]
         if self._zookeeper is not None:
-            watched.append(self._zookeeper)
-        for one in watched:
-            for news in one.news():
-                say(news)
+            processes.append(self._zookeeper)
+        for each in processes:
+            for change in each.changes():
+                say(change)
 
 
 def _have_left(nodes: Sequence[LocalNode]) -> str:
@@ -257,13 +253,11 @@ def _have_left(nodes: Sequence[LocalNode]) -> str:
 
 
 def _nobody_to_start(nodes: Sequence[LocalNode]) -> Failure:
-    return Failure(
-        f"{_have_left(nodes)}, and no other is asked for; give more --nodes, or another --data directory"
-    )
+    return Failure(f"{_have_left(nodes)}, and no other is requested; give more --nodes, or another --data")
 
 
 def _check_zookeeper(hosts: str) -> None:
-    """Raise Failure (4) unless one of the servers accepts a connection: nodes would wait for it silently."""
+    """Raise Failure (4) unless a server accepts a connection: nodes would wait for it without an error."""
     deadline = time.monotonic() + ZOOKEEPER_ANSWER_S
     causes: list[str] = []
     for address in hosts.partition("/")[0].split(","):
@@ -271,7 +265,7 @@ def _check_zookeeper(hosts: str) -> None:
             left_s = max(0.1, deadline - time.monotonic())
             socket.create_connection(host_port(address), left_s).close()
             return
-        except (OSError, UnicodeError) as error:  # a name that is none is told by the latter
+        except (OSError, UnicodeError) as error:  # the latter: an invalid host name
             causes.append(f"{address}: {getattr(error, 'strerror', None) or error}")
     raise Failure(
         f"ZooKeeper does not answer at {hosts} ({'; '.join(causes)}); start it first, check the name, or"
@@ -281,7 +275,7 @@ def _check_zookeeper(hosts: str) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the person in front of us, and the log. A terminal that is gone does not stop a cluster."""
+    """Print it, and log it. A closed terminal does not stop the cluster."""
     for line in text.strip().splitlines():
         log.info("%s", line)
     with contextlib.suppress(OSError, ValueError):

@@ -1,7 +1,7 @@
-"""What the directory of a node says of it, read by somebody who is not that node.
+"""Reads the identity file of a node from outside, without the directory's lock.
 
-Without the lock: the file is replaced in one step, so that a reader sees an old state or a new one. Whether
-it is as it should be, the node itself will say.
+The file is replaced in one step, so that a reader sees an old state or a new one. Only the node itself checks
+whether it is valid.
 """
 
 import json
@@ -12,7 +12,7 @@ from ringkeep.storage import files
 
 
 def belongs_to_a_cluster(directory: Path) -> bool:
-    """Whether its node has been a member of a cluster, perhaps no more."""
+    """Whether its node is, or was, a member of a cluster."""
     return bool(_identity(directory).get("cluster_id"))
 
 
@@ -23,7 +23,7 @@ def has_left(directory: Path) -> bool:
 
 def _identity(directory: Path) -> dict[str, Any]:
     try:
-        found = json.loads((directory / files.IDENTITY).read_bytes())
+        identity = json.loads((directory / files.IDENTITY).read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return identity if isinstance(identity, dict) else {}

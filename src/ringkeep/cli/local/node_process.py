@@ -29,8 +29,8 @@ OWNER_POLL_S: Final = 1.0
 class LocalNode:
     """A node that `up` has started.
 
-    `exit_code` is that of our child once it ended, negative for a signal. `left`: it ended as a node that has
-    left its cluster, however that was; to start it again would be refused.
+    `exit_code` is that of our child once it ended, negative for a signal. `left`: it had left its cluster
+    when it ended; it would refuse to start again.
     """
 
     def __init__(self, name: str, http: str, peer: str, directory: Path) -> None:
@@ -60,7 +60,7 @@ class LocalNode:
         )
 
     def collect_output(self) -> None:
-        """Begin to read what the process prints, so that its last words can be shown."""
+        """Begin to read what the process prints, so that its last output can be shown."""
         self._reader = Thread(target=self._read, name=f"output of {self.name}", daemon=True)
         self._reader.start()
 
@@ -81,21 +81,18 @@ class LocalNode:
         return self.exit_code is None or self._by_hand is not None
 
     def failed(self) -> bool:
-        """Whether our child ended by itself, not by a signal, and nobody has started it again.
-
-        Not so of a node that left.
-        """
+        """Whether our child ended by itself, not by a signal, has not left, and was not started again."""
         ended = self.exit_code is not None and self.exit_code >= 0
         return ended and not self.left and self._by_hand is None
 
-    def last_words(self) -> list[str]:
+    def last_output(self) -> list[str]:
         """Return what the process printed last, else the end of its log."""
         if self._reader is not None:
             self._reader.join(1.0)
         printed = [line for line in self._output if line.strip()]
         return printed[-LAST_LINES:] or process.last_lines(self.directory / process.LOG_FILE, LAST_LINES)
 
-    def news(self) -> Iterator[str]:
+    def changes(self) -> Iterator[str]:
         """Yield what changed since the last call: it ended, it was started again."""
         if self._child is None:
             return
@@ -104,13 +101,13 @@ class LocalNode:
             if self.exit_code is not None:
                 yield self._ended(self._child.pid, how_it_ended(self.exit_code))
         elif time.monotonic() - self._looked_at >= OWNER_POLL_S:
-            # Not at every turn: a look at the lock can hold up the process that is about to take it.
+            # Not on every call: testing the lock can hold up the process that is about to take it.
             self._looked_at = time.monotonic()
             before, self._by_hand = self._by_hand, process.owner(self.directory)
             if before is not None and self._by_hand != before:
                 yield self._ended(before, "ended")
             if self._by_hand is not None and self._by_hand != before:
-                self.left = False  # its directory was emptied, and a new node of its name begins there
+                self.left = False  # its directory was emptied, and a new node of that name was started there
                 yield f"{self.name} runs again (process {self._by_hand})"
 
     def _ended(self, pid: int, how: str) -> str:
@@ -121,7 +118,7 @@ class LocalNode:
 
 
 def how_it_ended(code: int) -> str:
-    """Return a child's end in words."""
+    """Describe how a child ended."""
     if code >= 0:
         return f"ended with exit code {code}"
     with contextlib.suppress(ValueError):
@@ -137,9 +134,9 @@ def leftover_nodes(data: Path) -> list[tuple[str, int]]:
 
 
 def stop_nodes(nodes: Iterable[LocalNode], data: Path, stop: StopRequests) -> None:
-    """Stop these nodes and every other one in `data`, all at the same time; return when they are gone.
+    """Stop these nodes and every other one in `data`, all at the same time; return when they have ended.
 
-    SIGTERM first. SIGKILL when the grace time is over, or at once when asked to stop again.
+    SIGTERM first. SIGKILL after GRACE_S, or at once when asked to stop again.
     """
     asked: set[int] = set()
 
@@ -147,7 +144,7 @@ def stop_nodes(nodes: Iterable[LocalNode], data: Path, stop: StopRequests) -> No
         pids = (node.pid() for node in nodes)
         return {pid for pid in pids if pid is not None} | {pid for _, pid in leftover_nodes(data)}
 
-    def all_gone() -> bool:
+    def all_ended() -> bool:
         remaining = live()
         for pid in remaining - asked:
             process.send_signal(pid, signal.SIGTERM)
@@ -156,7 +153,7 @@ def stop_nodes(nodes: Iterable[LocalNode], data: Path, stop: StopRequests) -> No
 
     nodes = list(nodes)
     at_once = 2 if stop else 1
-    if not stop.wait(all_gone, GRACE_S, at_once):
+    if not stop.wait(all_ended, GRACE_S, at_once):
         for pid in live():
             process.send_signal(pid, signal.SIGKILL)
         stop.wait(lambda: not live(), KILL_S, at_count=sys.maxsize)

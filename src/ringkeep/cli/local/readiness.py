@@ -17,7 +17,7 @@ ANSWER_S: Final = 1.0
 REMIND_S: Final = 5.0
 READY: Final = "ready"
 STARTING: Final = "starting"
-LEFT: Final = "gone: it has left the cluster"
+LEFT: Final = "has left the cluster"
 WAITS: Final = "waits for: "
 REASON_LENGTH: Final = 300
 
@@ -46,13 +46,13 @@ class Readiness:
         self.close()
 
     def close(self) -> None:
-        """Take the live display away. Harmless to repeat."""
+        """Remove the live display. Harmless to repeat."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
     def poll(self) -> bool:
-        """Ask every node that was not ready yet; return whether all are that have not left meanwhile."""
+        """Ask every node that was not ready yet; return whether each is ready, or has left the cluster."""
         for node in self._nodes:
             if self._states[node.name] == READY and node.is_running():
                 continue

@@ -1,4 +1,4 @@
-"""What `ringkeep up` is told, and what the cluster in its directory was formed with."""
+"""The settings of `ringkeep up`, and the record of what the cluster in its directory was formed with."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from ringkeep.settings import (
 PORTS_APART: Final = 10
 MAX_NODES: Final = 100
 RECORD: Final = "cluster.json"
-"""What the cluster in a directory is formed with. Counts for the next `up` once a node belongs to it."""
+"""Names the file that records it. It counts for the next `up` once a node belongs to a cluster."""
 
 RECORDED: Final = ("cluster", "replication", "partitions", "nodes")
 
@@ -44,15 +44,13 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
             "HTTP port of the first node, the others "
             f"{PORTS_APART} apart; peer ports are {PEER_PORT_OFFSET} higher [default: 8000].",
         ),
-        Setting("data", "DIR", parsing.directory, f"Kept between runs [default: ./{DEFAULT_DATA}]."),
-        Setting(
-            "zookeeper", "HOSTS", parsing.zookeeper, "A ZooKeeper that runs already [default: start one]."
-        ),
+        Setting("data", "DIR", parsing.directory, f"Where the data is kept [default: ./{DEFAULT_DATA}]."),
+        Setting("zookeeper", "HOSTS", parsing.zookeeper, "A running ZooKeeper [default: start one]."),
         Setting(
             "zookeeper-port",
             "PORT",
             parsing.whole(1, parsing.MAX_PORT),
-            f"Of the ZooKeeper that it starts [default: {parsing.ZOOKEEPER_PORT}, or the next free one].",
+            f"Port of the ZooKeeper it starts [default: {parsing.ZOOKEEPER_PORT}, or the next free one].",
         ),
         SETTINGS["cluster"],
         SETTINGS["allowed_hosts"],
@@ -62,7 +60,7 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
 
 @dataclass(frozen=True, slots=True)
 class UpSettings:
-    """A local cluster. `zookeeper` is None where one has to be started; its port None: the first free one."""
+    """A local cluster. `zookeeper` None: one is started; `zookeeper_port` None: on the first free port."""
 
     data: Path
     nodes: int = 5
@@ -79,7 +77,7 @@ class UpSettings:
         return self.base_port + PORTS_APART * position
 
     def remember(self) -> None:
-        """Write down what the cluster is formed with. Called before the nodes can form it."""
+        """Record what the cluster is formed with. Called before the nodes can form it."""
         formed = {
             "format": 1,
             "cluster": self.cluster,
@@ -93,7 +91,7 @@ class UpSettings:
 
 
 def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> UpSettings:
-    """Return what `up` is told: flags over environment over what the directory's cluster has over defaults.
+    """Return the settings of `up`: flags, else the environment, else the directory's record, else defaults.
 
     Raises SettingsError; Failure (78) if the cluster in the directory was formed otherwise.
     """
@@ -108,7 +106,7 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
         if key in given and key in recorded and given[key] != recorded[key]:
             raise Failure(
                 f"--{key} {given[key]} is refused: the cluster in {data} was formed with {recorded[key]}, "
-                f"which never changes; leave --{key} out, or choose another --data directory",
+                f"which cannot be changed here; leave --{key} out, or choose another --data directory",
                 REFUSED,
             )
     settings = UpSettings(**(recorded | given))
@@ -125,7 +123,10 @@ def _check_zookeeper_port(settings: UpSettings, layers: Layers) -> None:
     if port is None:
         return
     if settings.zookeeper is not None:
-        raise layers.refuse("zookeeper_port", f"none is started beside {settings.zookeeper}; leave one out")
+        raise layers.refuse(
+            "zookeeper_port",
+            f"no ZooKeeper is started when --zookeeper {settings.zookeeper} is given; leave one out",
+        )
     for position in range(settings.nodes):
         http = settings.http_port(position)
         if port in (http, http + PEER_PORT_OFFSET):
@@ -133,7 +134,7 @@ def _check_zookeeper_port(settings: UpSettings, layers: Layers) -> None:
 
 
 def _recorded(data: Path) -> dict[str, Any]:
-    """Return what an earlier `up` wrote down, {} if there was none, or if it never came to a cluster."""
+    """Return what an earlier `up` recorded, {} if there was none, or if it formed no cluster."""
     if not any(map(belongs_to_a_cluster, data.glob("node-*"))):
         return {}
     try:

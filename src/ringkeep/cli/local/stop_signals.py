@@ -1,4 +1,4 @@
-"""Being asked to stop: Ctrl-C, SIGTERM and a closed terminal, counted, never an exception in the middle."""
+"""Counts requests to stop: Ctrl-C, SIGTERM and a closed terminal, without raising an exception."""
 
 import signal
 import time
@@ -10,12 +10,13 @@ POLL_S: Final = 0.05
 
 
 def _is_left_to_others(number: signal.Signals) -> bool:
-    """Whether who started us (`nohup`) has seen to it that a closed terminal does not end us."""
+    """Whether our parent (`nohup`) ignores SIGHUP, so that a closed terminal does not end us."""
     return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class StopRequests:
-    """Counts the requests to stop while it is entered. The first asks politely, the second means at once."""
+    """Counts the requests to stop while it is entered. The first asks for a graceful stop, the second for an
+    immediate one."""
 
     SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,4 +1,4 @@
-"""The ZooKeeper server of a local cluster: on a given or the first free port, watched, and stopped last."""
+"""The ZooKeeper server of a local cluster as a process: on a given or the first free port, stopped last."""
 
 import fcntl
 import os
@@ -48,14 +48,14 @@ class LocalZooKeeper:
         with _port_choice(stop):
             port = self._port or process.first_free_port(HOST, ZOOKEEPER_PORT, self._avoid)
             if port is None:
-                raise StartError("there is no free port for ZooKeeper; name a running one with --zookeeper")
+                raise StartError("there is no free port for ZooKeeper; give a running one with --zookeeper")
             if not process.port_is_free(HOST, port):
                 raise StartError(f"port {port} is in use; choose another one with --zookeeper-port")
             server = self._server = ZooKeeperServer(self._directory, port)
             self.hosts = server.hosts
             server.launch()
             self._known = server.pid
-            # `wait_ready` says what went wrong; we only see to it that a request to stop is heard meanwhile.
+            # This wait notices a request to stop; `wait_ready` raises what went wrong.
             stop.wait(lambda: server.pid is None or serves(port, 0.2), START_S)
             if not stop:
                 server.wait_ready(timeout_s=0.5)
@@ -65,7 +65,7 @@ class LocalZooKeeper:
         own = self._server.pid if self._server is not None else None
         return own or process.owner_by_command(self._directory, str(self._directory / "zoo.cfg"))
 
-    def news(self) -> Iterator[str]:
+    def changes(self) -> Iterator[str]:
         """Yield what changed since the last call: it ended, it was started again."""
         if time.monotonic() - self._looked_at < LOOK_S:
             return
@@ -80,7 +80,7 @@ class LocalZooKeeper:
 
     def stop(self, stop: StopRequests) -> None:
         """Stop it, also if it was started by hand."""
-        # If ours is dead, the pid file is that of the one that was started by hand: it must not be removed.
+        # If ours has ended, the pid file may be that of one that was started by hand: it must not be removed.
         if self._server is not None and self._server.pid is not None:
             self._server.stop(GRACE_S)
         else:
@@ -96,10 +96,10 @@ class LocalZooKeeper:
 
 @contextmanager
 def _port_choice(stop: StopRequests) -> Iterator[None]:
-    """Let one `up` of this user at a time choose ZooKeeper's port, until its server listens there.
+    """Let only one `up` of this user at a time choose ZooKeeper's port, until its server listens there.
 
-    Otherwise two that start together choose the same port, and one of them would take the other's server
-    for its own, and join the other's cluster.
+    Otherwise two that start together choose the same port, and one of them takes the other's server for its
+    own, and joins the other's cluster.
     """
     path = Path(tempfile.gettempdir(), f"ringkeep-{os.getuid()}.lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

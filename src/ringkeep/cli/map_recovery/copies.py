@@ -1,6 +1,6 @@
-"""Every copy of the cluster map that can be had: from nodes that run, and from directories of stopped ones.
+"""Reads every available copy of the cluster map: from running nodes, and from directories of stopped ones.
 
-Only reads; a directory is locked meanwhile, so that no node starts on it, and a running node's is refused.
+Only reads. A directory is locked meanwhile, so that no node starts on it; that of a running node is refused.
 """
 
 import base64
@@ -29,9 +29,9 @@ COPY: Final = "/v1/cluster/copy"
 def gather(
     endpoints: Iterable[str], directories: Iterable[Path], timeout_ms: int
 ) -> tuple[list[MapCopy], list[str]]:
-    """Return all copies, and why nodes that were asked did not give one.
+    """Return all copies, and for each node that returned none the reason.
 
-    Asks the endpoints ("HOST:PORT"), and then every node that the newest copy names and that was not read.
+    Asks the endpoints ("HOST:PORT"), then every node that the newest copy names and that was not read yet.
     Raises CannotRecover for contradicting copies, ConfigurationError and Failure for a directory.
     """
     copies = [from_directory(directory) for directory in directories]
@@ -50,7 +50,7 @@ def gather(
 
 
 def _addresses(copies: list[MapCopy]) -> list[str]:
-    """Return where the nodes are that the newest map names, and of which there is no copy."""
+    """Return the addresses of the nodes that the newest map names, and of which there is no copy."""
     if not any(copy.held is not None for copy in copies):
         return []
     held = newest_of(copies).held
@@ -59,7 +59,7 @@ def _addresses(copies: list[MapCopy]) -> list[str]:
 
 
 def from_node(endpoint: str, timeout_ms: int) -> MapCopy:
-    """Return the copy of a running node. Raises Failure if it does not answer, or with something else."""
+    """Return the copy of a running node. Raises Failure if it does not answer, or not with a copy."""
     answer = http_client.send([endpoint], http_client.HttpRequest("GET", COPY, timeout_ms=timeout_ms))
     document: Json = http_client.object_of(answer)
     source = f"{document.get('name')} (http://{endpoint})"
@@ -69,7 +69,7 @@ def from_node(endpoint: str, timeout_ms: int) -> MapCopy:
         promised = {PartitionId(int(p)): Epoch(int(epoch)) for p, epoch in document["promised"]}
         return MapCopy(NodeId(str(document["id"])), str(document["name"]), source, held, promised)
     except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise Failure(f"http://{endpoint}: this is no copy of a cluster map ({error!r})") from None
+        raise Failure(f"http://{endpoint}: the answer is not a copy of a cluster map ({error!r})") from None
 
 
 def from_directory(directory: Path) -> MapCopy:
@@ -86,7 +86,7 @@ def from_directory(directory: Path) -> MapCopy:
             engine = open_engine(directory)
         except StorageError as error:
             raise CannotRecover(
-                f"{source} cannot be read: {error}. Leave it out, and see what the others hold"
+                f"{source} cannot be read: {error}. Nothing was written; leave it out, and use other copies"
             ) from error
         try:
             payload = engine.get(Family.META, MAP_KEY)
@@ -100,7 +100,7 @@ def from_directory(directory: Path) -> MapCopy:
 
 
 def _locked(directory: Path) -> Identity:
-    """Lock a node's directory. Opening it as a node does would make one of any empty directory."""
+    """Lock a node's directory. Checked first: `open_identity` makes a node's directory of an empty one."""
     try:
         name = json.loads((directory / files.IDENTITY).read_bytes())["name"]
     except FileNotFoundError:

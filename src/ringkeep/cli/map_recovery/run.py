@@ -1,7 +1,7 @@
-"""`ringkeep recover map`: writes the cluster map anew into a ZooKeeper that has lost it.
+"""`ringkeep recover map`: writes the cluster map again into a ZooKeeper that has lost it.
 
-Gathers the copies, has the next map made of them, shows what it will do, and asks. What the map has to be is
-`ringkeep.recovery`.
+Reads the copies, makes the next map from them, shows what it will do, and asks. `ringkeep.recovery` decides
+what the map must be.
 """
 
 import os
@@ -40,9 +40,9 @@ def run(
     try:
         _check_name(newest_of(copies), cluster)
         with opened(hosts, cluster) as register:
-            found, version = register.read()
-            recovery = plan(copies, found, without)
-            _show(copies, silent, found, hosts, recovery)
+            stored, version = register.read()
+            recovery = plan(copies, stored, without)
+            _show(copies, silent, stored, hosts, recovery)
             _confirm(yes)
             register.write(recovery.next_map, version)
     except CannotRecover:
@@ -50,13 +50,13 @@ def run(
             print(f"ringkeep: not read: {line}", file=sys.stderr)
         raise
     print(
-        f"map {recovery.next_map.version} is written. Nodes that run go on by themselves; start those that"
-        " are stopped, as always. Look: ringkeep status"
+        f"map {recovery.next_map.version} is written. Running nodes continue by themselves; start the stopped"
+        " ones as usual. Check with: ringkeep status"
     )
 
 
 def _endpoints(endpoint: str | None, directories: Sequence[str]) -> list[str]:
-    """Return whom to ask first. Beside directories the default is nobody: it could be another cluster's."""
+    """Return the first endpoints. With directories there is no default: it could be of another cluster."""
     if endpoint is None and directories and not os.environ.get(http_client.ENDPOINTS_VARIABLE):
         return []
     return http_client.endpoints_of(endpoint)
@@ -79,18 +79,22 @@ def _check_name(newest: MapCopy, cluster: str) -> None:
 
 
 def _show(
-    copies: Sequence[MapCopy], silent: Sequence[str], found: ClusterMap | None, hosts: str, recovery: Recovery
+    copies: Sequence[MapCopy],
+    silent: Sequence[str],
+    stored: ClusterMap | None,
+    hosts: str,
+    recovery: Recovery,
 ) -> None:
-    """Say what was found, and what is about to be done."""
+    """Print which copies were read, what ZooKeeper holds, and what will be written."""
     rows = [[copy.source, "none" if copy.held is None else str(copy.held.version)] for copy in copies]
     show_table(("READ FROM", "MAP"), sorted(rows))
     for line in silent:
         print(f"not read: {line}")
-    print(f"ZooKeeper at {hosts} holds {'no map' if found is None else f'map {found.version}'}")
+    print(f"ZooKeeper at {hosts} holds {'no map' if stored is None else f'map {stored.version}'}")
     new = recovery.next_map
     print(
         f"map {new.version} of the cluster {new.cluster} ({new.cluster_id}) will be written there, made from"
-        f" that of {recovery.newest.source}: the same replicas and primaries, under epochs that nobody has"
+        f" that of {recovery.newest.source}: the same replicas and primaries, under epochs that no node has"
         " promised yet"
     )
     for warning in recovery.warnings:
@@ -102,6 +106,8 @@ def _confirm(yes: bool) -> None:
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise Failure("nothing was written; repeat it with --yes if that is what you want", USAGE)
+        raise Failure(
+            "nothing was written, as there is no terminal to ask; to write, repeat with --yes", USAGE
+        )
     if not typer.confirm("Write it?"):
         raise Failure("nothing was written")

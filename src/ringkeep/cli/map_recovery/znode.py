@@ -1,6 +1,6 @@
-"""The znode in which ZooKeeper keeps one cluster's map, read and written by hand: for `recover map` alone.
+"""Reads and writes the znode that holds one cluster's map, for `recover map` only.
 
-A node's way to it is `coordination.zookeeper`, which never writes a map that does not follow the one found.
+Nodes use `coordination.zookeeper`, which only ever writes the successor of the stored map.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ def opened(hosts: str, cluster: str) -> Iterator["MapRegister"]:
 
 
 class MapRegister:
-    """The map's znode of one cluster, and the barrier beside it."""
+    """One cluster's map znode, and the barrier znode."""
 
     def __init__(self, client: Any, hosts: str, base: str) -> None:
         self._client = client
@@ -53,9 +53,9 @@ class MapRegister:
         self._barrier = f"{self._base}/barrier"
 
     def read(self) -> tuple[ClusterMap | None, int]:
-        """Return the map that is there (None: none), and the znode's version.
+        """Return the stored map (None: there is none), and the znode's version.
 
-        Raises Failure (4), and CannotRecover for something that is no map.
+        Raises Failure (4), and CannotRecover for content that is not a map.
         """
         try:
             self._client.sync(self._base)
@@ -67,19 +67,21 @@ class MapRegister:
         return decode_map(content, f"ZooKeeper at {self._hosts}"), stat.version
 
     def write(self, cluster_map: ClusterMap, expected: int) -> None:
-        """Put this map in the place of the znode version `expected`; a new one takes the barrier away.
+        """Replace the znode of version `expected` by this map; creating it also removes the barrier.
 
-        Raises Failure: 1 if somebody was faster, and 4 if ZooKeeper went away meanwhile.
+        Raises Failure: 1 if the znode was changed meanwhile, and 4 if the connection to ZooKeeper was lost.
         """
         payload = mapcodec.encode(cluster_map)
         try:
             written = self._create(payload) if expected == NO_MAP else self._replace(payload, expected)
         except KazooException as error:
-            again = "whether the map was written is not known; repeat the command: it says so if it was"
+            again = (
+                "it is unknown whether the map was written; repeat the command, which reports it if it was"
+            )
             raise self._lost(error, again) from error
         if not written:
             raise Failure(
-                "ZooKeeper was changed meanwhile, and nothing was written; look, and repeat the command"
+                "ZooKeeper's map was changed meanwhile, nothing was written; check it, and repeat the command"
             )
 
     def _create(self, payload: bytes) -> bool:
@@ -98,4 +100,5 @@ class MapRegister:
         return True
 
     def _lost(self, error: KazooException, what: str) -> Failure:
-        return Failure(f"ZooKeeper at {self._hosts} went away ({type(error).__name__}); {what}", UNAVAILABLE)
+        problem = f"the connection to ZooKeeper at {self._hosts} was lost ({type(error).__name__})"
+        return Failure(f"{problem}; {what}", UNAVAILABLE)

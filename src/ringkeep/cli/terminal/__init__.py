@@ -1,1 +1,1 @@
-"""What all commands share with the terminal: streams, tables, exit codes, progress."""
+"""What all commands share: options, standard streams, tables, failures, progress lines."""

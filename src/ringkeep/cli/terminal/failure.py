@@ -1,4 +1,4 @@
-"""How a command ends that cannot do what it was asked: one line for people, one exit code for programs."""
+"""The exception that ends a command: one line for people, one exit code for programs."""
 
 from ringkeep.exit_codes import FAILED
 

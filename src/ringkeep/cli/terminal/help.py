@@ -1,4 +1,4 @@
-"""How `ringkeep --help` lists the commands: in groups, each with a whole sentence."""
+"""Formats `ringkeep --help`: the commands in groups, each with a whole sentence."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read and mean the same everywhere."""
+"""Options that several commands share, with one name, meaning and help text."""
 
 import re
 from typing import Annotated
@@ -13,7 +13,7 @@ Endpoint = Annotated[
     typer.Option(
         "--endpoint",
         metavar="URL[,URL]",
-        help="Nodes to ask, the first that answers serves [default: RINGKEEP_ENDPOINTS or http://127.0.0.1:8000].",
+        help="Nodes to ask; the first that answers is used [default: RINGKEEP_ENDPOINTS or http://127.0.0.1:8000].",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for another program.")]

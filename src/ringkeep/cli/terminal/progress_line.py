@@ -1,4 +1,4 @@
-"""One line at the bottom of a terminal that says how far long work is; nothing at all in a pipe."""
+"""One line at the bottom of a terminal that shows the progress of long work; nothing in a pipe."""
 
 import shutil
 import sys
@@ -9,7 +9,7 @@ _CLEAR: Final = "\r\x1b[K"
 
 
 class ProgressLine:
-    """The line. It is drawn on standard error, so that what the command has to say stays by itself."""
+    """The line. It is drawn on standard error, to keep it apart from the command's output."""
 
     def __init__(self) -> None:
         self.on_terminal = sys.stdout.isatty() and sys.stderr.isatty()
@@ -24,7 +24,7 @@ class ProgressLine:
         self.clear()
 
     def show(self, text: str) -> None:
-        """Draw the line anew. It is cut where the terminal ends: a second line could not be taken back."""
+        """Redraw the line, cut to the terminal's width: a second line could not be erased."""
         if self.on_terminal:
             width = max(shutil.get_terminal_size().columns - 1, 20)
             sys.stderr.write(_CLEAR + (text if len(text) <= width else text[: width - 1] + "…"))
@@ -32,13 +32,13 @@ class ProgressLine:
             self._shown = True
 
     def clear(self) -> None:
-        """Take the line away. Harmless to repeat."""
+        """Erase the line. Harmless to repeat."""
         if self._shown:
             sys.stderr.write(_CLEAR)
             sys.stderr.flush()
             self._shown = False
 
     def say(self, text: str) -> None:
-        """Print a line that stays, also in a pipe: something a person should act on."""
+        """Print a line that stays, also in a pipe: something that the user should act on."""
         self.clear()
         print(f"ringkeep: {text}", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
-"""The standard streams, whatever they are: closed, full, or in an encoding that lacks what we print.
+"""Makes the standard streams usable: closed ones, full ones, and encodings that lack characters we print.
 
-Knows nothing of commands. `prepare` comes first in a process, before any file is opened.
+Knows nothing of commands. `prepare` is called first in a process, before any file is opened.
 """
 
 import codecs
@@ -25,9 +25,9 @@ _HANDLER: Final = "ringkeep-plain"
 def prepare() -> None:
     """Make the three streams usable. Harmless to repeat.
 
-    A closed descriptor is taken, so that no file of ours gets its number: what reads or writes there by
-    mistake would reach our data. The device behind it refuses to be read (standard input) or written
-    (standard output), so that a command notices that its result goes nowhere; messages are dropped.
+    A closed descriptor is taken, so that no file of ours gets its number: a stray read or write would reach
+    our data. The device behind it refuses reads (standard input) or writes (standard output), so that a
+    command notices that its result is lost; messages on standard error are dropped.
     """
     codecs.register_error(_HANDLER, _in_plain_characters)
     for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
@@ -49,9 +49,9 @@ def prepare() -> None:
 
 
 def flush_output() -> None:
-    """Write out what the command has printed. Raises OSError if it cannot be.
+    """Write out what the command has printed. Raises OSError if that fails.
 
-    Then it is dropped: Python would try again at exit, and complain.
+    Then the output is dropped: Python would try again at exit, and print an error.
     """
     try:
         sys.stdout.flush()
@@ -75,7 +75,7 @@ def _is_open(number: int) -> bool:
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str, int]:
-    """Write what the encoding lacks in characters that every encoding has: a codec's error handler."""
+    """Replace characters that the encoding lacks by ASCII ones: a codec's error handler."""
     assert isinstance(error, UnicodeEncodeError), "only output has this handler"
     lacking = error.object[error.start : error.end]
     return "".join(_PLAIN.get(character, "?") for character in lacking), error.end

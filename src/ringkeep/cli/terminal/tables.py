@@ -1,4 +1,4 @@
-"""What commands print: tables for people (drawn on a terminal, plain in a pipe), JSON for programs."""
+"""Prints results: tables for people (drawn on a terminal, plain in a pipe), JSON for programs."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ def show_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table without any drawing."""
+    """Return the lines of a table in plain columns."""
     lines = [list(headers), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return [

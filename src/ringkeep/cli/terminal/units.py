@@ -1,4 +1,4 @@
-"""Numbers as people read them: bytes and durations, to two or three figures."""
+"""Formats bytes and durations for people, to two or three figures."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ def size(count: float) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds like "0.4 s", "12 s", "3 min 5 s", "2 h 10 min", "4 d 3 h"; "–" where nobody knows."""
+    """Return seconds like "0.4 s", "12 s", "3 min 5 s", "2 h 10 min", "4 d 3 h"; "–" if unknown."""
     if seconds is None:
         return "–"
     if seconds < 9.95:

@@ -19,17 +19,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 def test_what_holds_it_up_is_said_once_when_nothing_changes(clock: dict[str, float]) -> None:
     stuck = wait.Stuck()
-    assert stuck.news(5, ["disk full"]) == ""
+    assert stuck.report(5, ["disk full"]) == ""
     clock["s"] += wait.STUCK_S - 0.1
-    assert stuck.news(5, ["disk full"]) == ""
+    assert stuck.report(5, ["disk full"]) == ""
     clock["s"] += 0.2
-    assert stuck.news(5, ["disk full"]) == "no progress: disk full"
-    assert stuck.news(5, ["disk full"]) == ""
-    assert stuck.news(5, ["disk full", "moves are paused"]) == "no progress: moves are paused"
-    assert stuck.news(4, ["n2 is away"]) == "", "it went on"
+    assert stuck.report(5, ["disk full"]) == "no progress: disk full"
+    assert stuck.report(5, ["disk full"]) == ""
+    assert stuck.report(5, ["disk full", "moves are paused"]) == "no progress: moves are paused"
+    assert stuck.report(4, ["n2 is away"]) == "", "it went on"
 
 
 CONNECTED = {"zookeeper": "connected"}
+UNREACHABLE = "ZooKeeper is unreachable; the cluster changes nothing until it is back"
 PLANNED = {"from": "a", "to": "b", "waits_for": "its turn"}
 
 
@@ -38,7 +39,7 @@ PLANNED = {"from": "a", "to": "b", "waits_for": "its turn"}
     [
         (CONNECTED, {"state": "running", "running": [], "planned": []}, ()),
         (CONNECTED, {}, ()),
-        ({"zookeeper": "disconnected"}, {}, ("ZooKeeper is away, and nothing is changed until it is back",)),
+        ({"zookeeper": "disconnected"}, {}, (UNREACHABLE,)),
         (CONNECTED | {"alarm": "two maps"}, {}, ("two maps",)),
         (CONNECTED, {"state": "cancelled"}, ("moves are cancelled (ringkeep moves resume)",)),
         (CONNECTED, {"running": [PLANNED | {"waits_for": None}], "planned": [PLANNED]}, ()),

@@ -126,7 +126,7 @@ def test_holding_moves(host: Host, verb: str, state: str) -> None:
 def test_an_order_to_hold_moves_is_done_when_it_shows(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host.service, "hold_moves", lambda verb: host.service.moves())
     late = run(host, "moves", "pause", "--timeout", "300ms")
-    assert late.code == 4 and "pause was ordered, and is not carried out yet" in late.err
+    assert late.code == 4 and "pause was accepted, but has not taken effect yet" in late.err
     assert "moves are paused" not in late.out
 
 
@@ -148,7 +148,7 @@ def test_moves_are_watched_until_none_is_left(host: Host) -> None:
 
 def test_plans(host: Host) -> None:
     shown = run(host, "plan", "join", "new", "--zone", "z", "--weight", "2").out
-    assert shown.startswith("if new joins, 1 replica will move (10 B); the least possible is 1\n")
+    assert shown.startswith("if new joins, 1 replica will move (10 B); the minimum is 1\n")
     assert "node-1          1         1      1          1" in shown
     assert json.loads(run(host, "plan", "leave", OTHER, "--json").out)["action"] == "leave"
     assert host.service.planned == [("join", "new", "z", 2), ("leave", OTHER, "", 1)]
@@ -203,7 +203,7 @@ def test_partitions_are_recovered(host: Host) -> None:
     assert done.code == 0 and "7          b, c  a, d    a\n" in done.out
     assert host.service.steered.named_lost == ["b", "c"]
     done = run(host, "recover", "partition", "8", "--accept-loss", "--lost", "b")
-    assert "empty: there is no copy" in done.out
+    assert "empty: no copy is left" in done.out
     done = run(host, "recover", "partition", "all", "--accept-loss", "--json")
     assert json.loads(done.out)["partitions"][0]["partition"] == 9
     assert run(host, "recover", "partition", "all", "--accept-loss").code == 1
@@ -288,7 +288,7 @@ def test_a_drain_ends_where_nobody_else_could_lead(host: Host, monkeypatch: pyte
     monkeypatch.setattr(host.service, "partitions", lambda: {"partitions": [row]})
     done = run(host, "drain", "node-1")
     assert done.code == 0
-    assert "node-1 leads only 1 partition of which no other node has a replica that votes" in done.out
+    assert "node-1 still leads 1 partition without a voter on any other node" in done.out
 
 
 def test_a_drain_that_is_taken_back(host: Host) -> None:
@@ -300,7 +300,7 @@ def test_a_drain_that_is_taken_back(host: Host) -> None:
     until(lambda: host.server.listener.counts[-1].statuses[200] > asked + 2, "it is seen draining")
     member["state"] = "active"
     code, out, err = ended(process)
-    assert (code, out) == (1, "") and one_line(err) and "taken back" in err
+    assert (code, out) == (1, "") and one_line(err) and "the order was cancelled" in err
 
 
 def test_a_decommission_ends_when_the_node_has_left_and_took_our_endpoint_along(
@@ -330,7 +330,7 @@ def test_a_dead_node_is_given_up_when_nothing_counts_on_it(host: Host) -> None:
     member["replicas"] = 0
     code, out, _ = ended(process)
     said = json.loads(out)
-    assert code == 0 and said["done"] == "node-1-other-1 is given up (1 replica copied anew to other nodes)"
+    assert code == 0 and said["done"] == "node-1-other-1 is given up (1 replica rebuilt on other nodes)"
 
 
 def test_an_interrupted_wait_says_that_the_work_goes_on(host: Host) -> None:
@@ -346,7 +346,10 @@ def test_an_interrupted_wait_says_that_the_work_goes_on(host: Host) -> None:
     process.send_signal(signal.SIGINT)
     code, out, err = ended(process)
     assert (code, out) == (130, "") and one_line(err)
-    assert "the order stands; watch it: ringkeep moves --watch" in err and f"ringkeep undrain {OTHER}" in err
+    assert (
+        "the order stands; watch it with: ringkeep moves --watch" in err
+        and f"ringkeep undrain {OTHER}" in err
+    )
 
 
 def test_progress_is_drawn_on_a_terminal(host: Host) -> None:
