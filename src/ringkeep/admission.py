@@ -1,7 +1,7 @@
-"""Whether a directory may serve in the cluster that the coordination service holds.
+"""Decides whether a data directory may serve in the cluster whose map ZooKeeper holds.
 
-A directory that belongs to a cluster never forms a new one, and never serves under an older map. What it
-holds is compared with the node's mark: an older state of it has forgotten promises and entries.
+A directory that belongs to a cluster never forms a new one, and never serves under an older map. Its store is
+compared with the node's mark: an older copy of it lacks promises and entries.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,9 +13,10 @@ from ringkeep.core.protocol.types import Incarnation, NodeId
 
 
 class Claim(NamedTuple):
-    """A start of a directory that set out to make the node's mark its own; recorded there before it tries.
+    """A start of a directory that may have written the node's mark; recorded in the directory before it
+    tries.
 
-    `life` was drawn for this start alone: two copies of one directory count the same incarnation.
+    `life` is drawn at random for each start: two copies of one directory count the same incarnation.
     """
 
     incarnation: Incarnation
@@ -24,7 +25,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a node's store was durable, in which of its lives: what the coordination service keeps."""
+    """How far a node's store was durable, and in which life: kept in ZooKeeper."""
 
     incarnation: Incarnation
     life: str
@@ -32,15 +33,15 @@ class Mark:
 
 
 UNMARKED: Final = (
-    "ZooKeeper has no mark of how far this node's data was durable: it was wiped, or restored. So it"
-    " cannot be checked whether this directory is the newest one; it is used as if it was"
+    "ZooKeeper has no mark of how far this node's data was durable: it was wiped, or restored from a copy."
+    " It cannot be checked whether this directory is the newest copy; it is used as if it was"
 )
 
 
 def is_other_line(claims: Sequence[Claim], mark: Mark) -> bool:
-    """Whether the mark is of a start that a directory with these claims knows nothing of.
+    """Whether the mark is from a start that is not among the claims of the directory.
 
-    One that is older than all of them does not speak against it: then the register was restored.
+    A mark that is older than all of them does not count: then ZooKeeper was restored.
     """
     if any(claim.life == mark.life for claim in claims):
         return False
@@ -48,19 +49,19 @@ def is_other_line(claims: Sequence[Claim], mark: Mark) -> bool:
 
 
 def other_line(mark: Mark) -> str:
-    """Say why a directory of another line is refused."""
+    """Say why an old copy of a directory is refused."""
     return (
-        f"start {mark.incarnation} of this node was from another directory, and this one is an old copy of"
-        " that. Nothing was touched. Use the newest directory; or give an empty one, to join as a new node"
+        f"start {mark.incarnation} of this node was from another directory, of which this one is an old copy."
+        " Nothing was changed. Use the newest directory; or give an empty one, to join as a new node"
     )
 
 
 def lost(position: int, mark: Mark) -> str:
-    """Say what a store has lost that is not as far as its mark."""
+    """Say what a store has lost that is behind its mark."""
     return (
-        f"the data of this node is older than what it held in start {mark.incarnation}: batch {mark.position}"
-        f" was durable, and {position} is the newest here. Was a copy put back? The node has no vote, and is"
-        " filled anew from the others"
+        f"the data of this node is older than in its start {mark.incarnation}: batch {mark.position} was"
+        f" durable, and {position} is the newest here. Was an older copy restored? The node does not vote,"
+        " and is refilled from the others"
     )
 
 
@@ -68,7 +69,7 @@ def runs_elsewhere(other: Member) -> str:
     """Say that another process has this directory's node."""
     return (
         f"the node {other.name} runs already, at {other.peer}, with another copy of this data directory."
-        " Nothing was touched. Stop that process first if this copy is to take its place; or give an empty"
+        " Nothing was changed. Stop that process first if this copy is to replace it; or give an empty"
         " --data directory, to join as a new node"
     )
 
@@ -76,9 +77,9 @@ def runs_elsewhere(other: Member) -> str:
 def taken_over(incarnation: Incarnation) -> str:
     """Say that this process lost its node to a copy of its directory."""
     return (
-        f"start {incarnation} of this node, from another copy of its data directory, has taken its place"
-        " while ZooKeeper could not be reached from here: this process has no vote any more, and stops. Find"
-        " out which of the two directories is to go on, and do not start the other one"
+        f"start {incarnation} of this node, from another copy of its data directory, has replaced this one"
+        " while ZooKeeper could not be reached from here: this process does not vote any more, and stops."
+        " Decide which of the two directories to keep, and do not start the other one"
     )
 
 
@@ -95,8 +96,8 @@ def is_old_copy(member: Member, found: ClusterMap) -> bool:
 def given_up(member: Member, stored: ClusterMap | None, found: ClusterMap) -> str:
     """Say that the cluster gave this directory's node up for dead; "" if it did not.
 
-    `stored`: the last map that the node knew. A dead node is forgotten in the end. So one that was named
-    then, and is not now, was given up meanwhile, unless it was about to leave.
+    `stored`: the last map that the node knew. A dead node is forgotten after a while. So a node that was
+    named in `stored`, and is not now, was given up meanwhile, unless it was leaving.
     """
     known = found.node(member.id)
     if known is not None:
@@ -107,24 +108,24 @@ def given_up(member: Member, stored: ClusterMap | None, found: ClusterMap) -> st
     if not gone:
         return ""
     return (
-        f"the cluster {found.cluster} gave this node up for dead, and copies its replicas anew to other"
-        " nodes: the data here is not needed any more"
+        f"the cluster {found.cluster} gave this node up for dead, and rebuilds its replicas on other nodes:"
+        " the data here is not needed any more"
     )
 
 
 def has_left(member: Member, found: ClusterMap) -> bool:
-    """Tell whether this directory's node was one of the cluster, which names it no more."""
+    """Whether this directory's node was a member of the cluster, whose map does not name it any more."""
     return bool(member.cluster_id) and member.cluster_id == found.cluster_id and not found.node(member.id)
 
 
 def may_leave(member: Member, found: ClusterMap) -> bool:
-    """Tell whether a node was asked to leave, and the map gives it nothing any more."""
+    """Whether a node was ordered to leave, and has no replica in the map any more."""
     known = found.node(member.id)
     return known is not None and known.state == NodeState.LEAVING and not partitions_of(found, member.id)
 
 
 def name_taken(member: Member, found: ClusterMap, links: Collection[NodeId]) -> str:
-    """Say that a newcomer's name belongs to a node that answers; "" if it does not, or is silent.
+    """Say that a newcomer's name belongs to a node that answers; "" if there is no such node.
 
     `links`: the nodes to which there is a link from here.
     """
@@ -142,40 +143,40 @@ def name_taken(member: Member, found: ClusterMap, links: Collection[NodeId]) -> 
 def refusal(
     member: Member, stored: ClusterMap | None, found: ClusterMap | None, partitions: int | None = None
 ) -> str:
-    """Say why this directory must not start against the map that was found; "" if it may.
+    """Say why this directory must not start under the map that ZooKeeper holds; "" if it may.
 
-    `stored`: its own. `partitions`: the number that was asked for, None if it was left open.
+    `stored`: its own map. `partitions`: the number that was configured, None if none was.
     """
     if found is None:
         if member.cluster_id or stored is not None:
             return (
                 f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds"
-                " no cluster map: it was wiped, or is the wrong one. Nothing was touched."
-                " Point --zookeeper at the right one, or write the map anew: ringkeep recover map"
+                " no cluster map: it was wiped, or is the wrong one. Nothing was changed."
+                " Point --zookeeper at the right one, or write the map again: ringkeep recover map"
             )
         return ""
     if member.cluster_id and member.cluster_id != found.cluster_id:
         return (
             f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds {found.cluster_id}."
-            " Nothing was touched. Check --zookeeper, --cluster and --data"
+            " Nothing was changed. Check --zookeeper, --cluster and --data"
         )
     if stored is not None and stored.version > found.version:
         return (
             f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
-            " it was restored from a copy. Nothing was touched. Write the map anew: ringkeep recover map"
+            " it was restored from a copy. Nothing was changed. Write the map again: ringkeep recover map"
         )
     if partitions is not None and partitions != len(found.partitions):
         return (
-            f"--partitions is {partitions} here, and the cluster was formed with"
-            f" {len(found.partitions)}, which never changes: leave the option out, or give that number"
+            f"--partitions is {partitions} here, but the cluster was formed with {len(found.partitions)}, and"
+            " that number never changes. Nothing was changed. Leave the option out, or give that number"
         )
     known = found.node(member.id)
     if known is None:
         return _refused_newcomer(member, found)
     if is_old_copy(member, found):
         return (
-            f"this directory was started {member.incarnation} times, the cluster has seen"
-            f" {known.incarnation}: it is an old copy. Nothing was touched. Use the newest directory"
+            f"this directory was started {member.incarnation} times, the cluster has seen start"
+            f" {known.incarnation}: it is an old copy. Nothing was changed. Use the newest directory"
         )
     return ""
 
@@ -183,11 +184,11 @@ def refusal(
 def _refused_newcomer(member: Member, found: ClusterMap) -> str:
     """Say why a directory that the map does not name must not join; "" if it may.
 
-    A name that is taken is no reason yet: the node that has it may be gone.
+    A taken name is not a reason yet: the node that has it may be lost.
     """
     if member.cluster_id:
         return (
-            f"this directory's node has left the cluster {found.cluster}. Nothing was touched."
+            f"this directory's node has left the cluster {found.cluster}. Nothing was changed."
             " Start with an empty --data directory to join as a new node"
         )
     for node in found.nodes:
@@ -200,7 +201,7 @@ def _refused_newcomer(member: Member, found: ClusterMap) -> str:
 
 
 def behind(held: ClusterMap, found: ClusterMap | None, same: bool) -> str:
-    """Say that the register holds less than a running node's own map, or something else; "" if it does not.
+    """Say that ZooKeeper holds an older map than a running node, or a different one; "" if it does not.
 
     `same`: whether they are the same bytes.
     """
@@ -211,18 +212,19 @@ def behind(held: ClusterMap, found: ClusterMap | None, same: bool) -> str:
     elif found.version < held.version:
         holds = f"map {found.version}"
     elif found.version == held.version and not same:
-        holds = "another map of that number"
+        holds = "a different map of that version"
     else:
         return ""
     return (
-        f"this node holds map {held.version}, and ZooKeeper {holds}: it was wiped, restored from an older"
-        " copy, or is the wrong one. Data is served, changes are refused until the map is back:"
-        " ringkeep recover map"
+        f"this node holds map {held.version}, but ZooKeeper holds {holds}: it was wiped, restored from an"
+        " older copy, or is the wrong one. Data is served; changes are refused until the map"
+        " is written again: ringkeep recover map"
     )
 
 
 def odd_one_out(member: Member, members: Sequence[Member]) -> str:
-    """Say what this node, waiting at the barrier, has otherwise than the first in line; "" if they agree."""
+    """Say how this node, waiting at the barrier, differs from the live member with the lowest sequence
+    number; "" if it does not."""
     first = next(iter(members), None)
     if first is None or first.id == member.id:
         return ""
@@ -239,10 +241,10 @@ def odd_one_out(member: Member, members: Sequence[Member]) -> str:
 
 
 def peers(mine: Member, found: ClusterMap | None, members: Iterable[Member]) -> dict[NodeId, str]:
-    """Return whom to talk to, and where: every node of the map, at the address of its newest life; while
-    forming, every member.
+    """Return the peers with their addresses: every node of the map, at the address that it registered last;
+    while the cluster is being formed, every member.
 
-    Another node at our own address is gone: its disk was wiped, or set aside.
+    Another node at our own address has ended: its disk was wiped, or its files were renamed.
     """
     there: dict[NodeId, str] = {}
     if found is not None:

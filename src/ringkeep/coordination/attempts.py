@@ -1,7 +1,7 @@
-"""Why there is no connection to ZooKeeper: what kazoo logs of its attempts, kept per server, for people.
+"""Records why connecting to ZooKeeper fails: the last cause per server, from kazoo's log.
 
-kazoo tries for ever, and says why it failed nowhere but in its log. So each client gets a log of its own,
-which goes nowhere else. Knows nothing of sessions.
+kazoo retries for ever, and reports the cause of a failure only in its log. So each client gets its own
+logger, whose records go only here. Knows nothing of sessions.
 """
 
 import logging
@@ -11,7 +11,7 @@ ATTEMPT: Final = "Connecting to "
 SUCCESS: Final = "Zookeeper connection established"
 UNRESOLVED: Final = "Cannot resolve "
 NO_CAUSE: Final = ("Transition to CONNECTING", "Failed connecting to Zookeeper", "Session has expired")
-"""Said beside a cause, or no failure to connect."""
+"""Logged beside a cause, or not a failure to connect."""
 
 PREFIXES: Final = ("Connection dropped: ", "Connection time-out: ", "socket connection error: ")
 CLOSED: Final = "socket connection broken"
@@ -26,7 +26,7 @@ class Attempts(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.logger = logging.Logger("ringkeep.coordination.kazoo", logging.INFO)  # no parent hears it
+        self.logger = logging.Logger("ringkeep.coordination.kazoo", logging.INFO)  # it has no parent
         self.logger.addHandler(self)
         self.turned_away = False
         """Whether a server has closed a connection instead of opening a session, since there was one."""
@@ -36,11 +36,11 @@ class Attempts(logging.Handler):
 
     @property
     def cause(self) -> str:
-        """What the last attempt at each server met; "" if none has failed since there was a connection."""
+        """Why the last attempt at each server failed; "" if none has since there was a connection."""
         return "; ".join(f"{server}: {cause}" for server, cause in sorted(self._causes.items()))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what this record says of an attempt."""
+        """Keep what this record says about an attempt."""
         said = record.getMessage()
         if said.startswith(ATTEMPT):  # "Connecting to HOST(IP):PORT, use_ssl: …"
             host, _, rest = said.removeprefix(ATTEMPT).partition("(")

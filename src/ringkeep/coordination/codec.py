@@ -1,7 +1,7 @@
-"""A member's registration and a node's mark as bytes: JSON, for people to read with ZooKeeper's own tools.
+"""Encodes a member's registration and a node's mark: as JSON, readable with ZooKeeper's own tools.
 
-Fields may be added within format 1 and are ignored by those who do not know them; what an older reader must
-not overlook needs another format.
+Fields may be added within format 1; older readers ignore them. A field that an older reader must not ignore
+needs another format.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ FORMAT: Final = 1
 
 
 class _Registration(msgspec.Struct, frozen=True):
-    """The znode's content. `process` is drawn anew by each process: it tells our own registration from that
+    """The znode's content. `process` is random for each process: it distinguishes our registration from that
     of a copied data directory, which has our node id and may have our incarnation."""
 
     format: int
@@ -44,12 +44,12 @@ def encode_member(member: Member, process: str) -> bytes:
 def decode_member(content: bytes, sequence: int) -> tuple[Member, str]:
     """Return the member, with this sequence, and the process that registered it.
 
-    Raises ProtocolError if these bytes are no registration, or one of another format.
+    Raises ProtocolError if these bytes are not a registration, or one of another format.
     """
     try:
-        found = msgspec.json.decode(content, type=_Format).format
-        if found != FORMAT:
-            raise ProtocolError(f"a member registered in format {found}; this version reads format {FORMAT}")
+        form = msgspec.json.decode(content, type=_Format).format
+        if form != FORMAT:
+            raise ProtocolError(f"a member registered in format {form}; this version reads format {FORMAT}")
         registration = msgspec.json.decode(content, type=_Registration)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not a member's registration: {error}") from error
@@ -62,11 +62,11 @@ def encode_mark(mark: Mark) -> bytes:
 
 
 def decode_mark(content: bytes) -> Mark:
-    """Return the mark. Raises ProtocolError if these bytes are none, or one of another format."""
+    """Return the mark. Raises ProtocolError if these bytes are not a mark, or one of another format."""
     try:
-        found = msgspec.json.decode(content, type=_Marked)
+        marked = msgspec.json.decode(content, type=_Marked)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"not a mark: {error}") from error
-    if found.format != FORMAT:
-        raise ProtocolError(f"a mark in format {found.format}; this version reads format {FORMAT}")
-    return found.mark
+    if marked.format != FORMAT:
+        raise ProtocolError(f"a mark in format {marked.format}; this version reads format {FORMAT}")
+    return marked.mark

@@ -1,7 +1,7 @@
-"""One kazoo client, handled from the loop: requests are awaited, states and watches arrive as calls.
+"""Connects one kazoo client to the event loop: requests are awaited, states and watches arrive as calls.
 
-kazoo has threads of its own. Here is all that runs in them: each callback hands over to the loop and
-returns, since a callback that waits for ZooKeeper would wait for ever. Knows nothing of what is stored.
+kazoo has its own threads. All code that runs in them is here: each callback passes its result to the loop and
+returns, because a callback that waits for ZooKeeper would wait for ever. Knows nothing of what is stored.
 """
 
 import asyncio
@@ -26,10 +26,11 @@ from ringkeep.coordination.attempts import Attempts
 from ringkeep.errors import ConfigurationError
 
 RETRY: Final = {"max_tries": -1, "delay": 0.1, "backoff": 2, "max_delay": 1.0}
-"""Between attempts to connect, in seconds: soon at first, and never so late that healing waits for us."""
+"""Delays between attempts to connect, in seconds: short at first, and never long, so that recovery is
+quick."""
 
 CONDITIONS: Final = (BadVersionError, NodeExistsError, NoNodeError, RolledBackError, RuntimeInconsistency)
-"""What the steps of a transaction may answer when another one was faster."""
+"""Errors of a transaction's steps when another process changed the znodes first."""
 
 log = logging.getLogger("ringkeep.coordination")
 
@@ -37,7 +38,8 @@ log = logging.getLogger("ringkeep.coordination")
 def split_path(hosts: str) -> tuple[str, str]:
     """Return the servers of "HOST:PORT,HOST:PORT/some/place", and the path: "" if there is none.
 
-    We put it before every path ourselves. What kazoo makes of it has to exist, but for its last part.
+    We prefix every path with it ourselves. kazoo's own chroot would need the path to exist, but for its last
+    part.
     """
     servers, _, path = hosts.partition("/")
     return servers, f"/{path}".rstrip("/")
@@ -50,7 +52,7 @@ def new_client(servers: str, session_ms: int, attempts: Attempts | None = None) 
         return KazooClient(
             hosts=servers, timeout=session_ms / 1000, connection_retry=dict(RETRY), logger=logger
         )
-    except Exception as error:  # kazoo lets whatever its parsing meets come through
+    except Exception as error:  # kazoo passes on any exception of its parsing
         raise ConfigurationError(f"not a list of ZooKeeper servers: {servers!r} ({error})") from error
 
 
@@ -76,7 +78,7 @@ def end(client: Any) -> bool:
     try:
         client.stop()
         client.close()
-    except Exception as error:  # whatever it is, there is nobody left who could do better
+    except Exception as error:  # whatever it is, nothing more can be done
         log.debug("closing the ZooKeeper client: %s", error)
         return False
     return True
@@ -114,7 +116,7 @@ class Link:
 
     @property
     def trouble(self) -> str:
-        """Why the present client has no connection, as far as it has told."""
+        """Why the present client has no connection, as far as it is known."""
         return self._attempts.cause
 
     def _new_client(self) -> None:
@@ -122,17 +124,17 @@ class Link:
         self._client = new_client(self._servers, self._session_ms, self._attempts)
 
     def start(self) -> None:
-        """Begin to connect, and never cease until `stop`. Does not block: kazoo connects in its threads."""
+        """Begin to connect, and retry until `stop`. Does not block: kazoo connects in its threads."""
         self._client.add_listener(partial(self._on_state, self._client))
         self._client.start_async()
 
     def renew(self) -> None:
         """Replace a client that will never connect again.
 
-        Its thread has died (of bytes that it did not understand, or of a refused authentication). Or it is
-        turned away: it names the last transaction that it saw, as long as it lives, and a ZooKeeper that was
-        wiped or restored from an older copy refuses whoever has seen more than it holds. A new client has
-        seen nothing, and a new session.
+        Either its thread has ended (because of malformed bytes, or of a refused authentication). Or servers
+        turn it away: it sends the last transaction id that it saw, and a ZooKeeper that was wiped or restored
+        from an older copy refuses a client that has seen a later one. A new client has seen none, and gets a
+        new session.
         """
         old = self._client
         died = old.client_state in (KeeperState.CLOSED, KeeperState.AUTH_FAILED)
@@ -143,7 +145,7 @@ class Link:
             self.start()
 
     async def stop(self, deadline_s: float) -> bool:
-        """End the session. Return whether that was done in time; if not, a thread goes on trying."""
+        """End the session. Return whether that was done in time; if not, a thread continues with it."""
         self._stopping = True
         client = self._client
         ended = in_thread(self._loop, lambda: end(client))
@@ -173,7 +175,8 @@ class Link:
             await self.result(self._client.create_async(path, content, **flags))
 
     async def commit(self, *steps: Callable[[Any], None]) -> bool:
-        """Carry out all steps or none; return which. Raises what is no condition's answer, as NoAuthError."""
+        """Carry out all steps or none; return which. Raises errors that are not in CONDITIONS:
+        NoAuthError."""
         change = self._client.transaction()
         for step in steps:
             step(change)
@@ -199,7 +202,7 @@ class Link:
         self._to_loop(self._deliver_state, client, state, session)
 
     def _to_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     # --- on the loop ----------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
-"""The marks in ZooKeeper: per node a persistent znode that says how far its store was durable, in which life.
+"""Reads and writes the marks in ZooKeeper: one persistent znode per node, with position and life of its
+store.
 
-One wish after the other, in their order; each ends in the mark as it is then being told. What a lost
-connection leaves unanswered, whoever wished asks for again.
+Requests are carried out one at a time, in order; each ends with the present mark being given to the sink.
+After a lost connection the caller repeats what was not answered.
 """
 
 import asyncio
@@ -25,8 +26,8 @@ _OTHERS: Final = (BadVersionError, NodeExistsError, NoNodeError)
 
 log = logging.getLogger("ringkeep.coordination")
 
-Wish = tuple[NodeId, int, Mark | None]
-"""Whose mark; the version to write it at, and the mark, or None to read it."""
+MarkRequest = tuple[NodeId, int, Mark | None]
+"""Whose mark; the version that it must replace, and the mark, or None to read it."""
 
 
 class Marks:
@@ -35,45 +36,46 @@ class Marks:
     def __init__(
         self, link: Link, base: str, sink: CoordinationEvents, note: Callable[[KazooException | None], None]
     ) -> None:
-        """`note` is told of each wish what ZooKeeper had against it, or None."""
+        """`note` is called after each request with its error, or None."""
         self._link = link
         self._sink = sink
         self._note = note
         self._base = base
-        self._wishes: deque[Wish] = deque()
-        self._wished = asyncio.Event()
+        self._requests: deque[MarkRequest] = deque()
+        self._requested = asyncio.Event()
 
-    def wish(self, node: NodeId, expected: int = NO_MARK, mark: Mark | None = None) -> None:
+    def request(self, node: NodeId, expected: int = NO_MARK, mark: Mark | None = None) -> None:
         """Read a node's mark, or write it if the znode still has that version."""
-        self._wishes.append((node, expected, mark))
-        self._wished.set()
+        self._requests.append((node, expected, mark))
+        self._requested.set()
 
     def forget(self) -> None:
-        """The connection is lost: whoever wished something asks again."""
-        self._wishes.clear()
+        """Drop all requests: the connection is lost, and the callers repeat them."""
+        self._requests.clear()
 
     async def keep_up(self) -> None:
-        """Carry out what is wished, for as long as a connection lasts."""
+        """Carry out requests, for as long as a connection lasts."""
         while True:
-            while self._wishes:
-                node, expected, mark = self._wishes.popleft()
+            while self._requests:
+                node, expected, mark = self._requests.popleft()
                 try:
-                    version, found = await self._carry_out(node, expected, mark)
+                    version, stored = await self._carry_out(node, expected, mark)
                 except KazooException as error:
                     self._note(error)
                 else:
                     self._note(None)
-                    self._sink.mark_read(version, found)
-            self._wished.clear()
-            await self._wished.wait()
+                    self._sink.mark_read(version, stored)
+            self._requested.clear()
+            await self._requested.wait()
 
     async def leave(self, node: NodeId, expected: int, mark: Mark) -> bool:
-        """Write the last mark of a life, whatever became of those that it wrote before; tell whether."""
+        """Write the last mark of a life, over any earlier one of the same life; return whether it is
+        stored."""
         with contextlib.suppress(KazooException):
-            version, found = await self._carry_out(node, expected, mark)
-            if found is not None and found != mark and found.life == mark.life:
-                _, found = await self._carry_out(node, version, mark)
-            return found == mark
+            version, stored = await self._carry_out(node, expected, mark)
+            if stored is not None and stored != mark and stored.life == mark.life:
+                _, stored = await self._carry_out(node, version, mark)
+            return stored == mark
         return False
 
     async def _carry_out(self, node: NodeId, expected: int, mark: Mark | None) -> tuple[int, Mark | None]:

@@ -51,8 +51,8 @@ class MemoryService:
         self._changed()
 
     def restore(self, version: int, payload: bytes | None) -> None:
-        """Begin anew with this map, as a service that was wiped (-1 and None) or restored from an older copy
-        while nobody was connected: it knows no session, and counts registrations from the beginning."""
+        """Start again with this map, as a service that was wiped (-1 and None) or restored from an older copy
+        while no node was connected: it has no session, and counts registrations from the beginning."""
         for handle in self._handles:
             handle.disconnect()
             handle.expire()
@@ -149,7 +149,7 @@ class MemoryCoordination:
         self._connected = False
         self._told_map = False  # over the present connection: before, it may be another service's
         self._member: Member | None = None
-        self._moves = False  # to the end of the line, with the next registration that arrives
+        self._moves = False  # whether the next registration gets the highest sequence number
         self._writes: deque[tuple[int, bytes]] = deque()  # not answered
         self._sent = False  # the first of them
         self._lose_answer = False
@@ -384,7 +384,7 @@ class MemoryCoordination:
             self._sink.members_changed(members)
 
     def _settle_barrier(self, read_map: tuple[int, bytes | None], barrier: bool) -> None:
-        """Delete a stray barrier beside a map; without a map, put one up if this node may form."""
+        """Delete a stray barrier beside a map; without a map, create one if this node may form a cluster."""
         if barrier and read_map[1] is not None:
             self._request(lambda: self._delete_barrier(read_map[0]))
         elif not barrier and read_map[1] is None and self._member is not None and not self._member.cluster_id:

@@ -1,4 +1,4 @@
-"""A local ZooKeeper server: finds Java and the server's jars, configures, starts, watches and stops it.
+"""Runs a local ZooKeeper server: finds Java and the server's jars, configures, starts, watches and stops it.
 
 For `ringkeep up`, `ringkeep zookeeper` and tests. Synchronous throughout, and knows nothing of what is kept
 in the server. A real deployment brings its own ensemble and never comes here.
@@ -28,9 +28,9 @@ TICK_MS: Final = 500
 
 READY_POLL_S: Final = 0.01
 FIRST_PATIENCE_S: Final = (
-    0.05  # a server that is just starting accepts, and may never answer: ask again soon,
+    0.05  # a server that is starting accepts connections, and may never answer: ask again soon,
 )
-LAST_PATIENCE_S: Final = 1.0  # and more patiently every time, as the machine may be slow
+LAST_PATIENCE_S: Final = 1.0  # and wait longer each time, as the machine may be slow
 LOG_BYTES: Final = 1_048_576  # of one log file; one older file is kept
 CLASSPATH_VARIABLE: Final = "RINGKEEP_ZOOKEEPER_CLASSPATH"
 MAIN_CLASS: Final = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -126,7 +126,7 @@ def find_classpath() -> str:
     raise StartError(
         "no ZooKeeper server found: "
         + ("brew install zookeeper" if sys.platform == "darwin" else "apt-get install libzookeeper-java")
-        + f", or name its jars in {CLASSPATH_VARIABLE}"
+        + f", or set {CLASSPATH_VARIABLE} to its jars"
     )
 
 
@@ -259,7 +259,7 @@ class ZooKeeperServer:
             raise StartError(f"cannot use {self.data_dir} for ZooKeeper: {error.strerror}") from error
         if not port_is_free(self.port):
             self._unlock()
-            raise StartError(f"port {self.port} on 127.0.0.1 is in use: ZooKeeper needs another one")
+            raise StartError(f"port {self.port} on 127.0.0.1 is in use; choose another one for ZooKeeper")
         return argv
 
     def _take_lock(self) -> None:

@@ -1,6 +1,6 @@
-"""What this process sees in ZooKeeper of its cluster: members, barrier and map, read again when told to.
+"""A process's view of its cluster's znodes: members, barrier and map, read again when marked as changed.
 
-Every read leaves a watch, and what changed is given to the sink. Reads only; who repairs is zookeeper.py.
+Every read leaves a watch, and changes are given to the sink. Only reads; zookeeper.py repairs.
 """
 
 import logging
@@ -26,7 +26,7 @@ log = logging.getLogger("ringkeep.coordination")
 
 @dataclass(frozen=True, slots=True)
 class MemberZnode:
-    """What a child of `members` held when it was read. `member` is None if its content is not for us."""
+    """What a child of `members` held when it was read. `member` is None if its content is unreadable."""
 
     member: Member | None
     process: str
@@ -45,18 +45,18 @@ class View:
         self.map_path = f"{base}/map"
         self.barrier_path = f"{base}/barrier"
         self.map_version: int = NO_MAP
-        self.map_is_known = False  # read over the present connection: before, ours may be another ZooKeeper's
+        self.map_is_known = False  # whether it was read over the present connection, to this ZooKeeper
         self.barrier_stands = False
         self.members: dict[str, MemberZnode] = {}  # by znode name
         self._dirty: set[str] = set()
         self._unread: set[str] = set()  # members whose data must be read again
-        self._told: list[Member] | None = None
+        self._reported: list[Member] | None = None
 
     def renew(self) -> None:
-        """Read and tell everything again, as if nothing had been read."""
+        """Read and report everything again, as if nothing had been read."""
         self._dirty.update(EVERYTHING)
         self._unread.update(self.members)
-        self._told = None
+        self._reported = None
 
     def reconnected(self) -> None:
         """There is a new connection, perhaps to a ZooKeeper that was wiped or restored meanwhile."""
@@ -85,7 +85,7 @@ class View:
         return sorted(name for name, seen in self.members.items() if seen.process == process)
 
     async def read(self) -> None:
-        """Sync, then read what is marked; tells the map and the barrier. Raises KazooException."""
+        """Sync, then read what is marked; reports map and barrier to the sink. Raises KazooException."""
         await self._link.request("sync_async", self.base)
         dirty, self._dirty = self._dirty, set()  # what a watch marks from here on is read the next time
         if "map" in dirty:
@@ -100,21 +100,21 @@ class View:
         if "members" in dirty:
             await self._read_members()
 
-    def tell_members(self) -> None:
+    def report_members(self) -> None:
         """Give the list of members to the sink if it is not the one given last."""
         members = [seen.member for seen in self.members.values() if seen.member is not None]
         members.sort(key=lambda member: member.sequence)
-        if members != self._told:
-            self._told = members
+        if members != self._reported:
+            self._reported = members
             self._sink.members_changed(list(members))
 
     async def _read_watched(self, path: str) -> tuple[bytes | None, Any]:
         """Read a znode and leave a watch for its change or creation; (None, None) if it is not there."""
         while True:
             try:
-                found: tuple[bytes, Any] = await self._link.request("get_async", path, self._link.on_watch)
-                return found
-            except NoNodeError:  # which arms nothing
+                read: tuple[bytes, Any] = await self._link.request("get_async", path, self._link.on_watch)
+                return read
+            except NoNodeError:  # which leaves no watch
                 if await self._link.request("exists_async", path, self._link.on_watch) is None:
                     return None, None
 
@@ -125,8 +125,8 @@ class View:
             names = []
             if await self._link.request("exists_async", self.members_path, self._link.on_watch) is not None:
                 self.mark("members")
-        for gone in self.members.keys() - set(names):
-            del self.members[gone]
+        for removed in self.members.keys() - set(names):
+            del self.members[removed]
         for name in names:
             if name.startswith(NAME_PREFIX) and (name not in self.members or name in self._unread):
                 self._unread.discard(name)  # before it is read: its watch may arrive before the answer
@@ -138,7 +138,7 @@ class View:
         try:
             content, stat = await self._link.request("get_async", path, self._link.on_watch)
         except NoNodeError:
-            self.members.pop(name, None)  # the watch on the list says so too
+            self.members.pop(name, None)  # the watch on the list fires too
             return
         try:
             member, process = decode_member(content, sequence=int(name.removeprefix(NAME_PREFIX)))

@@ -1,9 +1,9 @@
 """The coordination port over ZooKeeper: members, barrier, map and marks under /ringkeep/<cluster>/.
 
-Built on what is true now, not on what happened: one task per connection looks at the znodes, gives what it
-sees to the sink, and repairs the difference to what this process wants (its registration, the barrier). Then
-it waits for a watch, a wish or the end of the connection, and looks again. So a lost answer, a repeated
-create or a new session need no cases of their own. Knows nothing of what the map means.
+It reconciles states instead of following events: one task per connection reads the znodes, reports them to
+the sink, and corrects the difference to what this process wants (its registration, the barrier). Then it
+waits for a watch, a request or the end of the connection, and reads again. So a lost answer, a repeated
+create or a new session need no special cases. Knows nothing of what the map means.
 """
 
 import asyncio
@@ -39,13 +39,11 @@ from ringkeep.ports import CoordinationEvents
 
 __all__ = ["ZooKeeperCoordination", "check_reachable"]
 
-"""How long a silent process stays registered. Nobody's death: only its absence from the list of members."""
-
-RETRY_S: Final = 0.25  # after an answer that nobody expects, before looking again
-LONGEST_RETRY_S: Final = 2.0  # while such answers go on
-LOOKING: Final = "the cluster's znodes cannot be read, or made"
+RETRY_S: Final = 0.25  # after an unexpected error, before reading again
+LONGEST_RETRY_S: Final = 2.0  # while such errors continue
+LOOKING: Final = "the cluster's znodes cannot be read or created"
 WRITING: Final = "the cluster map cannot be written"
-MARKING: Final = "this node's mark cannot be read, or written"
+MARKING: Final = "this node's mark cannot be read or written"
 
 REFUSALS: Final = {
     NoAuthError: "access is denied by its ACL",
@@ -53,14 +51,14 @@ REFUSALS: Final = {
     AuthFailedError: "authentication failed",
 }
 UPDATE_SPREAD_S: Final = 0.05
-"""Times the number of members: the least time between two updates of our own data. Every update is read by
-every member, so without a bound n members that update at once would cost n² reads."""
+"""Times the number of members: the least time between two updates of our registration. Every member reads
+every update, so without a bound n members that update at once would cost n² reads."""
 
 log = logging.getLogger("ringkeep.coordination")
 
 
 class ZooKeeperCoordination:
-    """One node's handle. Everything on the given loop; the methods of the port may be called before `start`.
+    """One node's handle. Runs on the given loop; the methods of the port may be called before `start`.
 
     `hosts` is "HOST:PORT,HOST:PORT/some/place"; the path is created if it is not there. Raises
     ConfigurationError for a malformed `hosts` or `cluster`.
@@ -88,17 +86,17 @@ class ZooKeeperCoordination:
         self._marks = Marks(self._link, self._view.base, sink, self._note_mark)
         self._process = uuid.uuid4().hex
         self._member: Member | None = None
-        self._give_up: list[str] = []  # registrations to exchange for one at the end of the line
+        self._give_up: list[str] = []  # registrations to replace by one with the highest sequence number
         self._writes: deque[tuple[int, bytes]] = deque()  # unanswered; the first one may have been sent
         self._update_after_s = 0.0  # on the loop's clock
         self._look = asyncio.Event()
         self._write = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []  # of this connection; none without one
         self._silence: asyncio.TimerHandle | None = None  # runs while there is no connection
-        self._told_lost = False
-        self._refused: dict[str, str] = {}  # what ZooKeeper refuses us, while there is a connection, and why
-        self._logged = ""  # the trouble that was logged last; "" once all could be read since
-        self._useful = False  # all could be read over this connection
+        self._reported_lost = False
+        self._refused: dict[str, str] = {}  # what ZooKeeper refuses over this connection, and why
+        self._logged = ""  # the trouble that was logged last; "" once everything could be read since
+        self._useful = False  # everything could be read over this connection
         self._stopped = False
 
     # --- the port -------------------------------------------------------------------------------------
@@ -113,16 +111,16 @@ class ZooKeeperCoordination:
 
     def write_map(self, expected: int, payload: bytes) -> None:
         if not self._tasks or not self._view.map_is_known:
-            self._loop.call_soon(self._tell_written, False)  # it never left
+            self._loop.call_soon(self._report_written, False)  # it was not sent
             return
         self._writes.append((expected, payload))
         self._write.set()
 
     def read_mark(self, node: NodeId) -> None:
-        self._marks.wish(node)
+        self._marks.request(node)
 
     def write_mark(self, node: NodeId, expected: int, mark: Mark) -> None:
-        self._marks.wish(node, expected, mark)
+        self._marks.request(node, expected, mark)
 
     def refresh(self) -> None:
         self._view.renew()
@@ -137,16 +135,16 @@ class ZooKeeperCoordination:
 
     @property
     def trouble(self) -> str:
-        """Why ZooKeeper is of no use to this node just now, for people; "" if it is, or if nothing is known.
+        """Why this node cannot use ZooKeeper at present, for people; "" if it can, or if nothing is known.
 
-        Every attempt and every request is repeated for ever: this is the last cause.
+        All attempts and requests are repeated without end: this is the last cause.
         """
         if self._refused:
             return "; ".join(f"{what}: {why}" for what, why in self._refused.items())
         return self._logged if self._tasks else self._link.trouble or self._logged
 
     def start(self) -> None:
-        """Begin to connect, and go on trying for as long as it takes. Never blocks."""
+        """Begin to connect, and retry until it succeeds. Never blocks."""
         self._await_connection()
         self._link.start()
 
@@ -160,8 +158,8 @@ class ZooKeeperCoordination:
         return False
 
     async def stop(self, deadline_s: float = 5.0) -> bool:
-        """End the session, and with it the registration; no event comes any more. Returns by the deadline:
-        False if ZooKeeper did not confirm, so that the registration may last as long as the session."""
+        """End the session, and with it the registration; no event follows. Returns by the deadline: False if
+        ZooKeeper did not confirm, so that the registration may last as long as the session."""
         self._stopped = True
         self._end_tasks()
         if self._silence is not None:
@@ -173,7 +171,7 @@ class ZooKeeperCoordination:
         if self._silence is not None:
             self._silence.cancel()
             self._silence = None
-        self._told_lost = False
+        self._reported_lost = False
         self._useful = False
         self._view.reconnected()
         self._tasks = [
@@ -194,10 +192,10 @@ class ZooKeeperCoordination:
         unknown = True  # of those waiting, only the first one can have been sent
         while self._writes:
             self._writes.popleft()
-            self._tell_written(None if unknown else False)
+            self._report_written(None if unknown else False)
             unknown = False
         if expired:
-            self._tell_lost()
+            self._report_lost()
 
     def _end_tasks(self) -> None:
         for task in self._tasks:
@@ -209,19 +207,20 @@ class ZooKeeperCoordination:
             self._silence = self._loop.call_later(self.session_ms / 1000, self._on_silence)
 
     def _on_silence(self) -> None:
-        """As long as a session lasts without a connection. kazoo would not tell before the next one."""
+        """Called when there was no connection for the length of a session: kazoo reports the end of the
+        session only with the next connection."""
         self._silence = None
         self._await_connection()
         self._log_trouble()
         self._link.renew()
-        self._tell_lost()
+        self._report_lost()
 
     def _log_trouble(self) -> None:
-        """Log why ZooKeeper is of no use, once for each cause."""
+        """Log why ZooKeeper cannot be used, once for each cause."""
         trouble = self.trouble or "no answer"
         if trouble != self._logged:
             self._logged = trouble
-            log.warning("ZooKeeper (%s) cannot be used, trying on: %s", self._hosts, trouble)
+            log.warning("ZooKeeper (%s) cannot be used, retrying: %s", self._hosts, trouble)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = self._loop.create_task(work)
@@ -229,20 +228,20 @@ class ZooKeeperCoordination:
         return task
 
     def _on_task_end(self, task: "asyncio.Task[None]") -> None:
-        """What the sink raises is a defect, and must be as loud here as in any callback of the loop."""
+        """An exception of the sink is a defect: report it as for any callback of the loop."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self._loop.call_exception_handler({"message": "coordination failed", "exception": error})
 
-    def _tell_lost(self) -> None:
-        if not self._told_lost:
-            self._told_lost = True
+    def _report_lost(self) -> None:
+        if not self._reported_lost:
+            self._reported_lost = True
             self._sink.session_changed(False)
 
-    def _tell_written(self, ok: bool | None) -> None:
+    def _report_written(self, ok: bool | None) -> None:
         if not self._stopped:
             self._sink.map_written(ok)
 
-    # --- looking --------------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------------
 
     def _on_watch(self, path: str) -> None:
         self._view.on_watch(path)
@@ -260,7 +259,7 @@ class ZooKeeperCoordination:
                 await self._view.read()
                 await self._settle_barrier()
                 if not await self._settle_registration(session):
-                    self._view.tell_members()
+                    self._view.report_members()
             except KazooException as error:
                 self._note_refusal(LOOKING, error)
                 await asyncio.sleep(pause_s)
@@ -272,7 +271,7 @@ class ZooKeeperCoordination:
             await self._look.wait()
 
     def _note_use(self, session: int) -> None:
-        """All could be read, and made, that this process wants."""
+        """Everything could be read, and this process's znodes are as it wants them."""
         if not self._useful:
             log.info("connected to ZooKeeper at %s, session 0x%x", self._hosts, session)
         self._useful = True
@@ -281,7 +280,7 @@ class ZooKeeperCoordination:
             self._logged = ""
 
     def _note_refusal(self, what: str, error: KazooException) -> None:
-        """Keep why a request failed, unless the connection did, which is told by its state."""
+        """Keep why a request failed, unless the connection failed, which its state shows."""
         if not isinstance(error, (ConnectionLoss, SessionExpiredError)):
             self._refused[what] = REFUSALS.get(type(error), repr(error))
             self._log_trouble()
@@ -293,7 +292,8 @@ class ZooKeeperCoordination:
             self._refused.pop(MARKING, None)
 
     async def _settle_barrier(self) -> None:
-        """Delete a stray barrier beside a map; without a map, put one up if this process may form."""
+        """Delete a stray barrier beside a map; without a map, create one if this process may form a
+        cluster."""
         view = self._view
         if view.barrier_stands and view.map_version != NO_MAP:
             await self._link.commit(
@@ -301,7 +301,7 @@ class ZooKeeperCoordination:
                 lambda change: change.delete(view.barrier_path),
             )
         elif not view.barrier_stands and view.map_version == NO_MAP and self._may_form():
-            with contextlib.suppress(NodeExistsError):  # another one was faster
+            with contextlib.suppress(NodeExistsError):  # another process created it
                 await self._link.create(view.barrier_path)
         else:
             return
@@ -311,9 +311,9 @@ class ZooKeeperCoordination:
         return self._member is not None and not self._member.cluster_id
 
     async def _settle_registration(self, session: int) -> bool:
-        """Make this process registered once, under this session, with its present data.
+        """Make sure that this process is registered once, under this session, with its present data.
 
-        Returns whether something was changed, so that the list of members is about to be read again.
+        Returns whether something was changed: then the list of members will be read again.
         """
         if self._member is None:
             return False
@@ -341,7 +341,7 @@ class ZooKeeperCoordination:
         return changed
 
     async def _exchange(self, path: str, content: bytes) -> None:
-        """Take a registration at the end of the line for the one that we have, in one step."""
+        """Replace our registration by one with the highest sequence number, in one step."""
         new = f"{self._view.members_path}/{NAME_PREFIX}"
         await self._link.commit(
             lambda change: change.delete(path),
@@ -349,13 +349,13 @@ class ZooKeeperCoordination:
         )
 
     async def _update(self, name: str, content: bytes) -> bool:
-        """Replace our own data, or return False and come back later if that was done just now."""
+        """Replace our registration's data; if that was done just now, return False and try again later."""
         now_s = self._loop.time()
         if now_s < self._update_after_s:
             self._loop.call_at(self._update_after_s, self._look.set)
             return False
         self._update_after_s = now_s + UPDATE_SPREAD_S * len(self._view.members)
-        with contextlib.suppress(NoNodeError):  # the next look finds it missing
+        with contextlib.suppress(NoNodeError):  # the next reading finds it missing
             await self._link.request("set_async", f"{self._view.members_path}/{name}", content)
         return True
 
@@ -370,7 +370,7 @@ class ZooKeeperCoordination:
             while self._writes:
                 ok = await self._write_once(*self._writes[0])
                 self._writes.popleft()
-                self._tell_written(ok)
+                self._report_written(ok)
                 self._look_again("map", "barrier")
             self._write.clear()
             await self._write.wait()
@@ -393,7 +393,7 @@ class ZooKeeperCoordination:
             self._note_refusal(WRITING, error)
             return False
         except KazooException as error:
-            log.info("the fate of a write to the map is not known: %r", error)
+            log.info("it is unknown whether a write of the map was applied: %r", error)
             return None
         self._refused.pop(WRITING, None)
         return True

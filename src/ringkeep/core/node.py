@@ -252,8 +252,8 @@ class Node:
         """A primary that lives remembers more of this node than there is."""
         what = (
             f"the data of this node is older than what it held: of partition {message.partition} it had"
-            f" acknowledged entry {message.index}, which is not here. Was a copy put back? The node has no"
-            " vote, and is filled anew from the others"
+            f" acknowledged entry {message.index}, which is missing here. Was an older copy restored? The"
+            " node does not vote, and is refilled from the others"
         )
         self.context.count("loss_admitted")
         self.context.alarm(what)

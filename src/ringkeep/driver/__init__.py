@@ -1,1 +1,1 @@
-"""One node, alive: events in, the core's turns, effects out; and how its process comes to speak for it."""
+"""Drives the core of one node: passes events in, carries out effects; decides when its process may speak."""

@@ -1,8 +1,8 @@
-"""What a process does to belong to its cluster, by the members and the map that ZooKeeper holds.
+"""Keeps a process a member of its cluster, by the members and the map that ZooKeeper holds.
 
-It passes to the core what is read, writes the maps that the core wants, tells the network which peers there
-are, keeps its own registration current, and ends the process once the map has no place for it. When a start
-may speak is decided in `enrolment.py`, when an event is taken in `turns.py`.
+It passes what is read to the core, writes the maps that the core wants, tells the network which peers there
+are, keeps its own registration current, and ends the process once the map has no place for it. `enrolment.py`
+decides when a start may speak, `turns.py` when an event is taken.
 """
 
 from collections.abc import Callable
@@ -28,9 +28,9 @@ class ClusterMembership:
         self, node: Node, ports: Ports, member: Member, start: Start,
         *, event: Callable[[Callable[[], None]], None], stop: Callable[[str, Ending], None],
     ) -> None:  # fmt: skip
-        """`event` runs something within a turn, `stop` ends the process.
+        """`event` runs a call within a turn, `stop` ends the process.
 
-        The coordination port's events may come at any time; everything else is called within a turn.
+        The coordination port's events may come at any time; all other methods are called within a turn.
         """
         self.node = node
         self.member = member
@@ -41,7 +41,7 @@ class ClusterMembership:
         self._znode: tuple[int, int] = (-1, 0)
         self._map_on_its_way: bytes | None = None
         self._announced_at: Millis = 0
-        self._doubted = 0  # the map of ours beside which an older one was read
+        self._doubted = 0  # the version of our map at which an older one was read
 
     # --- CoordinationEvents ----------------------------------------------------------------------------
 
@@ -65,7 +65,8 @@ class ClusterMembership:
         self._event(lambda: self._read_map(znode_version, payload))
 
     def map_written(self, ok: bool | None) -> None:
-        """The answer to our write; only a certain yes makes it the map, and no answer is asked after."""
+        """The answer to our write: only True makes it the map; after None (unknown) everything is read
+        again."""
         payload, self._map_on_its_way = self._map_on_its_way, None
         if ok is None:
             self._ports.coordination.refresh()
@@ -83,9 +84,10 @@ class ClusterMembership:
     # --- what turns bring ------------------------------------------------------------------------------
 
     def map_changed(self, before: ClusterMap | None) -> None:
-        """After a newer map came, from wherever: belong to its cluster, and talk to its nodes.
+        """Called after a newer map came, from ZooKeeper or a peer: join its cluster, and set its nodes as
+        peers.
 
-        A newcomer belongs to the cluster once the map names it; who is named no more has left.
+        A newcomer belongs to the cluster once the map names it; a node that it names no more has left.
         """
         found = self.node.context.cluster_map
         assert found is not None
@@ -94,7 +96,7 @@ class ClusterMembership:
             return self._stop(lost, Ending.RETIRED)
         if mine is None and self.member.cluster_id:
             self._ports.shell.departed()
-            self._stop("this node has left the cluster: nothing of it is needed here", Ending.LEFT)
+            self._stop("this node has left the cluster: its data here is not needed any more", Ending.LEFT)
             return
         if mine is not None and mine.incarnation > self.member.incarnation:
             return self._stop(admission.taken_over(mine.incarnation), Ending.REFUSED)
@@ -105,7 +107,7 @@ class ClusterMembership:
         self._set_peers()
 
     def write_map(self, write: MapWrite) -> None:
-        """Compare-and-set, unless the register is known not to hold what the change is based on."""
+        """Compare-and-set, unless ZooKeeper is known not to hold the map that the change is based on."""
         znode_version, held = self._znode
         if held != write.expected:
             self._ports.coordination.refresh()
@@ -121,7 +123,7 @@ class ClusterMembership:
         self._ports.coordination.write_map(znode_version, payload)
 
     def announce_map(self) -> None:
-        """Keep what the registration says of our map current, at leisure."""
+        """Keep the map version in the registration current, at most every ANNOUNCE_INTERVAL_MS."""
         found = self.node.context.cluster_map
         now = self.node.context.now
         if found is None or not self.enrolment.passed or found.version == self.member.map_version:
@@ -134,7 +136,7 @@ class ClusterMembership:
     # --- what was read ---------------------------------------------------------------------------------
 
     def _speak(self) -> None:
-        """This start may: let the others know of it, and go by the map that was found."""
+        """Called when this start may speak: register it, and take the map that was read."""
         self._ports.coordination.announce(self.member)
         self._set_peers()
         if self._unread is not None:
@@ -143,7 +145,7 @@ class ClusterMembership:
 
     def _take_members(self, members: list[Member]) -> None:
         self.node.on_members(members)
-        if self.enrolment.passed and self.node.context.cluster_map is None:  # so there is none: it forms
+        if self.enrolment.passed and self.node.context.cluster_map is None:  # the cluster is being formed
             odd = admission.odd_one_out(self.member, self.node.controller.members)
             if odd:
                 self._stop(odd, Ending.REFUSED)
@@ -173,9 +175,10 @@ class ClusterMembership:
         self._note_if_behind(found, payload)
 
     def _note_if_behind(self, found: ClusterMap | None, payload: bytes | None) -> None:
-        """With ZooKeeper wiped or restored a running node serves on under its own map, and changes nothing.
+        """If ZooKeeper was wiped or restored, keep serving under our own map, and change nothing.
 
-        A read that began before that map came from a peer shows an older one too: only the next one counts.
+        A read that began before our map came from a peer returns an older one too: so only the second such
+        read counts.
         """
         controller, current = self.node.controller, self.node.context.cluster_map
         reason = admission.behind(current, found, payload == self.node.map_payload) if current else ""
@@ -188,7 +191,7 @@ class ClusterMembership:
             self._freeze(reason)
 
     def _freeze(self, reason: str) -> None:
-        """Change nothing of the cluster until the register is right again; say so once."""
+        """Change nothing of the cluster until ZooKeeper's map is right again; report it once."""
         if self.node.controller.frozen != reason:
             self.node.controller.frozen = reason
             self._ports.shell.alarm(reason)

@@ -1,8 +1,8 @@
-"""How one start of a data directory comes to speak for its node, and shows later on that it still does.
+"""Decides when one start of a data directory may speak for its node, and keeps the node's mark current.
 
-A start speaks (it registers, votes, serves) once three things are known: the map has a place for its
-directory, no other process is registered as the same node, and its store holds what the node's mark says that
-it held. It makes the mark its own before it speaks, and writes it anew as more becomes durable.
+A start speaks (registers, votes, serves) once three things are known: the map has a place for its directory,
+no other process is registered as the same node, and its store is as far as the node's mark. It writes the
+mark with its own life before it speaks, and again as more becomes durable.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -22,8 +22,8 @@ from ringkeep.ports import NO_MARK, Ending, Ports
 class Start:
     """One start of a directory.
 
-    `life` is drawn anew for each. `claims`: those that earlier starts recorded here. `partitions`: the number
-    that the node was told to insist on.
+    `life` is drawn at random for each. `claims`: those that earlier starts recorded here. `partitions`: the
+    number of partitions that the node was configured to require.
     """
 
     life: str
@@ -35,14 +35,14 @@ class Enrolment:
     """One start's right to speak, and its node's mark.
 
     The mark names a position: how many batches were written by starts that spoke. An older state of the store
-    has written fewer, and no start that was refused makes them more.
+    has written fewer, and a start that was refused adds none.
     """
 
     def __init__(
         self, ports: Ports, member: Member, start: Start,
         *, stop: Callable[[str, Ending], None], speak: Callable[[], None], damaged: Callable[[], None],
     ) -> None:  # fmt: skip
-        """`speak` is called once, when this start may; `damaged` before that, if the store lost something."""
+        """`speak` is called once, when this start may speak; `damaged` before it if the store lost data."""
         self.passed = False
         self._ports = ports
         self._member = member
@@ -62,14 +62,14 @@ class Enrolment:
         self._other_at: Millis = 0
         self._version = NO_MARK
         self._marked = 0
-        self._asked_at: Millis | None = None  # an answer about the mark is awaited since then
+        self._asked_at: Millis | None = None  # since when an answer about the mark is awaited
         self._written_at: Millis = 0
         self._interval_ms: Millis = limits.MARK_MS
 
     # --- before it speaks -----------------------------------------------------------------------------
 
     def on_map(self, stored: ClusterMap | None, found: ClusterMap | None) -> None:
-        """The map that the register holds: stop, if it has no place for this directory."""
+        """The map was read from ZooKeeper: stop, if it has no place for this directory."""
         member, shell = self._member, self._ports.shell
         if found is not None and (lost := admission.given_up(member, stored, found)):
             self._stop(lost, Ending.RETIRED)
@@ -86,7 +86,8 @@ class Enrolment:
         self._look()
 
     def on_members(self, members: list[Member]) -> None:
-        """The members' line. Who is registered at our own address was here before us: we listen there now."""
+        """The members were read. One with our id and our address is an earlier process: we listen there
+        now."""
         mine = self._member
         spread = min(len(members) * limits.MARK_SPREAD_MS, limits.MARK_MOST_MS)
         self._interval_ms = max(limits.MARK_MS, spread)
@@ -96,15 +97,16 @@ class Enrolment:
         self._look()
 
     def on_session(self, connected: bool) -> None:
-        """Everything is read anew after a connection was made."""
+        """Forget what was read: everything is read again over a new connection."""
         self._others = self._others_since = self._asked_at = None
         if connected and self.passed:
             self._ask()
 
     def on_tick(self, found: ClusterMap | None, links: Collection[NodeId], empty: bool) -> None:
-        """Ask again what was not answered; write the mark anew if more is durable by now.
+        """Repeat unanswered requests; write the mark again if more is durable by now.
 
-        `found`, `links`: the map that this node goes by, and to whom it has links. `empty`: it holds nothing.
+        `found`: this node's map. `links`: the peers that it has links to. `empty`: whether it holds no
+        replica.
         """
         if found is not None:
             self._look_around(found, links, empty)
@@ -118,9 +120,10 @@ class Enrolment:
             self._write(self._durable)
 
     def _look_around(self, found: ClusterMap, links: Collection[NodeId], empty: bool) -> None:
-        """Stop, if the name here is taken after all, or once nothing keeps a node that was asked to leave.
+        """Stop if the name turns out to be taken, or once a leaving node holds nothing any more.
 
-        What the leaver coordinates it finishes first: until the end it is a node like any other.
+        A leaving node first finishes the requests that it coordinates: until then it is a node like any
+        other.
         """
         taken = admission.name_taken(self._member, found, links)
         if taken:
@@ -129,20 +132,20 @@ class Enrolment:
             self._leaving = True
             shell = self._ports.shell
             shell.departed()
-            shell.stop("this node leaves the cluster: nothing is held here any more", Ending.LEFT)
+            shell.stop("this node leaves the cluster: it holds nothing any more", Ending.LEFT)
 
     @property
     def waiting_for(self) -> str:
-        """Say, for people, whom this start waits for before it speaks; "" if for nobody."""
+        """Return which process this start waits for before it speaks, for people; "" if for none."""
         if self.passed or self._other is None:
             return ""
         return (
-            f"the process at {self._other.peer}, which is registered as this very node, to be gone:"
+            f"the process at {self._other.peer}, registered as this same node, to end:"
             " never run two copies of one data directory"
         )
 
     def _look(self) -> None:
-        """Ask for the mark once nobody else is registered as this node; give up if somebody stays so."""
+        """Ask for the mark once no other process is registered as this node; stop if one stays registered."""
         if self.passed or not self._fits or self._others is None:
             return
         now = self._ports.clock.now()
@@ -158,14 +161,14 @@ class Enrolment:
 
     @property
     def _alone(self) -> bool:
-        """Whether nobody else is registered as this node. Who was may live, and have lost its session: then
-        it registers again, within a session's time."""
+        """Whether no other process is registered as this node. One that was may have lost its session only:
+        then it registers again within a session's time."""
         session_ms = self._ports.coordination.session_ms
         silent_ms = self._ports.clock.now() - self._other_at
         return self._others == [] and (self._other is None or silent_ms > session_ms)
 
     def _compare(self, mark: Mark | None) -> None:
-        """Hold the directory against the mark; if it may speak, make the mark its own."""
+        """Compare the directory with the mark; if it may speak, write the mark with this life."""
         ports = self._ports
         if mark is not None and admission.is_other_line(self._claims, mark):
             ports.shell.superseded()
@@ -188,7 +191,7 @@ class Enrolment:
     # --- the mark -------------------------------------------------------------------------------------
 
     def on_mark(self, version: int, mark: Mark | None) -> None:
-        """The mark as it is now: asked for, or after it was written."""
+        """The mark as ZooKeeper holds it now: the answer to a read, or to a write."""
         self._asked_at, self._version = None, version
         if mark is not None and mark.life == self._claim.life:
             self._marked = mark.position
@@ -200,12 +203,12 @@ class Enrolment:
                 self._compare(mark)
         elif mark is not None and mark.incarnation >= self._claim.incarnation:
             self._stop(admission.taken_over(mark.incarnation), Ending.REFUSED)
-        else:  # the register was wiped, or restored from an older state
+        else:  # ZooKeeper was wiped, or restored from an older state
             self._write(self._durable)
 
     def last_mark(self) -> tuple[int, Mark] | None:
-        """Return what to leave behind once everything written is durable: the version that it follows, and
-        the mark. None if this start never spoke."""
+        """Return the last mark to write, once everything written is durable, and the version that it
+        replaces. None if this start never spoke."""
         return (self._version, self._at(self._position)) if self.passed else None
 
     def _ask(self) -> None:

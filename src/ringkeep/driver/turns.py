@@ -1,9 +1,9 @@
-"""The one loop: events in, the core's turn, effects out, in the order that safety needs.
+"""The driver's loop: takes events, runs the core's turn, carries out effects in the order that safety needs.
 
-Everything that happens within one turn of the event loop becomes one batch, one request for durability and
-one frame per peer. The batch is written before anything is sent or answered; what waits for durability is
-settled in the turn that the sync's completion starts. Knows no sockets and no threads: the simulator runs
-this same code over its own ports.
+All events of one turn of the event loop become one batch, one request for durability and one frame per peer.
+The batch is written before anything is sent or answered; what waits for durability is settled in the turn
+that the sync's completion starts. Knows no sockets and no threads: the simulator runs this same code over its
+own ports.
 """
 
 from collections import deque
@@ -23,12 +23,12 @@ from ringkeep.errors import StorageError, StorageStalled
 from ringkeep.ports import Ending, Ports
 
 STALL_RETRY_MS = 5
-CATCH_UP = 64  # events of a turn, of those that waited behind a refused batch
-DISK_FAILED = "the disk failed, nothing more is acknowledged: "  # the same words, whatever it was
+CATCH_UP = 64  # so many events that waited behind a refused batch are run in one turn
+DISK_FAILED = "the disk failed, nothing more is acknowledged: "  # the same beginning for every cause
 
 
 class Driver:
-    """One node, alive: passes events and requests to the core, and carries out effects."""
+    """Passes events and requests to the core of one node, and carries out its effects."""
 
     def __init__(self, node: Node, ports: Ports, member: Member, disk_reserve: int, start: Start) -> None:
         self.node = node
@@ -48,7 +48,7 @@ class Driver:
     # --- turns ----------------------------------------------------------------------------------------
 
     def _event(self, call: Callable[[], None]) -> None:
-        """Run one event within the current turn, or behind a refused batch, which nothing overtakes."""
+        """Run one event within the current turn; while a batch is refused, queue it: nothing overtakes it."""
         if self._stuck is not None or self._backlog:
             self._backlog.append(call)
         else:
@@ -75,8 +75,8 @@ class Driver:
         self._guarded(lambda: self._carry_out(*self.node.end_turn()))
 
     def _guarded(self, call: Callable[[], None]) -> None:
-        """End, as a crash would, if this fails: what the core believes can be trusted no more, and what is
-        durable is right. That a disk fails is to be expected; anything else is a defect."""
+        """If this fails, end as in a crash: the core's state cannot be trusted any more, the durable state
+        can. A failing disk is to be expected; anything else is a defect."""
         try:
             call()
         except StorageError as error:
@@ -139,7 +139,8 @@ class Driver:
         self._catch_up()
 
     def _catch_up(self) -> None:
-        """Run what waited behind a refused batch, until one is refused again; not all of it in one turn."""
+        """Run the events that waited behind a refused batch, CATCH_UP in a turn, until one is refused
+        again."""
         for _ in range(min(len(self._backlog), CATCH_UP)):
             if self._stuck is None:
                 self._take(self._backlog.popleft())
@@ -165,7 +166,7 @@ class Driver:
         self._event(self._settle)
 
     def disk_failed(self, error: StorageError) -> None:
-        """The disk refused something, in a sync or elsewhere: that is final for this process."""
+        """The disk failed, in a sync or elsewhere: that is final for this process."""
         self._stop(f"{DISK_FAILED}{error}", Ending.DISK)
 
     def _settle(self) -> None:
@@ -180,9 +181,9 @@ class Driver:
 
     @property
     def serving(self) -> bool:
-        """Whether data requests are taken: the map names this very start of the node.
+        """Whether data requests are accepted: the map names this start of the node.
 
-        Before it does, answers of the primaries are not heard here: what they applied would end as unknown.
+        Before that, answers of the primaries are ignored here: what they applied would end as unknown.
         """
         return (
             self.enrolment.passed and self.node.context.recognised and not self._stopped and not self._held_up
@@ -195,11 +196,11 @@ class Driver:
 
     @property
     def _held_up(self) -> bool:
-        """Whether a refused batch has held everything up for so long that no more is to wait behind it."""
+        """Whether a batch has been refused for so long that nothing more may be queued behind it."""
         return self._stuck is not None and not self.node.context.disks.own.answers
 
     def tick(self) -> None:
-        """Call every TICK_MS. While a batch is refused, all that is left is to show that it lives."""
+        """Call every TICK_MS. While a batch is refused, only heartbeats are sent."""
         if not self._stopped:
             self._guarded(self._look_at_disk)
         if self._stuck is None:
@@ -209,7 +210,7 @@ class Driver:
                 self._ports.network.send(peer, Lane.PULSE, beat)
 
     def _look_at_disk(self) -> None:
-        """See whether it answers and has room: also while a refused batch holds up all turns."""
+        """Check whether the disk answers and has room, also while a refused batch holds up all turns."""
         ports = self._ports
         free, looks = ports.shell.disk_free()
         asked = Questions(
@@ -217,11 +218,11 @@ class Driver:
             self._ticket if self._stuck is not None else -1,
             looks,
         )
-        news = self.node.context.disks.own.note(
+        alarm = self.node.context.disks.own.note(
             ports.clock.now(), ports.engine.stalled(), free, self._disk_reserve, asked
         )
-        if news:
-            ports.shell.alarm(news)
+        if alarm:
+            ports.shell.alarm(alarm)
 
     def _tick(self) -> None:
         context = self.node.context
@@ -241,20 +242,20 @@ class Driver:
         self._event(lambda: self.node.on_jam(peer, jammed))
 
     def sign_of_life(self, peer: NodeId) -> None:
-        """No event of a turn: it may come a thousand times a second, and changes nothing else."""
+        """Not an event of a turn: it may come a thousand times a second, and changes only the detector."""
         self.node.detector.hear(peer, self._ports.clock.now())
 
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         if self._stuck is not None:
             self.node.overhear(peer, messages, self._ports.clock.now())
-        if self._held_up:  # lost, so that what is held up stays bounded; said when it is over
+        if self._held_up:  # dropped, so that the queue stays bounded; the core reports it afterwards
             self.node.on_frame_lost()
         else:
             self._event(lambda: self._receive(peer, incarnation, messages))
 
     def _receive(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         if not self.enrolment.passed:
-            return  # an old copy of a directory has no word to give: it must not vote before it is found out
+            return  # this may be a stale copy of the directory, which must not vote
         before = self.node.context.cluster_map
         self.node.on_messages(peer, incarnation, messages)
         if self.node.context.cluster_map is not before:

@@ -1,4 +1,4 @@
-"""The assembly of a node: the one place that knows every class."""
+"""Assembles a node and runs it: the only package that knows every class."""
 
 from ringkeep.server.run import run_node
 

@@ -1,4 +1,4 @@
-"""What keeps the cluster from being healthy, in sentences for people and in fields for programs."""
+"""Describes what keeps the cluster from being healthy: sentences for people, fields for programs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -12,7 +12,7 @@ from ringkeep.status.cluster_health import Reason, ReasonKind
 _RUNS: Final = 8  # of partition numbers in one sentence
 
 _OF_ONE_NODE: Final = {
-    ReasonKind.DAMAGED: "has lost data and has no vote: it is filled anew",
+    ReasonKind.DAMAGED: "has lost data and does not vote: it is being refilled from the others",
     ReasonKind.STOPPING: "is being stopped",
     ReasonKind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
     ReasonKind.DISK_SILENT: (
@@ -27,17 +27,17 @@ _OF_ONE_NODE: Final = {
 
 
 class Sentences:
-    """Says reasons in the words of this cluster.
+    """Describes reasons with the names of this cluster.
 
-    `without_zookeeper` says why it is of no use here, `causes` why there is no link to a peer.
+    `without_zookeeper` says why this node cannot use it, `causes` why there is no link to a peer.
     """
 
     def __init__(
-        self, name_of: Callable[[str], str], found: ClusterMap | None, controller: Controller,
+        self, name_of: Callable[[str], str], cluster_map: ClusterMap | None, controller: Controller,
         without_zookeeper: str, causes: Mapping[NodeId, str],
     ) -> None:  # fmt: skip
         self._name_of = name_of
-        self._found = found
+        self._cluster_map = cluster_map
         self._may_change = controller.may_change and not without_zookeeper
         self._causes = causes
         self._sentences: dict[ReasonKind, Callable[[Reason], str]] = {
@@ -51,7 +51,7 @@ class Sentences:
                 f"{_partitions(r, 'has', 'have')} {r.have} of {r.want} copies in sync"
             ),
             ReasonKind.UNCOUNTED: lambda r: (
-                f"{_partitions(r)} just taken over: the copies are not counted yet"
+                f"{_partitions(r, 'was', 'were')} just taken over: the copies are not counted yet"
             ),
             ReasonKind.TOO_FEW_NODES: _too_few_nodes,
             ReasonKind.MOVES: self._moves,
@@ -64,12 +64,12 @@ class Sentences:
             ReasonKind.CONTROLLER: lambda _: (
                 "no node acts as the controller: a primary that fails is not replaced"
             ),
-            ReasonKind.HELD: lambda _: "moves are held: ringkeep moves resume lets them go on",
+            ReasonKind.HELD: lambda _: "moves are held; to resume them: ringkeep moves resume",
             ReasonKind.DRAINED: lambda r: (
                 f"drained, and leading nothing (ringkeep undrain): {self._names(r)}"
             ),
             ReasonKind.ONE_COPY: lambda _: (
-                "replication is 1: what a node holds cannot be read or written while it is away"
+                "replication is 1: the keys of a node cannot be read or written while it is down"
             ),
         }
 
@@ -99,12 +99,12 @@ class Sentences:
         return sorted(map(self._name_of, reason.nodes))
 
     def _no_majority(self, reason: Reason) -> str:
-        back = "no node that could come back has the others"
+        back = "no node that could come back holds the others"
         if reason.nodes:
             few = f"{reason.count} of " if reason.count < len(reason.nodes) else ""
             back = f"bring back {few}{self._names(reason)}"
         return (
-            f"{_partitions(reason)} unavailable, without a majority of the copies: {back} (if they are gone"
+            f"{_partitions(reason)} unavailable, without a majority of the copies: {back} (if they are lost"
             " for good: ringkeep recover partition all --accept-loss --lost NAME …)"
         )
 
@@ -120,7 +120,7 @@ class Sentences:
         return f"{left} left{to} (ringkeep moves)"
 
     def _silent(self, reason: Reason) -> str:
-        parts = self._found.partitions if self._found is not None else ()
+        parts = self._cluster_map.partitions if self._cluster_map is not None else ()
         held = sum(reason.nodes[0] in part.replicas for part in parts)
         cause = self._causes.get(reason.nodes[0])
         because = f" ({cause})" if cause else ""

@@ -1,10 +1,10 @@
-"""A stand-in for what is made later than those who call it."""
+"""A placeholder for an object that is made after the objects that call it."""
 
 from typing import Any
 
 
 class Late:
-    """Stands for a part of the driver until it is made: ports are made first, and call only later."""
+    """Stands for a part of the driver until it is made: the ports are made first, and call it only later."""
 
     sink: Any = None
 

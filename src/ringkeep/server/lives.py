@@ -1,7 +1,7 @@
-"""The nodes that live in one directory, one after the other.
+"""Runs the nodes of one directory, one after the other.
 
-A node that cannot go on, because its database is lost or because the cluster gave it up, is set aside; a new
-one of the same name begins in its directory.
+A node whose database is lost, or that the cluster gave up, is retired: its files are kept under other names,
+and a new node of the same name starts in the directory.
 """
 
 import gc
@@ -17,7 +17,7 @@ from ringkeep.settings import NodeSettings
 from ringkeep.storage.identity import Identity, abandon_identity, open_identity
 from ringkeep.storage.retire import Why
 
-RENEWED: Final = -1  # no exit code: the node that ended was set aside, or is to be, and a new one begins
+RENEWED: Final = -1  # not an exit code: the node was retired, or is to be, and a new one starts
 
 Serve = Callable[[NodeSettings, Identity], int]
 """Opens the store and serves; returns the exit code, or RENEWED. Raises StorageDamaged if it is lost."""
@@ -26,25 +26,25 @@ log = logging.getLogger("ringkeep.node")
 
 
 def run_lives(settings: NodeSettings, serve: Serve) -> int:
-    """Serve until no new node is to begin; return the exit code. One clear line in the log when it fails."""
+    """Serve until no new node is to start; return the exit code. One clear line in the log when it fails."""
     try:
         while (code := _run_life(settings, serve)) == RENEWED:
-            log.info("%s begins as a new node", settings.name)
-            gc.unfreeze()  # what was the old node may be collected
+            log.info("%s starts as a new node", settings.name)
+            gc.unfreeze()  # the objects of the old node may be collected
         return code
     except RingkeepError as error:
         return failed(settings, error)
 
 
 def failed(settings: NodeSettings, error: RingkeepError) -> int:
-    """Say why the process ends; return the exit code."""
+    """Log why the process ends; return the exit code."""
     reason = f"{DISK_FAILED}{error}" if type(error) is StorageError else str(error)
     log.critical(reason) if log.hasHandlers() else print(f"{settings.name}: {reason}", file=sys.stderr)
     return REFUSED if isinstance(error, ConfigurationError | StorageDamaged) else FAILED
 
 
 def _run_life(settings: NodeSettings, serve: Serve) -> int:
-    """Run the node that the directory belongs to; return the exit code, RENEWED once it was set aside."""
+    """Run the node that the directory belongs to; return the exit code, RENEWED once it was retired."""
     identity = open_identity(settings.data, settings.name)
     try:
         identity.next_incarnation()
@@ -52,7 +52,7 @@ def _run_life(settings: NodeSettings, serve: Serve) -> int:
             code, why = serve(settings, identity), Why.RETIRED
         except StorageDamaged as error:
             if identity.incarnation == 1:
-                raise  # a disk that loses what was written just now would lose the next node's as well
+                raise  # the disk lost what was written just now, and would lose the next node's data as well
             log.critical(error)
             code, why = RENEWED, Why.DAMAGED
         if code == RENEWED:

@@ -1,4 +1,4 @@
-"""A node's own metrics, read from the core's plain counters when somebody asks."""
+"""A node's own metrics, read from the core's plain counters on each request."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
     node = driver.node
     replicas = list(node.replicas.values())
     primaries = list(node.primaries.values())
-    found = node.context.cluster_map
+    held = node.context.cluster_map
     events: dict[Labels, float] = {
         (("event", name),): count for name, count in sorted(node.context.counters.items())
     }
@@ -34,7 +34,7 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
             node.coordinator.unfinished,
         ),
         ("ready", "1 while clients should send requests to this node.", not views.waiting_for(0)),
-        ("map_version", "Number of the newest cluster map held.", found.version if found is not None else 0),
+        ("map_version", "Number of the newest cluster map held.", held.version if held is not None else 0),
         (
             "peers_suspected",
             "Nodes that seem dead or cut off from here.",
@@ -70,7 +70,7 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
 
 
 def _disk(driver: Driver) -> list[tuple[str, str, float]]:
-    """Return name, help and value of what is known of the disk."""
+    """Return name, help and value of the disk's gauges."""
     disk = driver.node.context.disks.own
     return [
         (

@@ -1,4 +1,4 @@
-"""The moves of replicas as people want to see them: planned, running, finished; bytes, rate, time left."""
+"""The document `/v1/cluster/moves`: planned, running and finished moves; bytes, rate, time left."""
 
 from collections.abc import Callable
 from itertools import zip_longest
@@ -17,15 +17,15 @@ Name = Callable[[str], str]
 
 
 def moves(node: Node, history: MoveHistory, name_of: Name) -> dict[str, Any]:
-    """Return `GET /v1/cluster/moves`, as this node knows it; it knows of no move from before its start."""
-    found = node.context.cluster_map
-    if found is None:
+    """Return `GET /v1/cluster/moves`, as this node knows it: no moves from before its start."""
+    cluster_map = node.context.cluster_map
+    if cluster_map is None:
         return _document("running", {}, [], [], [], 0.0)
-    view = _Moves(node, history, found, name_of)
+    view = _Moves(node, history, cluster_map, name_of)
     bounds = (cluster_settings.MOVES_AT_ONCE, cluster_settings.MOVE_BYTES_PER_S)
     return _document(
-        _STATES[cluster_settings.setting(found, cluster_settings.MOVES)],
-        {name: cluster_settings.setting(found, name) for name in bounds},
+        _STATES[cluster_settings.setting(cluster_map, cluster_settings.MOVES)],
+        {name: cluster_settings.setting(cluster_map, name) for name in bounds},
         view.planned(),
         [view.running(move) for _, move in sorted(history.running.items())],
         [view.finished(move) for move in reversed(history.finished)],
@@ -58,20 +58,24 @@ def _seconds(left: int, rate: float) -> float | None:
 class _Moves:
     """One look at the moves."""
 
-    def __init__(self, node: Node, history: MoveHistory, found: ClusterMap, name_of: Name) -> None:
+    def __init__(self, node: Node, history: MoveHistory, cluster_map: ClusterMap, name_of: Name) -> None:
         self._node = node
         self._history = history
-        self._found = found
+        self._cluster_map = cluster_map
         self._name_of = name_of
 
     def planned(self) -> list[dict[str, Any]]:
         """Return the moves that are due and have not begun."""
         rows = []
-        found, damaged = self._found, self._node.controller.reachability.damaged
-        full = under_way(found.partitions) >= cluster_settings.setting(found, cluster_settings.MOVES_AT_ONCE)
+        cluster_map, damaged = self._cluster_map, self._node.controller.reachability.damaged
+        full = under_way(cluster_map.partitions) >= cluster_settings.setting(
+            cluster_map, cluster_settings.MOVES_AT_ONCE
+        )
         others = "other moves to end" if full else None
-        for number, (part, target) in enumerate(zip(found.partitions, targets(found, damaged), strict=True)):
-            will_be = intended(part, found.replication)
+        for number, (part, target) in enumerate(
+            zip(cluster_map.partitions, targets(cluster_map, damaged), strict=True)
+        ):
+            will_be = intended(part, cluster_map.replication)
             coming = [node for node in target if node not in will_be]
             going = [node for node in will_be if node not in target]
             for newcomer, gone in zip_longest(coming, going):
@@ -87,10 +91,10 @@ class _Moves:
     def _waits_for(
         self, number: int, part: Partition, gone: NodeId | None, newcomer: NodeId | None
     ) -> str | None:
-        """Say what a move cannot begin or go on without; None if nothing is missing."""
+        """Return what a move waits for, before it starts or to make progress; None if for nothing."""
         controller = self._node.controller
-        if not part.old_voters and cluster_settings.setting(self._found, cluster_settings.MOVES):
-            return "moves are held: ringkeep moves resume"
+        if not part.old_voters and cluster_settings.setting(self._cluster_map, cluster_settings.MOVES):
+            return "the resumption of moves: ringkeep moves resume"
         if controller.addressee() is None:
             return "ZooKeeper cannot be reached"
         if newcomer is not None and not controller.reachability.answers(newcomer):
@@ -103,7 +107,7 @@ class _Moves:
 
     def running(self, move: Move) -> dict[str, Any]:
         """Return one move that is under way."""
-        part = self._found.partitions[move.partition]
+        part = self._cluster_map.partitions[move.partition]
         elapsed_s = max(1, self._node.context.now - move.since) / 1000
         total = max(self._bytes(move.partition), move.bytes) if move.newcomer is not None else 0
         rate = move.bytes / elapsed_s

@@ -1,7 +1,7 @@
-"""What operators ask of a node: the moves, plans of them, and orders. As `http.service` describes it.
+"""The operators' requests to a node: moves, plans and orders, as `http.service` describes them.
 
-An order is checked here, against what this node knows, so that a refusal comes at once and with its reason;
-the controller checks it again, and its word counts.
+An order is checked here, against what this node knows, so that it is refused at once and with a reason. The
+controller checks it again, and decides.
 """
 
 from base64 import b64encode
@@ -44,58 +44,62 @@ class OperatorService:
 
     def plan(self, action: Literal["join", "leave"], name: str, zone: str, weight: int) -> dict[str, Any]:
         """Return what a join or a leave would move. Raises NoSuchNode, Refusal, Unavailable."""
-        found = self._map()
+        cluster_map = self._map()
         if action == "leave":
-            leaver = self._named(found, name)
+            leaver = self._named(cluster_map, name)
             self._check((leaver.id, Verb.DECOMMISSION, 0))
-            return plans.leave(found, leaver, self._node, self._history.to_send)
-        if any(node.name == name and node.state != NodeState.DEAD for node in found.nodes):
-            raise Refusal(f"there is a node {name} already; a newcomer needs a name of its own")
-        return plans.join(found, name, zone or name, weight, self._node, self._history.to_send)
+            return plans.leave(cluster_map, leaver, self._node, self._history.to_send)
+        if any(node.name == name and node.state != NodeState.DEAD for node in cluster_map.nodes):
+            raise Refusal(f"there is already a node {name}; choose another name for the new node")
+        return plans.join(cluster_map, name, zone or name, weight, self._node, self._history.to_send)
 
     def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
-        """Take an order about a node; return the member. Raises NoSuchNode, Refusal, Unavailable."""
-        found = self._map(to_change=True)
-        node = self._named(found, name)
+        """Accept an order about a node; return the member. Raises NoSuchNode, Refusal, Unavailable."""
+        cluster_map = self._map(to_change=True)
+        node = self._named(cluster_map, name)
         self._order((node.id, verb, weight))
         return self._views.member(node)
 
     def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
-        """Take an order about all moves. Raises Unavailable."""
+        """Accept an order about all moves. Raises Unavailable."""
         self._map(to_change=True)
         self._order((cluster_settings.MOVES, Verb.SET, _HOLDS[verb]))
         return self.moves()
 
     def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         """Change settings, all or none of these. Raises Refusal, Unavailable."""
-        found = self._map(to_change=True)
+        cluster_map = self._map(to_change=True)
         for name, value in wanted.items():
-            if name not in cluster_settings.all_settings(found):
+            if name not in cluster_settings.all_settings(cluster_map):
                 raise Refusal(cluster_settings.objection(name, value))
         self._order(*((name, Verb.SET, value) for name, value in wanted.items()))
-        return settings(found) | dict(wanted)
+        return settings(cluster_map) | dict(wanted)
 
     def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
-        """Order that partitions go on with the best copies left. Raises NoSuchNode, Refusal, Unavailable."""
-        found, reachability = self._map(to_change=True), self._node.controller.reachability
+        """Order that partitions continue with their best copies. Raises NoSuchNode, Refusal, Unavailable."""
+        cluster_map, reachability = self._map(to_change=True), self._node.controller.reachability
         numbers = list(partitions) or [
-            number for number, part in enumerate(found.partitions) if quorum_loss.is_lost(part, reachability)
+            number
+            for number, part in enumerate(cluster_map.partitions)
+            if quorum_loss.is_lost(part, reachability)
         ]
         if not numbers:
-            raise Refusal("every partition has a majority of its replicas: there is nothing to recover")
-        named = [self._named(found, name) for name in lost]
-        epochs = {number: part.epoch for number, part in enumerate(found.partitions)}
+            raise Refusal(
+                "every partition has a majority of its replicas: nothing to recover, and nothing was changed"
+            )
+        named = [self._named(cluster_map, name) for name in lost]
+        epochs = {number: part.epoch for number, part in enumerate(cluster_map.partitions)}
         self._order(
             *((node.id, Verb.LOST, 0) for node in named if node.state != NodeState.DEAD),
             *((str(number), Verb.RECOVER, epochs.get(number, 0)) for number in numbers),
         )
-        return {"partitions": [self._recovered(found, number, reachability) for number in numbers]}
+        return {"partitions": [self._recovered(cluster_map, number, reachability) for number in numbers]}
 
-    def _recovered(self, found: ClusterMap, number: int, reachability: Reachability) -> dict[str, Any]:
-        """Return what becomes of a partition that is recovered, as far as this node knows."""
-        name, left = self._views.name_of, quorum_loss.copies_of(found, number, reachability)
-        home = quorum_loss.home_of(found, number, reachability)
-        voters = quorum_loss.voters_of(found.partitions[number])
+    def _recovered(self, cluster_map: ClusterMap, number: int, reachability: Reachability) -> dict[str, Any]:
+        """Return how a partition will be recovered, as far as this node knows."""
+        name, left = self._views.name_of, quorum_loss.copies_of(cluster_map, number, reachability)
+        home = quorum_loss.home_of(cluster_map, number, reachability)
+        voters = quorum_loss.voters_of(cluster_map.partitions[number])
         return {
             "partition": number,
             "gone": [name(node) for node in voters if not reachability.answers(node)],
@@ -107,13 +111,13 @@ class OperatorService:
     def map_copy(self) -> dict[str, Any]:
         """Return this node's copy of the map, and its promises."""
         context = self._node.context
-        found, payload = context.cluster_map, self._node.map_payload
+        cluster_map, payload = context.cluster_map, self._node.map_payload
         return {
             "name": self._name,
             "id": context.me,
-            "cluster": found.cluster if found is not None else None,
-            "cluster_id": found.cluster_id if found is not None else None,
-            "map_version": found.version if found is not None else 0,
+            "cluster": cluster_map.cluster if cluster_map is not None else None,
+            "cluster_id": cluster_map.cluster_id if cluster_map is not None else None,
+            "map_version": cluster_map.version if cluster_map is not None else 0,
             "map": b64encode(payload).decode() if payload else None,
             "promised": [[partition, said.epoch] for partition, said in promises_stored(context.reader)],
         }
@@ -122,23 +126,23 @@ class OperatorService:
 
     def _map(self, to_change: bool = False) -> ClusterMap:
         """Return the map. Raises Unavailable if there is none, or if it cannot be changed just now."""
-        found, controller = self._node.context.cluster_map, self._node.controller
-        if found is None:
+        cluster_map, controller = self._node.context.cluster_map, self._node.controller
+        if cluster_map is None:
             raise Unavailable("the cluster is not formed yet; nothing was changed")
         if to_change and controller.frozen:
             raise Unavailable(f"{controller.frozen}. Nothing was changed")
         if to_change and controller.addressee() is None:
             raise Unavailable(
-                "no node that this one can reach has ZooKeeper, and changes of the cluster need it. Data is"
-                " served meanwhile; nothing was changed: try again when ZooKeeper is back"
+                "no node that this one can reach is connected to ZooKeeper, and changes of the cluster need"
+                " it. Data is served meanwhile; nothing was changed: try again when ZooKeeper is back"
             )
-        return found
+        return cluster_map
 
-    def _named(self, found: ClusterMap, name: str) -> NodeInfo:
-        node = next((node for node in found.nodes if node.name == name), None)
+    def _named(self, cluster_map: ClusterMap, name: str) -> NodeInfo:
+        node = next((node for node in cluster_map.nodes if node.name == name), None)
         if node is None:
-            names = ", ".join(sorted(node.name for node in found.nodes))
-            raise NoSuchNode(f"there is no node {name} in the cluster; there are: {names}")
+            names = ", ".join(sorted(node.name for node in cluster_map.nodes))
+            raise NoSuchNode(f"there is no node {name} in the cluster; its nodes are: {names}")
         return node
 
     def _check(self, order: Order, lost: Collection[NodeId] = ()) -> None:
@@ -147,7 +151,7 @@ class OperatorService:
             raise Refusal(reason)
 
     def _order(self, *orders: Order) -> None:
-        """Take all of these orders, or none. Raises Refusal."""
+        """Accept all of these orders, or none. Raises Refusal."""
         lost = lost_by(orders)
         for order in orders:
             self._check(order, lost)

@@ -1,6 +1,6 @@
-"""Dry runs: what a node would move by joining or leaving, computed as the controller would.
+"""Dry runs of a join or a leave: which replicas would move, computed as the controller does it.
 
-`to_send`: bytes that a newcomer must be sent, by partition, as far as it is known.
+`to_send`: bytes that must be sent to a newcomer, by partition, as far as known.
 """
 
 from collections import Counter
@@ -17,32 +17,37 @@ from ringkeep.errors import Unavailable
 
 
 def join(
-    now: ClusterMap, name: str, zone: str, weight: int, node: Node, to_send: Mapping[PartitionId, int]
+    current: ClusterMap, name: str, zone: str, weight: int, node: Node, to_send: Mapping[PartitionId, int]
 ) -> dict[str, Any]:
-    """Return what a new node would be given.
+    """Return what a new node would receive.
 
-    Its place on the ring depends on the id that it will have: which partitions is not known, but how many.
+    Its position on the ring depends on its future id: only the number of its partitions can be computed.
     """
     made_up = NodeId(blake2b(name.encode(), digest_size=16).hexdigest())
     newcomer = NodeInfo(made_up, name, "", "", zone, weight, Incarnation(0), NodeState.JOINING)
-    return _plan("join", name, now, replace(now, nodes=(*now.nodes, newcomer)), node, to_send)
+    return _plan("join", name, current, replace(current, nodes=(*current.nodes, newcomer)), node, to_send)
 
 
 def leave(
-    now: ClusterMap, leaver: NodeInfo, node: Node, to_send: Mapping[PartitionId, int]
+    current: ClusterMap, leaver: NodeInfo, node: Node, to_send: Mapping[PartitionId, int]
 ) -> dict[str, Any]:
     """Return what would be moved off a node."""
     gone = replace(leaver, state=NodeState.LEAVING)
-    after = replace(now, nodes=tuple(gone if each is leaver else each for each in now.nodes))
-    return _plan("leave", leaver.name, now, after, node, to_send)
+    after = replace(current, nodes=tuple(gone if each is leaver else each for each in current.nodes))
+    return _plan("leave", leaver.name, current, after, node, to_send)
 
 
 def _plan(
-    action: str, name: str, now: ClusterMap, then: ClusterMap, node: Node, to_send: Mapping[PartitionId, int]
+    action: str,
+    name: str,
+    current: ClusterMap,
+    planned: ClusterMap,
+    node: Node,
+    to_send: Mapping[PartitionId, int],
 ) -> dict[str, Any]:
     damaged = node.controller.reachability.damaged
-    before = [intended(part, now.replication) for part in now.partitions]
-    after = targets(then, damaged)
+    before = [intended(part, current.replication) for part in current.partitions]
+    after = targets(planned, damaged)
     moved = [
         (PartitionId(number), newcomer)
         for number, (old, new) in enumerate(zip(before, after, strict=True))
@@ -51,10 +56,10 @@ def _plan(
     ]
     if missing := [number for number, _ in moved if number not in to_send]:
         raise Unavailable(
-            f"the primaries of {len(missing)} partitions (among them {missing[0]}) have not told yet how"
-            " large they are; nothing was changed: try again in a second"
+            f"the primaries of {len(missing)} partitions (among them {missing[0]}) have not reported their"
+            " size yet; nothing was changed: try again in a second"
         )
-    subject = next(each.id for each in then.nodes if each.name == name)
+    subject = next(each.id for each in planned.nodes if each.name == name)
     theirs = sum(subject in voters for voters in (before if action == "leave" else after))
     held, holds, led, leads = _held(before), _held(after), _led(before), _led(after)
     return {
@@ -68,7 +73,7 @@ def _plan(
                 "name": each.name, "replicas": held[each.id], "after": holds[each.id],
                 "primaries": led[each.id], "primaries_after": leads[each.id],
             }
-            for each in then.nodes
+            for each in planned.nodes
             if each.state != NodeState.DEAD
         ],
     }  # fmt: skip

@@ -1,7 +1,7 @@
-"""One node's process: opens everything in order, runs the loop, and ends in order.
+"""One node's process: opens everything in order, runs the loop, and closes everything in order.
 
-The HTTP port answers from the beginning, so that /readyz can say what is waited for; data is served when the
-driver says so.
+The HTTP port answers from the beginning, so that /readyz can say what the node waits for. Data is served
+once the driver allows it.
 """
 
 import asyncio
@@ -49,11 +49,11 @@ from ringkeep.transport.links import PeerNetwork
 from ringkeep.transport.listener import Room
 from ringkeep.wire import handshake, mapcodec
 
-SWITCH_INTERVAL_S: Final = 0.002  # in a long turn, too, the storage thread gets the interpreter soon
+SWITCH_INTERVAL_S: Final = 0.002  # the storage thread gets the interpreter soon, also during a long turn
 HAND_OVER_S: Final = 10.0
 FINISH_S: Final = 5.0
 CLOSE_S: Final = 10.0  # for the last sync, and for what the store does in the background
-LOOK_S: Final = 0.2  # between two looks at what a node waits for
+LOOK_S: Final = 0.2  # between two checks of what the node waits for
 
 log = logging.getLogger("ringkeep.node")
 
@@ -71,7 +71,7 @@ def run_node(settings: NodeSettings) -> int:
 
 
 def _say(text: str) -> None:
-    """Tell whoever started the node, and the log. A terminal that is gone does not stop a node."""
+    """Print it, and log it. A closed terminal does not stop the node."""
     log.info("%s", text)
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)
@@ -82,7 +82,7 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
     shares = shares_of(raise_limit())
     engine = open_engine(settings.data, shares.tables)
     if engine.damaged:
-        log.error("the store has lost something that was durable: its replicas do not vote")
+        log.error("the store has lost durable data: its replicas do not vote until they are refilled")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     run_in_batches()
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
@@ -93,7 +93,7 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(server.run())
     except StorageDamaged:
-        engine.close()  # it could not even begin to serve, and the files are set aside next
+        engine.close()  # the files are renamed next
         raise
 
 
@@ -133,7 +133,7 @@ class Server:
                 self._loop.add_signal_handler(number, self.on_signal)
             self._coordination.start()
             gc.collect()
-            gc.freeze()  # what is loaded now stays: the collector need not look at it again
+            gc.freeze()  # what is loaded now stays: the collector need not visit it again
             gc.set_threshold(50_000, 20, 20)
             self._tick()
             self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
@@ -147,9 +147,9 @@ class Server:
 
     @property
     def exit_code(self) -> int:
-        """As what the process ends, or RENEWED."""
+        """The process's exit code, or RENEWED."""
         if self._code == RENEWED and self._stopping:
-            return OK  # told to stop meanwhile: the next start will hear again that this node was given up
+            return OK  # asked to stop meanwhile: the next start learns again that this node was given up
         return self._code
 
     def _assemble(self) -> None:
@@ -214,7 +214,7 @@ class Server:
         self._driver.tick()
 
     def _say_what_is_waited_for(self) -> None:
-        """Say what keeps this node from being ready, or that it is and where it serves, at every change."""
+        """Print why this node is not ready, or that it is and where it serves, at every change."""
         if self._stopping:
             return
         waiting = self._waiting()
@@ -233,8 +233,7 @@ class Server:
         self._over.set()
 
     async def _hand_over(self) -> None:
-        """Give the primaryships to others, for at most HAND_OVER_S, as long as there is anyone to
-        take them."""
+        """Hand the primaryships to other nodes, for at most HAND_OVER_S, as long as any can take them."""
         log.info("stopping: handing primaryships over")
         self._stopping = True
         self._node.context.draining = True
@@ -259,7 +258,7 @@ class Server:
         log.info("stopped")
 
     def _sync_last(self) -> None:
-        """Make everything durable that was acknowledged, and the rest too."""
+        """Make all writes durable, acknowledged or not."""
         self._room.close()
         self._syncer.close()
         if self._code == OK:
@@ -271,25 +270,25 @@ class Server:
                 self._code = FAILED
 
     async def _leave_mark(self) -> None:
-        """Say how far everything is durable: any older copy of the directory is found out by that."""
+        """Record how far everything is durable: an older copy of the directory is recognised by it."""
         last = self._driver.enrolment.last_mark()
         if last is None or not self._all_durable:
             return
         if not await self._coordination.leave_mark(self._identity.node_id, *last):
-            log.warning("ZooKeeper did not take note of how far this node's data is durable")
+            log.warning("ZooKeeper did not confirm the mark of how far this node's data is durable")
 
     def _close_store(self) -> None:
         with contextlib.suppress(StorageError):
             self._engine.close()
 
     async def _bounded(self, call: Callable[[], None]) -> None:
-        """Have this done by a thread; a disk that keeps it waiting for too long ends the process."""
+        """Run it in a thread; if the disk blocks it for longer than CLOSE_S, end the process."""
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
         deadline = self._loop.time() + CLOSE_S
         while thread.is_alive():
             if self._loop.time() > deadline:
-                log.critical("%sit does not answer, and is not waited for", DISK_FAILED)
+                log.critical("%sit does not answer; the process ends without waiting for it", DISK_FAILED)
                 os._exit(FAILED)  # nothing else ends a thread that waits for the disk
             await asyncio.sleep(limits.TICK_MS / 1000)
 

@@ -1,4 +1,4 @@
-"""What a node shows of itself and of the cluster, as `docs/http.md` describes it.
+"""The documents that a node returns about itself and the cluster, as `docs/http.md` describes them.
 
 Reads the core, changes nothing.
 """
@@ -19,8 +19,8 @@ from ringkeep.status.cluster_health import Health, Judge, Reason, health_of
 class Views:
     """The status of a cluster, as one of its nodes sees it.
 
-    What is tried for ever has a last cause: `zookeeper_trouble` says what keeps ZooKeeper from being used (""
-    if nothing does), `peer_troubles` why there is no link to a peer.
+    Endless retries have a last cause: `zookeeper_trouble` returns why ZooKeeper cannot be used ("" if it
+    can), `peer_troubles` why there is no link to a peer.
     """
 
     def __init__(
@@ -42,40 +42,42 @@ class Views:
 
     def name_of(self, node: str) -> str:
         """Return a node's name by its id."""
-        found = self._node.context.cluster_map
-        if found is not self._named and found is not None:
-            self._named = found
-            self._names |= {each.id: each.name for each in found.nodes}  # those of departed nodes stay
+        cluster_map = self._node.context.cluster_map
+        if cluster_map is not self._named and cluster_map is not None:
+            self._named = cluster_map
+            self._names |= {each.id: each.name for each in cluster_map.nodes}  # those of departed nodes stay
         return self._names.get(NodeId(node), node)
 
     def cluster(self) -> dict[str, Any]:
         """Return `GET /v1/cluster`."""
         node = self._node
-        found, controller = node.context.cluster_map, node.controller
+        cluster_map, controller = node.context.cluster_map, node.controller
         acting = controller.acting()
         names = {m.id: m.name for m in controller.members}
         health, reasons = self.health()
         without = self._without_zookeeper()
-        sentences = Sentences(self.name_of, found, controller, without, self._peer_troubles())
-        members = [self.member(each) for each in found.nodes] if found is not None else self._forming()
+        sentences = Sentences(self.name_of, cluster_map, controller, without, self._peer_troubles())
+        members = (
+            [self.member(each) for each in cluster_map.nodes] if cluster_map is not None else self._forming()
+        )
         return {
-            "cluster": found.cluster if found is not None else None,
-            "cluster_id": found.cluster_id if found is not None else None,
-            "map_version": found.version if found is not None else 0,
+            "cluster": cluster_map.cluster if cluster_map is not None else None,
+            "cluster_id": cluster_map.cluster_id if cluster_map is not None else None,
+            "map_version": cluster_map.version if cluster_map is not None else 0,
             "controller": names.get(acting) if acting is not None else None,
             "health": health.value,
             "problems": [sentences.say(reason) for reason in reasons],
             "missing": [sentences.fields(reason) for reason in reasons],
             "zookeeper": "disconnected" if without else "connected",
-            "settings": settings(found),
+            "settings": settings(cluster_map),
             "alarm": controller.frozen or None,
             "members": members,
         }
 
     def member(self, each: NodeInfo) -> dict[str, Any]:
         """Return a node of the map as `cluster` shows it."""
-        found = self._node.context.cluster_map
-        assert found is not None
+        cluster_map = self._node.context.cluster_map
+        assert cluster_map is not None
         return {
             "name": each.name,
             "id": each.id,
@@ -87,8 +89,8 @@ class Views:
             "damaged": self._node.controller.reachability.damaged(each.id),
             "disk": self._node.context.disks.state_of(each.id).name.lower(),
             "disk_full": self._node.controller.is_full(each.id),
-            "primaries": sum(part.primary == each.id for part in found.partitions),
-            "replicas": sum(each.id in part.replicas for part in found.partitions),
+            "primaries": sum(part.primary == each.id for part in cluster_map.partitions),
+            "replicas": sum(each.id in part.replicas for part in cluster_map.partitions),
             "version": self._version_of(each.id),
         }
 
@@ -126,16 +128,16 @@ class Views:
 
     def states(self) -> dict[str, int]:
         """Return how many partitions are in which state."""
-        found = self._node.context.cluster_map
+        cluster_map = self._node.context.cluster_map
         counts = dict.fromkeys(("active", "preparing", "no-quorum"), 0)
-        if found is not None:
-            lost = frozenset(self._judge.lost(found))
-            for number in range(len(found.partitions)):
+        if cluster_map is not None:
+            lost = frozenset(self._judge.lost(cluster_map))
+            for number in range(len(cluster_map.partitions)):
                 counts[self._state(number, lost)] += 1
         return counts
 
     def _state(self, number: int, lost: Collection[int]) -> str:
-        """Return a partition's state: by its primary's own word, else by who answers."""
+        """Return a partition's state: as its primary reports it, else by which voters answer."""
         if self._node.reports.serving >> number & 1:
             return "active"
         return "no-quorum" if number in lost else "preparing"
@@ -145,10 +147,10 @@ class Views:
 
         `commit` is null for partitions of which no replica is here.
         """
-        found = self._node.context.cluster_map
-        lost = frozenset(self._judge.lost(found)) if found is not None else frozenset()
+        cluster_map = self._node.context.cluster_map
+        lost = frozenset(self._judge.lost(cluster_map)) if cluster_map is not None else frozenset()
         rows = []
-        for number, part in enumerate(found.partitions if found is not None else ()):
+        for number, part in enumerate(cluster_map.partitions if cluster_map is not None else ()):
             replica = self._node.replicas.get(PartitionId(number))
             rows.append({
                 "partition": number,
@@ -164,11 +166,11 @@ class Views:
 
     def where(self, key: bytes) -> dict[str, Any]:
         """Return slot, partition, primary and replicas of a key."""
-        found = self._node.context.cluster_map
-        if found is None:
+        cluster_map = self._node.context.cluster_map
+        if cluster_map is None:
             return {"slot": slot_of(key), "partition": None, "primary": None, "replicas": []}
-        number = partition_of(key, len(found.partitions))
-        part = found.partitions[number]
+        number = partition_of(key, len(cluster_map.partitions))
+        part = cluster_map.partitions[number]
         return {
             "slot": slot_of(key),
             "partition": number,
@@ -177,7 +179,7 @@ class Views:
         }
 
     def waiting_for(self, expect: int) -> list[str]:
-        """Say what this node waits for before it is ready, and what is in the way; empty when it is."""
+        """Return what this node waits for before it is ready, and the obstacles; empty when it is ready."""
         node = self._node
         if node.context.cluster_map is None:
             without = self._without_zookeeper()
@@ -189,11 +191,11 @@ class Views:
         elif not node.context.recognised:
             waits = ["the cluster map to name this start of the node"]
         elif not node.context.disks.own.answers:
-            waits = ["the disk to answer: it has not for seconds, so others lead"]
+            waits = ["the disk, which has not answered for seconds; other nodes lead meanwhile"]
         elif behind := node.replica_set.behind:
             waits = [f"{len(behind)} of {len(node.replicas)} partitions to catch up (among them {behind[0]})"]
         elif (late := self._now() - node.context.now) > limits.SUSPECT_AFTER_MS:
-            waits = [f"its own store, which has taken no writes for {late / 1_000:.1f} s"]
+            waits = [f"its own store, which has accepted no writes for {late / 1_000:.1f} s"]
         elif not node.reports.reach.good:
             waits = [self._cut_off()]
         else:
@@ -201,13 +203,13 @@ class Views:
         return waits + self._obstacles()
 
     def _cut_off(self) -> str:
-        """Say why requests that come here could not be served."""
+        """Return why requests to this node could not be served."""
         silent = ", ".join(sorted(map(self.name_of, self._node.detector.suspected())))
         why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
-        return f"the other nodes: {why}, and most requests that came here could not be served"
+        return f"the other nodes: {why}, so most requests to this node could not be served"
 
     def _obstacles(self) -> list[str]:
-        """Say what keeps failing and is retried, each with its last cause."""
+        """Return what keeps failing and is retried, each with its last cause."""
         names = {member.id: member.name for member in self._node.controller.members}
         peers = sorted(
             f"{names.get(peer) or self.name_of(peer)} cannot be reached ({cause})"
@@ -216,15 +218,17 @@ class Views:
         return [said for said in (self._node.controller.frozen, self._without_zookeeper(), *peers) if said]
 
     def _without_zookeeper(self) -> str:
-        """Say why ZooKeeper is of no use to this node, "" if it is."""
+        """Return why this node cannot use ZooKeeper, "" if it can."""
         trouble = self._zookeeper_trouble()
         if not trouble and self._node.controller.connected:
             return ""
         return f"ZooKeeper cannot be used from here ({trouble or 'no answer yet'})"
 
 
-def settings(found: ClusterMap | None) -> dict[str, int]:
+def settings(cluster_map: ClusterMap | None) -> dict[str, int]:
     """Return the settings of the cluster, the number of partitions among them, which never changes."""
     return (
-        {} if found is None else {"partitions": len(found.partitions)} | cluster_settings.all_settings(found)
+        {}
+        if cluster_map is None
+        else {"partitions": len(cluster_map.partitions)} | cluster_settings.all_settings(cluster_map)
     )

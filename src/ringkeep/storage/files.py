@@ -1,7 +1,7 @@
-"""Small durable files: names in a node's directory, and the order of fsyncs that makes them last.
+"""Small durable files in a node's directory: their names, and the order of fsyncs that makes them durable.
 
-A file is durable when its bytes are and when the directory that names it is: both are fsynced here.
-Knows nothing of what the files mean.
+A file is durable once its bytes and the directory that names it are: both are fsynced here. Knows nothing of
+what the files mean.
 """
 
 import os
@@ -16,7 +16,7 @@ DAMAGED: Final = "damaged"
 STAGED: Final = "staged"
 
 TEMPORARY: Final = ".new"
-"""End of the name under which a file is written before it takes its place."""
+"""The suffix under which a file is written before it replaces the old one."""
 
 
 def sync_directory(path: Path) -> None:
@@ -39,10 +39,10 @@ def make_directories(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Put a file in place whole or not at all, durably. Raises OSError.
+    """Replace a file as a whole, durably. Raises OSError.
 
-    After an error or a crash the old content is there, or the new one, and perhaps a `.new` file that the
-    next call overwrites. Cost: two fsyncs.
+    After an error or a crash the file has the old content or the new one; a leftover `.new` file is
+    overwritten by the next call. Cost: two fsyncs.
     """
     temporary = path.with_name(path.name + TEMPORARY)
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

@@ -1,9 +1,9 @@
-"""Group commit: one thread that does nothing but make writes durable.
+"""Group commit: one thread that makes writes durable, many of them with one fsync.
 
-While a flush runs, requests gather, and the next flush covers them all: the busier the node, the more
+While a flush runs, requests queue up, and the next flush covers them all: the busier the node, the more
 writes share one fsync. A SimpleQueue wakes the thread: it is written in C and loses no wake-up
 (docs/adr/0003-storage.md has the figures). The interpreter's switch interval decides how soon the thread
-gets the lock back when the flush is done: the assembly of the node lowers it.
+gets the interpreter lock back after a flush: `server.run` lowers it.
 """
 
 import threading
@@ -28,9 +28,9 @@ class _Loop(Protocol):
 class GroupCommit:
     """The Syncer port over an engine and an event loop.
 
-    On the loop, `on_synced(ticket)` is called after each flush with what it covered, which is at least what
-    was asked. A flush that fails is final: `on_failed(error)` is called once, nothing is flushed again, and
-    nothing more is reported as durable. `times`: how long the flushes took, written by the thread.
+    On the loop, `on_synced(ticket)` is called after each flush with the ticket that it covered, which is at
+    least the requested one. A failed flush is final: `on_failed(error)` is called once, nothing is flushed
+    again, and nothing more is reported as durable. `times`: durations of the flushes, written by the thread.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class GroupCommit:
         self._thread.start()
 
     def request(self, ticket: int) -> None:
-        """See `ringkeep.ports.Syncer`. Returns at once. After a failure or `close` nothing follows."""
+        """See `ringkeep.ports.Syncer`. Returns at once. After a failure or `close` it has no effect."""
         self._asked.put(ticket)
 
     def close(self) -> None:
-        """Flush what was asked before, end the thread and wait for it. Blocks for at most two flushes.
+        """Flush what was requested before, end the thread and wait for it. Blocks for at most two flushes.
 
         Calling it again does nothing.
         """
@@ -82,7 +82,7 @@ class GroupCommit:
                 self._tell(self._on_synced, durable)
 
     def _gather(self) -> tuple[int, bool]:
-        """Wait for a request; return the highest ticket asked for (0: none) and whether to end."""
+        """Wait for a request; return the highest requested ticket (0: none) and whether to end."""
         highest = 0
         asked = self._asked.get()
         with suppress(Empty):
@@ -92,5 +92,5 @@ class GroupCommit:
         return highest, asked is None
 
     def _tell(self, callback: Callable[..., object], argument: object) -> None:
-        with suppress(RuntimeError):  # the loop was closed: nobody is left to be told
+        with suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(callback, argument)

@@ -1,7 +1,7 @@
-"""Who this node is: the file that makes a directory one node's, and the lock that makes it one process's.
+"""The identity file, which ties a data directory to one node, and the lock, which ties it to one process.
 
 The identity outlives the process and never moves to another disk: a wiped directory is a new node. The
-incarnation counts the starts; it is durable before anything uses it, so no two lives share a number.
+incarnation counts the starts; it is durable before it is used, so no two starts share a number.
 """
 
 import errno
@@ -38,7 +38,7 @@ class Identity:
         self.incarnation = Incarnation(0)
         """Of the latest start; 0 before the first."""
         self.claims: Sequence[Claim] = ()
-        """The starts that may have made the node's mark theirs: see `ringkeep.admission`."""
+        """The starts that may have written the node's mark: see `ringkeep.admission`."""
         self.superseded = False
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self.left = False
@@ -69,7 +69,8 @@ class Identity:
         self._save()
 
     def supersede(self) -> None:
-        """Record, durably, that this is an old copy. Without it, enough starts would count up to look new."""
+        """Record, durably, that this is an old copy. Otherwise repeated starts would make its count look
+        new."""
         self.superseded = True
         self._save()
 
@@ -132,11 +133,11 @@ class Identity:
 
 
 def open_identity(directory: Path, name: str) -> Identity:
-    """Lock the directory and read whose it is; on the first use, make it the directory of a new node.
+    """Lock the directory and read its identity; on the first use, make it the directory of a new node.
 
-    So also on the first use after `abandon_identity`, even if that was interrupted.
-    Raises ConfigurationError, in words for the operator: it may not be written, another process holds it, it
-    holds something else, it is another node's, or its format is unknown. Raises StorageError if a disk fails.
+    The same on the first use after `abandon_identity`, even if that was interrupted. Raises
+    ConfigurationError if the directory cannot be written, is locked by another process, holds something else,
+    is another node's, or has an unknown format. Raises StorageError if the disk fails.
     """
     try:
         files.make_directories(directory)
@@ -153,14 +154,14 @@ def open_identity(directory: Path, name: str) -> Identity:
 
 
 def abandon_identity(identity: Identity, why: retire.Why) -> str:
-    """Set aside who this node was, its database and its marks; return what their new names end with.
+    """Retire the node: rename its identity, database and marks; return what their new names end with.
 
     Nothing is deleted, and a power loss leaves the old state or the new one for the next start. That start
-    makes a new node here, which the others fill. The database must be closed; the lock stays with this
-    process. Raises StorageError.
+    creates a new node here. The database must be closed; the lock stays with this process. Raises
+    StorageError.
     """
     try:
-        return retire.set_aside(identity.directory, why)
+        return retire.retire(identity.directory, why)
     except OSError as error:
         raise of_directory(identity.directory, error) from error
 
@@ -182,13 +183,13 @@ def _fill(identity: Identity, name: str) -> None:
         if identity.superseded:
             raise ConfigurationError(
                 f"{identity.directory} was refused before: it is an old copy of a directory that the cluster "
-                "knows in a newer state. Use the newest directory"
+                "has seen in a newer state. Nothing was changed. Use the newest directory"
             )
         if identity.left:
             raise ConfigurationError(
                 f"{identity.directory} is the directory of a node that has left the cluster"
-                f" {identity.cluster}: the others have all that it held. Choose an empty one to join as a new"
-                " node"
+                f" {identity.cluster}: the other nodes hold its data. Choose an empty directory to join as a"
+                " new node"
             )
         if not os.access(identity.directory, os.W_OK):
             raise of_directory(identity.directory, PermissionError(errno.EACCES, "Permission denied"))

@@ -1,7 +1,7 @@
-"""How far the file was written that says of which files the database consists: RocksDB's MANIFEST.
+"""Number and size of RocksDB's MANIFEST, the file that lists the database's files.
 
-It only grows, and a new one has a greater number; so an older state of it is found out by number and size.
-RocksDB itself would open with it, without the tables made since, whose log files are gone.
+It only grows, and a new one has a greater number; so number and size reveal an older state of it. RocksDB
+would open with that, without the tables written since, whose log files are already deleted.
 """
 
 import os
@@ -22,7 +22,8 @@ NONE: Final = Manifest(0, 0)
 
 
 def manifest_of(database: Path) -> Manifest:
-    """Return what CURRENT names, as large as it is; NONE if there is no such file. Raises OSError."""
+    """Return the MANIFEST that CURRENT names, with its present size; NONE if there is none. Raises
+    OSError."""
     try:
         name = (database / "CURRENT").read_text().strip()
         return Manifest(int(name.removeprefix(_PREFIX)), (database / name).stat().st_size)
@@ -31,12 +32,15 @@ def manifest_of(database: Path) -> Manifest:
 
 
 def synced_manifest(database: Path, known: Manifest) -> Manifest:
-    """Return what is durable of it now; `known` was before. Raises OSError. Costs an fsync if it grew."""
-    found = manifest_of(database)
-    if found > known:
-        handle = os.open(database / f"{_PREFIX}{found.number:06d}", os.O_RDONLY | os.O_CLOEXEC)
+    """Make the MANIFEST durable and return it; `known` was durable before. Raises OSError.
+
+    Cost: an fsync if it grew.
+    """
+    present = manifest_of(database)
+    if present > known:
+        handle = os.open(database / f"{_PREFIX}{present.number:06d}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-    return found
+    return present

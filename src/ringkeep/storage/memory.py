@@ -1,9 +1,10 @@
-"""An engine in memory for tests and the simulator: the contract of RocksDB, and its crashes on demand.
+"""An engine in memory for tests and the simulator: the contract of the RocksDB engine, with crashes on
+demand.
 
-Live rows are kept in one dict per family, with a key list that is sorted when somebody scans. What a crash
-takes away is remembered as undo records, one list per batch: a write pays one look-up per key for them, a
-flush only moves a number, and a crash undoes the lost batches from the newest back. As with a write-ahead
-log, what survives is always a prefix of what was written.
+Live rows are kept in one dict per family, with a key list that is sorted at a scan. What a crash takes away
+is kept as undo records, one list per batch: a write pays one look-up per key for them, a flush only moves a
+number, and a crash undoes the lost batches from the newest back. As with a write-ahead log, a prefix of what
+was written always survives.
 
 Knows nothing of threads, files or clocks.
 """

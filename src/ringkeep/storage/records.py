@@ -1,14 +1,14 @@
-"""A look into RocksDB's record files before RocksDB reads them: some bytes keep its reader busy for ever.
+"""Repairs RocksDB's record files before RocksDB reads them: some bytes would make its reader loop for ever.
 
 Log files and MANIFEST share one format: blocks of 32 KiB, in each a chain of records, and before each record
-its checksum, length and type. Some types stand in recycled files only, and no file is recycled here. Where
-RocksDB 9.8 meets such a type after a file's first record, it comes back to it without end (its issue 13333),
-and the node would never have started. It takes one flipped bit (1, a whole record, becomes 5), or some bytes
-after a torn end.
+its checksum, length and type. Some types occur in recycled files only, and no file is recycled here. If
+RocksDB 9.8 reads such a type after a file's first record, it loops without end (its issue 13333), and the
+node would never start. One flipped bit is enough (1, a whole record, becomes 5), or some bytes after a torn
+end.
 
-Such a type is overwritten with one that nobody writes. RocksDB then finds there what it finds in any rotten
-record, a checksum that does not fit. Nothing that it would have accepted is touched, for it would not have
-got past that record; and nothing is cut, because a file that was cut between two records looks whole.
+Such a type is overwritten with an unused one. RocksDB then finds what it finds in any corrupt record: a
+checksum that does not match. Nothing that it would have accepted is changed, because it would never have
+passed that record. Nothing is truncated, because a file that ends between two records looks complete.
 """
 
 import os
@@ -27,10 +27,10 @@ _READ_BYTES: Final = 32 * BLOCK_BYTES
 
 
 def mend_records(database: Path) -> list[str]:
-    """Overwrite the types that RocksDB's reader cannot get past; return where, in words, a text per file.
+    """Overwrite the types that RocksDB's reader cannot pass; return the places, one text per file.
 
-    To be called while nobody has the database open. Not made durable: the next start would do it again.
-    Raises OSError. Cost: 0.2 µs per record.
+    Call it while the database is not open. Not made durable: the next start would repeat it. Raises OSError.
+    Cost: 0.2 µs per record.
     """
     mended = []
     for path in sorted([*database.glob("*.log"), *database.glob("MANIFEST-*")]):
@@ -43,8 +43,8 @@ def mend_records(database: Path) -> list[str]:
 def _recycled_types(path: Path) -> Iterator[int]:
     """Find, block by block, the offset of the first type of a recycled file.
 
-    RocksDB follows a block's chain from its start up to the first wrong checksum, and drops the rest.
-    Checksums are not computed here: the chain may be followed further, into what is dropped anyway.
+    RocksDB follows a block's chain up to the first wrong checksum, and drops the rest. Checksums are not
+    computed here: the chain may be followed further, into bytes that are dropped anyway.
     """
     unpack = HEADER.unpack_from
     with path.open("rb") as opened:

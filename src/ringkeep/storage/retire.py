@@ -1,9 +1,8 @@
-"""Setting a node's files aside, whole: its directory becomes a new node's, and nothing is deleted.
+"""Retires a node: renames all of its files, so that a new node can start in the directory. Deletes nothing.
 
 Each file is renamed to `<name>.<why>-<n>`, the identity first: a power loss must not leave an identity
-without the votes in its database, for such a node could vote twice. From that first rename on, what stands
-there without an identity belongs to the one that was set aside last, and the next start sets it aside, too
-(`finish`).
+without the promises in its database, because such a node could vote twice. After the first rename, files
+without an identity belong to the node that was retired last; the next start renames them too (`finish`).
 """
 
 import errno
@@ -18,7 +17,7 @@ _PARTS: Final = (files.IDENTITY, files.DATABASE, files.SYNCED, files.DAMAGED)
 
 
 class Why(Enum):
-    """Why a node's files are set aside."""
+    """Why a node is retired."""
 
     DAMAGED = "damaged"  # its database is lost
     RETIRED = "retired"  # the cluster gave it up
@@ -31,14 +30,14 @@ _KEPT: Final = re.compile(
 
 
 def is_kept(name: str) -> bool:
-    """Whether a file of this name was set aside."""
+    """Whether a file of this name belongs to a retired node."""
     return _KEPT.fullmatch(name) is not None
 
 
-def set_aside(directory: Path, why: Why) -> str:
-    """Set a node's identity and all that is its own aside, durably; return what the new names end with.
+def retire(directory: Path, why: Why) -> str:
+    """Rename a node's identity and all of its files, durably; return what the new names end with.
 
-    They have one number, greater than any that is there. The database must be closed. Raises OSError.
+    They have the same number, greater than all existing ones. The database must be closed. Raises OSError.
     """
     number = 1 + max((int(kept["number"]) for kept in _kept(directory)), default=0)
     suffix = f".{why.value}-{number}"
@@ -47,7 +46,7 @@ def set_aside(directory: Path, why: Why) -> str:
 
 
 def finish(directory: Path) -> None:
-    """Set aside what an interrupted `set_aside` has left, if there is such a thing. Raises OSError."""
+    """Rename what an interrupted `retire` has left. Raises OSError."""
     identities = [kept for kept in _kept(directory) if kept["part"] == files.IDENTITY]
     if identities and not (directory / files.IDENTITY).exists():
         _rename(directory, max(identities, key=lambda kept: int(kept["number"]))["suffix"])
@@ -66,4 +65,4 @@ def _rename(directory: Path, suffix: str) -> None:
         if target.exists():
             raise FileExistsError(errno.EEXIST, f"{target.name} is there already")
         path.rename(target)
-        files.sync_directory(directory)  # before the next one: their order is what a power loss must keep
+        files.sync_directory(directory)  # before the next rename: a power loss must keep their order

@@ -1,7 +1,7 @@
 """The durable store of a node: RocksDB through rocksdict, three column families, one write-ahead log.
 
-A write appends to the log file without a sync; `flush` is the sync, for the storage thread. Whether what was
-durable is still there is checked at every opening against the synced mark beside the database.
+A write appends to the log file without a sync; `flush` is the sync, for the storage thread. Every opening
+checks against the synced mark beside the database that nothing durable is missing.
 
 Knows nothing of what the rows mean. Why each choice was made: docs/adr/0003-storage.md.
 """
@@ -34,14 +34,14 @@ from ringkeep.storage.tuning import MAX_OPEN_FILES, database_options, family_opt
 Row = tuple[bytes, bytes]
 
 _REFUSED: Final = "Result incomplete"
-"""How RocksDB's error begins when it would have had to wait: nothing was written."""
+"""How RocksDB's error begins when a write would have had to wait: nothing was written."""
 
 _NO_ROOM: Final = "No space left on device"
 _IN_A_SYNC: Final = re.compile(r"While \w*sync", re.IGNORECASE)
-"""Also in RocksDB's errors. A sync that found no room may have lost something: that will not pass."""
+"""Also in RocksDB's errors. A sync that found no room may have lost data: that is final."""
 
 _WAIT_S: Final = 0.05
-"""From one look to the next, whether a store that ran out of room takes writes again."""
+"""Between two checks whether a store that ran out of room accepts writes again."""
 
 _ROTTEN: Final = "Corruption"
 _GONE: Final = "No such file or directory"
@@ -53,7 +53,7 @@ class RocksSnapshot:
     """A frozen view of the data family. While open, the files and buffers that it sees are kept.
 
     It is an iterator: RocksDB's iterators see the table as it was when they were made. rocksdict's own
-    snapshots do not do: their iterators show what was written later (0.3.29; only their look-ups are frozen).
+    snapshots cannot be used: their iterators show later writes (0.3.29; only their look-ups are frozen).
     """
 
     __slots__ = ("_engine", "_rows")
@@ -74,7 +74,7 @@ class RocksSnapshot:
             raise self._engine.failure(error) from error
 
     def close(self) -> None:
-        """Let go. Calling it again does nothing."""
+        """Release it. Calling it again does nothing."""
         self._rows = None
         self._engine.forget(self)
 
@@ -82,10 +82,10 @@ class RocksSnapshot:
 class RocksEngine:
     """The Engine port on disk. Made by `open_engine`; `flush` may run in another thread, all else may not.
 
-    After a StorageError nothing works any more, on purpose: RocksDB may have dropped what failed to reach the
-    disk, and a second try could succeed without it. A write that finds no room is another matter: nothing of
-    it is there, and once there is room RocksDB writes everything before it to tables, and begins a new log
-    file. Until then it is as in a stall, and nothing may be synced: that would end it for good.
+    After a StorageError all calls fail, on purpose: RocksDB may have dropped what failed to reach the disk,
+    and a second try could succeed without it. A write that finds no room is different: nothing of it was
+    written, and once there is room RocksDB writes everything before it to tables, and starts a new log file.
+    Until then the engine is stalled, and must not sync: a failed sync is final.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class RocksEngine:
         self._ticket = 0
         self._failed = ""
         self._held = False
-        """Whether RocksDB takes no writes, and no syncs, because it found no room, or because of something
-        that is being looked at this moment."""
+        """Whether RocksDB accepts no writes, and must not sync, because it found no room, or because of an
+        error whose cause is being determined."""
         self._background_failures = 0
         self.used_up: Callable[[], bool] = bool
-        """Whether there is so little room that nothing may be written: before RocksDB finds none at all.
-        A sync that is under way just then would be the end."""
+        """Whether there is so little room that nothing may be written. It becomes true before RocksDB finds
+        no room at all: a sync that is running at that moment would fail, which is final."""
         self._open = True
         self._snapshots: set[RocksSnapshot] = set()
         self._staged = staged
@@ -145,11 +145,11 @@ class RocksEngine:
         return self._ticket
 
     def _commit(self, rows: WriteBatch) -> None:
-        """Write to the database. Raises StorageStalled if nothing was written, and that will pass."""
+        """Write to the database. Raises StorageStalled if nothing was written and a later try may succeed."""
         try:
             self._database.write(rows, self._write_options)
         except Exception as error:
-            self._held = True  # first of all, before another thread can begin a sync
+            self._held = True  # first, before another thread can begin a sync
             text = str(error)
             no_room = _NO_ROOM in text and not _IN_A_SYNC.search(text)
             self._held = no_room
@@ -159,7 +159,8 @@ class RocksEngine:
         self._held = False
 
     def _stage(self, batch: Batch) -> None:
-        """Forget what is staged no more, and put aside what is new: after the batch, which may be refused."""
+        """Drop staged rows that were taken or deleted, and stage new ones: after the batch, which may
+        fail."""
         for prefix in batch.taken:
             self._staged.forget(prefix, prefix + b"\0")
         for family, begin, end in batch.ranges:
@@ -178,7 +179,7 @@ class RocksEngine:
             if self._failed:
                 raise StorageError(self._failed)
             if not self._held:
-                break  # and nothing comes between this look and the sync
+                break  # no other check between this one and the sync
             time.sleep(_WAIT_S)
         try:
             sync(True)
@@ -193,10 +194,10 @@ class RocksEngine:
     def get(self, family: Family, key: bytes) -> bytes | None:
         """See `ringkeep.ports.Engine`. Raises StorageError."""
         try:
-            found: bytes | None = self._tables[family].get(key)
+            value: bytes | None = self._tables[family].get(key)
         except Exception as error:
             raise self.failure(error) from error
-        return found
+        return value
 
     def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[Row]:
         """See `ringkeep.ports.Engine`. Raises StorageError."""
@@ -227,7 +228,7 @@ class RocksEngine:
         if failures != self._background_failures or self._held:
             self._background_failures = failures
             try:
-                self._commit(WriteBatch(raw_mode=True))  # RocksDB tells by it what it makes of that
+                self._commit(WriteBatch(raw_mode=True))  # its result shows whether the failure is final
             except StorageStalled:
                 return True
             except Exception as error:
@@ -237,8 +238,8 @@ class RocksEngine:
         return bool(number("rocksdb.is-write-stopped") or number("rocksdb.actual-delayed-write-rate"))
 
     def make_room(self) -> None:
-        """Have what only memory and the log files hold written to tables: then the files go, and what was
-        deleted goes with them. Any thread may call it; what is begun goes on after it has returned.
+        """Start flushing the memory tables: then their log files are removed, and with them deleted rows. Any
+        thread may call it; the flush continues after it has returned.
 
         Raises StorageError.
         """
@@ -276,7 +277,7 @@ class RocksEngine:
         self.damaged = True
 
     def clear_damaged(self) -> None:
-        """Forget the damage, durably; called once what it means is itself durable. Raises StorageError."""
+        """Clear the damage, durably; called once the refilled replicas are durable. Raises StorageError."""
         try:
             (self._directory / files.DAMAGED).unlink(missing_ok=True)
             files.sync_directory(self._directory)
@@ -287,7 +288,8 @@ class RocksEngine:
     def failure(self, error: Exception) -> StorageError:
         """Return the error to raise, and refuse all writes and flushes from now on.
 
-        What RocksDB calls corrupt is recorded durably, so that the next opening finds this store damaged.
+        A corruption that RocksDB reports is recorded durably, so that the next opening finds the store
+        damaged.
         """
         if isinstance(error, DbClosedError):
             return StorageError("the database is closed")
@@ -295,7 +297,7 @@ class RocksEngine:
         if not str(error).startswith(_ROTTEN):
             return StorageError(self._failed)
         _record_damage(self._directory, str(error))
-        return StorageDamaged(f"{self._directory}: the database has rotten files: {error}")
+        return StorageDamaged(f"{self._directory}: the database has corrupt files: {error}")
 
     def forget(self, snapshot: RocksSnapshot) -> None:
         """Called by a snapshot that closes."""
@@ -315,10 +317,10 @@ def open_engine(
 ) -> RocksEngine:
     """Open the store in a node's directory, or create it on the first use. `opener` opens its database.
 
-    `damaged` is set on the result if less was found than the synced mark says, now or at an earlier opening.
-    Raises StorageDamaged if the database is gone or does not open because it is corrupt: this node's votes
-    are lost with it, and `abandon_identity` is what is left to do. Raises StorageError for anything else;
-    nothing is changed then.
+    `damaged` is set on the result if it holds less than the synced mark says, now or at an earlier opening.
+    Raises StorageDamaged if the database is missing or does not open because it is corrupt: this node's
+    promises are lost with it, so the caller must use `abandon_identity`. Raises StorageError for anything
+    else; nothing is changed then.
     """
     path = directory / files.DATABASE
     try:
@@ -332,24 +334,24 @@ def open_engine(
     held_rows = mark.sequence or (directory / files.DAMAGED).exists()
     if held_rows and not (path / "CURRENT").exists():
         mark.close()
-        raise StorageDamaged(f"the database in {directory} is lost: it held rows before, and is not there")
+        raise StorageDamaged(f"the database in {directory} is lost: it held rows before, and is missing")
     try:
         _check_manifest(path, mark)
         for where in mend_records(path):
-            _log.warning("bytes that RocksDB cannot get past were made unreadable: %s", where)
+            _log.warning("record types that RocksDB cannot pass were overwritten: %s", where)
         database = opener(path, tables)
         files.sync_directory(directory)
     except Exception as error:
         mark.close()
         raise _unopened(directory, error) from error
-    found = database.latest_sequence_number()
-    if found < mark.sequence:
-        doubt = f"it was durable up to {mark.sequence}, and holds {found}"
+    newest = database.latest_sequence_number()
+    if newest < mark.sequence:
+        doubt = f"it was durable up to {mark.sequence}, and holds {newest}"
     try:
         if doubt:
             _record_damage(directory, doubt)
             mark.close()
-            mark = SyncedMark.create(directory / files.SYNCED, found)
+            mark = SyncedMark.create(directory / files.SYNCED, newest)
         damaged = (directory / files.DAMAGED).exists()
         staged = StagedTables(directory / files.STAGED)
     except (OSError, StorageError) as error:
@@ -359,11 +361,11 @@ def open_engine(
 
 
 def _check_manifest(path: Path, mark: SyncedMark) -> None:
-    """Raise what RocksDB does not: it would open with an older MANIFEST, and miss what came later."""
-    found = manifest_of(path)
-    if found < mark.manifest:
+    """Raise OSError for an older MANIFEST: RocksDB would open with it, and miss what was written later."""
+    present = manifest_of(path)
+    if present < mark.manifest:
         raise OSError(
-            f"{_ROTTEN}: MANIFEST {found.number} of {found.size} bytes is older than what was there,"
+            f"{_ROTTEN}: MANIFEST {present.number} of {present.size} bytes is older than the synced one,"
             f" {mark.manifest.number} of {mark.manifest.size} bytes"
         )
 
@@ -375,7 +377,7 @@ def _open_mark(directory: Path) -> tuple[SyncedMark, str]:
         return SyncedMark.open(path), ""
     except (StorageDamaged, FileNotFoundError) as error:
         _record_damage(directory, str(error))
-        return SyncedMark.create(path, 0), f"how far it was durable is not known: {error}"
+        return SyncedMark.create(path, 0), f"it is unknown how far it was durable: {error}"
 
 
 def _unopened(directory: Path, error: Exception) -> StorageError:
@@ -401,25 +403,25 @@ def _record_damage(directory: Path, what: str) -> None:
 def _collect(rows: RdictIter, begin: bytes, end: bytes, limit: int, limit_bytes: int | None) -> list[Row]:
     """Read begin <= key < end. Raises the database's own exception.
 
-    Not by rocksdict's `items()`: that one ends at an unreadable block as if it were the end of the table.
+    rocksdict's `items()` is not used: it ends at an unreadable block as if it were the end of the table.
     """
-    found: list[Row] = []
+    collected: list[Row] = []
     if limit <= 0 or begin >= end:
-        return found
+        return collected
     rows.seek(begin)
     room = limit_bytes
     while rows.valid():
         key: bytes = rows.key()
         if key >= end:
-            return found
+            return collected
         value: bytes = rows.value()
-        found.append((key, value))
-        if len(found) == limit:
-            return found
+        collected.append((key, value))
+        if len(collected) == limit:
+            return collected
         if room is not None:
             room -= len(key) + len(value)
             if room <= 0:
-                return found
+                return collected
         rows.next()
     rows.status()
-    return found
+    return collected

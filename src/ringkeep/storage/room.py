@@ -1,6 +1,7 @@
-"""How much room there is where a node's data is, looked at by a thread: a file system may not answer.
+"""Watches the free disk space of a node's data, in a thread of its own: a file system may not answer.
 
-While there is less than the reserve, room is made now and then. Knows nothing of what follows for the node.
+While there is less than the reserve, the store is asked now and then to free some. Knows nothing of what
+follows for the node.
 """
 
 import os
@@ -19,14 +20,14 @@ MAKE_ROOM_S: Final = 5.0
 CLOSE_S: Final = 1.0
 
 _LAST: Final = 16
-"""With less than this part of the reserve nothing is written: what RocksDB has begun by itself needs it."""
+"""With less than 1/16 of the reserve nothing is written: RocksDB's background work needs that space."""
 
 
 class RoomWatch:
-    """Looks until it is closed. `seen`: bytes free, and the number of the look that has shown it."""
+    """Measures until it is closed. `seen`: free bytes, and the number of the measurement."""
 
     def __init__(self, directory: Path, reserve: int, make_room: Callable[[], None]) -> None:
-        """Look once, here and now. `make_room` is called in a thread of its own. Raises StorageError."""
+        """Measure once at once. `make_room` is called in a thread of its own. Raises StorageError."""
         self._directory = directory
         self._reserve = reserve
         self._make_room = make_room
@@ -41,23 +42,23 @@ class RoomWatch:
         self._thread.start()
 
     def used_up(self) -> bool:
-        """Tell whether nothing may be written any more. Cost: 0.1 µs."""
+        """Whether nothing may be written any more. Cost: 0.1 µs."""
         return self.seen[0] < self._reserve // _LAST
 
     def close(self) -> None:
-        """Look no more. Waits for what runs, but not for a disk that does not answer."""
+        """Stop. Waits for running threads, but at most CLOSE_S for each: the disk may not answer."""
         self._over.set()
         for thread in (self._thread, self._maker):
             if thread is not None:
                 thread.join(CLOSE_S)
 
     def _free(self) -> int:
-        found = os.statvfs(self._directory)
-        return found.f_bavail * found.f_frsize
+        disk = os.statvfs(self._directory)
+        return disk.f_bavail * disk.f_frsize
 
     def _run(self) -> None:
         while not self._over.wait(LOOK_S if self.seen[0] >= self._reserve else LOOK_AGAIN_S):
-            with suppress(OSError):  # no look: the number stays, and says so
+            with suppress(OSError):  # the number of the measurement stays the same, which shows the failure
                 self.seen = self._free(), self.seen[1] + 1
             rested = time.monotonic() - self._made_at >= MAKE_ROOM_S
             if self.seen[0] < self._reserve and rested and not self._making and not self.used_up():
@@ -70,5 +71,5 @@ class RoomWatch:
         return self._maker is not None and self._maker.is_alive()
 
     def _make(self) -> None:
-        with suppress(StorageError):  # the store has noted it, and the node hears of it at the next tick
+        with suppress(StorageError):  # the store has recorded it, and raises it at the next tick
             self._make_room()

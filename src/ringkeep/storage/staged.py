@@ -1,11 +1,11 @@
-"""Rows on their way in, aside from the database: sorted table files that it takes over whole.
+"""Stages the rows of a snapshot outside of the database: sorted table files that it ingests as a whole.
 
-What is written to the database goes to its log, to a first table, and through several more as it sinks to
-where it stays: four times its size and more. A table made aside is written once. Why not always: only whole
-ranges that are new can be taken so, and not in one step with a batch (docs/adr/0006-transfer.md).
+A normal write goes to the database's log, to a first table, and by compaction through several more: four
+times its size and more. A staged table is written once. Only whole new ranges can be ingested, and not
+atomically with a batch, so this is not used for other writes (docs/adr/0006-transfer.md).
 
-A file is written out as it grows, so that its last sync is short. Few rows are kept in memory until they are
-taken, and go with the batch. Nothing here outlives the process.
+A file is synced as it grows, so that its last sync is short. A few rows are kept in memory until they are
+taken, and are written with the batch. Nothing here outlives the process.
 """
 
 import os
@@ -34,7 +34,7 @@ FILE_BYTES: Final = 32 * MIB
 _sync_content = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
 
 
-class _Aside:
+class _Staged:
     """The rows of one prefix: few of them in memory, or all of them in files."""
 
     def __init__(self) -> None:
@@ -47,15 +47,15 @@ class _Aside:
 
 
 class StagedTables:
-    """All prefixes that are being staged. `sync` may run in another thread, all else may not.
+    """All prefixes that are being staged. `sync` may run in another thread, all other methods may not.
 
-    Whatever RocksDB raises goes up as it is: to the engine, which knows what it means.
+    RocksDB's exceptions are passed on unchanged: the engine knows what they mean.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Begin with nothing: what an earlier process had not taken is removed. Raises OSError."""
+        """Start empty: what an earlier process had not taken is removed. Raises OSError."""
         self._directory = directory
-        self._asides: dict[bytes, _Aside] = {}
+        self._prefixes: dict[bytes, _Staged] = {}
         self._lock = threading.Lock()  # over the descriptors: one that is being synced is not closed
         self._options = family_options(Family.DATA)
         self._move = IngestExternalFileOptions()
@@ -65,82 +65,83 @@ class StagedTables:
             shutil.rmtree(directory)
 
     def add(self, prefix: bytes, rows: list[Row]) -> None:
-        """Put rows aside; their keys without the prefix, each greater than all before it.
+        """Stage rows; their keys are without the prefix, each greater than all before it.
 
         Cost: 1 to 2 µs per row, and 2 ms per MiB.
         """
-        aside = self._asides.get(prefix)
-        if aside is None:
-            aside = self._asides[prefix] = _Aside()
-        if aside.writer is None and not aside.files:
-            aside.rows += rows
-            aside.kept_bytes += sum(len(key) + len(value) for key, value in rows)
-            if aside.kept_bytes <= KEPT_BYTES:
+        staged = self._prefixes.get(prefix)
+        if staged is None:
+            staged = self._prefixes[prefix] = _Staged()
+        if staged.writer is None and not staged.files:
+            staged.rows += rows
+            staged.kept_bytes += sum(len(key) + len(value) for key, value in rows)
+            if staged.kept_bytes <= KEPT_BYTES:
                 return
-            rows, aside.rows = aside.rows, []
-        writer = aside.writer or self._open(aside, prefix)
+            rows, staged.rows = staged.rows, []
+        writer = staged.writer or self._open(staged, prefix)
         for key, value in rows:
             writer[prefix + key] = value
-            aside.unsynced_bytes += len(value)
+            staged.unsynced_bytes += len(value)
         if writer.file_size() >= FILE_BYTES:
-            self._finish(aside)
+            self._finish(staged)
 
-    def _open(self, aside: _Aside, prefix: bytes) -> SstFileWriter:
+    def _open(self, staged: _Staged, prefix: bytes) -> SstFileWriter:
         self._directory.mkdir(exist_ok=True)
         self._count += 1
         path = self._directory / f"{prefix.hex()}-{self._count}.sst"
-        writer = aside.writer = SstFileWriter(self._options)
+        writer = staged.writer = SstFileWriter(self._options)
         writer.open(str(path))
-        aside.files.append(path)
-        aside.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        staged.files.append(path)
+        staged.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return writer
 
-    def _finish(self, aside: _Aside) -> None:
+    def _finish(self, staged: _Staged) -> None:
         """Complete the file that is being written: it is durable then."""
-        if aside.writer is not None:
-            aside.writer.finish()
-            self._let_go(aside)
+        if staged.writer is not None:
+            staged.writer.finish()
+            self._let_go(staged)
 
-    def _let_go(self, aside: _Aside) -> None:
+    def _let_go(self, staged: _Staged) -> None:
         with self._lock:
-            aside.writer, descriptor = None, aside.descriptor
-            aside.descriptor, aside.unsynced_bytes = -1, 0
+            staged.writer, descriptor = None, staged.descriptor
+            staged.descriptor, staged.unsynced_bytes = -1, 0
             if descriptor >= 0:
                 os.close(descriptor)
 
     def take(self, prefix: bytes, table: Table) -> list[Row]:
-        """Make the rows of a prefix part of the table; return those that have to go with the batch instead.
+        """Ingest the rows of a prefix into the table; return those that must be written with the batch
+        instead.
 
-        Their keys are without the prefix. Said again before `forget`, it changes nothing, and returns the
-        same. Cost: some milliseconds per file.
+        Their keys are without the prefix. Repeated before `forget`, it changes nothing, and returns the same.
+        Cost: some milliseconds per file.
         """
-        aside = self._asides.get(prefix)
-        if aside is None:
+        staged = self._prefixes.get(prefix)
+        if staged is None:
             return []
-        self._finish(aside)
-        if aside.files:
-            table.ingest_external_file([str(path) for path in aside.files], self._move)
-            del self._asides[prefix]
-        return aside.rows
+        self._finish(staged)
+        if staged.files:
+            table.ingest_external_file([str(path) for path in staged.files], self._move)
+            del self._prefixes[prefix]
+        return staged.rows
 
     def forget(self, begin: bytes, end: bytes) -> None:
-        """Drop what is aside under the prefixes from `begin` on and below `end`."""
-        for prefix in [prefix for prefix in self._asides if begin <= prefix < end]:
-            aside = self._asides.pop(prefix)
-            self._let_go(aside)
-            for path in aside.files:
+        """Drop what is staged under the prefixes from `begin` on and below `end`."""
+        for prefix in [prefix for prefix in self._prefixes if begin <= prefix < end]:
+            staged = self._prefixes.pop(prefix)
+            self._let_go(staged)
+            for path in staged.files:
                 path.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Make the disk keep up: return when it has what was written so far, but for SYNC_BYTES per file.
+        """Sync the files that are being written: afterwards less than SYNC_BYTES of each is not durable.
 
         Raises OSError.
         """
         with self._lock:
-            dirty = [aside for aside in self._asides.values() if aside.unsynced_bytes >= SYNC_BYTES]
-            descriptors = [os.dup(aside.descriptor) for aside in dirty]
-            for aside in dirty:
-                aside.unsynced_bytes = 0
+            dirty = [staged for staged in self._prefixes.values() if staged.unsynced_bytes >= SYNC_BYTES]
+            descriptors = [os.dup(staged.descriptor) for staged in dirty]
+            for staged in dirty:
+                staged.unsynced_bytes = 0
         for descriptor in descriptors:
             try:
                 _sync_content(descriptor)

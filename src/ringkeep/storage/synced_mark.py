@@ -1,14 +1,13 @@
 """The synced mark: up to which sequence number the database was durable, kept outside the database.
 
-A database that lost its newest files, or a torn log, opens without complaint and with less than it once
-acknowledged; compared with this number, it is found out. The mark is written only after the log's own fsync
-has returned, so it never says more than the truth; it may say less, and is therefore not fsynced each time: a
-killed process leaves it with the operating system, and a power loss leaves an older one, at most
-FSYNC_EVERY_S behind.
+A database that lost its newest files, or has a torn log, opens without an error and with less than was
+durable; the comparison with this number reveals it. The mark is written only after the log's own fsync has
+returned, so it is never too high. It may be too low, and is therefore not fsynced each time: after a kill the
+operating system still has it, and a power loss leaves an older one, at most FSYNC_EVERY_S behind.
 
-It names the database's MANIFEST, too, as it was when the mark was fsynced last.
+It also names the database's MANIFEST, as it was when the mark was fsynced last.
 
-Two slots, in different sectors, take turns: a torn write spoils one, and the other still speaks.
+Two slots in different sectors are written in turn: a torn write damages one, and the other stays valid.
 """
 
 import mmap
@@ -56,21 +55,21 @@ class SyncedMark:
 
     def __init__(self, handle: int, sequence: int, manifest: Manifest, next_slot: int) -> None:
         self._handle = handle
-        # Mapped, not written: a system call would hand the interpreter lock over, and wait to get it back.
+        # Mapped, not written: a system call would release the interpreter lock, and wait to get it back.
         self._page = mmap.mmap(handle, _SLOT_BYTES * _SLOTS)
         self._next_slot = next_slot
         self._fsynced_at = time.monotonic()
         self.sequence = sequence
         """The newest number written."""
         self.manifest = manifest
-        """The MANIFEST that stands beside it."""
+        """The MANIFEST that is written with it."""
 
     @classmethod
     def open(cls, path: Path) -> "SyncedMark":
         """Open the mark. Raises StorageDamaged if both slots are unreadable, and OSError."""
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        found = [_decode(os.pread(handle, _SLOT_BYTES, slot * _SLOT_BYTES)) for slot in range(_SLOTS)]
-        known = [(*content, slot) for slot, content in enumerate(found) if content is not None]
+        slots = [_decode(os.pread(handle, _SLOT_BYTES, slot * _SLOT_BYTES)) for slot in range(_SLOTS)]
+        known = [(*content, slot) for slot, content in enumerate(slots) if content is not None]
         if not known:
             os.close(handle)
             raise StorageDamaged(f"{path}: neither slot of the synced mark is readable")
@@ -79,14 +78,14 @@ class SyncedMark:
 
     @classmethod
     def create(cls, path: Path, sequence: int) -> "SyncedMark":
-        """Put a new mark in place, durably. Raises OSError."""
+        """Create the mark, or replace it, durably. Raises OSError."""
         slot = _encode(sequence, NONE).ljust(_SLOT_BYTES, b"\0")
         write_atomically(path, slot * _SLOTS)
         return cls.open(path)
 
     @property
     def due(self) -> bool:
-        """Whether the next `advance` fsyncs the mark: then the MANIFEST is to be looked at before."""
+        """Whether the next `advance` fsyncs the mark: then `manifest` must be updated before."""
         return time.monotonic() - self._fsynced_at >= FSYNC_EVERY_S
 
     def advance(self, sequence: int) -> None:

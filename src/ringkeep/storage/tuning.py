@@ -22,11 +22,11 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 
 BLOCK_CACHE_BYTES: Final = 64 * MIB
-"""Shared by the families; filled as blocks are read, so that an idle node does not pay for it."""
+"""Shared by the families; filled as blocks are read, so that an idle node does not use it."""
 
 WRITE_BUFFER_BYTES: Final = {Family.META: 2 * MIB, Family.LOG: 16 * MIB, Family.DATA: 16 * MIB}
 WRITE_BUFFERS: Final = {Family.META: 2, Family.LOG: 4, Family.DATA: 4}
-"""One is filled while the others wait for the disk; when all wait, writes are refused."""
+"""One is filled while the others are flushed to disk; when all are being flushed, writes are refused."""
 
 MAX_LOG_BYTES: Final = 128 * MIB
 """Of all write-ahead log files together: bounds what is replayed when a node starts."""
@@ -45,7 +45,7 @@ def database_options(tables: int = MAX_OPEN_FILES) -> Options:
     options = _options_that_track_logs()
     options.create_if_missing(True)
     options.create_missing_column_families(True)
-    # A prefix of what was written, whatever the tail looks like; the synced mark says if it is too short.
+    # Recovers a prefix of what was written, whatever the tail looks like; the synced mark shows a short one.
     options.set_wal_recovery_mode(DBRecoveryMode.point_in_time())
     options.set_max_total_wal_size(MAX_LOG_BYTES)
     options.set_max_open_files(tables)
@@ -62,8 +62,8 @@ def database_options(tables: int = MAX_OPEN_FILES) -> Options:
 
 
 def _options_that_track_logs() -> Options:
-    """Return options under which the log files that were synced stand in the MANIFEST, and are all insisted
-    on: without that, a database that misses one among several opens as if nothing was in it.
+    """Return options under which the MANIFEST lists the synced log files, and all of them are required:
+    without that, a database that misses one among several opens as if that one had been empty.
 
     rocksdict has no call that sets this one (0.3.29), but reads options from a database's file of them.
     """
@@ -87,7 +87,7 @@ def family_options(family: Family) -> Options:
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_target_file_size_base(16 * MIB)
     options.set_max_bytes_for_level_base(64 * MIB)
-    # The log is rewritten soon anyway, and meta is tiny: compressing them costs more than it saves.
+    # Log entries are deleted soon, and meta is tiny: compressing them costs more than it saves.
     if family is Family.DATA:
         options.set_compression_type(DBCompressionType.lz4())
         options.add_compact_on_deletion_collector_factory(*DELETIONS)

@@ -217,7 +217,7 @@ def test_a_directory_that_does_not_fit_is_refused(
     shutil.rmtree(place.data)
     aside.rename(place.data)
     right, place.zookeeper = place.zookeeper, private_zookeeper.hosts
-    refused(three, "n1", "ZooKeeper holds no cluster map", "Nothing was touched")
+    refused(three, "n1", "ZooKeeper holds no cluster map", "Nothing was changed")
     place.zookeeper = right
     three.start("n1").wait_ready().wait_active()
     three.holds("n1", b"k", b"v")

@@ -104,5 +104,5 @@ def test_a_database_that_does_not_open_is_set_aside(nodes: Cluster, ballast: Bal
     assert known is not None and known["state"] == "dead", known
     kept = sorted(path.name for path in nodes.places[hurt].data.glob("*.damaged-*"))
     assert {name.partition(".damaged-")[0] for name in kept} >= {"db", "identity.json"}, kept
-    assert "begins as a new node" in nodes.log(hurt)
+    assert "starts as a new node" in nodes.log(hurt)
     nodes.wait_healthy()

@@ -67,7 +67,7 @@ def test_an_older_copy_put_back_is_never_believed(nodes: Cluster) -> None:
         answer = nodes.request(via, "GET", f"/v1/kv/{KEYS[0].decode()}?timeout=1s")
         assert answer.status in (503, 504), f"n2 has no vote, and n3 alone is no majority: {answer}"
         assert nodes.cluster(via)["health"] != "healthy"
-    assert "older than what it held" in nodes.log("n2")
+    assert "older than in its start" in nodes.log("n2")
     nodes.start("n1")
     nodes.wait_whole(60)
     for via in nodes.names:
@@ -85,7 +85,7 @@ def test_a_copy_of_a_stopped_node_is_measured_exactly(nodes: Cluster) -> None:
     put_back(nodes, "n2", copy)
     nodes.start("n2")
     until(
-        lambda: "older than what it held" in nodes.log("n2"), lambda: f"the copy found out: {nodes.log('n2')}"
+        lambda: "older than in its start" in nodes.log("n2"), lambda: f"the copy found out: {nodes.log('n2')}"
     )
     nodes.wait_whole(60)
     nodes.holds("n2", key, b"the last write")
@@ -109,7 +109,7 @@ def test_the_newest_directory_is_believed(nodes: Cluster) -> None:
     nodes.start().wait_whole()
     read(nodes, b"new", "n3")
     for name in nodes.names:
-        assert "older than what it held" not in nodes.log(name)
+        assert "older than in its start" not in nodes.log(name)
         assert "old copy" not in nodes.log(name)
 
 

@@ -12,7 +12,7 @@ ACCEPTED, CONFLICT = 202, 409
 RECOVER_ALL = {"partitions": "all", "accept_loss": True}
 PASSING = (
     "still registered", "has not said yet", "must be named", "has a majority", "still answers",
-    "answers, and is not lost", "changes of the cluster need it",
+    "answers, and is not lost", "is connected to ZooKeeper, and changes",
 )  # fmt: skip
 """Why a recovery is refused for a while after a loss: until it is seen by everybody, and told."""
 MOVED_S = 60.0  # for moves of some dozens of replicas, two map writes a second

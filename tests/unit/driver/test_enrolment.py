@@ -58,9 +58,7 @@ def test_a_start_makes_the_mark_its_own_before_it_speaks() -> None:
 def test_a_store_below_its_mark_is_damaged_before_it_speaks() -> None:
     world = World(engine=a_store(6), mark=(4, Mark(*BEFORE, 7)))
     said = read(world, a_map())
-    assert said[0].startswith(
-        "the data of this node is older than what it held in start 1: batch 7 was durable"
-    )
+    assert said[0].startswith("the data of this node is older than in its start 1: batch 7 was durable")
     assert said[1] == "announce"
     assert world.core.context.damaged
     assert world.engine.damaged
@@ -174,7 +172,7 @@ def test_a_wiped_mark_is_written_again_and_a_taken_one_ends_the_process() -> Non
     world.driver.membership.session_changed(True)
     (line,) = world.look()
     assert line.startswith(
-        "stop refused: start 3 of this node, from another copy of its data directory, has taken"
+        "stop refused: start 3 of this node, from another copy of its data directory, has replaced"
     )
     assert not world.driver.serving
 

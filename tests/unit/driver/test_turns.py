@@ -379,7 +379,7 @@ def test_a_newcomer_that_was_let_in_does_not_look_back() -> None:
 
 def test_a_number_of_partitions_that_was_asked_for_must_be_the_clusters() -> None:
     (line,) = read(World(partitions=4), a_map())
-    assert line.startswith("stop refused: --partitions is 4 here, and the cluster was formed with 1")
+    assert line.startswith("stop refused: --partitions is 4 here, but the cluster was formed with 1")
     assert read(World(partitions=1), a_map()) == ["announce", "joined", "announce"]
 
 

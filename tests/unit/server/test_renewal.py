@@ -112,7 +112,7 @@ def spoil(path: Path) -> None:
 def test_a_lost_database_is_set_aside_and_a_new_node_begins(
     process: Process, pattern: str, is_read: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Lost: it does not open, or what the node reads first is rotten."""
+    """Lost: it does not open, or what the node reads first is corrupt."""
     old = process.ids[0]
     for path in (process.directory / files.DATABASE).glob(pattern):
         spoil(path) if is_read else path.unlink()
@@ -121,7 +121,7 @@ def test_a_lost_database_is_set_aside_and_a_new_node_begins(
     assert process.ids[-1] != old
     assert set(kept(process.directory, ".damaged-1")) >= {"db", "identity.json", "synced"}
     lines = [record.getMessage() for record in caplog.records]
-    assert any("lost" in line or "rotten" in line for line in lines)
+    assert any("lost" in line or "corrupt" in line for line in lines)
     (where,) = (line for line in lines if "neither merged nor deleted" in line)
     assert old in where
     assert f"{process.directory}/*.damaged-1" in where

@@ -241,7 +241,7 @@ def test_a_flip_in_a_table_is_an_error_when_it_is_read_and_damage_afterwards(kil
     table = table_file(killed)
     overwrite(table, table.stat().st_size // 3, flip)
     engine = open_engine(killed)
-    with pytest.raises(StorageDamaged, match="rotten"):
+    with pytest.raises(StorageDamaged, match="corrupt"):
         engine.scan(Family.LOG, b"", b"\xff", 10 * WRITTEN)
     with pytest.raises(StorageError):
         engine.flush()
