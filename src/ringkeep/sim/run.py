@@ -14,6 +14,7 @@ from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
+from ringkeep.sim.world.environment import has_stragglers
 from ringkeep.sim.world.world import World
 
 CLIENTS = 8
@@ -45,7 +46,7 @@ class SeedOutcome:
 
 def size_of(seed: int) -> tuple[int, int]:
     """Return with how many nodes and partitions this seed's world begins."""
-    return (3, 2) if seed % 4 else (5, 3)
+    return (5, 3) if seed % 4 == 0 or has_stragglers(seed) else (3, 2)
 
 
 def run_seed(

@@ -53,8 +53,16 @@ class Relay:
     def beat_of(self, node: NodeId) -> Heartbeat | None:
         """Return the newest heartbeat of a node that is not silent; None for any other."""
         if not self._detector.suspects(node):
-            return self._detector.beat_of(node)
+            return self._newest(node)
         return self._words[node].beat if node in self._found_ways() else None
+
+    def _newest(self, node: NodeId) -> Heartbeat | None:
+        """Return the newest heartbeat of a node that answers here, whichever way it came.
+
+        A node that is just heard again may have said something since, through others.
+        """
+        beat, word = self._detector.beat_of(node), self._words.get(node)
+        return beat if word is None or (beat is not None and beat.probe >= word.beat.probe) else word.beat
 
     def suspected_by(self, reporter: NodeId) -> Sequence[NodeId] | None:
         """Return whom a node suspects by its own word; None if it is silent."""
@@ -98,7 +106,7 @@ class Relay:
         while edge and wanted:
             further = []
             for node, first in edge:
-                beat = self._words[node].beat if node in ways else direct.beat_of(node)
+                beat = self._words[node].beat if node in ways else self._newest(node)
                 if beat is None:
                     continue
                 for other in sorted(wanted):
@@ -139,8 +147,8 @@ class Relay:
     def _tell(self, peer: NodeId, node: NodeId) -> None:
         beat, now = self.beat_of(node), self._context.now
         if beat is not None:
-            direct = not self._detector.suspects(node)
-            said = self._detector.peers[node].beat_at if direct else self._words[node].said
+            word = self._words.get(node)
+            said = word.said if word is not None and word.beat is beat else self._detector.peers[node].beat_at
             relayed = Relayed(*_contents(beat))
             relayed.node, relayed.age_ms = node, now - said
             self._context.effects.beats.setdefault(peer, []).append(relayed)

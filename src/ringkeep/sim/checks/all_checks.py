@@ -4,6 +4,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch
 from ringkeep.core.protocol.messages import Message
 from ringkeep.ports import Ending
+from ringkeep.sim.checks.bytes_in_flight import BytesInFlight
 from ringkeep.sim.checks.disk_rules import DiskRules
 from ringkeep.sim.checks.failover_reasons import FailoverReasons
 from ringkeep.sim.checks.health_claims import HealthClaims
@@ -24,6 +25,7 @@ class Checks(Watcher):
         self.invariants = Invariants(world)
         self._claims = HealthClaims(world, self.invariants)
         self._reasons = FailoverReasons(world)
+        self._in_flight = BytesInFlight(world)
         self._disk_rules: dict[str, DiskRules] = {}  # by the name of the machine
         world.watchers.append(self)
 
@@ -32,9 +34,9 @@ class Checks(Watcher):
         self._look_for_lingering()
 
     def _look_for_lingering(self) -> None:
-        """What is mended is soon seen to be mended."""
+        """What is mended is soon seen to be mended, and what has arrived is soon known to be there."""
         self._world.events.after(LOOK_MS, self._look_for_lingering)
-        text = self._reasons.lingering()
+        text = self._reasons.lingering() or self._in_flight.left_over()
         if text:
             raise Violated(f"{self._world.events.now} {text}")
 

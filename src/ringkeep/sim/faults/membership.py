@@ -57,21 +57,25 @@ class MembershipFaults:
 
     def _leave(self) -> None:
         """A node is to be moved away from, and then to stop; its machine comes back as another node."""
-        node = self._candidate()
+        node = self.candidate()
         if node is not None:
             self._order(node, Verb.DECOMMISSION)
 
     def _give_up(self) -> None:
         """A node is lost, and an operator says so; when its machine is back it is told, and begins anew."""
-        node = self._candidate()
+        node = self.candidate()
         if node is not None:
             self._crashes.crash(node)
-            self._world.given_up[node.id] = self._world.events.now + limits.ORDER_MS + 1_000
-            self._order(node, Verb.GIVE_UP)
+            self.order_given_up(node)
+
+    def order_given_up(self, node: SimMachine) -> None:
+        """Let an operator say, through another node, that this one is lost."""
+        self._world.given_up[node.id] = self._world.events.now + limits.ORDER_MS + 1_000
+        self._order(node, Verb.GIVE_UP)
 
     def _swap_disk(self) -> None:
         """A machine fails and comes back under its name with an empty disk: another node."""
-        node = self._candidate()
+        node = self.candidate()
         if node is not None:
             self._crashes.crash(node)
             self._world.log(node, "has its disk swapped")
@@ -113,7 +117,7 @@ class MembershipFaults:
         """Silence is taken for loss soon, from now on."""
         self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
 
-    def _candidate(self) -> SimMachine | None:
+    def candidate(self) -> SimMachine | None:
         """Return a node that the cluster can do without, or None."""
         world = self._world
         if world.map is None:

@@ -11,6 +11,7 @@ from ringkeep.sim.faults.machines import MachineFaults
 from ringkeep.sim.faults.membership import MembershipFaults
 from ringkeep.sim.faults.network import NetworkFaults
 from ringkeep.sim.faults.period import FaultPeriod
+from ringkeep.sim.faults.stragglers import StragglerFaults
 from ringkeep.sim.faults.triggers import Triggers
 from ringkeep.sim.world.machine import PLENTY
 from ringkeep.sim.world.world import World
@@ -45,6 +46,10 @@ class FaultSchedule:
             *self._copies.kinds,
         ]
         self._weights = self._swarm()
+        if world.stragglers:
+            late = StragglerFaults(world, period, triggers, clients, self.membership).kinds
+            self.kinds += late
+            self._weights += [weight for weight, _ in late]
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
         self._soon()
 

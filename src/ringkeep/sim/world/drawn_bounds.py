@@ -58,9 +58,18 @@ LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {
 """The same for what operators may set."""
 
 
-def draw(seed: int) -> Bounds:
-    """Return the bounds of this seed's world. They take nothing from the world's own random numbers."""
+IN_FLIGHT: Final = (1, 1, 100)
+"""So little may be on its way to a peer where much arrives twice: what stays counted is noticed there."""
+
+
+def draw(seed: int, stragglers: bool = False) -> Bounds:
+    """Return the bounds of this seed's world. They take nothing from the world's own random numbers.
+
+    `stragglers`: whether much arrives twice in it.
+    """
     low = _some(LOW, seed)
+    if stragglers:
+        low["inflight_bytes"] = IN_FLIGHT[seed // 16 % len(IN_FLIGHT)]
     if "staging_unsynced_bytes" in low:
         low.setdefault("staging_sync_bytes", min(LOW["staging_sync_bytes"]))
     return replace(USUAL, **({"append_entries": APPEND_ENTRIES[seed // 4 % 4]} | low))

@@ -187,6 +187,21 @@ def test_an_older_word_takes_no_newer_ones_place_nor_does_an_earlier_lifes() -> 
     assert world.relay.suspected_by(C) == [A]
 
 
+def test_who_is_heard_again_is_known_by_its_newest_word_whichever_way_that_came() -> None:
+    """A link that stands again is a sign of life; the last heartbeat that came over it may be old."""
+    world = ControllerWorld(a_map(a_part(C)))
+    world.hear(B)
+    world.hear(C, probe=4)
+    world.detector.peers[C].heard = -limits.SUSPECT_AFTER_MS - 1
+    assert world.relay.on_relayed(B, relayed(C, probe=5, suspects=[A]))
+    assert world.relay.suspected_by(C) == [A]
+    world.detector.on_up(C)
+    assert not world.detector.suspects(C)
+    assert world.relay.suspected_by(C) == [A], "and not what it said before"
+    world.hear(C, probe=6, suspects=[B])
+    assert world.relay.suspected_by(C) == [B]
+
+
 def test_nobody_is_heard_through_a_node_that_is_not_heard_or_says_that_it_hears_nothing() -> None:
     world = cut_off_from_c()
     assert not world.relay.on_relayed(C, relayed(B, probe=5)), "c does not hear us"
