@@ -27,7 +27,7 @@ MUTANTS = {
 CAUGHT = {
     "ack before fsync": (5, "durable on"),
     "own copy counted unsynced": (5, "durable on"),
-    "acknowledged twice, counted for ever": (600, "bytes in flight|not healthy again"),
+    "acknowledged twice, counted for ever": (300, "bytes in flight|not healthy again"),
     "older entry committed by count": (
         2_000,
         "durable on|5\\. entry|differs from the committed|never cut|lacks",
@@ -48,7 +48,7 @@ CAUGHT = {
     "failed condition before its evidence": (80, "not linearizable"),
     "refused after append": (100, "not linearizable"),
     "results of the turn overlooked": (200, "differs from|bytes of rows"),
-    "departed coordinator served": (60, "was forgotten"),
+    "departed coordinator served": (200, "was forgotten"),
     "refused while a copy waits": (100, "not linearizable"),
     "time-out taken for failure": (15, "not linearizable"),
     "RETRY settles all copies": (900, "not linearizable"),

@@ -64,6 +64,7 @@ PATHS: Final = (
     "request_sent_again",
     "restart_while_forming",
     "retry_answered",
+    "sender_outlived",
     "snapshot_installed",
     "snapshot_kept_suffix",
     "snapshot_needed",

@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol
 
 from ringkeep.coordination.memory import MemoryService
-from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.core.protocol.types import Incarnation, Millis, NodeId
 from ringkeep.sim.world import drawn_bounds
 from ringkeep.sim.world.events import Events
 
@@ -36,7 +36,7 @@ class Environment:
     `expect`: how many nodes form the cluster. `in_bytes`: whether messages pass through the codec.
     `stragglers`: whether much arrives late, or twice.
     `cut_until`: when two nodes could last not reach each other, in one direction at least. `slow_until`: when
-    the network was last slow.
+    the network was last slow. `linked`: which life of one node had the last link to another.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Environment:
         self._identities = 0
         self._slowest_ms = USUAL_DELAY_MS
         self._blocked: set[tuple[NodeId, NodeId]] = set()
+        self.linked: dict[tuple[NodeId, NodeId], Incarnation] = {}
         self.cut_until: dict[frozenset[NodeId], Millis] = {}
         self.slow_until = LONG_AGO
 

@@ -20,6 +20,7 @@ from ringkeep.wire.framing import HEADER_BYTES
 
 RECONNECT_MS = 30
 JAM_FRAMES = 3
+OUTLIVES_MS = 2_500  # what a process had sent may arrive so long after it has ended, in some worlds
 FIRST_REPEAT_MS = 200  # of TCP: the first time that it sends again what was not acknowledged
 
 
@@ -37,10 +38,11 @@ class Peer(Protocol):
 class _LaneQueue:
     """What is under way to a peer on one lane: when it arrives, on which connection, and what."""
 
-    __slots__ = ("frames", "jammed", "repeat_ms")
+    __slots__ = ("delayed", "frames", "jammed", "repeat_ms")
 
     def __init__(self) -> None:
         self.jammed = False
+        self.delayed = False  # once, after its sender has ended
         self.frames: deque[tuple[Millis, int, list[Message]]] = deque()
         self.repeat_ms: Millis = FIRST_REPEAT_MS
 
@@ -68,6 +70,8 @@ class SimNetwork:
         self._told_refused: set[NodeId] = set()
         self._queues: dict[tuple[NodeId, Lane], _LaneQueue] = {}
         self._connections = 0
+        self._me = node.id, node.incarnation
+        self._reached: dict[NodeId, Incarnation] = {}  # which life of a peer the newest connection is to
         self.over = False
 
     # --- the port -------------------------------------------------------------------------------------
@@ -116,15 +120,19 @@ class SimNetwork:
         """Deliver the first frames under way to a peer: one lane keeps order, whatever holds a frame up."""
         env, frames = self._env, queue.frames
         now, up = env.events.now, self._up.get(peer)
+        if self.over and frames and not queue.delayed and self._is_read(peer):
+            queue.delayed = True
+            env.events.after(env.draw(0, OUTLIVES_MS), partial(self._arrive, peer, queue))
+            return
         while frames:
             when, connection, messages = frames[0]
-            if self.over or connection != up:
+            if connection != up or (self.over and not self._is_read(peer)):
                 frames.popleft()  # lost with its connection
                 queue.repeat_ms = FIRST_REPEAT_MS
             elif when > now:
                 env.events.at(when, partial(self._arrive, peer, queue))
                 return
-            elif env.blocked(self._node.id, peer):  # sent again by the transport, ever more seldom
+            elif env.blocked(self._me[0], peer):  # sent again by the transport, ever more seldom
                 env.events.at(now + queue.repeat_ms, partial(self._arrive, peer, queue))
                 queue.repeat_ms *= 2
                 return
@@ -133,11 +141,22 @@ class SimNetwork:
                 queue.repeat_ms = FIRST_REPEAT_MS
                 target = self._machines.get(peer)
                 if target is not None and target.alive:
-                    me, incarnation = self._node.id, self._node.incarnation
-                    target.deliver(partial(target.driver.received, me, incarnation, messages))
-        if queue.jammed and up is not None:
+                    if self.over:
+                        env.count("sender_outlived")
+                    target.deliver(partial(target.driver.received, *self._me, messages))
+        if queue.jammed and up is not None and not self.over:
             queue.jammed = False
             self._node.deliver(partial(self._tell_jam, peer, up, False))
+
+    def _is_read(self, peer: NodeId) -> bool:
+        """Whether a peer reads what a process that has ended had sent.
+
+        Where much arrives late it does, until the next process there has a connection to it.
+        """
+        target, (me, incarnation) = self._machines.get(peer), self._me
+        if not self._env.stragglers or target is None or not target.alive:
+            return False
+        return self._reached[peer] == target.incarnation and self._env.linked[me, peer] == incarnation
 
     def _try(self, peer: NodeId, delay: int) -> None:
         self._trying.add(peer)
@@ -166,7 +185,8 @@ class SimNetwork:
         self._up[peer] = self._connections
         for name in [name for name in self._queues if name[0] == peer]:
             del self._queues[name]  # what was under way is lost with the older connection
-        incarnation = target.incarnation
+        incarnation = self._reached[peer] = target.incarnation
+        env.linked[self._me[0], peer] = self._me[1]
         self._node.deliver(lambda: self._node.driver.peer_up(peer, incarnation))
 
     def reset(self, peer: NodeId) -> None:
