@@ -121,10 +121,24 @@ def alive(pid: int) -> bool:
     return True
 
 
-class Cluster:
-    """`nodes` nodes under `data`. `start` and `stop` may alternate: the data stays."""
+def compiled_in(checkout: Path) -> str:
+    """Return where the compiled core of a checkout is; "" if there is none of its sources as they are."""
+    python = checkout / ".venv" / "bin" / "python"
+    shown = subprocess.run(
+        [python, checkout / "scripts" / "compile.py", "--path"], capture_output=True, text=True, check=False
+    )
+    return shown.stdout.strip()
 
-    def __init__(self, data: Path, nodes: int, base_port: int | None = None) -> None:
+
+class Cluster:
+    """`nodes` nodes under `data`. `start` and `stop` may alternate: the data stays.
+
+    Of this installation, or of another `checkout`, with its own virtual environment and compiled core.
+    """
+
+    def __init__(
+        self, data: Path, nodes: int, base_port: int | None = None, checkout: Path | None = None
+    ) -> None:
         base = base_port or free_base(nodes)
         self.data = data
         self._said = data / "up.out"
@@ -135,6 +149,9 @@ class Cluster:
         # What this machine's user has set for their own cluster is not meant for this one.
         self._environment = {k: v for k, v in os.environ.items() if not k.startswith("RINGKEEP_")}
         program = Path(sys.executable).with_name("ringkeep")
+        if checkout is not None:
+            program = checkout / ".venv" / "bin" / "ringkeep"
+            self._environment["PYTHONPATH"] = compiled_in(checkout)
         self._command = [
             str(program),
             "up",

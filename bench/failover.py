@@ -24,8 +24,7 @@ from typing import Any, Final
 
 from cluster import Cluster, Trouble, alive, command_line, fetch, wait_for
 from load import Broken, Connection, Endpoint, drive, key_path
-from ringkeep.core.cluster.slots import partition_of
-from ringkeep.core.protocol.limits import PARTITIONS
+from ringkeep.core.cluster.slots import default_partitions, partition_of
 
 PROBE_S: Final = 0.005
 VALUE: Final = b"x" * 100
@@ -195,9 +194,10 @@ async def probing(prober: Prober) -> AsyncIterator[None]:
 
 
 async def measure(cluster: Cluster, kills: int) -> list[Kill]:
-    keys: list[bytes] = [b""] * PARTITIONS
-    for number in range(100 * PARTITIONS):
-        keys[partition_of(b"key-%d" % number, PARTITIONS)] = b"key-%d" % number
+    partitions = default_partitions(len(cluster.endpoints))
+    keys: list[bytes] = [b""] * partitions
+    for number in range(100 * partitions):
+        keys[partition_of(b"key-%d" % number, partitions)] = b"key-%d" % number
     prober, results = Prober(cluster.endpoints, keys), []
     await asyncio.to_thread(wait_for, lambda: whole(cluster), "every partition to serve", SETTLE_S)
     async with probing(prober):

@@ -62,11 +62,11 @@ class Ringkeep:
     """`ringkeep up --nodes 3`."""
 
     name = "ringkeep"
-    settings = f"3 nodes, 3 replicas, 256 partitions, quorum fsync, linearizable reads; {CORE}"
+    settings = f"3 nodes, 3 replicas, quorum fsync, linearizable reads; {CORE}"
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, checkout: Path | None = None) -> None:
         self._data = data
-        self._cluster = Cluster(data, NODES)
+        self._cluster = Cluster(data, NODES, checkout=checkout)
         self.endpoints = self._cluster.endpoints
         self.version = f"Ringkeep {ringkeep.__version__}"
 

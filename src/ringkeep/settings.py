@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringkeep import parsing
+from ringkeep.core.cluster.slots import MOST, default_partitions
 from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
 from ringkeep.exit_codes import REFUSED, USAGE
@@ -140,8 +141,8 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "partitions",
         "Q",
-        parsing.power_of_two(4_096),
-        f"How many partitions; fixed when forming [default: {limits.PARTITIONS}].",
+        parsing.power_of_two(MOST),
+        "How many partitions; fixed when forming [default: 16 or more for each expected node, 64 at least].",
     ),
     Setting(
         "zone",
@@ -256,8 +257,8 @@ def load_node_settings(
     given.setdefault("cluster", DEFAULT_CLUSTER)
     given.setdefault("replication", limits.REPLICATION)
     given["partitions_given"] = "partitions" in given
-    given.setdefault("partitions", limits.PARTITIONS)
     given.setdefault("expect", given["replication"])
+    given.setdefault("partitions", default_partitions(given["expect"]))
     given.setdefault("zone", name)
     given.setdefault("weight", 1)
     return NodeSettings(**given, config=config, warnings=_warnings(given))

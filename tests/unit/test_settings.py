@@ -35,7 +35,7 @@ def test_defaults_follow_from_one_another() -> None:
     assert settings.zone == "a"
     assert settings.expect == 5
     assert settings.data == Path("ringkeep-data/a").absolute()
-    assert (settings.weight, settings.partitions) == (1, limits.PARTITIONS)
+    assert (settings.weight, settings.partitions) == (1, 128)
     assert (settings.value_bytes, settings.disk_reserve_bytes) == (4 * limits.MIB, 256 * limits.MIB)
     assert settings.warnings == ()
     assert settings.http_listener == ("127.0.0.1", 9000)
@@ -205,7 +205,7 @@ def test_up_goes_on_with_what_the_directory_holds(tmp_path: Path) -> None:
     assert more.nodes == 5
 
 
-@pytest.mark.parametrize("flags", [{"partitions": "128"}, {"replication": "5"}, {"cluster": "other"}])
+@pytest.mark.parametrize("flags", [{"partitions": "32"}, {"replication": "5"}, {"cluster": "other"}])
 def test_up_refuses_what_cannot_change(tmp_path: Path, flags: dict[str, str]) -> None:
     form(load_up_settings({"data": str(tmp_path)}, {}))
     with pytest.raises(Failure) as caught:
@@ -216,8 +216,8 @@ def test_up_refuses_what_cannot_change(tmp_path: Path, flags: dict[str, str]) ->
 
 def test_up_may_begin_anew_where_nothing_was_formed(tmp_path: Path) -> None:
     form(load_up_settings({"data": str(tmp_path), "partitions": "64"}, {}), cluster_id="")
-    assert load_up_settings({"data": str(tmp_path), "partitions": "128"}, {}).partitions == 128
-    assert load_up_settings({"data": str(tmp_path)}, {}).partitions == 256
+    assert load_up_settings({"data": str(tmp_path), "partitions": "32"}, {}).partitions == 32
+    assert load_up_settings({"data": str(tmp_path)}, {}).partitions == 128
 
 
 def test_up_refuses_a_damaged_record(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ringkeep import parsing
 from ringkeep.cli.local.node_directory import belongs_to_a_cluster
 from ringkeep.cli.terminal.failure import Failure
+from ringkeep.core.cluster.slots import default_partitions
 from ringkeep.core.protocol import limits
 from ringkeep.exit_codes import REFUSED
 from ringkeep.settings import (
@@ -23,6 +24,7 @@ from ringkeep.settings import (
 )
 
 PORTS_APART: Final = 10
+NODES: Final = 5
 MAX_NODES: Final = 100
 RECORD: Final = "cluster.json"
 """Names the file that records it. It counts for the next `up` once a node belongs to a cluster."""
@@ -33,7 +35,10 @@ UP_SETTINGS: Final[Mapping[str, Setting]] = {
     setting.key: setting
     for setting in (
         Setting(
-            "nodes", "N", parsing.whole(1, MAX_NODES), "How many nodes [default: 5, or as many as before]."
+            "nodes",
+            "N",
+            parsing.whole(1, MAX_NODES),
+            f"How many nodes [default: {NODES}, or as many as before].",
         ),
         SETTINGS["replication"],
         SETTINGS["partitions"],
@@ -63,9 +68,9 @@ class UpSettings:
     """A local cluster. `zookeeper` None: one is started; `zookeeper_port` None: on the first free port."""
 
     data: Path
-    nodes: int = 5
+    partitions: int
+    nodes: int = NODES
     replication: int = limits.REPLICATION
-    partitions: int = limits.PARTITIONS
     base_port: int = 8_000
     zookeeper: str | None = None
     zookeeper_port: int | None = None
@@ -109,7 +114,9 @@ def load_up_settings(flags: Mapping[str, str | None], environ: Mapping[str, str]
                 f"which cannot be changed here; leave --{key} out, or choose another --data directory",
                 REFUSED,
             )
-    settings = UpSettings(**(recorded | given))
+    given = recorded | given
+    given.setdefault("partitions", default_partitions(given.get("nodes", NODES)))
+    settings = UpSettings(**given)
     if settings.http_port(settings.nodes - 1) + PEER_PORT_OFFSET > parsing.MAX_PORT:
         raise layers.refuse(
             "base_port", f"{settings.nodes} nodes do not fit between it and 65535; give a lower one"

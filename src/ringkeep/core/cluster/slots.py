@@ -9,6 +9,22 @@ from collections.abc import Iterable
 from typing import Final
 
 SLOTS: Final = 16_384
+FEWEST: Final = 64
+MOST: Final = 4_096
+_EACH: Final = 16  # partitions for each node that is expected: what divides evenly enough, also when it grows
+
+
+def default_partitions(expect: int) -> int:
+    """Return how many partitions a cluster of `expect` nodes gets that was not told: a power of two.
+
+    At least 16 for each node, so that no node leads more than 7 % above its share; not many more, since
+    requests of one partition share messages and rows, and those of different ones do not. A cluster that
+    grows to three times as many nodes still has 5 for each.
+    """
+    partitions = FEWEST
+    while partitions < min(_EACH * expect, MOST):
+        partitions *= 2
+    return partitions
 
 
 def slot_of(key: bytes) -> int:

@@ -98,7 +98,6 @@ MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings that need more are ref
 # disk
 DISK_RESERVE_BYTES: Final = 256 * MIB
 
-PARTITIONS: Final = 256
 REPLICATION: Final = 3
 REPLICATIONS: Final = (1, 3, 5)
 WEIGHTS: Final = range(1, 101)  # what a node's share, relative to the others', may be

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringkeep.core.cluster.slots import SLOTS, partition_of, slot_of
+from ringkeep.core.cluster.slots import MOST, SLOTS, default_partitions, partition_of, slot_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,12 @@ def test_every_partition_is_a_contiguous_range_of_slots(partitions: int) -> None
     assert in_slot_order[0] == 0 or partitions == SLOTS
     assert in_slot_order[-1] == partitions - 1 or partitions == SLOTS
     assert all(partition_of(key, partitions) == slot * partitions // SLOTS for slot, key in keys.items())
+
+
+@pytest.mark.parametrize(
+    ("expect", "partitions"),
+    [(1, 64), (3, 64), (4, 64), (5, 128), (8, 128), (9, 256), (17, 512), (1_000, 4_096)],
+)
+def test_as_many_partitions_as_divide_evenly(expect: int, partitions: int) -> None:
+    assert default_partitions(expect) == partitions
+    assert MOST >= partitions >= min(16 * expect, MOST)

@@ -18,7 +18,7 @@ ELSEWHERE: Final = {
     "FRAME_BYTES", "BULK_FRAME_BYTES", "LINK_JAM_BYTES", "LINK_BUFFER_BYTES",  # of connections
     "MAP_BYTES", "MAP_GROWTH_BYTES",  # of the register
     "DISK_RESERVE_BYTES",  # told to the driver; simulated disks are full now and then
-    "PARTITIONS", "REPLICATION", "REPLICATIONS", "WEIGHTS",  # of a cluster and its nodes
+    "REPLICATION", "REPLICATIONS", "WEIGHTS",  # of a cluster and its nodes
     "REPORT_HOPS",  # ends what goes round in circles
     "RECOVERY_STEP",  # a distance between indices
 }  # fmt: skip
