@@ -1,8 +1,8 @@
-"""How much of what comes in one turn of the loop takes: a bound in bytes and in time.
+"""Bounds how much input one turn of the loop takes, in bytes and in time.
 
-Without one, a flood that arrived at once is read, executed, written and sent in one turn; heartbeats and
-small requests wait for its end, and a node under load looks dead. What is past the bound keeps its place in
-line for a later turn, and the loop looks at everything else in between.
+Without a bound, a burst is read, executed, written and sent in one turn; heartbeats and small requests wait
+for its end, and a node under load looks dead. Input beyond the bound waits in order for a later turn, and the
+loop handles everything else in between.
 """
 
 import asyncio
@@ -42,13 +42,13 @@ class TurnAllowance:
         self._left -= count
 
     def wait(self, go_on: Callable[[], None]) -> None:
-        """Have `go_on` called once, in a later turn; whoever then does not finish waits again."""
+        """Have `go_on` called once, in a later turn; if it then cannot finish, it waits again."""
         if not self._waiting and not self._open:
             self._loop.call_soon(self._renew)
         self._waiting.append(go_on)
 
     def _renew(self) -> None:
-        """A new turn: serve those who wait, as far as it goes."""
+        """A new turn: call those that wait, as far as the allowance goes."""
         self._open = False
         self._serving = True
         try:

@@ -1,7 +1,7 @@
-"""File descriptors: how many there are, and who may have how many of them.
+"""Divides the process's file descriptors among clients, peers and the store.
 
-The shares add up to less than the limit, so no crowd of clients, peers or strangers takes one that the store
-needs: a database that cannot open its next log file ends the node.
+The shares add up to less than the limit, so that connections never take a descriptor that the store needs: a
+database that cannot open its next log file ends the node.
 """
 
 import resource
@@ -22,7 +22,7 @@ class Shares:
     """How many descriptors each use may take.
 
     `tables`: files that the store keeps open. `burst`: connections that one listener may accept at once,
-    before those that are too many are closed. `openings`: connections of strangers on the peer port.
+    before the surplus is closed. `openings`: connections on the peer port before their handshake.
     """
 
     clients: int
@@ -54,7 +54,7 @@ def shares_of(limit: int) -> Shares:
     """Divide a limit. Raises StartError if it is too low to work with."""
     if limit < LEAST:
         raise StartError(
-            f"this process may open {limit} files and connections, and needs {LEAST}: raise the limit"
+            f"this process may open {limit} files and connections, but needs {LEAST}: raise the limit"
             " (`ulimit -n`, or LimitNOFILE= of systemd), and start it again"
         )
     burst = min(1_024, max(8, limit // 32))

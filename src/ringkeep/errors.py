@@ -1,6 +1,6 @@
-"""The error tree: what can go wrong for a caller. What is `Rejected` was not applied, and never will be.
+"""The exceptions of Ringkeep. After one of `Rejected` the request was not applied, and never will be.
 
-Imports nothing of the product, so that every part and the stand-alone client can share it.
+Imports no other module of the product, so that every part and the stand-alone client can use it.
 """
 
 import errno
@@ -17,7 +17,7 @@ class Rejected(RingkeepError):
 
 
 class Unavailable(Rejected):
-    """Nobody could serve it by the deadline; trying again is safe."""
+    """No node could serve it by the deadline; a retry is safe."""
 
 
 class Refusal(Rejected):
@@ -41,14 +41,14 @@ class StorageStalled(RingkeepError):
 
 
 class StorageDamaged(StorageError):
-    """What was durable before is not all there, or the database does not open."""
+    """Some durable data is missing, or the database does not open."""
 
 
 _OF_SETTINGS: Final = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
     errno.ENAMETOOLONG, errno.ELOOP,
 })  # fmt: skip
-"""What is wrong with a directory when it is the wrong one; anything else is the disk's fault."""
+"""Errors that mean that a wrong directory was configured; all others are the disk's fault."""
 
 
 def of_directory(directory: Path, error: OSError) -> RingkeepError:
@@ -60,7 +60,7 @@ def of_directory(directory: Path, error: OSError) -> RingkeepError:
 
 
 class ProtocolError(RingkeepError):
-    """Bytes from a peer that no Ringkeep node sends. The connection is closed."""
+    """A peer sent bytes that are not valid in the protocol. The connection is closed."""
 
 
 class StartError(RingkeepError):

@@ -1,4 +1,4 @@
-"""With which code a process of Ringkeep ends: for the scripts and service managers that started it."""
+"""The exit codes of Ringkeep's processes, for scripts and service managers."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Durations counted in buckets: cheap to add to, and what Prometheus makes percentiles of."""
+"""Counts durations in buckets: cheap to add to; Prometheus computes percentiles from them."""
 
 from bisect import bisect_left
 from typing import Final
@@ -7,7 +7,7 @@ BOUNDS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5,
 
 
 class Histogram:
-    """How many durations were at most as long as each of `BOUNDS_S`, and how long all were together."""
+    """How many durations were at most as long as each of `BOUNDS_S`, and the sum of all."""
 
     __slots__ = ("buckets", "seconds")
 
@@ -21,10 +21,10 @@ class Histogram:
         self.seconds += seconds
 
     def cumulated(self) -> list[tuple[str, float]]:
-        """Return the counts as Prometheus wants them: of all durations at or below each bound."""
+        """Return the counts as Prometheus expects them: of all durations at or below each bound."""
         total = 0
-        found: list[tuple[str, float]] = []
+        counts: list[tuple[str, float]] = []
         for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), self.buckets, strict=True):
             total += count
-            found.append((bound, total))
-        return found
+            counts.append((bound, total))
+        return counts

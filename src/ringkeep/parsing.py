@@ -1,7 +1,7 @@
-"""How the text of a setting is read: addresses, names, numbers.
+"""Parses the text of settings: addresses, names, numbers.
 
-Each parser returns the canonical value, or raises ValueError with what is wrong and the remedy, for the
-caller to put the setting's name in front. Knows nothing of where the text came from.
+Each parser returns the canonical value, or raises ValueError with what is wrong and the remedy; the caller
+puts the setting's name in front. Knows nothing of the text's source.
 """
 
 import ipaddress
@@ -51,8 +51,8 @@ def allowed_hosts(text: str) -> tuple[str, ...]:
         host, _, port = name.removeprefix(".").partition(":")
         if name != "*" and not (_HOST.fullmatch(host) and (not port or port.isdecimal())):
             raise ValueError(
-                f"'{name}' is no host name; write names like kv.example.com, .example.com for all below it, "
-                "or * for any"
+                f"'{name}' is not a host name; write names like kv.example.com, .example.com for all below "
+                "it, or * for any"
             )
     return names
 
@@ -66,7 +66,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_wildcard(host: str) -> bool:
-    """Whether this is "every interface", which is nobody's address."""
+    """Whether this is "every interface", to which nobody can connect."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -102,7 +102,7 @@ def name(text: str) -> str:
     """Return a name of a node or a cluster."""
     if len(text) > NAME_LENGTH:
         raise ValueError(f"'{text[:20]}…' has {len(text)} characters; at most {NAME_LENGTH} are allowed")
-    # "." and ".." would be other directories than they say, and no znode may be called so.
+    # "." and ".." would name other directories, and are not allowed as names of znodes.
     if not _NAME.fullmatch(text) or text in (".", ".."):
         raise ValueError(f"'{text}' is not a name; use letters, digits, '.', '_' and '-'")
     return text
@@ -141,14 +141,14 @@ def zookeeper(text: str) -> str:
     hosts, slash, path = text.partition("/")
     if slash and (not _ZOOKEEPER_PATH.fullmatch(slash + path) or {".", ".."} & set(path.split("/"))):
         raise ValueError(f"'{slash + path}' is not a ZooKeeper path; write it like /some/place")
-    found = []
+    addresses = []
     for part in hosts.split(","):
         entry = part.strip()
         if not entry:
             raise ValueError(f"'{text}' has an empty entry; write HOST:PORT[,HOST:PORT]")
         port_given = ":" in entry.rpartition("]")[2] or (":" in entry and "]" not in entry)
-        found.append(address(entry if port_given else f"{entry}:{ZOOKEEPER_PORT}"))
-    return ",".join(found) + slash + path
+        addresses.append(address(entry if port_given else f"{entry}:{ZOOKEEPER_PORT}"))
+    return ",".join(addresses) + slash + path
 
 
 def whole(lowest: int, highest: int) -> Callable[[str], int]:
@@ -190,5 +190,5 @@ def replication(text: str) -> int:
 def log_level(text: str) -> str:
     """Return one of LOG_LEVELS."""
     if text.lower() not in LOG_LEVELS:
-        raise ValueError(f"'{text}' is no log level; give one of {', '.join(LOG_LEVELS)}")
+        raise ValueError(f"'{text}' is not a log level; give one of {', '.join(LOG_LEVELS)}")
     return text.lower()

@@ -1,7 +1,7 @@
-"""What the shell must provide, as protocols: Engine, Syncer, Network, Coordination, Clock, Shell.
+"""The ports of the driver, as protocols: Engine, Syncer, Network, Coordination, Clock, Shell.
 
 Production and the simulator implement each once; one contract test per port holds for both.
-All calls come from one thread (the loop), and so do all events that a port hands back.
+All calls come from one thread (the loop), and so do all events that a port returns.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, Millis, NodeId
 
 NO_MARK: Final = -1
-"""The version of a mark that is not there."""
+"""The version of a mark that does not exist."""
 
 
 class Snapshot(Protocol):
@@ -46,9 +46,8 @@ class Engine(Protocol):
 
     def flush(self) -> int:
         """Make durable every batch whose `write` had returned when this was called; return the highest such
-        ticket. What was staged by them has then been written out, too, as far as the disk is concerned.
-        Blocks without the interpreter lock: call it in the storage thread only. Raises
-        StorageError."""
+        ticket. Rows that they staged have then been written to the disk too. Blocks without the interpreter
+        lock: call it in the storage thread only. Raises StorageError."""
         ...
 
     def get(self, family: Family, key: bytes) -> bytes | None: ...
@@ -60,18 +59,18 @@ class Engine(Protocol):
     def snapshot(self) -> Snapshot: ...
 
     def stalled(self) -> bool:
-        """Whether the next write might be refused: looked at before anything is admitted.
+        """Whether the next write might be refused: checked before anything is admitted.
 
-        Raises StorageError when the store has failed behind our back.
+        Raises StorageError when the store has failed in the background.
         """
         ...
 
     def record_damage(self, what: str) -> None:
-        """Remember, durably, that this store lost something; `what`, for people. Raises StorageError."""
+        """Record, durably, that this store lost data; `what` describes it. Raises StorageError."""
         ...
 
     def clear_damaged(self) -> None:
-        """Forget, durably, that something was lost: nobody counts on what was here any more."""
+        """Clear, durably, the record of a loss: no node relies on the lost data any more."""
         ...
 
     def close(self) -> None: ...
@@ -95,26 +94,27 @@ class NetworkEvents(Protocol):
     def peer_down(self, peer: NodeId, refused: bool) -> None:
         """The link to that peer is lost, or cannot be made.
 
-        `refused`: its address answers that nobody listens there, the sign that the process is gone. Called
-        once per loss, and once more when a lost link turns out to be refused.
+        `refused`: the connection was refused, so the process has ended. Called once per loss, and once more
+        when a lost link turns out to be refused.
         """
         ...
 
     def jam(self, peer: NodeId, jammed: bool) -> None:
-        """Much of what was given to the bulk lane of the link to that peer is unsent, or not any more.
+        """`jammed`: whether much of the bulk lane's data for that peer is still unsent.
 
         A new link is not jammed.
         """
         ...
 
     def sign_of_life(self, peer: NodeId) -> None:
-        """Something came from that peer that makes no whole message yet: it lives."""
+        """A part of a message came from that peer: it is alive."""
         ...
 
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
-        """These came, in the order in which they were sent on one lane, from that life of that peer.
+        """These messages came from that incarnation of that peer, in the order sent on one lane.
 
-        Its link to us and our link to it are two connections: neither says anything of the other.
+        Its link to us and our link to it are separate connections: the state of one says nothing of the
+        other.
         """
         ...
 
@@ -131,9 +131,9 @@ class Network(Protocol):
         ...
 
     def renew(self, peer: NodeId) -> None:
-        """Give up the link to a peer, as if it were lost, and make it anew at once.
+        """Drop the link to a peer, as if it were lost, and connect again at once.
 
-        A cut that no refusal tells of leaves a connection that waits ever longer before it tries again.
+        After a cut that drops packets silently, TCP waits ever longer before it sends again.
         """
         ...
 
@@ -141,7 +141,7 @@ class Network(Protocol):
 class CoordinationEvents(Protocol):
     """What a coordination port gives back, always on the loop and never from within a call to the port.
 
-    Silence means nothing: without a connection no event comes, and what was read last stays what is known.
+    Without a connection no event comes, and what was read last stays valid.
     """
 
     def members_changed(self, members: list[Member]) -> None:
@@ -149,7 +149,7 @@ class CoordinationEvents(Protocol):
         ...
 
     def barrier_read(self, stands: bool) -> None:
-        """Whether the start-up barrier stands. A map beats a barrier."""
+        """Whether the start-up barrier exists. If there is a map, the barrier does not count."""
         ...
 
     def map_read(self, znode_version: int, payload: bytes | None) -> None:
@@ -158,18 +158,18 @@ class CoordinationEvents(Protocol):
         ...
 
     def map_written(self, ok: bool | None) -> None:
-        """The answer to one write_map. True: it is the map now. False: not written, and it never will be.
-        None: unknown, the connection was lost; a map_read follows once it is back."""
+        """The answer to one write_map. True: it is the map now. False: it was not written, and never will be.
+        None: unknown, the connection was lost; a map_read follows after reconnection."""
         ...
 
     def mark_read(self, version: int, mark: Mark | None) -> None:
-        """A node's mark, and its znode's version; NO_MARK and None: there is none. Follows a `read_mark`, and
-        a `write_mark`, whether that was carried out or not; neither if the connection is lost."""
+        """A node's mark, and its znode's version; NO_MARK and None: there is none. Follows a `read_mark` and
+        a `write_mark`, whether that was carried out or not; it does not follow if the connection is lost."""
         ...
 
     def session_changed(self, connected: bool) -> None:
-        """True: connected, everything is being read anew. False: the session expired, or the service has been
-        out of reach for as long as a session lasts; a shorter interruption is not told."""
+        """True: connected, everything is being read again. False: the session expired, or the service has
+        been unreachable for as long as a session lasts; a shorter interruption is not reported."""
         ...
 
 
@@ -177,7 +177,7 @@ class Coordination(Protocol):
     """The coordination service: members, barrier, map, marks. Every call returns at once; results are events.
 
     Gives back: see CoordinationEvents. Each write of the map is answered exactly once, in order.
-    `session_ms`: for how long a process that ended without a word stays registered, about.
+    `session_ms`: about how long a killed process stays registered.
     """
 
     session_ms: Millis
@@ -190,15 +190,15 @@ class Coordination(Protocol):
         ...
 
     def reregister(self) -> None:
-        """Give up the registration and take a new one at the end of the line."""
+        """Replace the registration by a new one, with the highest sequence number."""
         ...
 
     def write_map(self, expected: int, payload: bytes) -> None:
-        """Compare-and-set the map znode. `expected` is the znode's version as map_read gave it; -1 forms:
-        creates the map and removes the barrier in one transaction. Followed by map_written and a map_read.
+        """Compare-and-set the map znode. `expected` is the znode's version as map_read gave it; -1 creates
+        the map and removes the barrier in one transaction. Followed by map_written and a map_read.
 
-        Refused, without leaving, until the map was read over the present connection: this may be another
-        service than the one before (wiped, restored), whose map has the same znode version by chance."""
+        Refused, without being sent, until the map was read over the present connection: the service may have
+        been wiped or restored, and its map may have the same znode version by chance."""
         ...
 
     def read_mark(self, node: NodeId) -> None:
@@ -211,7 +211,7 @@ class Coordination(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Sync and read everything anew but the marks."""
+        """Sync and read everything again but the marks."""
         ...
 
 
@@ -227,8 +227,8 @@ class Ending(Enum):
     FAILED = "failed"  # a defect
     DISK = "disk"  # its disk failed
     REFUSED = "refused"  # its configuration or directory does not fit the cluster
-    RETIRED = "retired"  # it was given up for dead: its directory is set aside, and begins as a new node
-    LEFT = "left"  # it was asked to leave, and holds nothing any more
+    RETIRED = "retired"  # it was given up for dead: its files are renamed, and a new node starts
+    LEFT = "left"  # it was ordered to leave, and holds nothing any more
 
 
 class Shell(Protocol):
@@ -243,10 +243,10 @@ class Shell(Protocol):
         """Record durably that this directory belongs to that cluster, before anything else is done for it."""
 
     def claiming(self, claims: Sequence[Claim]) -> None:
-        """Record durably, in place of those recorded before, which starts may have made the mark theirs."""
+        """Record durably which starts may have written the mark, in place of those recorded before."""
 
     def superseded(self) -> None:
-        """Record durably that this directory is an old copy, so that it is never taken for new."""
+        """Record durably that this directory is an old copy, so that it never serves."""
 
     def departed(self) -> None:
         """Record durably that this directory's node has left its cluster, and must not be started again."""
@@ -257,8 +257,8 @@ class Shell(Protocol):
         """End the process."""
 
     def disk_free(self) -> tuple[int, int]:
-        """Bytes free where the data is, as last seen, and the number of that look: it stays the same while
-        the file system does not answer. Returns at once."""
+        """Free bytes on the data's disk, and the number of the measurement: it stays the same while the file
+        system does not answer. Returns at once."""
         ...
 
 

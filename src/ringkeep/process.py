@@ -1,4 +1,4 @@
-"""What every process of Ringkeep does as a process: pid file, log file, ports, dying with its parent.
+"""What every process of Ringkeep needs: pid file, log file, ports, signals, ending with its parent.
 
 Knows nothing of nodes. Works on Linux and macOS; what only Linux can do is a harmless no-op elsewhere.
 """
@@ -115,7 +115,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 
 def read_pid(directory: Path) -> int | None:
-    """Return the number in `DIR/pid`, or None. Says nothing of whether that process still lives."""
+    """Return the number in `DIR/pid`, or None. Does not check that the process is alive."""
     try:
         text = (directory / PID_FILE).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -252,14 +252,14 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
 
 
 def run_in_batches() -> None:
-    """Tell the kernel's scheduler that this process does not need the processor at once when a message comes.
+    """Tell the kernel's scheduler that this process need not run at once when a message comes.
 
-    It then finishes who is running instead of switching for every frame: on a busy machine a turn of the loop
-    finds more to do, and a write costs a sixth less (docs/adr/0001-core-cost.md). An idle processor is
-    given at once as ever. Does nothing where there is no such thing. Call before threads are started.
+    The scheduler then does not interrupt a running process for every frame: on a busy machine a turn of the
+    loop finds more to do, and a write costs a sixth less (docs/adr/0001-core-cost.md). An idle processor is
+    still given at once. Does nothing on other systems. Call it before threads are started.
     """
     if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # not allowed here: a matter of speed only
+        with contextlib.suppress(OSError):  # not allowed here: only speed depends on it
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 

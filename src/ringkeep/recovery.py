@@ -1,9 +1,9 @@
-"""The map that follows when ZooKeeper has lost the cluster's own: made from what the nodes still hold.
+"""Computes the map to write when ZooKeeper has lost the cluster's map, from the nodes' copies.
 
 Every node keeps the newest map that it has seen, and every promise that it has made. The map with the highest
-number is what the cluster last agreed on, as far as anybody still knows; the next one says the same under new
-numbers: its own above every number held anywhere, and each partition's epoch above every promise made in it.
-So nothing that was promised, appended or acknowledged before can be mistaken for what comes after.
+version is what the cluster last agreed on, as far as the copies show. The next one has the same content under
+new numbers: its version is above every version held anywhere, and each partition's epoch is above every
+promise made in it. So nothing promised, appended or acknowledged before can be mistaken for anything later.
 
 Pure: knows nothing of how copies are gathered, or of where the map is written.
 """
@@ -19,8 +19,8 @@ from ringkeep.errors import ProtocolError, RingkeepError
 from ringkeep.wire import mapcodec
 
 AHEAD: Final = 1_000_000
-"""How far numbers are set ahead of what was read if a node was not: it may hold a newer map, with primaries
-that act under it. An epoch that it knows must never be given a second holder."""
+"""How far versions and epochs are set ahead if a node was not read: it may hold a newer map, with primaries
+that act under it. An epoch that it knows must never get a second holder."""
 
 
 class CannotRecover(RingkeepError):
@@ -31,8 +31,8 @@ class CannotRecover(RingkeepError):
 class MapCopy:
     """What one node holds. `source` says where it was read, for people.
 
-    `held` is None for a node without a map, and one that may have lost what it had is not `whole`: it counts
-    as far as it goes, and as a node that was not read. `promised`: the highest epoch, by partition.
+    `held` is None for a node without a map. A node that may have lost data is not `whole`: its copy counts,
+    but the node counts as not read. `promised`: the highest epoch, by partition.
     """
 
     node: NodeId
@@ -45,7 +45,7 @@ class MapCopy:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What is to be written, and what a person should know before.
+    """What is to be written, and what the operator should know before.
 
     `newest`: the copy that it is made from. `unread`: the names of nodes that were left out.
     """
@@ -92,8 +92,8 @@ def newest_of(copies: Iterable[MapCopy]) -> MapCopy:
     with_map = [copy for copy in copies if copy.held is not None]
     if not with_map:
         raise CannotRecover(
-            "no copy of a cluster map was found: name the nodes that run with --endpoint, and the"
-            " directories of those that are stopped with --data"
+            "no copy of a cluster map was found, and nothing was written: give the running nodes with"
+            " --endpoint, and the directories of the stopped ones with --data"
         )
     first = with_map[0]
     for copy in with_map:
@@ -106,7 +106,7 @@ def newest_of(copies: Iterable[MapCopy]) -> MapCopy:
     for copy in with_map:
         if _number(copy) == _number(newest) and copy.held != newest.held:
             raise CannotRecover(
-                f"{newest.source} and {copy.source} hold two different maps of the number {_number(newest)}."
+                f"{newest.source} and {copy.source} hold two different maps of version {_number(newest)}."
                 f" {_TWO_SIDES}"
             )
     return newest
@@ -119,7 +119,7 @@ def unread_of(held: ClusterMap, copies: Iterable[MapCopy]) -> list[NodeInfo]:
 
 
 def decode_map(payload: bytes, source: str) -> ClusterMap:
-    """Return a map from its bytes. Raises CannotRecover, with where they were found, if they are none."""
+    """Return a map from its bytes. Raises CannotRecover, with their source, if they are not a map."""
     try:
         return mapcodec.decode(payload)
     except ProtocolError as error:
@@ -142,13 +142,13 @@ def _promised(copies: Iterable[MapCopy], partition: PartitionId) -> int:
 # --- reasons to refuse ---------------------------------------------------------------------------------
 
 _TWO_SIDES: Final = (
-    "One cluster never makes two: ZooKeeper was wiped or restored once before, and two sides went on."
-    " Find out which of them acknowledged what is to be kept, and leave the nodes of the other one out"
+    "One cluster never makes two: ZooKeeper was wiped or restored once before, and two groups of nodes"
+    " continued. Nothing was written. Decide which group's writes to keep, and leave out the other's nodes"
 )
 
 
 def _check_register(held: ClusterMap, register: ClusterMap | None) -> None:
-    """Refuse if ZooKeeper holds another cluster's map, or one of this cluster that will do."""
+    """Refuse if ZooKeeper holds another cluster's map, or one of this cluster that is new enough."""
     if register is None:
         return
     if (register.cluster, register.cluster_id) != (held.cluster, held.cluster_id):
@@ -159,17 +159,17 @@ def _check_register(held: ClusterMap, register: ClusterMap | None) -> None:
         )
     if register.version == held.version and register != held:
         raise CannotRecover(
-            f"ZooKeeper and the nodes hold two different maps of the number {held.version}. {_TWO_SIDES}"
+            f"ZooKeeper and the nodes hold two different maps of version {held.version}. {_TWO_SIDES}"
         )
     if register.version >= held.version:
         raise CannotRecover(
-            f"this is not needed: ZooKeeper holds map {register.version} of this cluster, and of the nodes"
-            f" that were read none holds a newer one than {held.version}"
+            f"no recovery is needed, and nothing was written: ZooKeeper holds map {register.version} of this"
+            f" cluster, and no node that was read holds a newer one than {held.version}"
         )
 
 
 def _check_one_line(maps: Iterable[ClusterMap]) -> None:
-    """Refuse maps that no one line of changes can have made: epochs never fall, and each has one holder."""
+    """Refuse maps that cannot follow from each other: epochs never fall, and each has one holder."""
     for before, after in pairwise(sorted(maps, key=lambda each: each.version)):
         numbers = f"maps {before.version} and {after.version}"
         if len(before.partitions) != len(after.partitions):
@@ -196,19 +196,19 @@ def _check_unread(held: ClusterMap, unread: Iterable[NodeInfo], without: Collect
         raise CannotRecover(
             f"not every node of map {held.version} could be read: {listed}. Such a node may hold a newer"
             " map, or have acknowledged writes under it. Start it, or give its directory with --data. If it"
-            f" is gone for good: {' '.join(f'--without {node.name}' for node in missing)}"
+            f" is lost for good: {' '.join(f'--without {node.name}' for node in missing)}"
         )
 
 
 def _warnings(held: ClusterMap, promised: Sequence[int], unread: Sequence[str]) -> Iterator[str]:
     if unread:
         yield (
-            f"{', '.join(unread)} {'was' if len(unread) == 1 else 'were'} not read: whether there is a newer"
-            " map, or a write that was acknowledged under it, cannot be known. Such a write may be lost"
+            f"{', '.join(unread)} {'was' if len(unread) == 1 else 'were'} not read: there may be a newer map,"
+            " and writes that were acknowledged under it. Such writes may be lost"
         )
     ahead = [p for p, part in enumerate(held.partitions) if promised[p] > part.epoch]
     if ahead:
         yield (
             f"in {len(ahead)} of the partitions (such as {ahead[0]}) there are promises above the epochs of"
-            f" map {held.version}: a newer map was under way, and nobody who was read holds it"
+            f" map {held.version}: there was a newer map, and no node that was read holds it"
         )

@@ -1,7 +1,7 @@
-"""What one node is told: flags over RINGKEEP_* environment over a TOML file over defaults.
+"""The settings of a node: flags override RINGKEEP_* variables, these a TOML file, and that the defaults.
 
-Every value, wherever it came from, is read by the same parser, so that a wrong one is refused with the same
-line: where it stands, what is wrong, what to do. Knows nothing of how a node uses its settings.
+Every value is read by the same parser, whatever its source, so that a wrong one is refused with the same
+line: its source, what is wrong, what to do. Knows nothing of how a node uses its settings.
 """
 
 import os
@@ -41,11 +41,11 @@ class SettingsError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """Everything that `ringkeep node` can be told. Addresses are canonical "HOST:PORT" (see `host_port`).
+    """All settings of `ringkeep node`. Addresses are canonical "HOST:PORT" (see `host_port`).
 
-    `replication` and `partitions` count only while the cluster forms; `partitions_given`: the number
-    was asked for, and a cluster with another one is refused. `warnings` are lines for the log and
-    for the person who starts the node. `config` is the file that was read, or None.
+    `replication` and `partitions` count only while the cluster is being formed; `partitions_given`: the
+    number was configured, and a cluster with another one is refused. `warnings` are lines for the log and for
+    the person who starts the node. `config` is the file that was read, or None.
     """
 
     name: str
@@ -224,7 +224,7 @@ class Layers:
 
     def _raw(self, key: str) -> str | None:
         flag = self._flags.get(key)
-        # An empty variable counts as unset: that is what `VAR= command` and compose files mean by it.
+        # An empty variable counts as unset, as `VAR= command` and compose files intend.
         return (
             flag if flag is not None else self._environ.get(self._known[key].variable) or self._file.get(key)
         )
@@ -274,20 +274,20 @@ def default_data(layers: "Layers", *names: str) -> Path:
 
 def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the person who starts the node should know."""
-    found = []
+    warnings = []
     for key in ("http", "peer"):
         if not parsing.is_loopback(host_port(given[key])[0]):
-            found.append(
+            warnings.append(
                 f"--{key} {given[key]} can be reached from other machines, and neither encryption nor "
                 f"authentication is configured: anybody who reaches it can read and write"
             )
     for key in ("advertise_http", "advertise_peer"):
         host = host_port(given[key])[0]
         if parsing.is_wildcard(host):
-            found.append(
+            warnings.append(
                 f"--{SETTINGS[key].flag} {given[key]} is not an address that another machine can connect to"
             )
-    return tuple(found)
+    return tuple(warnings)
 
 
 def _host_name(layers: Layers) -> str:
@@ -295,7 +295,7 @@ def _host_name(layers: Layers) -> str:
         return parsing.name(socket.gethostname())
     except ValueError as error:
         raise layers.refuse(
-            "name", f"the host's name is no valid node name ({error}); give one with --name"
+            "name", f"the host's name is not a valid node name ({error}); give one with --name"
         ) from None
 
 

@@ -246,7 +246,7 @@ class Story:
         detector = self.machines[name].node.detector
         for other in self.machines:
             if other != name:
-                beat = m.Heartbeat(MapVersion(self.version), 0, 1, 1, detector._probe, [], ready=True)
+                beat = m.Heartbeat(MapVersion(self.version), 0, 1, 1, detector.probe, [], ready=True)
                 self._inject(f"{other}->{name}", beat)
 
     def do_ack(self, path: str, epoch: str, index: str) -> None:

@@ -165,7 +165,7 @@ def test_both_stages_agree_with_a_slow_twin(history: list[Operation]) -> None:
 @settings(max_examples=1_000)
 def test_the_search_does_not_need_its_dive(history: list[Operation]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linearize._Search, "dive", lambda _: False)
+        patch.setattr(linearize.Search, "dive", lambda _: False)
         assert (check_by_search(by_key(history)) is None) == explained(history)
 
 

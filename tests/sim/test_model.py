@@ -196,15 +196,15 @@ def test_a_story_says_who_says_what_and_where_everybody_stands() -> None:
 
 def test_every_field_is_told_apart_or_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[type, set[str]] = {}
-    original = projection._fields
+    original = projection.fields_of
 
     def noted(value: Any, names: Any) -> Any:
         slots = {name for owner in type(value).__mro__ for name in getattr(owner, "__slots__", ())}
         seen.setdefault(type(value), set()).update(slots | set(getattr(value, "__dict__", {})))
         return original(value, names)
 
-    monkeypatch.setattr(projection, "_fields", noted)
-    monkeypatch.setattr(projection, "_walkers", {})
+    monkeypatch.setattr(projection, "fields_of", noted)
+    monkeypatch.setattr(projection, "walkers", {})
     Explorer(ModelBounds(epochs=2, puts=1, reads=1)).run(states=500)
     assert set(seen) == set(projection.FIELDS), "these, and no others, are looked into"
     for kind, found in seen.items():

@@ -153,7 +153,7 @@ REFUSALS: dict[str, tuple[list[MapCopy], ClusterMap | None]] = {
     r"belongs to the cluster shop \(id\), n2 .* to shop \(other\)": (
         copies(a_map(7), a_map(8, cluster_id="other")), None,
     ),
-    "two different maps of the number 7": (copies(a_map(7), a_map(7, (3, 5)), a_map(7)), None),
+    "two different maps of version 7": (copies(a_map(7), a_map(7, (3, 5)), a_map(7)), None),
     "maps 6 and 7 contradict each other about partition 1": (
         copies(a_map(7), a_map(6, (3, 5)), a_map(7)), None,
     ),
@@ -162,9 +162,9 @@ REFUSALS: dict[str, tuple[list[MapCopy], ClusterMap | None]] = {
     ),
     "number of partitions": (copies(a_map(7), a_map(6, (1,)), a_map(7)), None),
     "map of another cluster": (copies(*[a_map(7)] * 3), a_map(1, cluster_id="new")),
-    "not needed: ZooKeeper holds map 7": (copies(a_map(7), a_map(6), a_map(7)), a_map(7)),
-    "not needed: ZooKeeper holds map 8": (copies(*[a_map(7)] * 3), a_map(8, (4, 5))),
-    "ZooKeeper and the nodes hold two different maps of the number 7": (
+    "nothing was written: ZooKeeper holds map 7": (copies(a_map(7), a_map(6), a_map(7)), a_map(7)),
+    "nothing was written: ZooKeeper holds map 8": (copies(*[a_map(7)] * 3), a_map(8, (4, 5))),
+    "ZooKeeper and the nodes hold two different maps of version 7": (
         copies(*[a_map(7)] * 3), a_map(7, (3, 5)),
     ),
     "maps 5 and 7 contradict": (copies(*[a_map(7)] * 3), a_map(5, (3, 9))),

@@ -11,7 +11,7 @@ from tests.support.wait import until, until_each
 ACCEPTED, CONFLICT = 202, 409
 RECOVER_ALL = {"partitions": "all", "accept_loss": True}
 PASSING = (
-    "still registered", "has not said yet", "must be named", "has a majority", "still answers",
+    "still registered", "has not reported yet", "must be named", "has a majority", "still answers",
     "answers, and is not lost", "is connected to ZooKeeper, and changes",
 )  # fmt: skip
 """Why a recovery is refused for a while after a loss: until it is seen by everybody, and told."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 from tests.support.core.parts import A, B, a_map, a_member
-from tests.unit.driver.test_turns import BEFORE, World, read, tick
+from tests.support.driver.world import BEFORE, World, read, tick
 
 from ringkeep.admission import Claim, Mark, is_other_line
 from ringkeep.core.protocol import limits

@@ -1,6 +1,6 @@
-"""What operators may set while the cluster runs: the cluster map keeps what differs from the default.
+"""The settings of a running cluster: the cluster map stores those that differ from the default.
 
-Knows what the settings mean and which values do, not who acts on them.
+Knows what the settings mean and which values are valid, not who acts on them.
 """
 
 from typing import Final, NamedTuple
@@ -10,7 +10,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 
 
 class ClusterSetting(NamedTuple):
-    """One setting: its default, the least and the most that it may be, and what it is, for people."""
+    """One setting: its default, its bounds, and its meaning for people."""
 
     default: int
     least: int
@@ -39,27 +39,27 @@ SETTINGS: Final = {
         limits.FORGET_MS,
         1_000,
         366 * 24 * 3_600_000,
-        "how long a dead node that holds nothing is still shown",
+        "how long a dead node that holds nothing is still listed",
     ),
 }
 
 MOVES: Final = "moves"
-"""Not for PATCH: whether moves go on. RUNNING, PAUSED or CANCELLED."""
+"""Not for PATCH: the state of moves, RUNNING, PAUSED or CANCELLED."""
 RUNNING: Final = 0
-PAUSED: Final = 1  # what is under way stays as it is, nothing begins
-CANCELLED: Final = 2  # what is under way goes back, nothing begins
+PAUSED: Final = 1  # moves under way keep their state, none starts
+CANCELLED: Final = 2  # moves under way are rolled back, none starts
 HOLDS: Final = (RUNNING, PAUSED, CANCELLED)
 
 
-def setting(found: ClusterMap, name: str) -> int:
-    """Return the value of a setting, the default if nobody has set it."""
+def setting(cluster_map: ClusterMap, name: str) -> int:
+    """Return the value of a setting, or its default."""
     default = RUNNING if name == MOVES else SETTINGS[name].default
-    return found.settings.get(name, default)
+    return cluster_map.settings.get(name, default)
 
 
-def all_settings(found: ClusterMap) -> dict[str, int]:
-    """Return every setting by name, with the value that counts."""
-    return {REPLICATION: found.replication} | {name: setting(found, name) for name in SETTINGS}
+def all_settings(cluster_map: ClusterMap) -> dict[str, int]:
+    """Return every setting by name, with its value or default."""
+    return {REPLICATION: cluster_map.replication} | {name: setting(cluster_map, name) for name in SETTINGS}
 
 
 def objection(name: str, value: int) -> str:
@@ -68,7 +68,7 @@ def objection(name: str, value: int) -> str:
         return "" if value in limits.REPLICATIONS else f"replication is 1, 3 or 5, not {value}"
     known = SETTINGS.get(name)
     if known is None:
-        return f"there is no setting {name}; there are: {', '.join((REPLICATION, *SETTINGS))}"
+        return f"there is no setting {name}; the settings are: {', '.join((REPLICATION, *SETTINGS))}"
     if not known.least <= value <= known.most:
         return f"{name} ({known.meaning}) is {known.least} to {known.most}, not {value}"
     return ""

@@ -1,7 +1,6 @@
-"""Whether the cluster map has room for what is wished for: nodes that join, and settings.
+"""Decides whether the cluster map has room for additions: joining nodes, and settings.
 
-What the cluster must write to go on (failovers, moves) is not held against this: it has the rest of the
-room.
+The limit here is lower than the map's own, so that failovers and moves can always be written.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ Size = Callable[[ClusterMap], int]
 
 
 def too_large(before: ClusterMap, after: ClusterMap, damaged: Callable[[NodeId], bool], size: Size) -> str:
-    """Say that the map would take too much with what is added to it, once its moves are done; "" if not.
+    """Say that the map would be too large with the additions, once its moves are done; "" if not.
 
     Cost: that of a plan and of encoding the map, if anything is added.
     """
@@ -38,7 +37,7 @@ def too_large(before: ClusterMap, after: ClusterMap, damaged: Callable[[NodeId],
         return ""
     what = f"{', '.join(joins)} cannot join" if joins else "this cannot be set"
     return (
-        f"{what}: the cluster map would take {needed} bytes, and {limits.MAP_GROWTH_BYTES} are allowed,"
+        f"{what}: the cluster map would take {needed} bytes, but {limits.MAP_GROWTH_BYTES} are allowed,"
         " so that failovers can always be written. Let other nodes leave first, or form a cluster of fewer"
         " partitions"
     )

@@ -1,7 +1,7 @@
-"""Which nodes the next map names, and in which state: newer lives, newcomers, leavers, the lost.
+"""Decides which nodes the next map names, and in which state: restarted, joining, leaving, lost ones.
 
-A name belongs to one node at a time: a newcomer of a name takes it over once the old node answers nobody and
-is needed by nobody.
+A name belongs to one node at a time: a newcomer of a name takes it over once no node hears the old node, and
+no partition needs it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,14 +13,15 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, Nod
 from ringkeep.core.protocol.types import NodeId
 
 
-def next_nodes(now: ClusterMap, seen: Observations) -> tuple[NodeInfo, ...]:
-    """Take newer lives and newcomers; give up the lost; leave out who has left."""
+def next_nodes(current: ClusterMap, seen: Observations) -> tuple[NodeInfo, ...]:
+    """Return the nodes of the next map: with newer lives and newcomers, lost ones dead, without those that
+    left."""
     lives = {member.id: member for member in seen.members}
-    held = {node for part in now.partitions for node in part.replicas}
-    nodes = [_refreshed(node, lives.get(node.id)) for node in now.nodes]
+    held = {node for part in current.partitions for node in part.replicas}
+    nodes = [_refreshed(node, lives.get(node.id)) for node in current.nodes]
     for at, node in enumerate(nodes):
         if node.state != NodeState.DEAD and seen.lost(node.id) and node.id not in lives:
-            present = replace(now, nodes=tuple(nodes))
+            present = replace(current, nodes=tuple(nodes))
             if not loss_objection(present, node, seen.reachability):
                 nodes[at] = replace(node, state=NodeState.DEAD)
     nodes = [
@@ -30,18 +31,18 @@ def next_nodes(now: ClusterMap, seen: Observations) -> tuple[NodeInfo, ...]:
     ]
     for member in seen.members if seen.room else ():
         if member.cluster_id or any(node.id == member.id for node in nodes):
-            continue  # who belonged to this cluster and is not in the map has left it for good
-        nodes = _with_newcomer(replace(now, nodes=tuple(nodes)), member, lives, seen.reachability)
+            continue  # a former member that the map does not name any more has left for good
+        nodes = _with_newcomer(replace(current, nodes=tuple(nodes)), member, lives, seen.reachability)
     return tuple(nodes)
 
 
 def with_the_dead(suspicions: Suspicions, nodes: Sequence[NodeInfo]) -> Suspicions:
-    """Let everybody suspect the dead too, whom nobody watches any more; they have no word themselves."""
+    """Return suspicions in which every node also suspects the dead, and the dead report none."""
     dead = [node.id for node in nodes if node.state == NodeState.DEAD]
 
     def suspected(node: NodeId) -> Sequence[NodeId] | None:
-        found = suspicions(node)
-        return None if found is None or node in dead else [*found, *dead]
+        reported = suspicions(node)
+        return None if reported is None or node in dead else [*reported, *dead]
 
     return suspected if dead else suspicions
 
@@ -62,30 +63,30 @@ def _refreshed(node: NodeInfo, member: Member | None) -> NodeInfo:
 
 
 def _has_left(node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member]) -> bool:
-    """Tell whether a leaving node has nothing any more, and its process, which clients used, has ended."""
+    """Whether a leaving node holds nothing any more, and its process, which clients used, has ended."""
     return node.state == NodeState.LEAVING and node.id not in held and node.id not in lives
 
 
 def _is_forgotten(
     node: NodeInfo, held: Collection[NodeId], lives: Mapping[NodeId, Member], seen: Observations
 ) -> bool:
-    """Tell whether the map names a dead node for nothing: it holds nothing, and nobody need be told any more.
+    """Whether a dead node can be removed from the map: it holds nothing, and was listed for long enough.
 
-    If it comes back all the same, its directory belongs to this cluster, whose map does not name it: that it
-    was given up follows from this too (`admission.py`).
+    If it comes back, its directory belongs to this cluster, whose map does not name it: from that it learns
+    that it was given up (`admission.py`).
     """
     idle = node.state == NodeState.DEAD and node.id not in held and node.id not in lives
     return idle and (not seen.room or seen.forgettable(node.id))
 
 
 def _with_newcomer(
-    now: ClusterMap, member: Member, lives: Mapping[NodeId, Member], reachability: Reachability
+    current: ClusterMap, member: Member, lives: Mapping[NodeId, Member], reachability: Reachability
 ) -> list[NodeInfo]:
-    """Return the nodes with a newcomer, if nobody else has its name or an address of its.
+    """Return the nodes with a newcomer, if no other node has its name or one of its addresses.
 
     The node that had the name is given up: its disk was wiped, or its machine replaced.
     """
-    before = list(now.nodes)
+    before = list(current.nodes)
     newcomer = info(member, NodeState.JOINING)
     living = [node for node in before if node.state != NodeState.DEAD]
     old = next((node for node in living if node.name == member.name), None)
@@ -93,7 +94,7 @@ def _with_newcomer(
     if any(node.http == member.http or node.peer == member.peer for node in others):
         return before
     if old is not None:
-        beside = replace(now, nodes=(*before, newcomer))
+        beside = replace(current, nodes=(*before, newcomer))
         if old.id in lives or loss_objection(beside, old, reachability):
             return before
         before = [replace(node, state=NodeState.DEAD) if node is old else node for node in before]
@@ -101,5 +102,5 @@ def _with_newcomer(
 
 
 def _renamed(node: NodeInfo, taken: str) -> NodeInfo:
-    """Give a dead node whose name a newcomer has another one."""
+    """Rename a dead node if a newcomer has taken its name."""
     return replace(node, name=f"{node.name}~{node.id[:8]}") if node.name == taken else node

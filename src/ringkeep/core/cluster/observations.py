@@ -1,6 +1,6 @@
-"""What a controller knows beside the map: who is there, who answers whom, and what primaries say.
+"""What a controller knows beside the map: members, who answers whom, and what primaries report.
 
-Values and questions only; what follows from them is decided elsewhere.
+Only data and queries; decisions are made elsewhere.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -12,7 +12,7 @@ from ringkeep.core.protocol.messages import Order
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId
 
 Suspicions = Callable[[NodeId], Sequence[NodeId] | None]
-"""Whom a node suspects by its own word, or None if it does not answer."""
+"""Whom a node suspects, as it reports itself; None if it does not answer."""
 
 
 class Copy(NamedTuple):
@@ -32,9 +32,9 @@ def _unsaid(_: NodeId, __: int) -> Copy | None:
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
-    """Who answers, by everybody's own word. `damaged`: it answers, and has no vote. `registered`: the
-    processes that the coordination service knows. `copy`: what a node says that it holds of a partition that
-    has no majority; None if it has not said so lately."""
+    """Who answers, as the nodes report it. `damaged`: whether a node has lost data and does not vote.
+    `registered`: the processes that ZooKeeper lists. `copy`: what a node reports that it holds of a partition
+    without a majority; None if it has not reported lately."""
 
     suspicions: Suspicions
     damaged: Callable[[NodeId], bool]
@@ -42,25 +42,25 @@ class Reachability:
     copy: Callable[[NodeId, int], Copy | None] = _unsaid
 
     def answers(self, node: NodeId) -> bool:
-        """Tell whether a node answers here."""
+        """Whether a node answers here."""
         return self.suspicions(node) is not None
 
     def votes(self, node: NodeId) -> bool:
-        """Tell whether a node answers here, and may be counted on."""
+        """Whether a node answers here, and is not damaged."""
         return self.answers(node) and not self.damaged(node)
 
     def hears(self, reporter: NodeId, node: NodeId) -> bool:
-        """Tell whether one node says that it hears another."""
+        """Whether one node reports that it hears another."""
         suspected = self.suspicions(reporter) if reporter != node else None
         return suspected is not None and node not in suspected
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a primary said of its own partition. It counts only for the (epoch, config) that the map still
+    """What a primary reported of its partition. It counts only for the (epoch, config) that the map still
     has.
 
-    `what`: `messages.Said`. `node`: whom to hand it over to, or the learner that is close behind;
+    `what`: `messages.Said`. `node`: the node to hand it over to, or the learner that has nearly caught up;
     `rows.NO_NODE` otherwise.
     """
 
@@ -80,14 +80,14 @@ class Observations:
     """What a controller knows beside the map.
 
     `members`: the live processes, one per node id. `unfit`: damaged, draining, or with a disk that does not
-    answer: it is given nothing. `damaged`: it lost something that it had acknowledged. `full`: its disk has
-    no room for a replica. `absent`: silent for so long that no change waits for it. `lost`: silent for as
-    long as the grace time. `active`: whether a partition's primary says that it serves. `tried`: (partition,
-    node) that failed to become ACTIVE lately, and are chosen last. `orders`: what operators want.
+    answer: it gets no replicas and no primaries. `damaged`: it lost data that it had acknowledged. `full`:
+    its disk has no room for a replica. `absent`: silent for so long that no change waits for it. `lost`:
+    silent for the whole grace time. `active`: whether a partition's primary reports that it serves. `tried`:
+    (partition, node) that failed to become ACTIVE lately, and are chosen last. `orders`: those of operators.
     `forgettable`: dead for so long that the map need not name it any more. `room`: whether the map may grow:
-    if not, nobody joins, and no dead node stays that holds nothing. `copy`: as in `Reachability`. `apart`:
-    whether a partition's primary has not heard its newcomer for so long that no change waits for it, though
-    it lives.
+    if not, no node joins, and dead nodes that hold nothing are removed. `copy`: as in `Reachability`.
+    `apart`: whether a partition's primary has not heard its newcomer, which is alive, for so long that no
+    change waits for it.
     """
 
     members: Sequence[Member]

@@ -75,25 +75,25 @@ def newest_lives(members: Iterable[Member]) -> list[Member]:
     return [member for member in ordered if newest[member.id] is member]
 
 
-def next_map(now: ClusterMap, seen: Observations) -> ClusterMap | None:
+def next_map(current: ClusterMap, seen: Observations) -> ClusterMap | None:
     """Return the map that follows, or None when nothing is due.
 
     In each partition the most urgent is done, and only that: another primary first, then a step of the change
     under way, then the beginning of the next one.
     """
-    before, now = now, carry_out(seen.orders, now, seen.reachability)
-    nodes = next_nodes(now, seen)
+    before, current = current, carry_out(seen.orders, current, seen.reachability)
+    nodes = next_nodes(current, seen)
     seen = replace(seen, suspicions=with_the_dead(seen.suspicions, nodes))
     incarnations = {node.id: node.incarnation for node in nodes}
     said: dict[tuple[int, int], Statement] = {}
     for statement in seen.statements:
-        if statement.partition < len(now.partitions):
-            part = now.partitions[statement.partition]
+        if statement.partition < len(current.partitions):
+            part = current.partitions[statement.partition]
             if (statement.epoch, statement.config) == (part.epoch, part.config):
                 said[statement.partition, statement.what] = statement
-    partitions = list(now.partitions)
-    led = {number for number, part in enumerate(now.partitions) if part is not before.partitions[number]}
-    for number, part in enumerate(now.partitions):
+    partitions = list(current.partitions)
+    led = {number for number, part in enumerate(current.partitions) if part is not before.partitions[number]}
+    for number, part in enumerate(current.partitions):
         if number in led:
             continue
         last = [node for node in part.voters if (number, node) in seen.tried or node == part.replaces]
@@ -104,7 +104,7 @@ def next_map(now: ClusterMap, seen: Observations) -> ClusterMap | None:
             partitions[number] = replace(
                 part, epoch=Epoch(part.epoch + 1), primary=successor, incarnation=incarnations[successor]
             )
-    after = now.next(nodes=nodes, partitions=tuple(partitions))
+    after = current.next(nodes=nodes, partitions=tuple(partitions))
     after = _change_replicas(after, seen, said, led)
     same = (after.nodes, after.replication, after.settings) == (
         before.nodes, before.replication, before.settings,

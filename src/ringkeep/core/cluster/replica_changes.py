@@ -36,7 +36,7 @@ def holds_data(state: NodeState) -> bool:
     return state not in (NodeState.LEAVING, NodeState.DEAD)
 
 
-def targets(now: ClusterMap, damaged: Callable[[NodeId], bool]) -> tuple[Voters, ...]:
+def targets(current: ClusterMap, damaged: Callable[[NodeId], bool]) -> tuple[Voters, ...]:
     """Return where every partition's replicas should be; changes under way count as done.
 
     A damaged node is left out until nothing that it lost is counted on any more: then it begins anew.
@@ -44,11 +44,11 @@ def targets(now: ClusterMap, damaged: Callable[[NodeId], bool]) -> tuple[Voters,
     """
     ring = tuple(
         RingNode(n.id, n.zone, n.weight, n.state != NodeState.DRAINING, n.state == NodeState.JOINING)
-        for n in now.nodes
+        for n in current.nodes
         if holds_data(n.state) and not damaged(n.id)
     )
-    present = tuple(intended(part, now.replication) for part in now.partitions)
-    return _planned(ring, now.replication, present)
+    present = tuple(intended(part, current.replication) for part in current.partitions)
+    return _planned(ring, current.replication, present)
 
 
 @lru_cache(maxsize=16)

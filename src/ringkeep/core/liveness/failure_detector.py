@@ -32,7 +32,8 @@ class Detector:
 
     context: Context
     peers: dict[NodeId, PeerHealth] = field(default_factory=dict)
-    _probe: int = field(init=False)
+    probe: int = field(init=False)
+    """The newest probe that was sent."""
     _sent: dict[int, Millis] = field(default_factory=dict)
     _next_beat: Millis = 0
     _said: tuple[NodeId, ...] = ()
@@ -44,7 +45,7 @@ class Detector:
     """Whether the last heartbeats told of another suspicion than those before."""
 
     def __post_init__(self) -> None:
-        self._probe = first_name(self.context.incarnation)
+        self.probe = first_name(self.context.incarnation)
 
     def set_peers(self, wanted: list[NodeId]) -> None:
         """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""
@@ -140,14 +141,14 @@ class Detector:
         self._next_beat = now + limits.HEARTBEAT_MS
         self.changed = tuple(suspects) != self._said
         self._said = tuple(suspects)
-        self._probe += 1
-        self._sent[self._probe] = now
+        self.probe += 1
+        self._sent[self.probe] = now
         while len(self._sent) > 4 * limits.SUSPECT_AFTER_MS // limits.HEARTBEAT_MS:
             del self._sent[next(iter(self._sent))]
         for peer, health in self.peers.items():
             if peer in self.context.links:
                 beat = Heartbeat(
-                    map_version, map_digest, health.links, self._probe, health.probe, suspects,
+                    map_version, map_digest, health.links, self.probe, health.probe, suspects,
                     active, self.context.draining, ready, self.context.damaged, self.context.disks.own.state,
                     copies, behind, steers,
                 )  # fmt: skip

@@ -73,11 +73,11 @@ def stuck(must: list[Step], may: list[Step], budget: SearchBudget) -> int | None
     ended. Raises `Undecided`. Cost: near linear while few writes are concurrent whose place is not known;
     exponential in their number, and in how many unknown writes could explain the same answers.
     """
-    search = _Search(must, may, budget)
+    search = Search(must, may, budget)
     return None if search.dive() else search.sweep()
 
 
-class _Search:
+class Search:
     def __init__(self, must: list[Step], may: list[Step], budget: SearchBudget) -> None:
         self._budget = budget
         self._must, self._groups, self._readers = _prepare(must, may)

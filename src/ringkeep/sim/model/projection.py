@@ -169,7 +169,7 @@ def project(machine: ModelMachine, images: list[Image], names: Names) -> tuple[A
     _assert_empty(machine.node)
     held = machine.node.replica_set
     waiting = [(ticket, *_durable(held, durable, names)) for ticket, durable in machine.waiting]
-    return _fields(machine.node, names), walk(images, names), tuple(waiting)
+    return fields_of(machine.node, names), walk(images, names), tuple(waiting)
 
 
 def _assert_empty(node: Node) -> None:
@@ -210,15 +210,15 @@ def _is_idle(call: Any) -> bool:
 # --- values as plain tuples ----------------------------------------------------------------------------
 
 Walker = Callable[[Any, Names], Any]
-_walkers: dict[type, Walker] = {}
+walkers: dict[type, Walker] = {}
 
 
 def walk(value: Any, names: Names) -> Any:
     """Return a value as nested tuples of numbers, bytes and names: equal for equal meaning."""
     kind = type(value)
-    found = _walkers.get(kind)
+    found = walkers.get(kind)
     if found is None:
-        found = _walkers[kind] = _choose(kind)
+        found = walkers[kind] = _choose(kind)
     return found(value, names)
 
 
@@ -240,7 +240,7 @@ def _choose(kind: type) -> Walker:
     if kind is Primary:
         return lambda value, names: _refer(value)
     if kind in FIELDS:
-        return _fields
+        return fields_of
     if is_dataclass(kind) and kind.__module__ == messages.__name__:
         chosen = [each.name for each in fields(kind)]
         return lambda value, names: (kind.__name__, *[walk(getattr(value, name), names) for name in chosen])
@@ -259,13 +259,14 @@ def _dict(value: dict[Any, Any], names: Names) -> Any:
     return tuple(sorted([(walk(key, names), walk(item, names)) for key, item in value.items()]))
 
 
-def _fields(value: Any, names: Names) -> Any:
+def fields_of(value: Any, names: Names) -> Any:
+    """Return what distinguishes an object of a class in FIELDS."""
     table = FIELDS[type(value)]
     found = [walk(part(value), names) for part in table.part.values()]
     for name in table.whole:
         item = getattr(value, name)
         if (type(value), name) in _OWNED and item is not None:
-            found.append(_fields(item, names))
+            found.append(fields_of(item, names))
         elif name in table.unordered:
             found.append(tuple(sorted(walk(item, names))))
         else:

@@ -130,20 +130,20 @@ def test_what_only_a_newer_version_knows_is_left_alone() -> None:
         (C, Verb.WEIGHT, 0, "a weight is 1 to 100, not 0"),
         (C, Verb.WEIGHT, 101, "a weight is 1 to 100, not 101"),
         (D, Verb.DRAIN, 0, "d is leaving: wait until that is over, then drain it"),
-        (A, Verb.DECOMMISSION, 0, "without a 2 nodes would remain, and each key has 3 copies: add a node"),
+        (A, Verb.DECOMMISSION, 0, "without a 2 nodes would remain, but each key has 3 copies: add a node"),
         (A, Verb.DECOMMISSION, 0, "or lower the replication"),
-        (REPLICATION, Verb.SET, 5, "5 copies of each key need 5 nodes, and there are 3: add nodes first"),
+        (REPLICATION, Verb.SET, 5, "5 copies of each key need 5 nodes, but there are 3: add nodes first"),
         (REPLICATION, Verb.SET, 2, "replication is 1, 3 or 5, not 2"),
         (REPLICATION, Verb.SET, 0, "replication is 1, 3 or 5, not 0"),
         (
             "speed",
             Verb.SET,
             1,
-            "there is no setting speed; there are: replication, moves_at_once, move_bytes_per_s, grace_ms",
+            "there is no setting speed; the settings are: replication, moves_at_once, move_bytes_per_s",
         ),
         ("moves_at_once", Verb.SET, 0, "change their replicas at one time) is 1 to 64, not 0"),
         ("grace_ms", Verb.SET, 999, "grace_ms (silence after which a node is given up for lost) is 1000 to"),
-        (MOVES, Verb.SET, 3, "moves are not held by 3"),
+        (MOVES, Verb.SET, 3, "3 is not a state of moves"),
         ("1", Verb.RECOVER, 0, "there is no partition 1: they are 0 to 0"),
         ("0", Verb.RECOVER, 0, "partition 0 has a majority of its replicas, and needs no recovery"),
     ],
@@ -157,7 +157,7 @@ def test_an_order_that_makes_no_sense_is_refused_with_what_to_do(
 
 def test_replication_needs_as_many_nodes_that_stay() -> None:
     cluster = Cluster(a_part(A), nodes="abcde", e=LEAVING)
-    assert "5 copies of each key need 5 nodes, and there are 4" in why_not(cluster, Verb.SET, REPLICATION, 5)
+    assert "5 copies of each key need 5 nodes, but there are 4" in why_not(cluster, Verb.SET, REPLICATION, 5)
     cluster = Cluster(a_part(A), nodes="abcde", d=JOINING, e=DRAINING)
     assert why_not(cluster, Verb.SET, REPLICATION, 5) == ""
 
@@ -223,7 +223,7 @@ def test_a_learner_is_not_needed() -> None:
 def test_a_node_is_not_given_up_when_fewer_than_the_replication_would_remain() -> None:
     cluster = Cluster(a_part(A), nodes="abcd", d=LEAVING)
     cluster.silent = {C}
-    assert why_not(cluster, Verb.GIVE_UP, C).startswith("without c 2 nodes would remain, and each key has 3")
+    assert why_not(cluster, Verb.GIVE_UP, C).startswith("without c 2 nodes would remain, but each key has 3")
     cluster = Cluster(a_part(A), nodes="abcd", d=JOINING)
     cluster.silent = {C}
     assert why_not(cluster, Verb.GIVE_UP, C) == "", "a newcomer remains"

@@ -76,7 +76,7 @@ def test_silence_is_no_proof_of_loss() -> None:
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.die(B, C, D, E)
     reason = why_not(cluster, 0, A)
-    assert "these nodes are silent: b, c, d, e." in reason
+    assert "these nodes do not answer, but may be alive: b, c, d, e." in reason
     assert reason.endswith("must be named: --lost b --lost c --lost d --lost e")
     assert not recover(cluster, lost=set())
     for named in ({B}, {B, C}, {B, C, D}, {C, D, E}):
@@ -110,7 +110,7 @@ def test_nothing_is_recovered_while_anybody_hears_a_node_that_is_silent_here() -
     cluster.silent, cluster.heard = {B, C}, {(E, C)}
     reason = why_not(cluster)
     assert reason == (
-        "c still answers to e: mend the network, or stop it first. It may have all of partition 0"
+        "c still answers to e: repair the network, or stop it first. It may have all of partition 0"
     )
     assert not recover(cluster)
     cluster.heard = set()
@@ -153,7 +153,7 @@ def test_who_answers_must_have_said_what_it_holds() -> None:
     cluster = Cluster(a_part(A), nodes="abcde")
     cluster.die(B, C)
     cluster.unsaid = {E}
-    assert why_not(cluster).startswith("e has not said yet what it holds of partition 0")
+    assert why_not(cluster).startswith("e has not reported yet its copy of partition 0")
     assert not recover(cluster)
     cluster.unsaid = set()
     assert recover(cluster)

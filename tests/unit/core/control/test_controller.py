@@ -351,7 +351,7 @@ def test_a_partition_is_recovered_though_a_majority_of_all_nodes_is_gone() -> No
     world.refuse(C)
     order, lost = ("0", Verb.RECOVER, 3), [(node, Verb.LOST, 0) for node in (B, C)]
     assert "--lost b --lost c" in world.controller.objection(order)
-    assert "a has not said yet what it holds" in world.controller.objection(order, [B, C])
+    assert "a has not reported yet its copy" in world.controller.objection(order, [B, C])
     world.controller.on_report(Report([], [*lost, order]))
     assert world.act() is None
     world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))

@@ -24,7 +24,7 @@ def tick(detector: Detector, now: int) -> None:
 
 def echo(detector: Detector) -> Heartbeat:
     """A heartbeat of a peer that has heard our newest probe."""
-    return Heartbeat(MapVersion(1), 0, 1, 1, detector._probe, [])
+    return Heartbeat(MapVersion(1), 0, 1, 1, detector.probe, [])
 
 
 def test_any_byte_is_a_sign_of_life_but_says_nothing_of_the_other_way() -> None:
