@@ -1,4 +1,4 @@
-"""What the parts of one node's core share: who it is, what time it is, and the turn's effects being gathered.
+"""The state that the parts of one node's core share: its identity, the time, and the effects of the turn.
 
 A turn begins with events and ends with `Effects`. Within it, data written by the turn itself is visible
 through `get`, though the shell has not written it yet.
@@ -19,21 +19,21 @@ _MISSING: Final = object()
 
 
 class Awaiting(Protocol):
-    """Who waits for its own entries to be durable: a primary."""
+    """Something that waits until its own entries are durable: a primary."""
 
     def on_own_durable(self, index: Index) -> None:
         """Everything up to `index` is on disk."""
 
 
 class Stirred(Protocol):
-    """Who has something to commit or to send at the end of the turn: a primary."""
+    """Something with entries to commit or to send at the end of the turn: a primary."""
 
     def on_stirred(self) -> None:
         """Commit what a majority holds, and send what is new."""
 
 
 class Unapplied(Protocol):
-    """Who has committed entries that are not applied yet: a replica."""
+    """Something with committed entries that are not applied yet: a replica."""
 
     def apply_late(self) -> None:
         """Apply as much as the turn can bear."""

@@ -1,4 +1,4 @@
-"""What a node knows of its own disk, and says of it: how much room there is, and whether it answers.
+"""The state of a node's own disk, and its reports of it: how much room there is, and whether it answers.
 
 What follows from it is decided where it matters: what is admitted in `execute.py`, what a backup takes in
 `dispatch.py`, who leads in `handover.py`. Everybody tells it to everybody with each heartbeat.

@@ -1,4 +1,4 @@
-"""Which message goes to which part. One method per message, found by its type."""
+"""Passes each message to the part that handles it: one method per message, found by its type."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""One node's core: all its replicas, and everything that arrives, turned into effects.
+"""The core of one node: takes all events, passes them to its replicas and other parts, returns effects.
 
 The shell calls one method per event, then `end_turn`, and carries out the effects. No clock, socket, disk or
 random number is touched here; `now` comes in with each turn, applied state is read through `Reader`.
@@ -239,7 +239,7 @@ class Node:
         self._dispatch.deliver(peer, incarnation, messages)
 
     def on_damage(self) -> None:
-        """The store has lost something durable: nothing here votes, or leads, until it is filled anew."""
+        """The store has lost durable data: no replica here votes or leads until it is refilled."""
         self.context.damaged = True
         for primary in list(self.primaries.values()):
             primary.depose()
@@ -249,7 +249,7 @@ class Node:
         self.replica_set.missed.update(dict.fromkeys(self.replicas))
 
     def on_loss(self, message: Lost) -> None:
-        """A primary that lives remembers more of this node than there is."""
+        """A live primary reports that this node had acknowledged more than it holds."""
         what = (
             f"the data of this node is older than what it held: of partition {message.partition} it had"
             f" acknowledged entry {message.index}, which is missing here. Was an older copy restored? The"

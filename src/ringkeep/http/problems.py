@@ -1,6 +1,6 @@
-"""Error answers: `application/problem+json` (RFC 9457) with what matters most to a caller, the outcome.
+"""Error answers: `application/problem+json` (RFC 9457), with the outcome of the request.
 
-Knows the problems by name and how they are written; not how they come about.
+Knows the kinds of problems and their encoding; not their causes.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Opens the listener, and closes it gently."""
+"""Opens the HTTP listener, and closes it gracefully."""
 
 import asyncio
 import errno
@@ -33,7 +33,7 @@ class HttpServer:
     async def close(self, grace_s: float) -> None:
         """Take no new connection, close idle ones, let what is in flight finish for up to `grace_s`.
 
-        Returns when no connection is left; those that were not done by then are broken off.
+        Returns when no connection is left; those that are not done by then are aborted.
         """
         listener = self.listener
         listener.stopping = True

@@ -1,4 +1,4 @@
-"""What the HTTP interface asks of the node behind it: one protocol, and nothing else.
+"""The protocol by which the HTTP interface uses its node.
 
 The node's assembly implements it; `tests/support/http/fake_service.py` holds the verified fake. Everything
 here is called from the loop's thread, and nothing here may block.
@@ -68,28 +68,28 @@ class Service(Protocol):
         ...
 
     def steer(self, verb: str, name: str, weight: int = 0) -> dict[str, Any]:
-        """Take an order about a node, and return the member as `cluster` shows it.
+        """Accept an order about a node, and return the member as `cluster` shows it.
 
         `verb`: decommission, give-up, drain, undrain, weight or forget. The order is carried out later, by
-        the controller. Raises NoSuchNode, Refusal, and Unavailable while no order can be taken.
+        the controller. Raises NoSuchNode, Refusal, and Unavailable while no order can be accepted.
         """
         ...
 
     def hold_moves(self, verb: Literal["pause", "resume", "cancel"]) -> dict[str, Any]:
-        """Hold moves, let them go on, or undo what is under way; return `moves`. Raises Unavailable."""
+        """Pause moves, resume them, or roll back those under way; return `moves`. Raises Unavailable."""
         ...
 
     def change_settings(self, wanted: Mapping[str, int]) -> dict[str, Any]:
         """Change settings of the running cluster; return them as they will be.
 
-        Raises Refusal for one that does not exist or a value that does not do, and Unavailable.
+        Raises Refusal for an unknown setting or an invalid value, and Unavailable.
         """
         ...
 
     def recover_partitions(self, partitions: Sequence[int], lost: Sequence[str]) -> dict[str, Any]:
-        """Let partitions (none: all that need it) go on with the best copies left, though writes may be lost.
+        """Recover partitions (none: all that need it) with their best copies, though writes may be lost.
 
-        `lost`: the names of the nodes that are gone for good. Returns `{"partitions": [{"partition",`
+        `lost`: the names of the nodes that are lost for good. Returns `{"partitions": [{"partition",`
         `"gone": [names], "left": [names], "goes_on_with", "begins_empty"}]}`. Raises NoSuchNode, Refusal for
         those that do not need it, if none does, and while a lost node may live, and Unavailable.
         """
@@ -112,7 +112,7 @@ class Service(Protocol):
         ...
 
     def metrics(self) -> Iterable[Sample]:
-        """Return this node's own metrics, read from plain numbers when somebody asks."""
+        """Return this node's own metrics, read from plain counters."""
         ...
 
     def times(self) -> Iterable[tuple[str, str, Histogram]]:

@@ -1,4 +1,4 @@
-"""What only bad luck brings about: many seeds in which one of these never happened have not tried it."""
+"""Rare paths that a large number of seeds must cover: if one of them never happened, it was not tested."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,1 +1,1 @@
-"""How the cluster fares, as one of its nodes can tell people: its health, and the moves of its replicas."""
+"""The state of the cluster as one of its nodes reports it to people: health, and moves of replicas."""

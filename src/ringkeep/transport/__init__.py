@@ -1,1 +1,1 @@
-"""Connections between nodes: one to each peer for what is said, any number from peers for what is heard."""
+"""Connections between nodes: one link to each peer for sending, any number of incoming ones."""

@@ -1,4 +1,4 @@
-"""What both directions share: socket options, the incarnations met, and a log that cannot be flooded."""
+"""Shared by both directions: socket options, the incarnations seen, and a rate-limited log."""
 
 import asyncio
 import logging

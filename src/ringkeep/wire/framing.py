@@ -1,4 +1,4 @@
-"""Frames: how a stream of bytes is cut into checked bodies, and bodies are made into frames.
+"""Framing: splits a stream of bytes into checked bodies, and wraps bodies into frames.
 
 A frame is a u32 length of the body, a u32 CRC-32C of the body, and the body; big-endian, as everything here.
 The first byte of a body is the frame format. What follows it is the matter of `codec` and `handshake`.

@@ -1,4 +1,4 @@
-"""The first bytes of a connection: who speaks, to whom, and in which version.
+"""The handshake, the first bytes of a connection: sender, receiver and version.
 
 Caller: MAGIC, then a frame with Hello. Answer: MAGIC, then a frame with Welcome or Refusal; after a Refusal
 the connection ends. The body is the frame format, a u8 kind, and a msgpack array; newer nodes may append

@@ -1,1 +1,2 @@
-"""Which nodes hold which partition: the ring, the plan, and the legal steps from one map to the next."""
+"""Decides which nodes hold which partition: the ring, the placement, and the steps from one map to the
+next."""

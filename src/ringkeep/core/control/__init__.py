@@ -1,1 +1,1 @@
-"""What the nodes know of their cluster together, and who writes the next map."""
+"""Reports that nodes exchange about the cluster, and the controller, which writes the next map."""

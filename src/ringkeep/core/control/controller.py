@@ -1,4 +1,4 @@
-"""When a node acts as the controller, and what it needs to know before it may.
+"""Decides when a node acts as the controller, and when it may write the next map.
 
 The controller is the member with the lowest sequence number that some node hears, and that says that
 ZooKeeper answers it. It writes nothing without contact to a majority of nodes, directly or through others,
@@ -24,7 +24,7 @@ from ringkeep.core.protocol.types import Millis, NodeId
 
 
 class Controller:
-    """One node's part in steering the cluster."""
+    """One node's part in controlling the cluster."""
 
     def __init__(
         self, context: Context, relay: Relay, copies: CopySurvey, size: Size, cluster: str,
@@ -82,7 +82,7 @@ class Controller:
         self.look_again()
 
     def order(self, order: Order) -> None:
-        """An operator wants something: say so to the controller until the map shows it."""
+        """Accept an operator's order: report it to the controller until the map shows it carried out."""
         self._orders[orders.about(order)] = order, self._context.now + limits.ORDER_MS
 
     @property
@@ -106,7 +106,8 @@ class Controller:
         return reason
 
     def pending_orders(self) -> list[Order]:
-        """Return what operators asked of this node, and is not done yet; a passing objection ends nothing."""
+        """Return the orders given to this node that are not done yet; a temporary objection does not end
+        one."""
         current, now = self._context.cluster_map, self._context.now
         if not self._orders or current is None:
             return []
@@ -122,7 +123,8 @@ class Controller:
         self._look_at = 0
 
     def on_map(self) -> None:
-        """A newer map is here: forget what it shows carried out, before another one shows that undone."""
+        """A newer map came: drop the orders that it shows carried out, before a later map shows them
+        undone."""
         self.pending_orders()
         self._obeyed()
         self.look_again()
@@ -153,17 +155,18 @@ class Controller:
     # --- who acts -------------------------------------------------------------------------------------
 
     def acting(self) -> NodeId | None:
-        """Return the first in line that is there, and says that it may act; None if there is none.
+        """Return the live member with the lowest sequence number that reports that it may act; None: no
+        member.
 
-        Who has not said anything yet is waited for, as long as nobody suspects it.
+        A member that has not reported yet is waited for, as long as it is not suspected.
         """
         return next((m.id for m in self.members if self._stands(m.id)), None)
 
     def addressee(self) -> NodeId | None:
-        """Return whom reports are sent to; None if nobody who is heard can have them carried out.
+        """Return the node that reports are sent to; None if no node that is heard can pass them on.
 
-        That is the controller; but without ZooKeeper the list of members is old, and may name
-        nobody who still lives: then anybody who reaches ZooKeeper passes reports on.
+        That is the controller. But without ZooKeeper the list of members is old, and may name no live node:
+        then any node that reaches ZooKeeper passes reports on.
         """
         known = self.acting()
         current = self._context.cluster_map
@@ -186,7 +189,7 @@ class Controller:
     def barrier_stands_for(self, expect: int) -> str:
         """Say, for people, what keeps the barrier closed before the cluster is formed."""
         silent = [m.name for m in self.members if self._relay.silent(m.id)]
-        here = ", ".join(m.name for m in self.members) or "nobody"
+        here = ", ".join(m.name for m in self.members) or "none"
         text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
         problem = disagreement(self.members)
         if problem:
@@ -195,12 +198,12 @@ class Controller:
 
     @property
     def may_change(self) -> bool:
-        """Whether the register is within reach, and holds what the cluster goes by."""
+        """Whether ZooKeeper is reachable, and holds the cluster's present map."""
         return self.connected and not self.frozen
 
     @property
     def steers(self) -> bool:
-        """Whether this node may act as the controller: if not, the next in line is to, and at once."""
+        """Whether this node may act as the controller: if not, the next member takes over at once."""
         late = self._doubt_from is not None and self._context.now > self._doubt_from
         return self.may_change and not late
 
@@ -223,7 +226,7 @@ class Controller:
             self._repair(current)
 
     def _form(self) -> None:
-        """Make the first map once everybody who is expected is here, agrees, and answers."""
+        """Make the first map once all expected members are registered, agree, and answer."""
         members = self.members
         if not self.barrier or len(members) < members[0].expect or disagreement(members):
             return
@@ -238,10 +241,9 @@ class Controller:
         self._write(0, form(members, self._cluster, self._new_cluster_id))
 
     def _may_write(self, current: ClusterMap) -> bool:
-        """Hold back without a majority of the nodes that vote, or while somebody holds another map that is
-        not older.
+        """Whether a majority of the nodes that vote answers, and no node holds a newer or a different map.
 
-        If a majority of them is gone for good, only an operator can say so.
+        If a majority of them is lost for good, only an operator can say so.
         """
         now = self._context.now
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]

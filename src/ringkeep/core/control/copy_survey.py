@@ -1,4 +1,4 @@
-"""What copies there are of partitions that have no majority, by each node's own word.
+"""Collects which copies the nodes hold of partitions that have no majority, as each node reports them.
 
 While a node sees such partitions it tells everybody what it holds of them, whatever its part in them is or
 was, and keeps what the others tell. `quorum_loss.py` needs all of it: the best copy may be a learner's, or

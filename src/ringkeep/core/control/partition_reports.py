@@ -1,4 +1,4 @@
-"""What the primaries of all partitions say of them: whether they serve, and how many copies are in sync.
+"""Collects the primaries' reports: which partitions serve, and how many of their copies are in sync.
 
 Each node tells it of those that it leads, with its heartbeats, as bit fields; and each keeps what the others
 tell. A primaryship that changes hands makes neither flicker: the last word counts for LAPSE_MS.

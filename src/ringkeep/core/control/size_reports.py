@@ -1,4 +1,4 @@
-"""What primaries tell every node of their partitions' sizes, and of what learners were sent: for people.
+"""Sends every node the sizes of partitions, and how much their learners were sent, for people.
 
 Nothing that is decided depends on it. Who keeps it is a `Listener`: `status.move_history` is the one.
 """

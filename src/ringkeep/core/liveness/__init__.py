@@ -1,1 +1,1 @@
-"""Who is alive, and by whose word."""
+"""Failure detection: heartbeats, suspicions, and heartbeats relayed through other nodes."""

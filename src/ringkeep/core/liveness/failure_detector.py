@@ -1,8 +1,8 @@
-"""Whom this node hears and reaches itself: heartbeats and suspicions.
+"""The failure detector: which nodes this node hears and reaches directly, by heartbeats.
 
-What others hear is in `heartbeat_relay.py`.
+`heartbeat_relay.py` adds what other nodes hear.
 
-Suspicion decides only *when* something is tried; nothing that is safe depends on it.
+Suspicion decides only *when* something is tried; safety never depends on it.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from ringkeep.core.protocol.types import MapVersion, Millis, NodeId, first_name
 
 @dataclass(slots=True)
 class PeerHealth:
-    """What this node knows of another. `echoed`: when the newest probe that it has echoed was sent."""
+    """What this node knows of a peer. `echoed`: when the newest probe that the peer has echoed was sent."""
 
     heard: Millis
     echoed: Millis
@@ -105,7 +105,7 @@ class Detector:
         return self._sent.get(probe)
 
     def suspects(self, peer: NodeId) -> bool:
-        """Tell whether a node seems dead or cut off from here: it refuses, is silent, or does not hear us."""
+        """Whether a node seems dead or cut off from here: it refuses, is silent, or does not hear us."""
         if peer == self.context.me:
             return False
         health = self.peers.get(peer)
@@ -156,7 +156,7 @@ class Detector:
         return True
 
     def _forgive(self, now: Millis) -> None:
-        """Do not hold against others what was this node's own pause: it could hear nobody meanwhile.
+        """Do not count this node's own pause as silence of the peers: it could not hear them meanwhile.
 
         Source: local health in Lifeguard (Dadgar, Phillips and Currey, DSN-W 2018).
         """

@@ -1,10 +1,10 @@
-"""Who is there by anybody's word: heartbeats reach a node through others where it cannot hear their sender.
+"""Relays heartbeats: a node that cannot hear another one directly receives its heartbeats through others.
 
-A node passes on to each peer the newest heartbeats of those whom that peer suspects, and whom it hears itself
-or hears of. So two nodes between which a link is cut know of each other what the others know. A relayed
-heartbeat counts only while a path to its sender stands: links that neither end suspects. A path works in both
-directions, so nodes that can reach each other agree on who is there, and on who of them is the controller.
-Nothing is relayed while every link works, nor of a node that nobody hears.
+A node passes on to each peer the newest heartbeats of the nodes that this peer suspects and that it hears
+itself, directly or relayed. So two nodes between which a link is cut know of each other what the others know.
+A relayed heartbeat counts only while there is a path to its sender: links that neither end suspects. A path
+works in both directions, so nodes that can reach each other agree on who is there, and on who of them is the
+controller. Nothing is relayed while every link works, nor of a node that no node hears.
 """
 
 from collections.abc import Collection, Sequence

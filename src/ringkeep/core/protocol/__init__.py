@@ -1,1 +1,1 @@
-"""The words of the protocol: messages, requests, entries, rows, the cluster map, and every limit."""
+"""The types of the protocol: messages, requests, entries, rows, the cluster map, and all limits."""

@@ -1,4 +1,4 @@
-"""What one node may hold, send and take in at one time: the bounds that the core works under.
+"""The bounds that the core works under: what one node may hold, send and take in at one time.
 
 They are values that a node is given, and not constants, so that the simulator can draw every one of them low:
 what happens when a room is full is then an ordinary event there. The values in use are those of `limits.py`.

@@ -1,4 +1,4 @@
-"""What a client asks of the cluster, and the answer it gets.
+"""A client's request and its result.
 
 The coordinator makes one `Request` per operation, whichever interface it came through, and calls
 `done` exactly once. Neither knows of HTTP.

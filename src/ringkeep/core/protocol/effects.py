@@ -1,4 +1,4 @@
-"""What the core asks of the world at the end of a turn.
+"""The effects of a turn: what the core asks the driver to do at its end.
 
 The order is part of the meaning: the batch is written (not yet durable) before anything is sent or
 answered; what must wait for durability is not in this turn at all, but in the one that `synced` starts.

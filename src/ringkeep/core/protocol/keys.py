@@ -1,4 +1,4 @@
-"""How the three tables are keyed, and what the small rows in them look like.
+"""The keys of the three tables, and the encoding of their small rows.
 
 Big-endian numbers, so that byte order is number order. Every value begins with a format version or is a
 fixed struct named here; `docs/storage.md` shows them byte by byte.

@@ -1,4 +1,4 @@
-"""Everything that nodes say to each other.
+"""The messages that nodes send to each other.
 
 A message belongs to the connection it came on, which names the sender and both incarnations: no message
 repeats them. Hot messages carry flat lists, one message per peer and turn, instead of an object per request.

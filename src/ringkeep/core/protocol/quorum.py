@@ -1,4 +1,4 @@
-"""Majorities, plain and joint. Everything that counts votes asks here.
+"""Majorities, plain and joint: the only place where votes are counted.
 
 While a change of replicas is under way (`old` not empty), both the old and the new voters must agree.
 Source: joint consensus, Ongaro's dissertation (2014), section 4.3.

@@ -1,4 +1,4 @@
-"""The small rows of the meta family: what one replica must remember beside its log and its records."""
+"""The rows of the meta family: what a replica must store beside its log and its records."""
 
 import struct
 from typing import Final, NamedTuple

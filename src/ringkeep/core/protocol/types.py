@@ -1,4 +1,4 @@
-"""The words of the core as types: who, where and when.
+"""The basic types of the core: ids, numbers and times.
 
 Knows nothing of how they are stored or sent.
 """

@@ -1,4 +1,4 @@
-"""What all partitions of one node share, so that their sum is bounded."""
+"""Bounds that all partitions of one node share, so that their sum is limited."""
 
 from ringkeep.core.protocol.types import NodeId
 

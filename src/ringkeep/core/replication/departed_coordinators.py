@@ -1,4 +1,4 @@
-"""Which coordinators are gone for good, so that the de-duplication table forgets them.
+"""Finds coordinators that have ended for good, so that the de-duplication table drops their rows.
 
 A primary executes a write only for a coordinator whose present life the map names, and a life that has left
 the map never comes back to it. So once a primary has such a map, neither it nor a later one executes another

@@ -1,4 +1,4 @@
-"""What an ACTIVE primary does with a request: de-duplicate, evaluate, then append, or answer as a read.
+"""Executes requests at an ACTIVE primary: de-duplicates, evaluates, then appends, or answers as a read.
 
 Conditions are evaluated against pending-then-committed state. An answer that writes nothing is a read: it
 waits until what it looked at is committed, and for a confirmation.

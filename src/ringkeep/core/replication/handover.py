@@ -1,4 +1,4 @@
-"""How this node keeps its primaryships: pauses without a majority, hands over gently, admits failure.
+"""Pauses primaries without a majority, hands primaryships over gracefully, and reports failed takeovers.
 
 A primary that another node should replace serves until the map says who leads. It asks the controller only
 while its successor lacks little, so that the takeover is short.

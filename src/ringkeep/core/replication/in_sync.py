@@ -1,4 +1,4 @@
-"""Which voters of one partition are in sync, as its primary knows it.
+"""Tracks which voters of a partition are in sync, at its primary.
 
 A voter is in sync if it answers, and holds durably what was committed a moment ago: with what is on its way
 just now, traffic does not make it lag. For people and scripts; nothing that is safe depends on it.

@@ -1,4 +1,4 @@
-"""Where each peer's log stands, as the primary knows it, and how much is on its way there.
+"""Tracks each peer's log at the primary: how far it is known to match, and how much is in flight.
 
 A position is learned from a Promise alone; until then nothing is sent to that peer. Knows nothing of votes.
 Source: the leader's nextIndex and matchIndex, Raft (USENIX ATC 2014), figure 2.

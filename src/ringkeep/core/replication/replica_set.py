@@ -1,4 +1,4 @@
-"""The replicas that a node holds, and how they follow the map: begun, led, voted with, and deleted last.
+"""The replicas of a node: creates, promotes and deletes them as the map says.
 
 A replica that the map gives to others is kept, and goes on answering, until a primary that serves without it
 says that it is not needed: until then it may be the one that knows. Its `promised` is kept for ever.

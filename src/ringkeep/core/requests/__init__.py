@@ -1,1 +1,1 @@
-"""A client's request on its way: coordinated, confirmed, answered."""
+"""Client requests at their coordinator: forwarding, confirmed reads, stale reads, answers."""

@@ -1,1 +1,1 @@
-"""Every route that is not hot, on Starlette: status, operators, metrics, pages."""
+"""All routes but the data routes, on Starlette: status, operators, metrics, pages."""

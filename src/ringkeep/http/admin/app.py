@@ -163,8 +163,8 @@ async def _on_defect(request: Request, error: Exception) -> Response:
     return problem_answer(
         Problem(
             problems.DEFECT,
-            "The node met an internal error. It is not known whether the order was taken; look at "
-            f"{MOVES_PATH} before giving it again. Please report it.",
+            "The node met an internal error. It is unknown whether the order was accepted; check "
+            f"{MOVES_PATH} before you repeat it. Please report it.",
             outcome=UNKNOWN,
         )
     )

@@ -1,4 +1,4 @@
-"""What the pages for people are made of: a frame with its style, and tables. No script, no other host."""
+"""Building blocks of the HTML pages: a frame with its style, and tables. No script, no other host."""
 
 from html import escape
 from typing import Final

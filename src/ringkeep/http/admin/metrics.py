@@ -1,4 +1,4 @@
-"""Metrics as Prometheus text: what the interface counts of itself, and the samples of the node behind it."""
+"""Metrics as Prometheus text: the interface's own counters, and the samples of its node."""
 
 from collections.abc import Iterator, Sequence, Sized
 from typing import Protocol

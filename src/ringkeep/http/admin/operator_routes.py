@@ -1,6 +1,6 @@
-"""The routes by which an operator changes the cluster, and watches what it does: moves, nodes, settings.
+"""The operator's routes: orders about moves, nodes and settings, plans, and recovery.
 
-Each reads the request, gives the order to the service, and answers; an order is only taken here (202), and
+Each reads the request, gives the order to the service, and answers; an order is only accepted here (202), and
 carried out by the controller. What the service refuses becomes a problem in `app`.
 """
 
@@ -88,7 +88,7 @@ class OperatorRoutes:
         return json_answer(self._service.plan(*wanted))
 
     async def recover(self, request: Request) -> Response:
-        """`POST /v1/cluster/recover`: let partitions go on with the best copies that are left."""
+        """`POST /v1/cluster/recover`: recover partitions with their best copies."""
         parameters_of(request)
         wanted = operator_requests.parse_recover(await _body(request))
         return json_answer(self._service.recover_partitions(*wanted), _ACCEPTED)

@@ -1,4 +1,4 @@
-"""What the handlers of the admin app share: reading a query, answering in JSON, and saying what is wrong."""
+"""Shared by the handlers of the admin app: reading a query, JSON answers, problem answers."""
 
 from typing import Any, Final
 

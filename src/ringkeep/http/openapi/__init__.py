@@ -1,1 +1,1 @@
-"""The interface described for programs, as OpenAPI."""
+"""The OpenAPI description of the HTTP interface."""

@@ -1,4 +1,4 @@
-"""All checks of one world: told what happens, in the order in which it must be looked at."""
+"""Runs all checks of one world, in the order in which they must see an event."""
 
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch

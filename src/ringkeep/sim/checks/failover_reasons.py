@@ -1,4 +1,4 @@
-"""Whether a primary was deposed for a reason: a majority of its voters did lose it, or it said so itself.
+"""Checks that a primary was deposed for a reason: a majority of its voters lost it, or it reported so.
 
 Suspicion decides only when something is tried, so a wrong one loses nothing; but a cluster that deposes
 primaries when ZooKeeper goes away, or at the word of one node, has mass failovers and election storms. The

@@ -1,4 +1,4 @@
-"""Whether a node that calls the cluster healthy is right: its word is held against what the disks truly hold.
+"""Checks that a node calls the cluster healthy only when it is: compares the report with the disks.
 
 What a node knows is a moment old, and so is what it is held against: who was there within LATE_MS, and what
 was committed so long ago.

@@ -1,4 +1,4 @@
-"""What happens between the nodes and ZooKeeper: sessions, connections, answers and registrations are lost."""
+"""Faults between nodes and ZooKeeper: lost sessions, connections, answers and registrations."""
 
 from collections.abc import Callable
 

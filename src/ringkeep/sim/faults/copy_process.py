@@ -1,4 +1,4 @@
-"""A process that was started from a copy of a running node's disk: it must lose, and say no word before."""
+"""A process that was started from a copy of a running node's disk: it must stop before it sends anything."""
 
 from collections.abc import Mapping, Sequence
 

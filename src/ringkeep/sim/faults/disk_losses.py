@@ -1,4 +1,4 @@
-"""Losses for good, and an operator who lets partitions go on after them.
+"""Permanent losses of disks, and an operator who recovers partitions after them.
 
 Some worlds lose a majority of a partition's disks. The operator names the machines that are gone, truly, and
 orders the recovery again and again, of everything that some node finds lost and through any node, also where

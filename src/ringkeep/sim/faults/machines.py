@@ -1,4 +1,4 @@
-"""What happens to processes and disks: crashes, pauses, slow, full, failing and damaged disks."""
+"""Faults of processes and disks: crashes, pauses, slow, full, failing and damaged disks."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What happens to the network: parts of it, one way of it, all of it, and at the moments that hurt most."""
+"""Network faults: links, one direction, all of it, also at the worst moments."""
 
 from collections.abc import Callable
 from functools import partial

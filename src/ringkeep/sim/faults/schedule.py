@@ -1,4 +1,4 @@
-"""Everything that goes wrong, at random, from the world's seed: what strikes when, and how it all ends."""
+"""Schedules all faults at random from the world's seed, and ends them."""
 
 from collections.abc import Callable
 

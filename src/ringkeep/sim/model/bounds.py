@@ -1,4 +1,4 @@
-"""How far an exploration goes: what may happen, and how often."""
+"""The bounds of an exploration: what may happen, and how often."""
 
 from dataclasses import dataclass, fields
 from typing import Final

@@ -1,4 +1,4 @@
-"""Where what stands in a state of the world, which is a tuple of small numbers.
+"""The layout of a state of the world, which is a tuple of small numbers.
 
 First one for each node's state, then one for each queue of frames, by ordered pair of nodes; then the maps
 that not everybody knows, the past, and what is spent of the bounds.

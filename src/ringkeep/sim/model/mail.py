@@ -1,4 +1,4 @@
-"""What is on its way: frames and queues of them, each kept once and known by a number.
+"""Frames in flight and queues of them, each stored once and known by a number.
 
 A connection keeps order. What its receiver would drop without a trace, now and at any later time, is taken
 out at once: it would only multiply states.

@@ -1,4 +1,4 @@
-"""What of a node's state is told apart, and what is not: the abstraction of the model, in one place.
+"""The abstraction of the model: which parts of a node's state distinguish states, and which do not.
 
 Two nodes with one projection behave alike in all that can happen within the model, so they count as one
 state. Every field of the classes below is either in the projection or left out with the reason beside it;

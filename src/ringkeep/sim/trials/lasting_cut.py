@@ -1,4 +1,4 @@
-"""What nobody mends: one link stays cut, or one node without ZooKeeper, and then another node dies.
+"""A lasting cut: one link stays cut, or one node without ZooKeeper, and then another node dies.
 
 All other faults end soon, so what merely waits for their end looks well. Here the trouble lasts, and the
 cluster must go on meanwhile: each partition of which a majority of voters reach each other has a primary that
