@@ -87,7 +87,7 @@ class Node:
         self.reads = ConfirmedReads(context)
         self.pace = Pace()
         self.senders = SnapshotSenders(context, self.pace)
-        self.receivers = SnapshotReceivers(context, self.pace)
+        self.receivers = SnapshotReceivers(context)
         self._sizes = SizeReports(context)
         self._listener = listener
         self.stale = StaleReads(context, self.replicas, self.detector)

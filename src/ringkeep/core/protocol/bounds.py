@@ -32,10 +32,7 @@ class Bounds:
     snapshot_chunk_bytes: int = limits.SNAPSHOT_CHUNK_BYTES
     snapshot_chunk_rows: int = limits.SNAPSHOT_CHUNK_ROWS
     snapshots_at_once: int = limits.SNAPSHOTS_AT_ONCE
-    snapshot_window_bytes: int = limits.SNAPSHOT_WINDOW_BYTES
-    snapshot_ahead_bytes: int = limits.SNAPSHOT_AHEAD_BYTES
     snapshot_turn_bytes: int = limits.SNAPSHOT_TURN_BYTES
-    stagings_at_once: int = limits.STAGINGS_AT_ONCE
     staging_sync_bytes: int = limits.STAGING_SYNC_BYTES
     staging_unsynced_bytes: int = limits.STAGING_UNSYNCED_BYTES
     bulk_bytes: int = limits.BULK_BYTES

@@ -65,15 +65,12 @@ PARKED_REQUESTS: Final = 4_096  # per replica; beyond: 429
 PARKED_BYTES: Final = 128 * MIB  # per node; beyond: 429
 LOG_ENTRIES: Final = 1_024  # kept after they were applied, per replica
 LOG_BYTES: Final = 1 * MIB
-SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB
-SNAPSHOT_CHUNK_ROWS: Final = 1_024
+SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB  # one for each pull
+SNAPSHOT_CHUNK_ROWS: Final = 2_048
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
 SNAPSHOT_IDLE_MS: Final = 10_000  # nothing was heard for so long: the other side is gone
-SNAPSHOT_WINDOW_BYTES: Final = 1 * MIB  # of one snapshot, on their way
-SNAPSHOT_AHEAD_BYTES: Final = 4 * MIB  # of all that one node sends, on their way; the same for takeovers
 MOVE_BYTES_PER_S: Final = 16 * MIB  # of snapshots that one node sends (a setting): clients hardly feel it
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
-STAGINGS_AT_ONCE: Final = 4  # snapshots that one node takes in; more may be offered, and wait
 STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for
 STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: nothing more is asked for
 LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
@@ -114,12 +111,10 @@ assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
 )
 assert MAP_GROWTH_BYTES < MAP_BYTES
 assert FRAME_BYTES + INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "one slow replica does not cost a link"
-assert 2 * FRAME_BYTES + INFLIGHT_BYTES + 2 * SNAPSHOT_AHEAD_BYTES <= LINK_BUFFER_BYTES, "nor do snapshots"
-assert (
-    LINK_JAM_BYTES + 3 * (BULK_TURN_BYTES + TURN_BYTES + 2 * VALUE_BYTES) + 2 * SNAPSHOT_AHEAD_BYTES
-    <= LINK_BUFFER_BYTES
-), "nor do requests, answers and entries, which hear of a jam two turns late"
-assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_WINDOW_BYTES <= SNAPSHOT_AHEAD_BYTES
+assert LINK_JAM_BYTES + 3 * (BULK_TURN_BYTES + TURN_BYTES + 3 * VALUE_BYTES) <= LINK_BUFFER_BYTES, (
+    "nor do requests, answers, snapshots and entries, which hear of a jam two turns late"
+)
+assert SNAPSHOT_CHUNK_BYTES <= SNAPSHOT_TURN_BYTES < BULK_TURN_BYTES
 assert 2 * STAGING_SYNC_BYTES <= STAGING_UNSYNCED_BYTES, "one is staged while the other is synced"
 assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a snapshot says so in time"
 assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES

@@ -217,10 +217,9 @@ class SnapshotOffer:
 
 @dataclass(slots=True)
 class SnapshotPull:
-    """Receiver to holder: all rows up to `cursor` (b"": none) are here; send what follows.
+    """Receiver to holder: all rows up to `cursor` (b"": none) are here; send the chunk that follows.
 
-    `room`: how many bytes of rows may be on their way beyond the cursor; 0: wait, this node is still there.
-    `done` frees the snapshot.
+    `room`: 0: send nothing yet, this node is still there; any other number: send. `done` frees the snapshot.
     """
 
     partition: PartitionId

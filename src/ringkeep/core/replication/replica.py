@@ -63,9 +63,6 @@ class Filling(Protocol):
 
     generation: int
 
-    def on_dropped(self) -> None:
-        """It was given up."""
-
 
 class Replica:
     """Durable: promised, log, applied state.
@@ -323,7 +320,6 @@ class Replica:
             return
         self.staging = None
         self.delete_generation(staging.generation)
-        staging.on_dropped()
         self.context.count("staging_dropped")
 
     def delete_generation(self, generation: int) -> None:

@@ -1,11 +1,12 @@
-"""How snapshots flow: what a node sends in a second, what it takes in at one time, and how rows are summed.
+"""How snapshots flow: what a node sends in a second, what it takes in ahead of its disk,
+and how rows are summed.
 
 Knows no messages. Time comes in as milliseconds, so that a run can be repeated.
 """
 
 from enum import IntEnum
 from itertools import chain
-from typing import Final, Protocol
+from typing import Final
 
 from google_crc32c import extend as crc32c_extend
 
@@ -64,69 +65,33 @@ class TokenBucket:
             self._left -= size * 1000
 
 
-class Taker(Protocol):
-    """One snapshot on its way in. `held`: its holder sends nothing, since moves are paused."""
+class StagingBudget:
+    """What a node has taken in of snapshots, all together, and its disk has not: no more than so much."""
 
-    @property
-    def urgency(self) -> Urgency: ...
-
-    @property
-    def held(self) -> bool: ...
-
-    def go_on(self) -> None:
-        """There may be room again for one that was told to wait."""
-
-
-class Intake:
-    """What one node takes in, over all snapshots that it is sent: no more than its disk keeps up with."""
-
-    __slots__ = ("_asked", "_bounds", "_staged", "_synced", "_takers")
+    __slots__ = ("_bounds", "_unasked", "_unsynced")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._takers: dict[Taker, None] = {}  # in the order in which they came
-        self._staged = 0  # bytes, since the start
-        self._asked = 0  # of these, up to where a sync was asked for
-        self._synced = 0
+        self._unsynced = 0  # bytes
+        self._unasked = 0  # of these, those for which no sync was asked for
 
-    def enter(self, taker: Taker) -> None:
-        """A snapshot was offered, and is wanted."""
-        self._takers[taker] = None
-
-    def leave(self, taker: Taker) -> None:
-        """It is switched to, or given up. Whoever waited for its place is told at the next tick."""
-        self._takers.pop(taker, None)
-
-    def room(self, taker: Taker) -> int:
-        """Return how many bytes of this snapshot may be on their way; 0: wait."""
-        bounds = self._bounds
-        if taker.held or self._staged - self._synced >= bounds.staging_unsynced_bytes:
-            return 0
-        return bounds.snapshot_window_bytes if self._before(taker) < bounds.stagings_at_once else 0
-
-    def _before(self, taker: Taker) -> int:
-        """Count those that come first: the more urgent ones, and those that have waited for longer."""
-        first, urgency, passed = 0, taker.urgency, False
-        for other in self._takers:
-            if other is taker:
-                passed = True
-            elif not other.held:
-                first += other.urgency < urgency or (other.urgency == urgency and not passed)
-        return first
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be asked for."""
+        return self._unsynced < self._bounds.staging_unsynced_bytes
 
     def add(self, size: int) -> int:
-        """Count what was staged. Return a mark for `on_durable` if a sync is due, else 0."""
-        self._staged += size
-        if self._staged - self._asked < self._bounds.staging_sync_bytes:
+        """Count what was staged. Return for how many bytes a sync is due, 0 if none is."""
+        self._unsynced += size
+        self._unasked += size
+        if self._unasked < self._bounds.staging_sync_bytes:
             return 0
-        self._asked = self._staged
-        return self._asked
+        due, self._unasked = self._unasked, 0
+        return due
 
-    def on_durable(self, mark: int) -> None:
-        """What was staged up to this mark is on disk."""
-        self._synced = mark
-        for taker in list(self._takers):
-            taker.go_on()
+    def on_durable(self, size: int) -> None:
+        """So many bytes are on disk."""
+        self._unsynced -= size
 
 
 def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:

@@ -15,18 +15,17 @@ from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId
 from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.snapshot_flow import Intake, Pace, Urgency, running_checksum
+from ringkeep.core.replication.snapshot_flow import StagingBudget, running_checksum
 
 
 class Staging:
     """One snapshot on the receiver's side, until it is switched to or given up."""
 
     def __init__(
-        self, intake: Intake, pace: Pace, replica: Replica, peer: NodeId, offer: SnapshotOffer,
+        self, receivers: "SnapshotReceivers", replica: Replica, peer: NodeId, offer: SnapshotOffer,
         sessions: Sessions,
     ) -> None:  # fmt: skip
-        self._intake = intake
-        self._pace = pace
+        self._receivers = receivers
         self.replica = replica
         self.peer = peer
         self.offer = offer
@@ -37,56 +36,37 @@ class Staging:
         self.checksum = 0
         self.row_bytes = 0  # received: of each row its key, but for (partition, generation), and its value
         self.complete = False
-        self.waits = False  # the holder was told that there is no room
+        self.awaits = False  # the rows after the cursor are asked for
         self.heard: Millis = replica.context.now
         self.asked: Millis = 0
         replica.next_generation += 1
         replica.store_row()
-        intake.enter(self)
-
-    @property
-    def urgency(self) -> Urgency:
-        """How urgent it is that this replica is filled."""
-        return self.replica.urgency_for(self.replica.context.me)
-
-    @property
-    def held(self) -> bool:
-        """Whether its holder sends nothing just now."""
-        return self._pace.paused and self.urgency == Urgency.MOVE
-
-    def on_dropped(self) -> None:
-        """It was given up."""
-        self._intake.leave(self)
 
     def pull(self) -> None:
-        """Say how far the rows are here, and how much may come; nothing while the disk cannot take it."""
+        """Say how far the rows are here, and ask for the next ones; not while the disk cannot take them."""
         context, offer = self.replica.context, self.offer
-        room = self._room()
-        self.waits = room == 0
+        self.awaits = self._receivers.takes_more
         self.asked = context.now
+        room = int(self.awaits)
         context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, self.cursor, room))
 
-    def _room(self) -> int:
-        context = self.replica.context
-        return self._intake.room(self) if context.disks.own.takes_replicas else 0
-
     def go_on(self) -> None:
-        """Pull again after a wait, if there is room now."""
-        if self.waits and not self.complete and self._room():
+        """Ask for the next rows, unless they are asked for, or the disk cannot take them."""
+        if not self.awaits and not self.complete and self._receivers.takes_more:
             self.pull()
 
     def on_tick(self) -> None:
         """Pull again if nothing has come for a while; give up once the holder is gone for good."""
+        context = self.replica.context
         if self.complete:
             return
-        context = self.replica.context
-        if self.peer in context.links:
-            if context.now - self.asked > limits.RESEND_MS:
-                self.pull()
-            else:
-                self.go_on()
-        elif context.now - self.heard > limits.SNAPSHOT_IDLE_MS:
-            self.replica.drop_staging()
+        if self.peer not in context.links:
+            if context.now - self.heard > limits.SNAPSHOT_IDLE_MS:
+                self.replica.drop_staging()
+        elif context.now - self.asked >= limits.SUSPECT_AFTER_MS:
+            self.pull()
+        else:
+            self.go_on()
 
     def on_chunk(self, message: SnapshotChunk) -> None:
         """Stage rows; when all are here and durable, switch."""
@@ -115,10 +95,9 @@ class Staging:
         self.row_bytes += size
         context.effects.batch.staged.setdefault(self.prefix, []).append(message.rows)
         self.cursor = message.rows[-1][0]
-        mark = self._intake.add(size)
-        if mark:
-            context.durable.calls.append(partial(self._intake.on_durable, mark))
-        self.pull()
+        self._receivers.on_staged(size)
+        self.awaits = False
+        self.go_on()
 
     def switch(self) -> None:
         """Make the staged rows the replica's, in one batch, unless it has moved on meanwhile."""
@@ -131,7 +110,6 @@ class Staging:
             replica.drop_staging()
             return
         replica.staging = None
-        self._intake.leave(self)
         log = replica.log
         replica.delete_generation(replica.generation)
         if self.row_bytes:
@@ -162,10 +140,9 @@ class Staging:
 class SnapshotReceivers:
     """The snapshots that this node takes in."""
 
-    def __init__(self, context: Context, pace: Pace) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._pace = pace
-        self._intake = Intake(context.bounds)
+        self._budget = StagingBudget(context.bounds)
         self._open: dict[PartitionId, Staging] = {}  # some of them over: not their replica's any more
 
     def on_offer(self, replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
@@ -188,7 +165,7 @@ class SnapshotReceivers:
             context.alarm(f"partition {replica.partition}: a snapshot cannot be read: {error}")
             return
         replica.drop_staging()
-        staging = Staging(self._intake, self._pace, replica, peer, offer, sessions)
+        staging = Staging(self, replica, peer, offer, sessions)
         replica.staging = self._open[replica.partition] = staging
         staging.pull()
 
@@ -207,6 +184,24 @@ class SnapshotReceivers:
                 staging.replica.drop_staging()
             else:
                 staging.on_tick()
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether the disk has room, and has kept up."""
+        return self._budget.has_room and self._context.disks.own.takes_replicas
+
+    def on_staged(self, size: int) -> None:
+        """So many bytes were staged; now and then they are made durable, which lets those go on that wait."""
+        due = self._budget.add(size)
+        if due:
+            self._context.durable.calls.append(partial(self._on_durable, due))
+
+    def _on_durable(self, size: int) -> None:
+        self._budget.on_durable(size)
+        me = self._context.me
+        for staging in sorted(self._open.values(), key=lambda each: each.replica.urgency_for(me)):
+            if staging.replica.staging is staging:
+                staging.go_on()
 
     def _staging(self, replica: Replica) -> Staging | None:
         staging = self._open.get(replica.partition)

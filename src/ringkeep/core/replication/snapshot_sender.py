@@ -1,11 +1,10 @@
 """Filling a replica that is empty, or that the log no longer reaches: a partition's applied state, sent.
 
-The holder reads under one frozen view, and sends as much ahead as the receiver has room for, a short chunk of
-each transfer in turn. How the rows are taken in is in `snapshot_receiver.py`.
+The holder reads under one frozen view, and sends one chunk for each pull: the receiver asks for the next one
+when it has staged the last. How the rows are taken in is in `snapshot_receiver.py`.
 """
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ringkeep.core.context import Context
@@ -33,11 +32,7 @@ _START: Final = _Place()
 
 @dataclass(slots=True)
 class _Sending:
-    """One open snapshot on the holder's side, read in order.
-
-    `ahead`: where each chunk begins that was sent and is not known to be staged, oldest first. `moved_at`:
-    when one was sent, or was heard to be staged, the last time.
-    """
+    """One open snapshot on the holder's side, read in order, a chunk for each pull."""
 
     replica: Replica
     offer: SnapshotOffer
@@ -46,12 +41,10 @@ class _Sending:
     begin: bytes
     end: bytes
     heard: Millis
-    moved_at: Millis
-    read: _Place = _START
-    ahead: deque[_Place] = field(default_factory=deque)
-    room: int = 0
-    pulled: bool = False  # the receiver has said what room it has
-    ended: bool = False
+    staged: _Place = _START  # up to here the receiver has all rows
+    sent: _Place = _START  # the end of the chunk that was sent after it
+    pulled: bool = False  # the next chunk is asked for, and was not sent yet
+    takes_more: bool = True  # as the receiver said last
     installed: bool = False
 
     def serves(self, replica: Replica, peer: NodeId, epoch: Epoch) -> bool:
@@ -65,39 +58,17 @@ class _Sending:
         """How urgent it is."""
         return self.replica.urgency_for(self.peer)
 
-    @property
-    def on_its_way(self) -> int:
-        """Bytes of rows that were sent and are not known to be staged."""
-        return self.read.row_bytes - self.ahead[0].row_bytes if self.ahead else 0
-
-    def on_staged(self, cursor: bytes, now: Millis) -> bool:
+    def on_staged(self, cursor: bytes) -> bool:
         """Note how far the receiver is; False if it cannot be there."""
-        begins = [place.cursor for place in self.ahead]
-        if cursor in begins:
-            staged = begins.index(cursor)
-        elif cursor == self.read.cursor:
-            staged = len(begins)
+        if cursor == self.sent.cursor:
+            self.staged = self.sent
         elif not cursor:
-            self._go_back_to(_START)  # it has lost what it had, and begins anew
-            return True
-        else:
-            return False
-        if staged:
-            self.moved_at = now
-        elif self.ahead and now - self.moved_at >= limits.SUSPECT_AFTER_MS:
-            self._go_back_to(self.ahead[0])  # what was sent is lost, with a link
-        for _ in range(min(staged, len(self.ahead))):
-            self.ahead.popleft()
-        return True
+            self.staged = _START  # it has lost what it had, and begins anew
+        return cursor == self.staged.cursor
 
-    def _go_back_to(self, place: _Place) -> None:
-        self.read = place
-        self.ahead.clear()
-        self.ended = False
-
-    def next_chunk(self, now: Millis, bounds: Bounds) -> SnapshotChunk:
+    def next_chunk(self, bounds: Bounds) -> SnapshotChunk:
         """Read on: so few rows and bytes that a short turn can bear them."""
-        offer, place = self.offer, self.read
+        offer, place = self.offer, self.staged
         start = self.begin + place.cursor + b"\0" if place.cursor else self.begin
         rows = [
             (key[PREFIX_BYTES:], value)
@@ -106,13 +77,11 @@ class _Sending:
             )
         ]
         checksum, size = running_checksum(rows, place.checksum)
-        self.ahead.append(place)
-        self.moved_at = now
-        self.ended = not rows
         if rows:
-            self.read = _Place(rows[-1][0], checksum, place.row_bytes + size)
+            self.sent = _Place(rows[-1][0], checksum, place.row_bytes + size)
+        self.pulled = False
         return SnapshotChunk(
-            offer.partition, offer.epoch, offer.snapshot, place.cursor, rows, checksum, self.ended
+            offer.partition, offer.epoch, offer.snapshot, place.cursor, rows, checksum, final=not rows
         )
 
 
@@ -174,9 +143,7 @@ class SnapshotSenders:
         )  # fmt: skip
         begin, end = replica.live_range()
         frozen = context.reader.snapshot()
-        self._open[self._number] = _Sending(
-            replica, offer, peer, frozen, begin, end, heard=context.now, moved_at=context.now
-        )
+        self._open[self._number] = _Sending(replica, offer, peer, frozen, begin, end, heard=context.now)
         replica.pins[self._number] = applied
         self.moved[replica.partition, peer] = 0
         context.count("snapshot_opened")
@@ -189,16 +156,15 @@ class SnapshotSenders:
             if not message.done:
                 self._context.send(peer, _gone(message))
             return message.done
-        sending.heard, sending.pulled = self._context.now, True
+        sending.heard = self._context.now
         if message.done:
             sending.frozen.close()
             sending.installed = True
             return True
-        before = sending.read.row_bytes
-        if not sending.installed and sending.on_staged(message.cursor, self._context.now):
-            if sending.read.row_bytes < before:
-                self._context.count("snapshot_sent_again")
-            sending.room = message.room
+        if not sending.installed and sending.on_staged(message.cursor):
+            if sending.sent != sending.staged:
+                self._context.count("snapshot_sent_again")  # a chunk was lost, or is late
+            sending.pulled = sending.takes_more = message.room > 0
             self._send_on()
         else:
             self._close(message.snapshot)
@@ -206,43 +172,30 @@ class SnapshotSenders:
         return False
 
     def _send_on(self) -> None:
-        """Send what may be sent just now, a chunk of each snapshot in turn, the most urgent ones first."""
-        context = self._context
-        while self._turn_bytes > 0:
-            number = self._next(self._allowance.allows(context.now, self._pace.bytes_per_s))
-            if number is None:
+        """Send the chunks that may be sent just now, the most urgent ones first.
+
+        A takeover waits for no allowance.
+        """
+        context, rate = self._context, self._pace.bytes_per_s
+        pulled = [each for each in self._open.values() if each.pulled and not self._is_held(each.urgency)]
+        for sending in sorted(pulled, key=lambda each: each.urgency):
+            urgent = sending.urgency == Urgency.TAKEOVER
+            if not (urgent or self._allowance.allows(context.now, rate)):
                 return
-            sending = self._open[number] = self._open.pop(number)  # to the end of the line
-            before = sending.read.row_bytes
-            chunk = sending.next_chunk(context.now, context.bounds)
-            size = sending.read.row_bytes - before
+            if self._turn_bytes <= 0:
+                context.effects.again = True  # in the turn that follows at once
+                return
+            if not context.takes_bulk(sending.peer):
+                continue
+            number = sending.offer.snapshot
+            self._open[number] = self._open.pop(number)  # to the end of the line
+            chunk = sending.next_chunk(context.bounds)
+            size = sending.sent.row_bytes - sending.staged.row_bytes
             context.send_bulk(sending.peer, chunk, size)
             self._turn_bytes -= size
-            if sending.urgency != Urgency.TAKEOVER:
-                self._allowance.spend(size, self._pace.bytes_per_s)
-            self.moved[sending.offer.partition, sending.peer] = sending.read.row_bytes
-
-    def _next(self, allowed: bool) -> int | None:
-        """Return the number of the snapshot that is to be served next, or None.
-
-        A takeover waits for no allowance, nor for what others have on their way. `allowed`: whether others
-        may send just now.
-        """
-        takeovers = [each for each in self._open.values() if each.urgency == Urgency.TAKEOVER]
-        others = [each for each in self._open.values() if each.urgency != Urgency.TAKEOVER]
-        return self._first_of(takeovers) or (self._first_of(others) if allowed else None)
-
-    def _first_of(self, line: list[_Sending]) -> int | None:
-        """Return the number of the most urgent one that has something to send, and room for it."""
-        if sum(each.on_its_way for each in line) >= self._context.bounds.snapshot_ahead_bytes:
-            return None
-        ready = [
-            each
-            for each in line
-            if not (each.ended or each.installed or self._is_held(each.urgency))
-            and each.on_its_way < each.room
-        ]
-        return min(ready, key=lambda each: each.urgency).offer.snapshot if ready else None
+            if not urgent:
+                self._allowance.spend(size, rate)
+            self.moved[sending.offer.partition, sending.peer] = sending.sent.row_bytes
 
     def _is_held(self, urgency: Urgency) -> bool:
         """Tell whether nothing of this kind is to be sent: moves are paused."""
@@ -256,11 +209,12 @@ class SnapshotSenders:
         """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
-            # Not before the receiver can have answered: else it would be given up as it is opened, for ever.
-            told = sending.pulled or self._context.now - sending.heard > limits.RESEND_MS
-            waits = not sending.installed and ((told and not sending.room) or self._is_held(sending.urgency))
             done = sending.installed and self._has_caught_up(number, sending)
-            if done or self._context.now - sending.heard > wait:
+            silent = self._context.now - sending.heard
+            # Not before the receiver can have answered: else it would be given up as it is opened, for ever.
+            stands = not sending.takes_more or silent > 2 * limits.SUSPECT_AFTER_MS
+            waits = not sending.installed and (stands or self._is_held(sending.urgency))
+            if done or silent > wait:
                 self._close(number)
             elif waits and sending.replica.log.entry_bytes > self._context.bounds.pinned_log_bytes // 2:
                 self._context.count("snapshot_given_up")

@@ -1,32 +1,12 @@
-"""How fast snapshots go: the sender's allowance, and the places and bytes of the receiver."""
+"""How fast snapshots go: the sender's allowance, and what the receiver takes in ahead of its disk."""
+
+from dataclasses import replace
 
 import pytest
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE
-from ringkeep.core.replication.snapshot_flow import BURST_MS, Intake, TokenBucket, Urgency
-
-WINDOW = limits.SNAPSHOT_WINDOW_BYTES
-PLACES = limits.STAGINGS_AT_ONCE
-
-
-class Taker:
-    """A snapshot that goes on when it is told that it may, and there is room."""
-
-    def __init__(self, intake: Intake, urgency: Urgency = Urgency.MOVE, held: bool = False) -> None:
-        self.intake = intake
-        self.urgency = urgency
-        self.held = held
-        self.went_on = 0
-        intake.enter(self)
-
-    @property
-    def room(self) -> int:
-        return self.intake.room(self)
-
-    def go_on(self) -> None:
-        self.went_on += bool(self.room)
-
+from ringkeep.core.replication.snapshot_flow import BURST_MS, StagingBudget, TokenBucket
 
 # --- sending ---------------------------------------------------------------------------------------------
 
@@ -69,44 +49,24 @@ def test_a_new_limit_forgets_what_was_sent_without_one() -> None:
 # --- taking in -------------------------------------------------------------------------------------------
 
 
-def test_those_who_came_first_have_room_until_they_leave() -> None:
-    intake = Intake(IN_USE)
-    takers = [Taker(intake) for _ in range(PLACES + 2)]
-    assert [taker.room for taker in takers] == [WINDOW] * PLACES + [0, 0]
-    intake.leave(takers[1])
-    assert [taker.room for taker in takers[2:]] == [WINDOW] * (PLACES - 1) + [0]
-    intake.leave(takers[1])
+def test_what_is_not_synced_is_bounded_and_syncs_are_asked_for_in_pieces() -> None:
+    budget = StagingBudget(IN_USE)
+    asked = []
+    while budget.has_room:
+        asked.append(budget.add(limits.STAGING_SYNC_BYTES // 4))
+    assert sum(asked) == limits.STAGING_UNSYNCED_BYTES
+    assert [size for size in asked if size] == [limits.STAGING_SYNC_BYTES] * (len(asked) // 4)
+    budget.on_durable(limits.STAGING_SYNC_BYTES)
+    assert budget.has_room
+    budget.add(limits.STAGING_SYNC_BYTES)
+    assert not budget.has_room
 
 
-def test_who_is_held_takes_nobodys_place() -> None:
-    """Paused moves once filled all places, and a voter waited behind them for as long as that took."""
-    intake = Intake(IN_USE)
-    held = [Taker(intake, held=True) for _ in range(PLACES)]
-    voter = Taker(intake, Urgency.VOTER)
-    assert (voter.room, [taker.room for taker in held]) == (WINDOW, [0] * PLACES)
-    for taker in held:
-        taker.held = False
-    assert [taker.room for taker in held] == [WINDOW] * (PLACES - 1) + [0]
-
-
-def test_the_more_urgent_ones_come_first() -> None:
-    intake = Intake(IN_USE)
-    moves = [Taker(intake, Urgency.MOVE) for _ in range(PLACES)]
-    voters = [Taker(intake, Urgency.VOTER) for _ in range(PLACES)]
-    takeover = Taker(intake, Urgency.TAKEOVER)
-    assert [taker.room for taker in moves] == [0] * PLACES
-    assert [taker.room for taker in voters] == [WINDOW] * (PLACES - 1) + [0]
-    assert takeover.room == WINDOW
-
-
-def test_what_is_not_synced_holds_everybody_up_until_it_is() -> None:
-    intake = Intake(IN_USE)
-    one, other = Taker(intake), Taker(intake)
-    marks = []
-    while one.room:
-        marks.append(intake.add(limits.STAGING_SYNC_BYTES // 4))
-    assert other.room == 0
-    asked = [mark for mark in marks if mark]
-    assert len(asked) == limits.STAGING_UNSYNCED_BYTES // limits.STAGING_SYNC_BYTES
-    intake.on_durable(asked[0])
-    assert (one.room, other.room, one.went_on, other.went_on) == (WINDOW, WINDOW, 1, 1)
+def test_what_no_sync_was_asked_for_never_fills_the_budget_alone() -> None:
+    """It would wait for a sync that nobody asks for."""
+    budget = StagingBudget(replace(IN_USE, staging_sync_bytes=100, staging_unsynced_bytes=100))
+    for _ in range(50):
+        while budget.has_room:
+            due = budget.add(33)
+        assert due
+        budget.on_durable(due)

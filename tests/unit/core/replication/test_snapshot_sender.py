@@ -29,39 +29,55 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.snapshot_flow import Urgency
 from ringkeep.core.replication.snapshot_receiver import Staging
 
-# --- a window, short turns -------------------------------------------------------------------------------
+# --- one chunk for each pull, in short turns ------------------------------------------------------------
 
 
-def test_no_more_is_on_its_way_than_there_is_room_for() -> None:
+def test_one_chunk_is_sent_for_each_pull_and_none_without() -> None:
     transfer = Transfer(some_rows(1_000, 10 * KIB))
-    (pull,) = transfer.begin()
-    chunk = limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
-    sent = transfer.give([pull])
-    assert limits.SNAPSHOT_TURN_BYTES <= size_of(rows_in(sent)) < limits.SNAPSHOT_TURN_BYTES + chunk
-    for _ in range(5):
-        sent += to(C, SnapshotChunk, transfer.holder.turn())
-    assert limits.SNAPSHOT_WINDOW_BYTES <= size_of(rows_in(sent)) < limits.SNAPSHOT_WINDOW_BYTES + chunk
-    asked = transfer.bring(sent[:1])
-    assert len(transfer.give(asked)) == 1, "one was staged, one more may come"
+    asked = transfer.begin()
+    for number in range(1, 4):
+        (chunk,) = transfer.give(asked)
+        size = size_of(rows_in([chunk]))
+        assert limits.SNAPSHOT_CHUNK_BYTES <= size < limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
+        assert transfer.tick() == ([], []), "it is on its way"
+        assert transfer.moved == number * size
+        asked = transfer.bring([chunk])
 
 
 def test_a_large_row_goes_alone_and_small_ones_in_numbers() -> None:
     transfer = Transfer(some_rows(3, limits.VALUE_BYTES))
     assert [len(rows_in([chunk])) for chunk in transfer.give(transfer.begin())] == [1]
-    transfer = Transfer(some_rows(3_000, 0))
-    chunks = transfer.give(transfer.begin())
-    assert [len(rows_in([chunk])) for chunk in chunks] == [1_024, 1_024, 952, 0]
+    transfer = Transfer(some_rows(5_000, 0))
+    asked, counts = transfer.begin(), []
+    while chunks := transfer.give(asked):
+        counts += [len(rows_in([chunk])) for chunk in chunks]
+        asked = transfer.bring(chunks)
+    assert counts == [2_048, 2_048, 904, 0]
 
 
-def test_a_bound_for_all_that_is_under_way() -> None:
-    transfer = Transfer(some_rows(3_000, 10 * KIB))
-    pull = last_pull(transfer.begin())
-    pull.room = 1 << 40
-    sent = transfer.give([pull])
-    for _ in range(50):
-        sent += to(C, SnapshotChunk, transfer.holder.turn())
-    most = limits.SNAPSHOT_AHEAD_BYTES + limits.SNAPSHOT_CHUNK_BYTES + 11 * KIB
-    assert size_of(rows_in(sent)) <= most, "whatever a receiver asks for"
+def test_what_is_beyond_a_turns_bytes_is_sent_in_the_turn_that_follows_at_once() -> None:
+    transfer = Transfer(some_rows(1_000, 10 * KIB))
+    holder, asked = transfer.holder, transfer.begin()
+    bound(holder.node.context, snapshot_turn_bytes=1)
+    holder.node.senders.want(holder.replica, B, Epoch(3))
+    (offer,) = to(B, SnapshotOffer, holder.turn())
+    other = SnapshotPull(P, Epoch(3), offer.snapshot, b"", 1)
+    node = holder.node
+    node.begin_turn(node.context.now)
+    node.on_messages(B, a_part().incarnation, [other])
+    node.on_messages(C, a_part().incarnation, asked)
+    effects, _ = node.end_turn()
+    assert (list(effects.bulk), effects.again) == ([B], True)
+    assert len(to(C, SnapshotChunk, holder.turn())) == 1
+
+
+def test_nothing_is_sent_to_a_peer_to_whom_much_is_unsent() -> None:
+    transfer = Transfer(some_rows(100, 10 * KIB))
+    asked = transfer.begin()
+    transfer.holder.turn(lambda: transfer.holder.node.on_jam(C, True))
+    assert transfer.give(asked) == []
+    transfer.holder.turn(lambda: transfer.holder.node.on_jam(C, False))
+    assert len(to(C, SnapshotChunk, transfer.holder.turn())) == 1
 
 
 def a_long_log(transfer: Transfer) -> None:
@@ -87,7 +103,7 @@ def test_where_the_log_is_long_a_snapshot_that_waits_or_is_not_wanted_is_given_u
     (gone,) = transfer.give([pull])
     assert isinstance(gone, SnapshotChunk) and gone.gone
     transfer.begin_again()
-    transfer.tick(limits.RESEND_MS + 1)
+    transfer.holder.tick(2 * limits.SUSPECT_AFTER_MS + 1)
     assert transfer.holder.node.context.counters["snapshot_given_up"] == 2
 
 
@@ -97,10 +113,9 @@ def test_where_the_log_is_long_a_snapshot_that_waits_or_is_not_wanted_is_given_u
 def test_what_was_lost_is_sent_again_but_not_what_is_only_late() -> None:
     transfer = Transfer(some_rows(100, 10 * KIB))
     lost = transfer.give(transfer.begin())
-    _, asked = transfer.tick(limits.RESEND_MS + 1)
-    assert asked, "c pulls again"
-    assert transfer.give(asked) == []
-    _, asked = transfer.tick(limits.SUSPECT_AFTER_MS)
+    _, asked = transfer.tick(limits.SUSPECT_AFTER_MS - 1)
+    assert asked == []
+    _, asked = transfer.tick()
     assert transfer.give(asked) == lost
     assert transfer.holder.node.context.counters["snapshot_sent_again"] == 1
     transfer.finish(transfer.bring(lost))
@@ -110,7 +125,10 @@ def test_what_was_lost_is_sent_again_but_not_what_is_only_late() -> None:
 
 def test_a_chunk_behind_a_lost_one_is_not_taken() -> None:
     transfer = Transfer(some_rows(100, 10 * KIB))
-    first, second = transfer.give(transfer.begin())
+    (first,) = transfer.give(transfer.begin())
+    (second,) = transfer.give(transfer.bring([first]))
+    transfer.newcomer.turn(transfer.newcomer.replica.drop_staging)
+    transfer.begin_again()
     assert transfer.bring([second]) == []
     staging = transfer.newcomer.replica.staging
     assert isinstance(staging, Staging)
@@ -250,7 +268,7 @@ def test_a_takeover_waits_neither_for_a_place_nor_for_the_limit_of_moves(
     for peer in (D, B):
         holder.node.senders.want(holder.replica, peer, Epoch(3))
         (opened[peer],) = to(peer, SnapshotOffer, holder.turn())
-        asked = SnapshotPull(P, Epoch(3), opened[peer].snapshot, b"", limits.SNAPSHOT_WINDOW_BYTES)
+        asked = SnapshotPull(P, Epoch(3), opened[peer].snapshot, b"", 1)
         chunks = to(peer, SnapshotChunk, holder.hear(peer, asked))
         assert bool(chunks) == (peer == B)
     holder.node.senders.want(holder.replica, E, Epoch(3))
@@ -309,7 +327,7 @@ def test_a_newcomer_that_stands_still_keeps_the_log_no_longer() -> None:
 def test_how_much_was_sent_is_kept_until_the_peer_is_no_replica() -> None:
     transfer = Transfer(some_rows(300, 10 * KIB))
     transfer.give(transfer.begin())
-    assert limits.SNAPSHOT_TURN_BYTES <= transfer.moved < size_of(transfer.rows)
+    assert limits.SNAPSHOT_CHUNK_BYTES <= transfer.moved < size_of(transfer.rows)
     transfer.finish(transfer.tick(limits.SUSPECT_AFTER_MS + 1)[1])
     transfer.holder.tick(2 * limits.SUSPECT_AFTER_MS)
     assert transfer.moved == size_of(transfer.rows)
