@@ -15,6 +15,7 @@ from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
+from ringkeep.core.protocol.bounds import Bounds
 from ringkeep.core.protocol.client_requests import Kind, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.effects import MapWrite
@@ -64,8 +65,12 @@ class Notes:
 
 
 def a_context(me: NodeId = A, incarnation: int = 1, engine: MemoryEngine | None = None) -> Context:
-    context = Context(me, Incarnation(incarnation), engine or MemoryEngine())
+    context = Context(me, Incarnation(incarnation), engine or MemoryEngine(), AT_ONCE)
     return context
+
+
+AT_ONCE = Bounds(unwritten_bytes=-1)
+"""Rows are written as they are applied, so that a test finds them in the store."""
 
 
 def bound(context: Context, **bounds: int) -> None:
@@ -297,12 +302,15 @@ class Host:
 
     unsaid: tuple[type[Message], ...] = (Heartbeat, MapPush, Sizes)
 
-    def __init__(self, me: NodeId, engine: MemoryEngine | None = None, incarnation: int = 1) -> None:
+    def __init__(
+        self, me: NodeId, engine: MemoryEngine | None = None, incarnation: int = 1, bounds: Bounds = AT_ONCE
+    ) -> None:
         self.engine = engine or MemoryEngine()
         self.history = MoveHistory()
         self.node = Node(
-            me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE, listener=self.history
-        )
+            me, Incarnation(incarnation), self.engine, mapcodec, "test", MINE, bounds=bounds,
+            listener=self.history,
+        )  # fmt: skip
         self.repaired = False
         self.answers: list[tuple[Request, Result]] = []
         self.damage = ""

@@ -22,6 +22,7 @@ class Bounds:
     append_bytes: int = limits.APPEND_BYTES
     inflight_bytes: int = limits.INFLIGHT_BYTES
     apply_at_once: int = limits.APPLY_AT_ONCE
+    unwritten_bytes: int = limits.UNWRITTEN_BYTES
     pinned_log_bytes: int = limits.PINNED_LOG_BYTES
     uncommitted_entries: int = limits.UNCOMMITTED_ENTRIES
     uncommitted_bytes: int = limits.UNCOMMITTED_BYTES

@@ -58,6 +58,7 @@ APPEND_ENTRIES: Final = 512  # per Append
 APPEND_BYTES: Final = 1 * MIB  # per Append; one larger entry goes alone
 INFLIGHT_BYTES: Final = 24 * MIB  # unacknowledged, per peer, over all partitions
 APPLY_AT_ONCE: Final = 16  # a backup applies when so many entries are due, or at the next tick
+UNWRITTEN_BYTES: Final = 64 * KIB  # of rows, per replica, that only the log holds; then all are written
 PINNED_LOG_BYTES: Final = 64 * MIB  # of one replica's log, kept for a transfer; beyond: 429
 UNCOMMITTED_ENTRIES: Final = 4_096  # per replica; beyond: 429
 UNCOMMITTED_BYTES: Final = 32 * MIB  # per replica; beyond: 429

@@ -73,6 +73,7 @@ class Replica:
     __slots__ = (
         "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
         "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
+        "write_down_in", "written",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -86,7 +87,8 @@ class Replica:
         applied = reader.get(Family.META, applied_key(partition))
         self.promised = decode_promised(promised) if promised is not None else NOBODY
         self.applied, data_bytes = decode_applied(applied) if applied is not None else (Index(0), 0)
-        self.commit = self.applied
+        self.written = self.commit = self.applied  # `written`: up to where what was applied is in the store
+        self.write_down_in = -1  # the turn in which everything is written down as it is applied
         self.generation, self.next_generation = row.generation, row.next_generation
         entries = _load_entries(reader, partition, row.floor_index)
         self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
@@ -263,8 +265,9 @@ class Replica:
             else:
                 state.apply(decode(log[Index(number)]))
         self.applied = last
-        self.store_applied()
         kept, bounds = self.applied - log.floor_index, self.context.bounds
+        if state.unwritten_bytes > bounds.unwritten_bytes or self.write_down_in == self.context.turn:
+            self.write_down()
         if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):
             self._trim()
 
@@ -281,7 +284,7 @@ class Replica:
         self.delete_log(Index(old.floor_index + 1), old.last_index)
         self.log = Log(epoch, base, old.time_at(self.applied), [])
         self.applied = self.commit = base
-        self.store_applied()
+        self.write_down()
         self.store_row()
         for entry in anew(rest, epoch, base):
             self.log.append(epoch, entry)
@@ -300,6 +303,7 @@ class Replica:
             excess -= len(log[floor])
         floor = min(floor, *self.pins.values()) if self.pins else floor
         if floor > log.floor_index:
+            self.write_down()
             self.delete_log(Index(log.floor_index + 1), floor)
             log.raise_floor(floor)
             context.count("log_trimmed")
@@ -339,10 +343,20 @@ class Replica:
         batch.delete_data(data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2)))
         batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
 
-    def store_applied(self) -> None:
-        """Write down how far the log is applied."""
+    def write_down(self) -> None:
+        """Have the store hold what is applied, and how far that is: with this turn's batch."""
+        if self.written == self.applied:
+            return
+        self.written = self.applied
+        self.state.write_down()
         row = encode_applied(self.applied, self.state.data_bytes)
         self.context.effects.batch.meta[applied_key(self.partition)] = row
+
+    def write_down_from_now(self) -> None:
+        """Write down what is applied, in this turn as it is applied: the next finds all of it in the store."""
+        self.write_down_in = self.context.turn
+        self.write_down()
+        self.context.effects.again = True
 
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""

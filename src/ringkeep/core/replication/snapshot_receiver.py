@@ -130,7 +130,7 @@ class Staging:
         replica.commit = max(replica.commit, index)
         context.unapplied[replica] = None
         replica.matched = max(replica.matched, index)
-        replica.store_applied()
+        replica.write_down()
         replica.store_row()
         context.count("snapshot_installed")
         if replica.primary is not None:

@@ -114,13 +114,16 @@ class SnapshotSenders:
     def begin_turn(self) -> None:
         """Open what is wanted, and send on.
 
-        Opened between turns only: then the store holds exactly what was applied.
+        Opened between turns only, once what is applied is written down: then the store holds exactly that.
         """
         for (partition, peer), (replica, epoch) in list(self._wanted.items()):
             urgency = replica.urgency_for(peer)
             if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
                 del self._wanted[partition, peer]
             elif not self._is_held(urgency) and self._has_place(urgency):
+                if replica.written != replica.applied:
+                    replica.write_down_from_now()  # and it is opened in the next turn
+                    continue
                 del self._wanted[partition, peer]
                 self._begin(replica, peer, epoch)
         self._turn_bytes = self._context.bounds.snapshot_turn_bytes

@@ -1,6 +1,10 @@
 """The state machine of one partition: what an applied entry does to the records.
 
 A pure function of the log: two replicas at the same applied index hold the same rows, generation aside.
+
+Rows are kept in memory at first, and written down for many entries at once (`Replica.write_down`): until then
+the log holds them durably, and a row that is replaced soon is never written. So the log's window is to the
+store what a memtable is to its log. What was not written down is applied anew after a restart.
 """
 
 import struct
@@ -19,6 +23,7 @@ _ROW_FORMAT: Final = 1
 _ROW_KEY: Final = struct.Struct("!H")
 _TIME_KEY: Final = struct.Struct("!QQ")
 _FORGET_AT_ONCE: Final = 4
+_MISSING: Final = object()
 
 
 class State:
@@ -27,14 +32,17 @@ class State:
     __slots__ = (
         "_context",
         "_forgotten",
-        "_fresh",
         "_prefix_keys",
         "_prefix_times",
+        "_times",
+        "_times_written",
         "_turn",
         "data_bytes",
         "partition",
         "records",
         "sessions",
+        "unwritten",
+        "unwritten_bytes",
     )
 
     def __init__(
@@ -49,16 +57,38 @@ class State:
 
     def use_generation(self, generation: int) -> None:
         """Read and write under another generation from now on (after a snapshot was swapped in)."""
+        self.unwritten: dict[bytes, bytes | None] = {}
+        self.unwritten_bytes = 0
         self.records = space_prefix(self.partition, generation, RECORDS)
         self._prefix_keys = space_prefix(self.partition, generation, IDEMPOTENCY)
         self._prefix_times = space_prefix(self.partition, generation, IDEMPOTENCY_BY_TIME)
         self._forgotten = self._prefix_times
-        self._fresh: deque[tuple[bytes, bytes]] = deque()
+        self._times: deque[tuple[bytes, bytes]] = deque()  # rows by time in `unwritten`
+        self._times_written: deque[tuple[bytes, bytes]] = deque()  # those that were, until the turn `_turn`
         self._turn = self._context.turn
 
     def record(self, key: bytes) -> bytes | None:
         """Return the record of a key, or None."""
-        return self._context.get(self.records + key)
+        return self._get(self.records + key)
+
+    def _get(self, key: bytes) -> bytes | None:
+        row = self.unwritten.get(key, _MISSING)
+        return self._context.get(key) if row is _MISSING else row  # type: ignore[return-value]  # excluded
+
+    def _put(self, key: bytes, row: bytes | None) -> None:
+        self.unwritten[key] = row
+        self.unwritten_bytes += len(key) + (len(row) if row is not None else 0)
+
+    def write_down(self) -> None:
+        """Write what was applied and is not written yet, with this turn's batch."""
+        self._context.effects.batch.data.update(self.unwritten)
+        self.unwritten = {}
+        self.unwritten_bytes = 0
+        if self._turn != self._context.turn:
+            self._turn = self._context.turn
+            self._times_written.clear()
+        self._times_written += self._times
+        self._times.clear()
 
     def apply(self, entry: Entry) -> tuple[int, int]:
         """Carry out a committed entry; return its (status, version).
@@ -74,12 +104,11 @@ class State:
             self._context.count("apply_skipped_duplicate")
             return known
         version = result_version(entry)
-        data = self._context.effects.batch.data
         if entry.kind == EntryKind.PUT:
-            data[self.records + entry.key] = record_of(entry.index, entry.tail)
+            self._put(self.records + entry.key, record_of(entry.index, entry.tail))
             self.data_bytes += row_bytes(entry.key, entry.tail) - entry.replaced_bytes
         elif entry.kind == EntryKind.DELETE:
-            data[self.records + entry.key] = None
+            self._put(self.records + entry.key, None)
             self.data_bytes -= entry.replaced_bytes
         if entry.idempotency:
             self._keep_result(entry, version)
@@ -98,7 +127,7 @@ class State:
     def find_result(self, key: bytes, idempotency: bytes, horizon: Millis) -> tuple[int, int, bytes] | None:
         """Return (status, version, fingerprint) kept for a client's own request key since
         `horizon`, or None."""
-        row = self._context.get(self._prefix_keys + _ROW_KEY.pack(len(key)) + key + idempotency)
+        row = self._get(self._prefix_keys + _ROW_KEY.pack(len(key)) + key + idempotency)
         if row is None:
             return None
         _, status, version, log_time, fingerprint = _ROW.unpack(row)
@@ -106,46 +135,39 @@ class State:
 
     def _keep_result(self, entry: Entry, version: int) -> None:
         """Write the result under the request's key, and forget a few that are past the entry's horizon."""
-        context = self._context
-        data = context.effects.batch.data
         suffix = _ROW_KEY.pack(len(entry.key)) + entry.key + entry.idempotency
         row = _ROW.pack(_ROW_FORMAT, entry.status, version, entry.log_time, entry.fingerprint)
         for time_key, key in self._old_results(self._prefix_times + _TIME_KEY.pack(entry.horizon, 0)):
-            data[time_key] = None
-            held = context.get(self._prefix_keys + key)
+            self._put(time_key, None)
+            held = self._get(self._prefix_keys + key)
             if held is not None and _ROW.unpack(held)[3] < entry.horizon:  # not renewed since
-                data[self._prefix_keys + key] = None
+                self._put(self._prefix_keys + key, None)
                 self.data_bytes -= _result_bytes(key)
             self.data_bytes -= _time_bytes(key)
             self._forgotten = time_key + b"\0"
-        if context.get(self._prefix_keys + suffix) is None:
+        if self._get(self._prefix_keys + suffix) is None:
             self.data_bytes += _result_bytes(suffix)
-        data[self._prefix_keys + suffix] = row
+        self._put(self._prefix_keys + suffix, row)
         time_key = self._prefix_times + _TIME_KEY.pack(entry.log_time, entry.index)
-        data[time_key] = suffix
-        self._of_this_turn().append((time_key, suffix))
+        self._put(time_key, suffix)
+        self._times.append((time_key, suffix))
         self.data_bytes += _time_bytes(suffix)
 
     def _old_results(self, end: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the first few rows by time before `end`: the store's, then this turn's, which follow those.
+        """Return the first few rows by time before `end`: the store's, then those that it does not show yet.
 
-        From a cursor on, not from the front: what this turn has deleted is still in the store. Replicas that
-        batch differently must forget the same rows.
+        From a cursor on, not from the front: what is deleted since may still be in the store. Replicas that
+        write down at different times must forget the same rows.
         """
         if self._forgotten >= end:
             return []
         old = self._context.reader.scan(Family.DATA, self._forgotten, end, _FORGET_AT_ONCE)
-        fresh = self._of_this_turn()
-        while len(old) < _FORGET_AT_ONCE and fresh and fresh[0][0] < end:
-            old.append(fresh.popleft())
-        return old
-
-    def _of_this_turn(self) -> deque[tuple[bytes, bytes]]:
-        """Return the rows by time that this turn has put: the store does not show them yet."""
         if self._turn != self._context.turn:
-            self._turn = self._context.turn
-            self._fresh.clear()
-        return self._fresh
+            self._times_written.clear()
+        for rows in (self._times_written, self._times):
+            while len(old) < _FORGET_AT_ONCE and rows and rows[0][0] < end:
+                old.append(rows.popleft())
+        return old
 
 
 def _result_bytes(suffix: bytes) -> int:

@@ -366,8 +366,9 @@ class Invariants:
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
                 prefix = data_prefix(replica.partition, replica.generation)
-                rows = node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30)
-                bare = [(key[len(prefix) :], value) for key, value in rows]
+                stored = dict(node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30))
+                rows = sorted((stored | replica.state.unwritten).items())
+                bare = [(key[len(prefix) :], value) for key, value in rows if value is not None]
                 size, counted = sum(len(key) + len(value) for key, value in bare), replica.state.data_bytes
                 self._require(counted == size, node, replica, f"{size} bytes of rows, counted {counted}")
                 state = replica.applied, replica.state.sessions.encode(), bare

@@ -97,12 +97,13 @@ FIELDS: Final[dict[type, Fields]] = {
         "_renewed": "of damaged stores only, which are not modelled",
     }),
     Replica: Fields(
-        ("promised", "log", "commit", "applied", "matched", "primary"),
+        ("promised", "log", "commit", "applied", "written", "matched", "primary"),
         {
             "context": _LINK, "partition": _CONSTANT, "generation": _CONSTANT, "next_generation": _CONSTANT,
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
             "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
+            "write_down_in": "no snapshot is sent; asserted",
         },
     ),
     Log: Fields(

@@ -41,6 +41,7 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "bulk_turn_bytes": (1, 10),
     "read_turn_bytes": (1, 10),
     "turn_bytes": (1, 100, 300),
+    "unwritten_bytes": (0, 100, 300),
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 
