@@ -182,7 +182,7 @@ def test_nodes_that_run_serve_on_and_get_their_map_back(
     moved_on(nodes, before + 1)
     everything_is_there(nodes)
     again = recover(nodes, zookeeper, "--yes", via="n3")
-    assert again.returncode == 1 and one_line(again.stderr.decode()) and b"not needed" in again.stderr
+    assert again.returncode == 1 and one_line(again.stderr.decode()) and b"no recovery" in again.stderr
     failed_over(nodes, "n1", via="n2")  # the controller makes changes again
 
 
