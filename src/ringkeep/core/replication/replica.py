@@ -353,10 +353,11 @@ class Replica:
         self.context.effects.batch.meta[applied_key(self.partition)] = row
 
     def write_down_from_now(self) -> None:
-        """Write down what is applied, in this turn as it is applied: the next finds all of it in the store."""
+        """Write down what is applied, in this turn as it is applied: the next finds all of it stored."""
         self.write_down_in = self.context.turn
         self.write_down()
         self.context.effects.again = True
+        """Write down what is applied, in this turn as it is applied: the next finds all of it stored."""
 
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
