@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from ringkeep.errors import StartError
+from ringkeep.http.acceptor import Acceptor
 from ringkeep.http.admin.app import make_app
 from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.connection.asgi_bridge import AsgiBridge
@@ -22,13 +23,11 @@ _POLL_S: Final = 0.02
 class HttpServer:
     """A listener and its connections. `port` is the real one, also when 0 was asked for."""
 
-    def __init__(
-        self, listener: ListenerState, bridge: AsgiBridge, server: asyncio.Server, port: int
-    ) -> None:
+    def __init__(self, listener: ListenerState, bridge: AsgiBridge, acceptor: Acceptor, port: int) -> None:
         self.listener = listener
         self.port = port
         self._bridge = bridge
-        self._server = server
+        self._acceptor = acceptor
 
     async def close(self, grace_s: float) -> None:
         """Take no new connection, close idle ones, let what is in flight finish for up to `grace_s`.
@@ -37,7 +36,7 @@ class HttpServer:
         """
         listener = self.listener
         listener.stopping = True
-        self._server.close()
+        self._acceptor.close()
         for connection in list(listener.connections):
             connection.stop()
         deadline = time.monotonic() + grace_s
@@ -71,10 +70,9 @@ async def serve_http(
     """
     listener = ListenerState(service, loop, patience or Patience())
     bridge = AsgiBridge(listener, make_app(service, listener))
+    acceptor = Acceptor(loop, lambda: Connection(listener, bridge))
     try:
-        server = await loop.create_server(
-            lambda: Connection(listener, bridge), addresses_here(host), port, backlog=burst
-        )
+        port = acceptor.listen(addresses_here(host), port, burst)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
@@ -85,8 +83,7 @@ async def serve_http(
             f"Cannot listen for HTTP on {host}:{port}: {error.strerror or error}; "
             "choose another address (--http)."
         ) from error
-    port = server.sockets[0].getsockname()[1]
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     listener.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
     listener.max_connections = clients
-    return HttpServer(listener, bridge, server, port)
+    return HttpServer(listener, bridge, acceptor, port)
