@@ -74,7 +74,7 @@ def fetch_raw(endpoint: Endpoint, request: bytes) -> bytes:
     return answer
 
 
-def free_base(count: int, first: int | None = None) -> int:
+def free_base(count: int, first: int | None = None, offsets: tuple[int, ...] = (0, 2)) -> int:
     """Return a base port from which `count` nodes find their ports (HTTP, and HTTP + 2) free.
 
     Anywhere below the ports that systems hand out by themselves, so that two that look at the same time do
@@ -84,7 +84,7 @@ def free_base(count: int, first: int | None = None) -> int:
     if first is None:
         random.shuffle(bases)
     for base in bases:
-        wanted = [base + i * PORT_STEP + offset for i in range(count) for offset in (0, 2)]
+        wanted = [base + i * PORT_STEP + offset for i in range(count) for offset in offsets]
         if all(_free(port) for port in wanted):
             return base
     raise Trouble("no free ports")

@@ -6,12 +6,10 @@ node. Only the ratio within a round counts. A round with a wrong answer is void.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import json
 import os
-import platform
 import random
 import resource
 import shutil
@@ -27,7 +25,8 @@ from typing import Final
 from cluster import Trouble, fetch_raw
 from load import Tally, drive, run
 from report import Row, Sample, as_json, chart, table, verdict
-from systems import Etcd, Ringkeep, System, version_of
+from resources import cpu_s, machine
+from systems import Etcd, HttpSystem, Ringkeep, check_programs, version_of
 
 HERE: Final = Path(__file__).parent
 KEYS: Final = 20_000
@@ -35,7 +34,6 @@ THREADS: Final = 3  # one per node
 SPOT_CHECKS: Final = 30  # per node, after each round
 LOADED_CHECKS: Final = 2_000
 OPTIONAL_UNTIL_S: Final = 98.0  # no further optional row is begun after this
-TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,16 +57,7 @@ LOADS: Final = (
 )
 
 
-def cpu_seconds(pids: list[int]) -> float:
-    """User and system time of these processes, all threads."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
-
-
-def wrk(system: System, load: Load, generation: int, first: int) -> dict[str, float]:
+def wrk(system: HttpSystem, load: Load, generation: int, first: int) -> dict[str, float]:
     """Run the generator once; return what its script printed. Raises Trouble."""
     threads = min(THREADS, load.connections)
     endpoints = system.endpoints
@@ -97,11 +86,11 @@ def wrk(system: System, load: Load, generation: int, first: int) -> dict[str, fl
     raise Trouble(f"wrk printed no result:\n{shown.stdout}{shown.stderr}")
 
 
-def measure(system: System, other: System, load: Load, generation: int, first: int) -> Sample:
+def measure(system: HttpSystem, other: HttpSystem, load: Load, generation: int, first: int) -> Sample:
     """One run, its CPU times, and what was wrong with its answers."""
-    before = cpu_seconds(system.pids()), cpu_seconds(other.pids()), _children_cpu()
+    before = sum(map(cpu_s, system.pids())), sum(map(cpu_s, other.pids())), _children_cpu()
     found = wrk(system, load, generation, first)
-    after = cpu_seconds(system.pids()), cpu_seconds(other.pids()), _children_cpu()
+    after = sum(map(cpu_s, system.pids())), sum(map(cpu_s, other.pids())), _children_cpu()
     faults = [
         f"{name} {found[name]:.0f}"
         for name in ("connect", "read", "write", "status", "timeout")
@@ -127,7 +116,7 @@ def measure(system: System, other: System, load: Load, generation: int, first: i
 
 
 @functools.cache
-def answer_bytes(system: System) -> float:
+def answer_bytes(system: HttpSystem) -> float:
     """How long an answer is that found its key, head included."""
     return statistics.mean(len(fetch_raw(each, system.get_request(0, each))) for each in system.endpoints)
 
@@ -137,7 +126,7 @@ def _children_cpu() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def spot_check(system: System, load: Load, generation: int, first: int) -> list[str]:
+def spot_check(system: HttpSystem, load: Load, generation: int, first: int) -> list[str]:
     """Read back, through every node, what each thread of the generator wrote first."""
     tally = Tally()
     threads = min(THREADS, load.connections)
@@ -151,7 +140,7 @@ def spot_check(system: System, load: Load, generation: int, first: int) -> list[
     return [each[:120] for each in tally.failures[:1]]
 
 
-def fill(system: System) -> None:
+def fill(system: HttpSystem) -> None:
     """Load all keys and read a sample back. Raises Trouble."""
     for jobs in (
         [system.put_job(i, 0) for i in range(KEYS)],
@@ -163,7 +152,7 @@ def fill(system: System) -> None:
             raise Trouble(f"loading {system.name}: {tally.failed} failed, the first: {tally.failures[0]}")
 
 
-def measure_all(ours: System, theirs: System, began: float) -> list[Row]:
+def measure_all(ours: HttpSystem, theirs: HttpSystem, began: float) -> list[Row]:
     """Every load, its rounds interleaved. Prints each round."""
     warm_up = Load("put", 64, 1, 1), Load("get", 64, 1, 1)
     for load in warm_up:
@@ -201,54 +190,6 @@ def print_round(row: Row, number: int, mine: Sample, yours: Sample) -> None:
     )
 
 
-def machine(data: Path) -> dict[str, str]:
-    """What the figures depend on."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
-        model = names[0].partition(":")[2].strip() if names else model
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cpu": f"{os.cpu_count()} × {model}",
-        "memory": f"{memory:.0f} GiB",
-        "kernel": f"{platform.system()} {platform.release()}",
-        "file system": file_system(data),
-        "fdatasync of 4 KiB": f"{sync_us(data):.0f} µs (median)",
-        "python": platform.python_version(),
-        "wrk": version_of("wrk", "-v"),
-    }
-
-
-def file_system(path: Path) -> str:
-    shown = subprocess.run(["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True, check=False)
-    return shown.stdout.strip() or "unknown"
-
-
-def sync_us(directory: Path) -> float:
-    """How long the disk takes to make one small write durable."""
-    times = []
-    with (directory / "sync-probe").open("wb", buffering=0) as probe:
-        for _ in range(50):
-            probe.write(bytes(4_096))
-            began = time.perf_counter()
-            os.fdatasync(probe.fileno())
-            times.append(time.perf_counter() - began)
-    (directory / "sync-probe").unlink()
-    return 1e6 * statistics.median(times)
-
-
-def check_tools() -> None:
-    """Raises Trouble that names the remedy."""
-    if not Path("/proc/self/stat").exists():
-        raise Trouble("this benchmark reads CPU times from /proc: it runs on Linux only")
-    missing = [f"{tool} (apt-get install {name})" for tool, name in TOOLS.items() if not shutil.which(tool)]
-    if missing:
-        raise Trouble("missing: " + ", ".join(missing) + "; or run `scripts/setup.sh --bench`")
-
-
-TOOLS: Final = {"etcd": "etcd-server", "wrk": "wrk"}
-
-
 def write_results(out: Path, rows: list[Row], about: dict[str, str], systems: tuple[str, str]) -> str:
     """Keep the figures as text, JSON and a chart; return the text."""
     out.mkdir(parents=True, exist_ok=True)
@@ -280,13 +221,13 @@ def main() -> int:
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
     began = time.monotonic()
-    started: list[System] = []
+    started: list[HttpSystem] = []
     data = Path(tempfile.mkdtemp(prefix="ringkeep-bench-", dir=arguments.data))
     try:
-        check_tools()
-        ours: System = Ringkeep(data / "ringkeep")
-        theirs: System = Etcd(data / "etcd")
-        about = machine(data)
+        check_programs({"etcd": "etcd-server", "wrk": "wrk"})
+        ours: HttpSystem = Ringkeep(data / "ringkeep")
+        theirs: HttpSystem = Etcd(data / "etcd")
+        about = machine(data) | {"wrk": version_of("wrk", "-v")}
         for system in (ours, theirs):
             started.append(system)
             system.start()

@@ -14,7 +14,11 @@ from rich.table import Table
 
 @dataclass(slots=True)
 class Sample:
-    """One run of the generator against one system. CPU in seconds; `idle_cpu`: of the system that waited."""
+    """One run of the generator against one system. CPU in seconds.
+
+    `idle_cpu`: of the systems that waited; `foreign_cpu`: of whatever else ran on the machine. `late`: requests that
+    were answered after the end, which count in nothing but the CPU time per request.
+    """
 
     requests: int
     seconds: float
@@ -24,6 +28,9 @@ class Sample:
     generator_cpu: float
     idle_cpu: float
     faults: list[str] = field(default_factory=list)
+    p999_ms: float = 0.0
+    foreign_cpu: float = 0.0
+    late: int = 0
 
     @property
     def rate(self) -> float:
@@ -32,11 +39,11 @@ class Sample:
     @property
     def server_us(self) -> float:
         """CPU time of all servers together per request, in microseconds."""
-        return 1e6 * self.server_cpu / self.requests if self.requests else 0.0
+        return 1e6 * self.server_cpu / (self.requests + self.late) if self.requests else 0.0
 
     @property
     def generator_us(self) -> float:
-        return 1e6 * self.generator_cpu / self.requests if self.requests else 0.0
+        return 1e6 * self.generator_cpu / (self.requests + self.late) if self.requests else 0.0
 
 
 @dataclass(slots=True)

@@ -1,9 +1,12 @@
 """What a machine gives, and what a process takes of it: disk, loopback, memory, processor. Linux only."""
 
+import contextlib
 import os
+import platform
 import random
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -30,6 +33,13 @@ def cpu_s(pid: int) -> float:
     """Return the processor time that a process has used."""
     columns = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(columns[11]) + int(columns[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def busy_s() -> float:
+    """Return the time that all processors together have worked since the machine started, for anybody."""
+    columns = Path("/proc/stat").read_text().split("\n")[0].split()[1:]
+    user, nice, system, _, _, irq, softirq = map(int, columns[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def written_bytes(pid: int) -> int:
@@ -77,3 +87,38 @@ def loopback_rate(size: int) -> float:
             took = time.perf_counter() - began
         reader.wait()
     return size / took
+
+
+def machine(data: Path) -> dict[str, str]:
+    """What the figures depend on."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+        model = names[0].partition(":")[2].strip() if names else model
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": f"{os.cpu_count()} × {model}",
+        "memory": f"{memory:.0f} GiB",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "file system": file_system(data),
+        "fdatasync of 4 KiB": f"{sync_us(data):.0f} µs (median)",
+        "python": platform.python_version(),
+    }
+
+
+def file_system(path: Path) -> str:
+    shown = subprocess.run(["stat", "-f", "-c", "%T", str(path)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip() or "unknown"
+
+
+def sync_us(directory: Path) -> float:
+    """How long the disk takes to make one small write durable."""
+    times = []
+    with (directory / "sync-probe").open("wb", buffering=0) as probe:
+        for _ in range(50):
+            probe.write(bytes(4_096))
+            began = time.perf_counter()
+            os.fdatasync(probe.fileno())
+            times.append(time.perf_counter() - began)
+    (directory / "sync-probe").unlink()
+    return 1e6 * statistics.median(times)

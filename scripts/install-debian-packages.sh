@@ -3,12 +3,12 @@
 #
 #   scripts/install-debian-packages.sh PACKAGE...
 #
-# Packages such as etcd-server start themselves when they are installed and at every boot. We want their
-# programs only, and must not leave a server on somebody's machine.
+# Packages such as etcd-server and redis-server start themselves when they are installed and at every boot. We
+# want their programs only, and must not leave a server on somebody's machine.
 set -euo pipefail
 
 readonly POLICY=/usr/sbin/policy-rc.d # Debian asks this program whether a service may start; 101 is "no"
-readonly SERVICES=(etcd)              # what our packages would bring up
+readonly SERVICES=(etcd redis-server) # what our packages would bring up
 
 running_systemd() { [[ -d /run/systemd/system ]]; }
 service_exists() { systemctl cat "$1.service" >/dev/null 2>&1; }

@@ -98,6 +98,7 @@ missing_debian_packages() {
     if [[ $with_bench == yes ]]; then
         have etcd || echo etcd-server
         have wrk || echo wrk
+        have redis-server || echo redis-server
     fi
     if [[ $with_compiler == yes ]]; then
         have cc || printf '%s\n' gcc libc6-dev
@@ -131,6 +132,7 @@ check_other_system() {
     if [[ $with_bench == yes ]]; then
         have etcd || missing+=(etcd)
         have wrk || missing+=(wrk)
+        have redis-server || missing+=(redis)
     fi
     if [[ ${#missing[@]} -eq 0 ]]; then return; fi
     if [[ $(uname) == Darwin ]]; then hint="run \`brew install ${missing[*]}\`"; fi

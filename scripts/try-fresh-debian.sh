@@ -75,7 +75,7 @@ in_copy_of() {
 
 readonly TIMED='TIMEFORMAT="set-up again took %R s (the limit is 1 s)"; time scripts/setup.sh'
 readonly NO_SERVICE='
-    if cat /proc/[0-9]*/comm | grep -E "^(etcd|java)$"; then echo "left running, see above"; exit 1; fi
+    if cat /proc/[0-9]*/comm | grep -E "^(etcd|java|redis-server)$"; then echo "left running, see above"; exit 1; fi
     if [[ -e /usr/sbin/policy-rc.d ]]; then echo "left policy-rc.d behind"; exit 1; fi'
 
 main() {
