@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench-quick fmt clean
+.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench bench-quick fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ demo: setup ## a short tour: write, kill a node, read, watch it heal
 
 demo-elastic: setup ## grow and shrink a cluster under load, lose a node, and count what moves (ARGS="--small")
 	@exec $(BIN)/python scripts/foreground.py $(BIN)/python bench/demo_elastic.py $(ARGS)
+
+bench: ## measure beside etcd, ZooKeeper and Redis: ten minutes (ARGS: of bench/peers.py)
+	@scripts/setup.sh --bench
+	@$(BIN)/python scripts/compile.py || echo 'going on with plain Python'
+	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/peers.py $(ARGS)
 
 bench-quick: ## measure against etcd on this machine in under two minutes (ARGS: of bench/quick.py)
 	@scripts/setup.sh --bench

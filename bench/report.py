@@ -16,8 +16,8 @@ from rich.table import Table
 class Sample:
     """One run of the generator against one system. CPU in seconds.
 
-    `idle_cpu`: of the systems that waited; `foreign_cpu`: of whatever else ran on the machine. `late`: requests that
-    were answered after the end, which count in nothing but the CPU time per request.
+    `idle_cpu`: of the systems that waited; `foreign_cpu`: of whatever else ran on the machine. `late`: how
+    many requests were answered after the end; they count in nothing but the CPU time per request.
     """
 
     requests: int

@@ -23,7 +23,7 @@ class Redis:
         self._nodes = Processes(self.name, data)
         self._all = [Endpoint(HOST, base + i * PORT_STEP) for i in range(NODES)]
         self.endpoints = self._all[:1]
-        self.version = version_of("redis-server", "--version")
+        self.version = version_of("redis-server", "--version").partition(" sha=")[0]
 
     def start(self) -> None:
         primary = self.endpoints[0]
