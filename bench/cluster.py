@@ -134,11 +134,13 @@ class Cluster:
     """`nodes` nodes under `data`. `start` and `stop` may alternate: the data stays.
 
     Of this installation, or of another `checkout`, with its own virtual environment and compiled core.
+    `options`: further ones of `ringkeep up`.
     """
 
     def __init__(
-        self, data: Path, nodes: int, base_port: int | None = None, checkout: Path | None = None
-    ) -> None:
+        self, data: Path, nodes: int, base_port: int | None = None, checkout: Path | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         base = base_port or free_base(nodes)
         self.data = data
         self._said = data / "up.out"
@@ -161,6 +163,7 @@ class Cluster:
             str(base),
             "--data",
             str(data),
+            *options,
         ]
 
     def start(self) -> None:

@@ -13,7 +13,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.messages import Message, Reply
 from ringkeep.core.protocol.reader import Reader
-from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId
+from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
 _MISSING: Final = object()
 
@@ -73,6 +73,7 @@ class Context:
         self.durable = Durable()
         self.stirred: dict[Stirred, None] = {}
         self.unapplied: dict[Unapplied, None] = {}
+        self.watched: dict[PartitionId, None] = {}  # whose primaries a tick looks at: see `watched.py`
         self.bulk_given: dict[NodeId, int] = {}  # bytes given to each peer's bulk lane in this turn
         self.turn_bytes = 0  # of entries committed, applied and sent in this turn
         self.jammed: set[NodeId] = set()  # peers to whom much is still unsent

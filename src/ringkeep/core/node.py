@@ -48,6 +48,7 @@ from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.snapshot_flow import Pace
 from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
 from ringkeep.core.replication.snapshot_sender import SnapshotSenders
+from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
 from ringkeep.core.requests.stale_reads import StaleReads
@@ -95,6 +96,7 @@ class Node:
         self.copies = CopySurvey(context, self.replicas)
         self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
         self.reports = PartitionReports(context, self.detector, self.relay)
+        self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
         self._look_after_at: Millis = 0
@@ -152,15 +154,15 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
-        primaries = list(self.primaries.values())
+        watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
-            said = self.handover.on_tick(primaries, self.controller.addressee() is not None)
+            said = self.handover.on_tick(watched, self.controller.addressee() is not None)
             report = Report(said, self.controller.pending_orders())
             if report.statements or report.orders:
                 self.on_report(report)
-            self._tell_sizes(primaries)
-            for primary in primaries:
+            self._tell_sizes(watched)
+            for primary in watched:
                 primary.on_tick()
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
@@ -176,15 +178,17 @@ class Node:
         if context.now >= self._probe_at:
             self._probe_at = context.now + limits.SUSPECT_AFTER_MS
             self.reads.probes = {peer: health.probe for peer, health in self.detector.peers.items()}
-            self.reads.probe([p for p in primaries if p.phase == Phase.ACTIVE])
+            self.reads.probe(self.primaries)
         reports = self.reports
-        reports.on_tick(primaries)
+        if reports.on_tick(watched):
+            self._sizes.note(watched)
+            self.watched.let_go()
         if self.detector.on_tick(
             version, self.controller.map_digest, reports.active, self.ready, reports.copies, reports.behind,
             self.controller.steers,
         ):  # fmt: skip
             self.relay.pass_on()
-            self._tell_commits(primaries)
+            self._tell_commits(watched)
             if self.detector.changed:
                 self.controller.look_again()
         self.controller.on_tick(reports.active)
@@ -307,6 +311,7 @@ class Node:
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
         self.replica_set.follow(found)
+        self.watched.all()
         if self._listener is not None:
             self._listener.on_map(found, context.now)
         before = old.partitions if old is not None else ()
@@ -327,7 +332,9 @@ class Node:
     def execute(self, primary: Primary, call: Call) -> None:
         if primary.may_execute:
             execute(primary, call)
-        elif not primary.answer_appended(call) and not primary.parked.add(call):
+            return
+        self.context.watched[primary.replica.partition] = None
+        if not primary.answer_appended(call) and not primary.parked.add(call):
             self.context.count("busy_waiting_room")
             primary.refuse(call, Status.BUSY, "too many requests wait for the partition's primary")
 
@@ -342,6 +349,8 @@ class Node:
     def on_deposed(self, primary: Primary) -> None:
         self.replica_set.on_deposed(primary)
         self.reads.drop(primary)
+        if primary.replica.partition not in self.primaries:
+            self.reports.forget(primary.replica.partition)
 
     def snapshot_wanted(self, primary: Primary, peer: NodeId) -> None:
         self.senders.want(primary.replica, peer, primary.epoch)
@@ -375,8 +384,8 @@ class Node:
         if way is not None and way in self.context.links:
             self.context.send(way, report)
 
-    def _tell_sizes(self, primaries: list[Primary]) -> None:
-        sizes = self._sizes.due(primaries, self.senders)
+    def _tell_sizes(self, watched: list[Primary]) -> None:
+        sizes = self._sizes.due(watched, self.primaries.values(), self.senders)
         if sizes is not None:
             self.on_sizes(sizes)
             for peer in self.context.links:

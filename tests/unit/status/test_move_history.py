@@ -231,7 +231,7 @@ def test_it_is_told_now_and_then_and_only_by_who_leads() -> None:
     group.tick(limits.SIZES_MS // 5)
     assert backup.to_send[P] == log.entry_bytes > empty
     reports, senders = SizeReports(group.hosts[B].node.context), group.hosts[B].node.senders
-    assert reports.due(group.hosts[B].node.primaries.values(), senders) is None
+    assert reports.due([], [*group.hosts[B].node.primaries.values()], senders) is None
 
 
 def test_everybody_knows_how_much_a_learner_was_sent() -> None:

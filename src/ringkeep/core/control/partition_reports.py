@@ -11,10 +11,13 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits, quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
-from ringkeep.core.protocol.types import Millis, NodeId
+from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
 
 _LONG_AGO = -(1 << 40)
+
+Lag = tuple[Sequence[NodeId], int]
+"""The voters of a partition that are not in sync, and how many are missing from the set that lacks most."""
 
 
 def members(bits: int) -> Iterator[int]:
@@ -86,6 +89,9 @@ class PartitionReports:
         self.serving = 0
         self.counted = 0
         self.reach = Reach()
+        self._served = bytearray()  # `active`, with zeros at its end
+        self._words: dict[PartitionId, Lag] = {}  # of the copies of those that are led here
+        self._recount = False
         self._lacking: list[int] = []  # those that lack at least one copy, at least two, …
         self._idle = Since()
         self._uncounted = Since()
@@ -94,30 +100,57 @@ class PartitionReports:
         self._voting: tuple[NodeId, ...] = ()
         self._look_at: Millis = 0
 
-    def on_tick(self, primaries: list[Primary]) -> None:
-        """Look at the partitions that are led here and, each HEARTBEAT_MS, at what is said of all."""
-        bits = 0
-        for primary in primaries:
-            if primary.phase == Phase.ACTIVE and not primary.paused:
-                bits |= 1 << primary.replica.partition
-        self.active = _packed(bits)
-        if self._context.now >= self._look_at:
-            self._look_at = self._context.now + limits.HEARTBEAT_MS
-            self._count_copies(primaries)
-            self._listen()
+    def on_tick(self, watched: list[Primary]) -> bool:
+        """Look at these of the partitions that are led here and, each HEARTBEAT_MS, at what is said of all.
 
-    def _count_copies(self, primaries: list[Primary]) -> None:
+        Tell whether their copies were counted: whoever is at rest then changes nothing until something
+        happens to it.
+        """
+        for primary in watched:
+            self._serves(primary.replica.partition, primary.phase == Phase.ACTIVE and not primary.paused)
+        if self._context.now < self._look_at:
+            return False
+        self._look_at = self._context.now + limits.HEARTBEAT_MS
+        self._count_copies(watched)
+        self._listen()
+        return True
+
+    def forget(self, partition: PartitionId) -> None:
+        """That partition is not led here any more."""
+        self._serves(partition, False)
+        if self._words.pop(partition, None) is not None:
+            self._recount = True
+
+    def _serves(self, partition: PartitionId, serves: bool) -> None:
+        served, at, bit = self._served, partition >> 3, 1 << (partition & 7)
+        if serves and at >= len(served):
+            served.extend(bytes(at + 1 - len(served)))
+        if at < len(served) and bool(served[at] & bit) != serves:
+            served[at] ^= bit
+            self.active = bytes(served).rstrip(b"\0")
+
+    def _count_copies(self, watched: list[Primary]) -> None:
         context, suspects = self._context, self._detector.suspects
         answering = {context.me, *[peer for peer in context.links if not suspects(peer)]}
+        for primary in watched:
+            partition, found = primary.replica.partition, _lagging(primary, answering, context.now)
+            if found == self._words.get(partition):
+                continue
+            self._recount = True
+            if found is None:
+                del self._words[partition]
+            else:
+                self._words[partition] = found
+        if self._recount:
+            self._recount = False
+            self._tell_copies()
+
+    def _tell_copies(self) -> None:
         counted, lacking = 0, [0]
         behind: dict[NodeId, int] = {}
-        for primary in primaries:
-            found = _lagging(primary, answering, context.now)
-            if found is None:
-                continue
-            bit = 1 << primary.replica.partition
+        for partition, (nodes, missing) in self._words.items():
+            bit = 1 << partition
             counted |= bit
-            nodes, missing = found
             if missing:
                 lacking += [0] * (missing - len(lacking))
                 for number in range(missing):
@@ -207,13 +240,8 @@ class PartitionReports:
         return sum(bits >> number & 1 for bits in self._lacking)
 
 
-def _lagging(
-    primary: Primary, answering: Collection[NodeId], now: Millis
-) -> tuple[Sequence[NodeId], int] | None:
-    """Return the voters that are not in sync, and how many are missing from the set that lacks most.
-
-    None as long as nobody can tell.
-    """
+def _lagging(primary: Primary, answering: Collection[NodeId], now: Millis) -> Lag | None:
+    """Return who is not in sync; None as long as nobody can tell."""
     if primary.phase != Phase.ACTIVE or primary.paused:
         return None
     place = primary.place

@@ -3,7 +3,7 @@
 Nothing that is decided depends on it. Who keeps it is a `Listener`: `status.move_history` is the one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Protocol
 
 from ringkeep.core.context import Context
@@ -26,27 +26,42 @@ class Listener(Protocol):
 
 
 class SizeReports:
-    """Tells what this node's primaries have to tell."""
+    """Tells what this node's primaries have to tell.
+
+    A size is told when something happened to its primary; and all are now and then, for those who had not
+    heard of the partition yet.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._tell_at: Millis = 0
+        self._tell_all_at: Millis = 0
+        self._stirred: dict[Primary, None] = {}
 
-    def due(self, primaries: Iterable[Primary], senders: SnapshotSenders) -> Sizes | None:
+    def note(self, watched: Collection[Primary]) -> None:
+        """Something may have happened to these."""
+        self._stirred.update(dict.fromkeys(watched))
+
+    def due(
+        self, watched: Collection[Primary], everyone: Collection[Primary], senders: SnapshotSenders
+    ) -> Sizes | None:
         """Return what is to be told: of moves always, of the rest now and then."""
-        now = self._context.now
-        all_of_them = now >= self._tell_at
-        if all_of_them:
+        now, told = self._context.now, Sizes()
+        self.note(watched)
+        if now >= self._tell_at:
             self._tell_at = now + limits.SIZES_MS
-        told = Sizes()
-        for primary in primaries:
-            replica, learner = primary.replica, primary.place.learner
-            if primary.phase != Phase.ACTIVE:
-                continue
-            if all_of_them:
-                to_send = replica.state.data_bytes if primary.fills_whole else replica.log.entry_bytes
-                told.sizes += (replica.partition, to_send)
-            if learner is not None:
-                by_snapshot = senders.moved.get((replica.partition, learner), 0)
-                told.sent += (replica.partition, by_snapshot + primary.progress.given.get(learner, 0))
+            if now >= self._tell_all_at:
+                self._tell_all_at = now + limits.ALL_SIZES_MS
+                self.note(everyone)
+            stirred, self._stirred = self._stirred, {}
+            for primary in stirred:
+                if primary.phase == Phase.ACTIVE:
+                    replica = primary.replica
+                    to_send = replica.state.data_bytes if primary.fills_whole else replica.log.entry_bytes
+                    told.sizes += (replica.partition, to_send)
+        for primary in watched:
+            learner, partition = primary.place.learner, primary.replica.partition
+            if learner is not None and primary.phase == Phase.ACTIVE:
+                by_snapshot = senders.moved.get((partition, learner), 0)
+                told.sent += (partition, by_snapshot + primary.progress.given.get(learner, 0))
         return told if told.sizes or told.sent else None

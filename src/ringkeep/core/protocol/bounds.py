@@ -38,6 +38,7 @@ class Bounds:
     staging_unsynced_bytes: int = limits.STAGING_UNSYNCED_BYTES
     bulk_bytes: int = limits.BULK_BYTES
     bulk_turn_bytes: int = limits.BULK_TURN_BYTES
+    probes_at_once: int = limits.PROBES_AT_ONCE
     read_turn_bytes: int = limits.READ_TURN_BYTES
     turn_bytes: int = limits.TURN_BYTES
 

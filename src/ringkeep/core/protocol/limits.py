@@ -43,7 +43,8 @@ GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given 
 FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
 DISK_ANSWERS_MS: Final = 3_000  # a disk that owes an answer for so long has failed, until it answers
 FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
-SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are
+SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are, if that may have changed
+ALL_SIZES_MS: Final = 30_000  # and if not
 MARK_MS: Final = 200  # how often a node says in ZooKeeper how far it is durable, if that has changed
 MARK_SPREAD_MS: Final = (
     50  # times the number of nodes, if that is more: all of them together write 20 a second
@@ -86,6 +87,7 @@ BULK_BYTES: Final = 16 * KIB  # a value or an entry above this goes on the lane 
 BULK_FRAME_BYTES: Final = 1 * MIB  # of that lane: taken in one piece; one larger message goes alone
 BULK_TURN_BYTES: Final = 4 * MIB  # of requests and answers, to one peer in one turn
 TURN_BYTES: Final = 4 * MIB  # of entries committed, applied and sent in one turn, and what one step adds
+PROBES_AT_ONCE: Final = 256  # partitions per node whose primaries are confirmed each second unasked
 READ_TURN_BYTES: Final = 8 * MIB  # of values read for answers in one turn
 BULK_BYTES_PER_MS: Final = 10 * KIB  # the slowest way on which a bulk lane is not thought to be silent
 LINK_JAM_BYTES: Final = 4 * MIB  # unsent to one peer; beyond: large requests and answers are held back

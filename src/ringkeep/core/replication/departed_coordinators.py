@@ -46,6 +46,11 @@ class Departed:
         self._coordinators: frozenset[bytes] = frozenset()
         self._from = Index(0)  # what is applied up to here tells all who were known; 0: nobody is looked for
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is somebody to be looked for still."""
+        return bool(self._from) or self._coordinators != self._primary.context.coordinators
+
     def on_tick(self) -> None:
         """Append what is to be forgotten, after a change of the map and at the beginning of an epoch."""
         primary = self._primary

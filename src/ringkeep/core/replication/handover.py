@@ -77,6 +77,7 @@ class Handover:
         paused = not answering or not self._context.disks.own.answers
         if paused and not primary.paused:
             self._context.count("primary_paused")
+            primary.since = self._context.now
         primary.paused = paused
         primary.unpark()
 
@@ -84,7 +85,6 @@ class Handover:
         """Tell whether this primary should say that another must be tried."""
         waited = self._context.now - primary.since
         if primary.phase == Phase.ACTIVE and not primary.paused:
-            primary.since = self._context.now
             return False
         patience = limits.TAKE_OFFICE_MS if self._context.disks.own.answers else limits.RESEND_MS
         return waited >= patience and len(primary.place.voters) > 1

@@ -102,6 +102,10 @@ class PeerProgress:
         """Tell whether a node has told where it stands; this one always has."""
         return node in self.next or node == self._context.me
 
+    def has_all(self, peer: NodeId, last: Index) -> bool:
+        """Tell whether a peer holds all of the log durably, which ends at `last`, and is known to."""
+        return self.next.get(peer) == last + 1 and self.match.get(peer) == last
+
     def acknowledged(self, peer: NodeId, index: Index) -> bool:
         """Note what a peer holds durably; tell whether that is news."""
         self.heard[peer] = self._context.now

@@ -142,6 +142,22 @@ class Primary:
         return self.phase is not Phase.DEPOSED
 
     @property
+    def at_rest(self) -> bool:
+        """Whether time asks nothing of this primary: nobody lags, waits, learns, or should lead instead.
+
+        Nothing is due to a peer without a link: it is asked where it stands as soon as there is one.
+        """
+        place, commit, last = self.place, self.replica.commit, self.replica.log.last_index
+        if self.phase != Phase.ACTIVE or self.paused or self.told < commit or commit < last:
+            return False
+        if self.parked or self.confirmed_probes or self.departed.waits:
+            return False
+        if place.learner is not None or place.old_voters or place.voters[0] != self.context.me:
+            return False
+        links, progress = self.context.links, self.progress
+        return all(peer not in links or progress.has_all(peer, last) for peer in self.peers)
+
+    @property
     def may_execute(self) -> bool:
         """Whether requests are executed just now, and not parked."""
         kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disks.own.answers
@@ -152,6 +168,7 @@ class Primary:
     def start(self) -> None:
         """Promise oneself, and ask everybody. Call once, after the replica points here."""
         replica = self.replica
+        self.context.watched[replica.partition] = None
         if not replica.promise(self.epoch, self.context.me, self.context.incarnation):
             self.depose()
             return
@@ -166,6 +183,7 @@ class Primary:
     def prepare(self, peer: NodeId) -> None:
         """Ask a peer for its promise and its position: at the start, and whenever the position is
         in doubt."""
+        self.context.watched[self.replica.partition] = None
         self.progress.ask_anew(peer)
         if peer not in self.context.links:
             return
@@ -179,6 +197,7 @@ class Primary:
         """Count a promise; with a majority, adopt the greatest log; later on, learn a peer's position."""
         if message.epoch != self.epoch or self.phase == Phase.DEPOSED or peer not in self.place.replicas:
             return
+        self.context.watched[self.replica.partition] = None
         if self.progress.lacks(peer, life, message, self.takeover.held_by(peer)):
             self._on_lost(peer)
             return
@@ -300,6 +319,7 @@ class Primary:
         """At the end of the turn: commit what a majority holds, and send what is new."""
         if not self.in_office:
             return
+        self.context.watched[self.replica.partition] = None
         if self.started:
             reached = quorum.committed(self.place.voters, self.place.old_voters, self.progress.match)
             if reached >= self.started and reached > self.replica.commit:

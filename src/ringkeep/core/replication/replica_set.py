@@ -29,6 +29,8 @@ class ReplicaSet:
         self.missed: dict[PartitionId, None] = {}
         """Where something was not taken that the primary believes to be on its way."""
         self._asked_at: Millis = 0
+        self._late: dict[PartitionId, None] = {}  # of the replicas here, those that had not caught up
+        self._surplus: dict[PartitionId, None] = {}  # what the newest map gives to others, when it came
         self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
         self._deleted_in: dict[
             PartitionId, int
@@ -39,14 +41,25 @@ class ReplicaSet:
         """Take up the replicas that are stored here and were not given up in an earlier life."""
         for partition in partitions_stored(self._context.reader):
             if partition not in self.replicas:
-                self.replicas[partition] = Replica(self._context, partition)
+                self._add(partition)
+        self._note_surplus()
+
+    def _add(self, partition: PartitionId) -> Replica:
+        replica = self.replicas[partition] = Replica(self._context, partition)
+        self._late[partition] = None
+        return replica
+
+    def _note_surplus(self) -> None:
+        self._surplus = {partition: None for partition in self.replicas if self._is_surplus(partition)}
 
     def follow(self, found: ClusterMap) -> None:
         """Make every replica what a newer map says of it."""
         for partition in partitions_of(found, self._context.me):
             self._follow(partition, found.partitions[partition])
-        for partition, primary in list(self.primaries.items()):
-            if self._is_surplus(partition):
+        self._note_surplus()
+        for partition in self._surplus:
+            primary = self.primaries.get(partition)
+            if primary is not None:
                 primary.depose()
 
     def _follow(self, partition: PartitionId, place: Partition) -> None:
@@ -54,7 +67,7 @@ class ReplicaSet:
         if partition in self._deleted:
             return  # begun anew in the next turn, on a store that has forgotten it
         if replica is None:
-            replica = self.replicas[partition] = Replica(context, partition)
+            replica = self._add(partition)
         primary = self.primaries.get(partition)
         if primary is not None and primary.epoch < place.epoch:
             primary.depose()
@@ -96,13 +109,15 @@ class ReplicaSet:
 
     @property
     def behind(self) -> list[PartitionId]:
-        """The replicas that vote, and have not caught up yet. Learners may take their time."""
-        found, me = self._context.cluster_map, self._context.me
-        return [
-            partition
-            for partition, replica in self.replicas.items()
-            if found is not None and not replica.caught_up and me in found.partitions[partition].voters
-        ]
+        """The replicas that vote, and have not caught up yet. Learners may take their time.
+
+        Whoever has caught up stays so: only the others are looked at.
+        """
+        found, me, replicas = self._context.cluster_map, self._context.me, self.replicas
+        if not self._late:
+            return []
+        self._late = {p: None for p in self._late if p in replicas and not replicas[p].caught_up}
+        return [p for p in self._late if found is not None and me in found.partitions[p].voters]
 
     def on_deposed(self, primary: Primary) -> None:
         """A primary leads no more."""
@@ -140,7 +155,7 @@ class ReplicaSet:
         if self._is_anew and context.recognised and context.disks.own.answers:
             self._drop_all_but_live()
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
-        for partition in [partition for partition in self.replicas if self._is_surplus(partition)]:
+        for partition in [partition for partition in self._surplus if partition in self.replicas]:
             place = found.partitions[partition]
             way = self._relay.way_to(place.primary)
             if way is not None and way in context.links:

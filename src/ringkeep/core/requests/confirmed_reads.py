@@ -8,13 +8,14 @@ Source: ReadIndex, Ongaro's dissertation (2014), section 6.4, batched over parti
 """
 
 from collections import deque
+from collections.abc import Mapping
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.entry import read_record
 from ringkeep.core.protocol.messages import RETRY, Confirm, Confirmed
-from ringkeep.core.protocol.types import Index, Millis, NodeId, first_name
+from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId, first_name
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 
@@ -54,6 +55,7 @@ class ConfirmedReads:
         self._later: deque[tuple[Primary, Waiting]] = deque()  # enough was read in this turn
         self._held: deque[tuple[Primary, Waiting]] = deque()  # large answers, to whom much is still unsent
         self._turn_bytes = 0
+        self._to_probe: list[PartitionId] = []  # in this round of probes, the next one last
         self.probes: dict[NodeId, int] = {}  # newest probe heard from each peer
 
     def add(self, primary: Primary, call: Call, result: tuple[int, int] | None, evidence: Index) -> None:
@@ -64,11 +66,18 @@ class ConfirmedReads:
         else:
             waiting.append((call, result, evidence))
 
-    def probe(self, primaries: list[Primary]) -> None:
-        """Let the next round confirm these too, reads or not: backups count the age of stale reads
-        from it."""
-        for primary in primaries:
-            self._arrived.setdefault(primary, [])
+    def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
+        """Let the next round confirm some of these too, reads or not: backups count the age of stale reads
+        from it.
+
+        Each in its turn, and as many at once as cost little.
+        """
+        if not self._to_probe:
+            self._to_probe = list(primaries)[::-1]
+        for _ in range(min(len(self._to_probe), self._context.bounds.probes_at_once)):
+            primary = primaries.get(self._to_probe.pop())
+            if primary is not None and primary.phase == Phase.ACTIVE:
+                self._arrived.setdefault(primary, [])
 
     def begin_turn(self) -> None:
         """Go on with the answers for which there was no room."""
@@ -146,6 +155,7 @@ class ConfirmedReads:
             return
         if current is not None:
             primary.confirmed_at, primary.confirmed_probes = current.since, current.probes
+            self._context.watched[primary.replica.partition] = None  # the backups are to be told
         else:
             primary.confirmed_at = self._context.now
         applied = primary.replica.applied

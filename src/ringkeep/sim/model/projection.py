@@ -76,6 +76,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
+            "watched": _TIME,
         },
     ),
     Context: Fields(
@@ -85,6 +86,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "links": "a broken link is made anew in the same move: everybody is always linked",
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied",
+            "watched": "what a tick looks at, and the model's moves look by themselves",
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,
@@ -93,7 +95,7 @@ FIELDS: Final[dict[type, Fields]] = {
     ),
     ReplicaSet: Fields(("replicas", "_deleted"), {
         "_context": _LINK, "_asked_at": _TIME, "missed": _EMPTY, "_relay": _LINK, "_node": _LINK,
-        "primaries": _LINK, "_deleted_in": _TURN,
+        "primaries": _LINK, "_deleted_in": _TURN, "_late": _STALE, "_surplus": _DERIVED,
         "_renewed": "of damaged stores only, which are not modelled",
     }),
     Replica: Fields(
@@ -144,6 +146,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ("_arrived", "_rounds", "_number", "_unapplied"),
         {
             "_context": _LINK, "probes": _STALE, "_later": _SMALL, "_held": _SMALL, "_turn_bytes": _SMALL,
+            "_to_probe": _STALE,
         },
     ),
     _Round: Fields(("ballots",), {"since": _TIME, "probes": _STALE}),

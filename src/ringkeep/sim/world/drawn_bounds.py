@@ -39,6 +39,7 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "staging_unsynced_bytes": (60, 200),
     "bulk_bytes": (0, 4, 90),
     "bulk_turn_bytes": (1, 10),
+    "probes_at_once": (1, 2),
     "read_turn_bytes": (1, 10),
     "turn_bytes": (1, 100, 300),
     "unwritten_bytes": (0, 100, 300),

@@ -149,6 +149,8 @@ def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:
         asked = Questions(sync=1, write=-1, look=-1)
         world.context.disks.own.note(world.context.now, stalled=False, free=2, reserve=1, asked=asked)
     assert not world.primary.may_execute
+    assert world.say() == [], "it may answer again in a moment"
+    world.context.now += limits.RESEND_MS
     assert world.say() == [a_row(Said.FAILED)]
     world.context.disks.own.note(world.context.now, stalled=False, free=2, reserve=1, asked=NOTHING_ASKED)
     assert world.say() == [] and world.primary.may_execute, "nobody took it, and it answers again"

@@ -1,0 +1,54 @@
+"""Which primaries a tick looks at: those of which something may be due. The others are at rest.
+
+A primary is watched from whatever happens to it until it is at rest, and each of them is when something
+changes on which all depend. So a tick costs what happens, however many partitions there are.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ringkeep.core.context import Context
+from ringkeep.core.disk_state import DiskState
+from ringkeep.core.liveness.failure_detector import Detector
+from ringkeep.core.protocol.types import PartitionId
+from ringkeep.core.replication.primary import Primary
+
+
+class Watched:
+    """The primaries of one node that are watched: `Context.watched` names their partitions."""
+
+    def __init__(
+        self, context: Context, detector: Detector, primaries: Mapping[PartitionId, Primary]
+    ) -> None:
+        self._context = context
+        self._detector = detector
+        self._primaries = primaries
+        self._known: tuple[Any, ...] = ()
+
+    def look(self) -> list[Primary]:
+        """Return those that are watched: all of them, if it is others who answer now, or the own disk does
+        not, or this node stops."""
+        context, own = self._context, self._context.disks.own
+        known = (
+            tuple(context.links), tuple(self._detector.suspected()), own.state, own.answers, context.draining,
+        )  # fmt: skip
+        if known != self._known:
+            self._known = known
+            self.all()
+        primaries = self._primaries
+        return [primaries[partition] for partition in context.watched if partition in primaries]
+
+    def all(self) -> None:
+        """Watch each of them, for instance because the map has changed."""
+        self._context.watched.update(dict.fromkeys(self._primaries))
+
+    def let_go(self) -> None:
+        """Watch those no longer that are at rest; none is while others should lead in this node's place."""
+        context, primaries = self._context, self._primaries
+        if context.draining or context.disks.own.state != DiskState.FINE:
+            return
+        context.watched = {
+            partition: None
+            for partition in context.watched
+            if partition in primaries and not primaries[partition].at_rest
+        }
