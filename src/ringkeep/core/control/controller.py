@@ -7,6 +7,7 @@ nor while any live node holds a newer map, or another of the same number.
 
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from typing import Any
 
 from ringkeep.core.cluster import cluster_settings, orders, quorum_loss
 from ringkeep.core.cluster.map_room import Size, too_large
@@ -55,6 +56,9 @@ class Controller:
         self._tried: dict[tuple[int, NodeId], Millis] = {}
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
+        self._sight: list[Any] | None = None
+        self._nothing_due = False
+        self._plan_at: Millis = 0
         self._cut_off_since: Millis | None = None
         self._doubt_from: Millis | None = None
         """From when on ZooKeeper owes an answer to a write, or a read after one that did not succeed."""
@@ -222,7 +226,7 @@ class Controller:
         current = self._context.cluster_map
         if current is None:
             self._form()
-        elif self._may_write(current):
+        elif not self._is_calm(current) and self._may_write(current):
             self._repair(current)
 
     def _form(self) -> None:
@@ -301,8 +305,36 @@ class Controller:
             apart=self._is_apart(current),
         )  # fmt: skip
         due = self._that_fits(current, seen)
+        self._nothing_due, self._plan_at = due is None, now + limits.PLAN_AGAIN_MS
         if due is not None:
             self._write(current.version, due)
+
+    def _is_calm(self, current: ClusterMap) -> bool:
+        """Tell whether all is as it was when no map was due, every node is well, and nobody wants anything.
+
+        Then none becomes due by itself; and with many partitions it takes a while to find that.
+        """
+        sight = self._sight_of(current)
+        if sight is not None and sight == self._sight and self._context.now < self._plan_at:
+            return self._nothing_due
+        self._sight, self._nothing_due = sight, False
+        return False
+
+    def _sight_of(self, current: ClusterMap) -> list[Any] | None:
+        """Return all that the next map depends on, with who holds which, if it is so; None if it is not."""
+        if self.statements or self._tried or self._ordered:
+            return None
+        sight: list[Any] = [current.version, self.map_digest, self.members]
+        for node in current.nodes:
+            well = node.state == NodeState.ACTIVE and not self._unfit(node.id) and not self.is_full(node.id)
+            suspects = self._relay.suspected_by(node.id)
+            if not well or suspects is None or len(suspects) > 0:
+                return None
+            beat = self._relay.beat_of(node.id) if node.id != self._context.me else None
+            sight.append(self._active_of(node.id))
+            if beat is not None:
+                sight += (beat.map_version, beat.map_digest)
+        return sight
 
     def _that_fits(self, current: ClusterMap, seen: Observations) -> ClusterMap | None:
         """Return the next map: without newcomers, and at last without settings, if there is no room for
@@ -362,12 +394,15 @@ class Controller:
         if current is None:
             return False
         primary = current.partitions[number].primary
-        if primary == self._context.me:
-            active = self._mine_active
-        else:
-            beat = self._relay.beat_of(primary)
-            active = beat.active if beat is not None else b""
+        active = self._active_of(primary)
         return number >> 3 < len(active) and bool(active[number >> 3] >> (number & 7) & 1)
+
+    def _active_of(self, node: NodeId) -> bytes:
+        """Return a bit for each partition that a node leads and serves, by its newest word."""
+        if node == self._context.me:
+            return self._mine_active
+        beat = self._relay.beat_of(node)
+        return beat.active if beat is not None else b""
 
     def _damaged(self, node: NodeId) -> bool:
         if node == self._context.me:

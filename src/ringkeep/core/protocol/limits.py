@@ -25,6 +25,7 @@ RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent a
 MAP_WRITE_INTERVAL_MS: Final = 500
 HANDOVER_INTERVAL_MS: Final = 60  # not for long: handovers are few at a time
 CONTROL_INTERVAL_MS: Final = 500
+PLAN_AGAIN_MS: Final = 10_000  # how often a controller looks for a map that is due, if nothing has changed
 MAP_ANSWER_MS: Final = 300  # a controller whose write has no answer for so long lets the next in line act
 MAP_READ_MS: Final = 60  # so does one that reads no map for so long after a write that did not succeed
 REPORT_HOPS: Final = 8  # nodes that pass a report on, at most

@@ -9,6 +9,7 @@ from tests.support.core.parts import A, B, C, ControllerWorld, D, P, a_beat, a_m
 
 from ringkeep.core.cluster import cluster_settings
 from ringkeep.core.cluster.orders import Verb
+from ringkeep.core.control import controller
 from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import NodeState, Partition
@@ -370,3 +371,46 @@ def test_a_node_that_is_cut_off_recovers_nothing_that_it_only_does_not_hear() ->
     world.copies.on_copies(A, Copies([P], [(P, Epoch(3), Epoch(3), Index(10))]))
     world.controller.on_report(Report([], [("0", Verb.RECOVER, 3)]))
     assert world.act() is None
+
+
+# --- a calm cluster --------------------------------------------------------------------------------------
+
+
+def test_while_nothing_changes_no_map_is_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = ControllerWorld(a_map(a_part(A)))
+    world.active = b"\x01"
+    planned: list[None] = []
+
+    def plan(*_: object) -> None:
+        planned.append(None)
+
+    monkeypatch.setattr(controller, "next_map", plan)
+
+    def plans(after: int = limits.CONTROL_INTERVAL_MS) -> int:
+        world.context.now += after
+        for peer in (B, C):
+            world.hear(peer, map_version=7, **beat)
+        before = len(planned)
+        world.act()
+        return len(planned) - before
+
+    beat: dict[str, object] = {}
+    assert plans() == 1
+    assert plans() == plans() == 0
+    world.active = b""
+    assert plans() == 1, "a partition is not served any more"
+    assert plans() == 0
+    beat["suspects"] = [C]
+    assert plans() == plans() == 1, "somebody is missed: for how long, matters"
+    beat.clear()
+    assert plans() == 1
+    assert plans() == 0
+    world.controller.on_report(Report([a_row(Said.HANDOVER, B)]))
+    assert plans() == 1
+    world.context.now += limits.STATEMENT_MS
+    assert plans() == plans() == 1, "the statement is too old now, and then it is gone"
+    assert plans() == 0
+    world.controller.on_members([a_member(node) for node in (A, B, C, D)])
+    assert plans() == 1
+    assert plans() == 0
+    assert plans(limits.PLAN_AGAIN_MS) == 1, "now and then it is done anyway"
