@@ -19,6 +19,7 @@ setup: ## install what is missing: system packages, .venv, Python packages (scri
 	@scripts/setup.sh
 
 run: setup ## set up, then a cluster of five nodes in the foreground; Ctrl-C stops it (ARGS: of `ringkeep up`)
+	@$(BIN)/python scripts/compile.py --background
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) \
 		exec $(BIN)/python scripts/foreground.py $(BIN)/ringkeep up $(ARGS)
 
@@ -71,7 +72,7 @@ bench-quick: ## measure against etcd on this machine in under two minutes (ARGS:
 	@$(BIN)/python scripts/compile.py || echo 'going on with plain Python'
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/quick.py $(ARGS)
 
-compiled: ## compile the hot parts with mypyc (a minute; with a C compiler): `make run` then uses them
+compiled: ## compile the hot parts with mypyc (one to two minutes), and install a C compiler for it; `make run` uses them
 	@scripts/setup.sh --compile
 	@$(BIN)/python scripts/compile.py
 
