@@ -1,36 +1,19 @@
-"""The `ringkeep` command: registers the commands, and turns their errors into one line and an exit code.
+"""The `ringkeep` command: runs what was asked for, and turns errors into one line and an exit code.
 
-The commands import what they need when they run, so that `ringkeep get` starts quickly, and works where only
-the client is installed.
+A node lives for long. So its command line, if it is plain, is read without what describes all the commands:
+that would stay in its memory.
 """
 
 import contextlib
 import json
 import sys
-from typing import Annotated, Final, NoReturn
+from typing import Final, NoReturn
 
-import typer
-from typer.exceptions import Abort, TyperException
-
-from ringkeep import __version__
-from ringkeep.cli.commands import (
-    check,
-    kv,
-    moves,
-    node,
-    nodes,
-    recover,
-    simulate,
-    status,
-    up,
-    wait,
-    zookeeper,
-)
 from ringkeep.cli.terminal import streams
 from ringkeep.cli.terminal.failure import Failure
-from ringkeep.cli.terminal.help import GroupedCommands
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
-from ringkeep.exit_codes import FAILED, INTERRUPTED, OK, REFUSED, USAGE
+from ringkeep.exit_codes import FAILED, INTERRUPTED, REFUSED
+from ringkeep.settings import SETTINGS, NodeSettings, load_node_settings
 
 SERVER_PACKAGES: Final = frozenset(
     {
@@ -45,35 +28,7 @@ SERVER_PACKAGES: Final = frozenset(
     }
 )
 
-app = typer.Typer(
-    name="ringkeep",
-    cls=GroupedCommands,
-    help="A distributed key-value store that keeps what it acknowledged.",
-    epilog="\b\nStart here:\n  ringkeep up\n  ringkeep put hello world\n  ringkeep get hello",
-    rich_markup_mode=None,  # plain help: loading rich would double the time that every command takes to start
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for group in (up, node, zookeeper, kv, status, wait, moves, nodes, recover, simulate, check):
-    group.register(app)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        print(f"ringkeep {__version__}")
-        raise typer.Exit
-
-
-@app.callback(invoke_without_command=True)
-def _start(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(USAGE)
+_FLAGS: Final = {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"}
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -86,13 +41,12 @@ def run(arguments: list[str] | None = None) -> int:
     as_json = "--json" in given[: given.index("--")] if "--" in given else "--json" in given
     try:
         try:
-            code = app(args=arguments, prog_name="ringkeep", standalone_mode=False)
+            return _run(given)
         finally:
             streams.flush_output()
-        return code if isinstance(code, int) else OK
     except BrokenPipeError:
         return FAILED  # the reader of our output closed the pipe (`| head`)
-    except (KeyboardInterrupt, Abort):
+    except KeyboardInterrupt:
         _say(Failure("interrupted", INTERRUPTED), as_json)
         return INTERRUPTED
     except Exception as error:
@@ -108,6 +62,38 @@ def main() -> NoReturn:
     sys.exit(run())
 
 
+def _run(arguments: list[str]) -> int:
+    settings = node_settings(arguments)
+    if settings is None:
+        from ringkeep.cli.app import invoke
+
+        return invoke(arguments)
+    from ringkeep.server import run_node
+
+    return run_node(settings)
+
+
+def node_settings(arguments: list[str]) -> NodeSettings | None:
+    """Return the settings if this is a node's command line, of flags with one value each; None for all else.
+
+    Also for what is wrong with it: the parser of all commands says that.
+    """
+    if arguments[:1] != ["node"]:
+        return None
+    flags: dict[str, str | None] = dict.fromkeys(_FLAGS.values())
+    words = iter(arguments[1:])
+    for word in words:
+        flag, joined, value = word.partition("=")
+        given = value if joined else next(words, "-")
+        if flag not in _FLAGS or given.startswith("-"):
+            return None
+        flags[_FLAGS[flag]] = given
+    try:
+        return load_node_settings(flags)
+    except ConfigurationError:
+        return None
+
+
 def _problem(error: Exception) -> Failure | None:
     """Return the line and the exit code of an error that a user can cause; None for a defect."""
     match error:
@@ -119,22 +105,12 @@ def _problem(error: Exception) -> Failure | None:
             return Failure(str(error))
         case RingkeepError():
             return Failure(str(error), FAILED)
-        case TyperException():
-            return Failure(_usage(error), error.exit_code)
         case ModuleNotFoundError() if (error.name or "").partition(".")[0] in SERVER_PACKAGES:
             return Failure("only the client is installed here; this needs: pip install 'ringkeep[server]'")
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
             return Failure(f"{where}{error.strerror or error}")
     return None
-
-
-def _usage(error: TyperException) -> str:
-    """Return what was wrong with the command line, and where its help is."""
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "ringkeep"
-    problem = " ".join(error.format_message().split()).rstrip(".")
-    return f"{problem} (see: {command} --help)"
 
 
 def _say(problem: Failure, as_json: bool) -> None:

@@ -13,7 +13,7 @@ import typer.testing
 from tests.support.cli.fake_node import FakeNode, one_line, problem, ringkeep
 
 from ringkeep import __version__
-from ringkeep.cli import main
+from ringkeep.cli import app, main
 
 # --- put, get, delete ----------------------------------------------------------------------------------
 
@@ -266,13 +266,13 @@ def test_refused_configuration_is_exit_code_78() -> None:
 
 def test_help_and_version() -> None:
     runner = typer.testing.CliRunner()
-    overview = runner.invoke(main.app, ["--help"])
+    overview = runner.invoke(app.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
         "up", "node", "zookeeper", "put", "get", "delete", "status", "where", "simulate", "moves", "plan",
         "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
     ):  # fmt: skip
-        shown = runner.invoke(main.app, [command, "--help"])
+        shown = runner.invoke(app.app, [command, "--help"])
         assert shown.exit_code == 0
         assert f"ringkeep {command}" in shown.output, "every command shows an example"
         assert f"\n  {command} " in overview.output
@@ -311,3 +311,45 @@ def test_output_to_a_closed_pipe_is_no_traceback(
     os.close(writes)
     assert (done.returncode, done.stderr) == (1, b"")
     assert len(node.seen) == 1, "it had asked"
+
+
+# --- a node's own process --------------------------------------------------------------------------------
+
+
+def test_a_plain_command_line_of_a_node_means_what_the_parser_of_all_commands_reads(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = ["node", "--name", "a", "--data", str(tmp_path), "--http=127.0.0.1:9000", "--expect", "5"]
+    run: list[object] = []
+
+    def run_node(settings: object) -> int:
+        run.append(settings)
+        return 0
+
+    monkeypatch.setattr("ringkeep.server.run_node", run_node)
+    assert app.invoke(arguments) == main.run(arguments) == 0
+    assert run == [main.node_settings(arguments)] * 2
+    assert run[0] is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["get", "k"], ["node", "--help"], ["node", "--name"], ["node", "--nmae", "a"], ["node", "a"],
+        ["node", "--name", "--http", "x:1"], ["node", "--replication", "2"], [],
+    ],
+)  # fmt: skip
+def test_every_other_command_line_is_left_to_that_parser(arguments: list[str]) -> None:
+    assert main.node_settings(arguments) is None
+
+
+def test_a_node_does_not_load_what_describes_the_commands() -> None:
+    code = (
+        "import sys; from ringkeep.cli import main; import ringkeep.server\n"
+        "ringkeep.server.run_node = lambda settings: 0\n"
+        "code = main.run(['node', '--name', 'a'])\n"
+        "print(code, *sorted({'typer', 'rich', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [b"0"]
