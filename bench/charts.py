@@ -16,7 +16,7 @@ PANEL_WIDTH: Final = 330
 PANEL_HEIGHT: Final = 250
 LEFT: Final = 58
 TOP: Final = 74
-GAP: Final = 56
+GAP: Final = 76
 BOTTOM: Final = 58
 TEXT_HEIGHT: Final = 11
 

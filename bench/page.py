@@ -42,9 +42,8 @@ UNLIKE: Final = """\
 The four do not promise the same, and a system that promises less has less to do:
 
 - **Ringkeep** divides the keys: each partition has a primary of its own, so all three nodes take part of
-  the writes. A read is linearizable, and a majority confirms it. Values are on disk (RocksDB) and need
-  not fit into memory. Its ZooKeeper is counted in its CPU time and memory. It is one process of Python
-  with one event loop for each node.
+  the writes. A read is linearizable, and a majority confirms it. Values are on disk (RocksDB). Its
+  ZooKeeper is counted in its CPU time and memory. A node is one process of Python with one event loop.
 - **etcd** promises as much for one key, and more besides: one order over all keys, transactions, watches.
   All requests go through one leader. It is asked as Ringkeep is, with HTTP and JSON, through its gateway:
   that translates each request to gRPC, which costs processor time. Clients that speak gRPC spare it that.
@@ -69,8 +68,8 @@ HTTP for Ringkeep and etcd, RESP for Redis (`SET` and `WAIT` in one packet), Zoo
 one connection, each round asks another node.
 
 Every system starts from empty, {keys:,} keys are loaded, and one run of each kind warms up. Then, for
-each load, the systems take turns (A B C D, A B C D, …) for {rounds} rounds of {seconds:g} s each. The
-others stay up, idle. Figures are medians over the rounds; ratios are taken within a round, as the machine
+each load, the systems take turns (A B C D, A B C D, …) for {rounds} rounds of {seconds:g} s each. The others
+stay up, idle. Figures are medians over the rounds; ratios are taken within a round, as the machine
 may be busier in the next.
 
 **Every answer is checked.** A connection has keys of its own, so a read must return exactly the last

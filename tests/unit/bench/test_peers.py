@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.paths import BENCH
+from tests.support.paths import BENCH, ROOT
 
 sys.path.insert(0, str(BENCH))
 
@@ -146,6 +146,15 @@ def test_a_new_run_replaces_everything(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "benchmarks" / "reference.json").read_text())
     assert kept["figures"][0]["medians"]["ringkeep"]["rate"] == 7_777
     assert (tmp_path / "benchmarks" / "throughput-latency.svg").read_text().startswith("<svg")
+
+
+def test_the_page_is_what_the_tool_makes_of_the_kept_run() -> None:
+    """Nobody has edited it by hand, and nobody has changed the tool without writing it anew (`--page`)."""
+    folder = ROOT / "docs" / "benchmarks"
+    kept = json.loads((folder / "reference.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page.page(kept)
+    for name, drawing in page.drawings(kept).items():
+        assert (folder / f"{name}.svg").read_text(encoding="utf-8") == drawing, name
 
 
 # --- charts -----------------------------------------------------------------------------------------------
