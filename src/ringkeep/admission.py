@@ -83,55 +83,63 @@ def taken_over(incarnation: Incarnation) -> str:
     )
 
 
-def is_old_copy(member: Member, found: ClusterMap) -> bool:
+def is_old_copy(member: Member, cluster_map: ClusterMap) -> bool:
     """Whether the cluster has seen this start of the directory, or a later one."""
-    known = found.node(member.id)
+    known = cluster_map.node(member.id)
     return (
         known is not None
-        and member.cluster_id in ("", found.cluster_id)
+        and member.cluster_id in ("", cluster_map.cluster_id)
         and known.incarnation >= member.incarnation
     )
 
 
-def given_up(member: Member, stored: ClusterMap | None, found: ClusterMap) -> str:
+def given_up(member: Member, stored: ClusterMap | None, cluster_map: ClusterMap) -> str:
     """Say that the cluster gave this directory's node up for dead; "" if it did not.
 
     `stored`: the last map that the node knew. A dead node is forgotten after a while. So a node that was
     named in `stored`, and is not now, was given up meanwhile, unless it was leaving.
     """
-    known = found.node(member.id)
+    known = cluster_map.node(member.id)
     if known is not None:
-        gone = known.state == NodeState.DEAD and member.cluster_id in ("", found.cluster_id)
+        gone = known.state == NodeState.DEAD and member.cluster_id in ("", cluster_map.cluster_id)
     else:
-        before = stored.node(member.id) if stored is not None and stored.version <= found.version else None
-        gone = before is not None and before.state != NodeState.LEAVING and has_left(member, found)
+        before = (
+            stored.node(member.id) if stored is not None and stored.version <= cluster_map.version else None
+        )
+        gone = before is not None and before.state != NodeState.LEAVING and has_left(member, cluster_map)
     if not gone:
         return ""
     return (
-        f"the cluster {found.cluster} gave this node up for dead, and rebuilds its replicas on other nodes:"
-        " the data here is not needed any more"
+        f"the cluster {cluster_map.cluster} gave this node up for dead, and rebuilds its replicas on other"
+        " nodes: the data here is not needed any more"
     )
 
 
-def has_left(member: Member, found: ClusterMap) -> bool:
+def has_left(member: Member, cluster_map: ClusterMap) -> bool:
     """Whether this directory's node was a member of the cluster, whose map does not name it any more."""
-    return bool(member.cluster_id) and member.cluster_id == found.cluster_id and not found.node(member.id)
+    return (
+        bool(member.cluster_id)
+        and member.cluster_id == cluster_map.cluster_id
+        and not cluster_map.node(member.id)
+    )
 
 
-def may_leave(member: Member, found: ClusterMap) -> bool:
+def may_leave(member: Member, cluster_map: ClusterMap) -> bool:
     """Whether a node was ordered to leave, and has no replica in the map any more."""
-    known = found.node(member.id)
-    return known is not None and known.state == NodeState.LEAVING and not partitions_of(found, member.id)
+    known = cluster_map.node(member.id)
+    return (
+        known is not None and known.state == NodeState.LEAVING and not partitions_of(cluster_map, member.id)
+    )
 
 
-def name_taken(member: Member, found: ClusterMap, links: Collection[NodeId]) -> str:
+def name_taken(member: Member, cluster_map: ClusterMap, links: Collection[NodeId]) -> str:
     """Say that a newcomer's name belongs to a node that answers; "" if there is no such node.
 
     `links`: the nodes to which there is a link from here.
     """
-    if found.node(member.id) is not None:
+    if cluster_map.node(member.id) is not None:
         return ""
-    for node in found.nodes:
+    for node in cluster_map.nodes:
         if node.name == member.name and node.state != NodeState.DEAD and node.id in links:
             return (
                 f"the name {node.name} belongs to another data directory, whose node answers at {node.peer}:"
@@ -141,13 +149,13 @@ def name_taken(member: Member, found: ClusterMap, links: Collection[NodeId]) -> 
 
 
 def refusal(
-    member: Member, stored: ClusterMap | None, found: ClusterMap | None, partitions: int | None = None
+    member: Member, stored: ClusterMap | None, cluster_map: ClusterMap | None, partitions: int | None = None
 ) -> str:
     """Say why this directory must not start under the map that ZooKeeper holds; "" if it may.
 
     `stored`: its own map. `partitions`: the number that was configured, None if none was.
     """
-    if found is None:
+    if cluster_map is None:
         if member.cluster_id or stored is not None:
             return (
                 f"this directory belongs to the cluster {member.cluster_id}, but ZooKeeper holds"
@@ -155,25 +163,26 @@ def refusal(
                 " Point --zookeeper at the right one, or write the map again: ringkeep recover map"
             )
         return ""
-    if member.cluster_id and member.cluster_id != found.cluster_id:
+    if member.cluster_id and member.cluster_id != cluster_map.cluster_id:
         return (
-            f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds {found.cluster_id}."
-            " Nothing was changed. Check --zookeeper, --cluster and --data"
+            f"this directory belongs to the cluster {member.cluster_id}, ZooKeeper holds"
+            f" {cluster_map.cluster_id}. Nothing was changed. Check --zookeeper, --cluster and --data"
         )
-    if stored is not None and stored.version > found.version:
+    if stored is not None and stored.version > cluster_map.version:
         return (
-            f"ZooKeeper holds cluster map {found.version}, older than this node's {stored.version}:"
+            f"ZooKeeper holds cluster map {cluster_map.version}, older than this node's {stored.version}:"
             " it was restored from a copy. Nothing was changed. Write the map again: ringkeep recover map"
         )
-    if partitions is not None and partitions != len(found.partitions):
+    if partitions is not None and partitions != len(cluster_map.partitions):
         return (
-            f"--partitions is {partitions} here, but the cluster was formed with {len(found.partitions)}, and"
-            " that number never changes. Nothing was changed. Leave the option out, or give that number"
+            f"--partitions is {partitions} here, but the cluster was formed with"
+            f" {len(cluster_map.partitions)}, and that number never changes. Nothing was changed. Leave the"
+            " option out, or give that number"
         )
-    known = found.node(member.id)
+    known = cluster_map.node(member.id)
     if known is None:
-        return _refused_newcomer(member, found)
-    if is_old_copy(member, found):
+        return _refused_newcomer(member, cluster_map)
+    if is_old_copy(member, cluster_map):
         return (
             f"this directory was started {member.incarnation} times, the cluster has seen start"
             f" {known.incarnation}: it is an old copy. Nothing was changed. Use the newest directory"
@@ -181,17 +190,17 @@ def refusal(
     return ""
 
 
-def _refused_newcomer(member: Member, found: ClusterMap) -> str:
+def _refused_newcomer(member: Member, cluster_map: ClusterMap) -> str:
     """Say why a directory that the map does not name must not join; "" if it may.
 
     A taken name is not a reason yet: the node that has it may be lost.
     """
     if member.cluster_id:
         return (
-            f"this directory's node has left the cluster {found.cluster}. Nothing was changed."
+            f"this directory's node has left the cluster {cluster_map.cluster}. Nothing was changed."
             " Start with an empty --data directory to join as a new node"
         )
-    for node in found.nodes:
+    for node in cluster_map.nodes:
         if node.state == NodeState.DEAD or node.name == member.name:
             continue
         for field in ("http", "peer"):
@@ -200,18 +209,18 @@ def _refused_newcomer(member: Member, found: ClusterMap) -> str:
     return ""
 
 
-def behind(held: ClusterMap, found: ClusterMap | None, same: bool) -> str:
+def behind(held: ClusterMap, cluster_map: ClusterMap | None, same: bool) -> str:
     """Say that ZooKeeper holds an older map than a running node, or a different one; "" if it does not.
 
     `same`: whether they are the same bytes.
     """
-    if found is None:
+    if cluster_map is None:
         holds = "no cluster map"
-    elif found.cluster_id != held.cluster_id:
-        holds = f"a map of another cluster, {found.cluster_id}"
-    elif found.version < held.version:
-        holds = f"map {found.version}"
-    elif found.version == held.version and not same:
+    elif cluster_map.cluster_id != held.cluster_id:
+        holds = f"a map of another cluster, {cluster_map.cluster_id}"
+    elif cluster_map.version < held.version:
+        holds = f"map {cluster_map.version}"
+    elif cluster_map.version == held.version and not same:
         holds = "a different map of that version"
     else:
         return ""
@@ -240,17 +249,17 @@ def odd_one_out(member: Member, members: Sequence[Member]) -> str:
     return ""
 
 
-def peers(mine: Member, found: ClusterMap | None, members: Iterable[Member]) -> dict[NodeId, str]:
+def peers(mine: Member, cluster_map: ClusterMap | None, members: Iterable[Member]) -> dict[NodeId, str]:
     """Return the peers with their addresses: every node of the map, at the address that it registered last;
     while the cluster is being formed, every member.
 
     Another node at our own address has ended: its disk was wiped, or its files were renamed.
     """
     there: dict[NodeId, str] = {}
-    if found is not None:
-        there = {n.id: n.peer for n in found.nodes if n.state != NodeState.DEAD and n.peer != mine.peer}
+    if cluster_map is not None:
+        there = {n.id: n.peer for n in cluster_map.nodes if n.state != NodeState.DEAD and n.peer != mine.peer}
     for member in members:
-        if found is None or member.id in there:
+        if cluster_map is None or member.id in there:
             there[member.id] = member.peer
     there.pop(mine.id, None)
     return there

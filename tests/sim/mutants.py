@@ -107,7 +107,7 @@ def older_entry_committed_by_count() -> Any:
 
     def make(_: Any) -> Any:
         def mutant(self: Primary) -> None:
-            if not self.in_office:
+            if not self.leads:
                 return
             if self.started:
                 place, replica = self.place, self.replica

@@ -233,8 +233,10 @@ class Dispatch:
             self._node.receivers.on_chunk(replica, peer, message)
 
     def _surplus(self, peer: NodeId, _: Incarnation, message: m.Surplus) -> None:
-        found, holder = self._context.cluster_map, message.holder or peer
-        primary = found.partitions[message.partition].primary if found is not None else self._context.me
+        cluster_map, holder = self._context.cluster_map, message.holder or peer
+        primary = (
+            cluster_map.partitions[message.partition].primary if cluster_map is not None else self._context.me
+        )
         if primary == self._context.me or not message.holder:
             self._node.replica_set.on_surplus(holder, message)
         else:

@@ -280,42 +280,45 @@ class Node:
         """Take over a newer map, from the register or from a peer; False if it is not newer, or
         another cluster's."""
         try:
-            found = self._codec.decode(payload)
+            new_map = self._codec.decode(payload)
         except ProtocolError as error:
             self.context.alarm(f"a cluster map cannot be read, and is ignored: {error}")
             return False
         current = self.context.cluster_map
         if current is not None and (
-            found.cluster_id != current.cluster_id or found.version <= current.version
+            new_map.cluster_id != current.cluster_id or new_map.version <= current.version
         ):
             return False
         self.context.effects.batch.meta[MAP_KEY] = payload
-        self._take_map(found, payload)
+        self._take_map(new_map, payload)
         return True
 
-    def _take_map(self, found: ClusterMap, payload: bytes) -> None:
+    def _take_map(self, cluster_map: ClusterMap, payload: bytes) -> None:
         context = self.context
         old = context.cluster_map
-        context.cluster_map = found
-        mine = found.node(context.me)
+        context.cluster_map = cluster_map
+        mine = cluster_map.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
-        context.coordinators = coordinators_of(found)
-        self.coordinator.names = {node.id: node.name for node in found.nodes}
+        context.coordinators = coordinators_of(cluster_map)
+        self.coordinator.names = {node.id: node.name for node in cluster_map.nodes}
         self.map_payload = payload
         self.controller.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
-            node.id for node in found.nodes if node.id != context.me and node.state != NodeState.DEAD
+            node.id for node in cluster_map.nodes if node.id != context.me and node.state != NodeState.DEAD
         ])  # fmt: skip
-        self.pace.bytes_per_s = cluster_settings.setting(found, cluster_settings.MOVE_BYTES_PER_S)
-        self.pace.paused = cluster_settings.setting(found, cluster_settings.MOVES) != cluster_settings.RUNNING
+        self.pace.bytes_per_s = cluster_settings.setting(cluster_map, cluster_settings.MOVE_BYTES_PER_S)
+        self.pace.paused = (
+            cluster_settings.setting(cluster_map, cluster_settings.MOVES) != cluster_settings.RUNNING
+        )
         for peer in self.detector.peers:  # first: whom this makes a replica is asked right after
             self._push_map(peer)
-        self.replica_set.follow(found)
+        self.replica_set.follow(cluster_map)
         self.watched.all()
         if self._listener is not None:
-            self._listener.on_map(found, context.now)
+            self._listener.on_map(cluster_map, context.now)
         before = old.partitions if old is not None else ()
-        self.coordinator.on_map([PartitionId(p) for p, part in enumerate(found.partitions[: len(before)])
+        after = cluster_map.partitions[: len(before)]
+        self.coordinator.on_map([PartitionId(p) for p, part in enumerate(after)
                                  if part.epoch != before[p].epoch])  # fmt: skip
         self.controller.on_map()
 

@@ -89,10 +89,10 @@ class ClusterMembership:
 
         A newcomer belongs to the cluster once the map names it; a node that it names no more has left.
         """
-        found = self.node.context.cluster_map
-        assert found is not None
-        mine = found.node(self.member.id)
-        if lost := admission.given_up(self.member, before, found):
+        cluster_map = self.node.context.cluster_map
+        assert cluster_map is not None
+        mine = cluster_map.node(self.member.id)
+        if lost := admission.given_up(self.member, before, cluster_map):
             return self._stop(lost, Ending.RETIRED)
         if mine is None and self.member.cluster_id:
             self._ports.shell.departed()
@@ -100,9 +100,9 @@ class ClusterMembership:
             return
         if mine is not None and mine.incarnation > self.member.incarnation:
             return self._stop(admission.taken_over(mine.incarnation), Ending.REFUSED)
-        if mine is not None and self.member.cluster_id != found.cluster_id:
-            self._ports.shell.joined(found.cluster_id)
-            self.member = replace(self.member, cluster_id=found.cluster_id)
+        if mine is not None and self.member.cluster_id != cluster_map.cluster_id:
+            self._ports.shell.joined(cluster_map.cluster_id)
+            self.member = replace(self.member, cluster_id=cluster_map.cluster_id)
             self._ports.coordination.announce(self.member)
         self._set_peers()
 
@@ -124,13 +124,13 @@ class ClusterMembership:
 
     def announce_map(self) -> None:
         """Keep the map version in the registration current, at most every ANNOUNCE_INTERVAL_MS."""
-        found = self.node.context.cluster_map
+        cluster_map = self.node.context.cluster_map
         now = self.node.context.now
-        if found is None or not self.enrolment.passed or found.version == self.member.map_version:
+        if cluster_map is None or not self.enrolment.passed or cluster_map.version == self.member.map_version:
             return
         if now - self._announced_at >= ANNOUNCE_INTERVAL_MS:
             self._announced_at = now
-            self.member = replace(self.member, map_version=MapVersion(found.version))
+            self.member = replace(self.member, map_version=MapVersion(cluster_map.version))
             self._ports.coordination.announce(self.member)
 
     # --- what was read ---------------------------------------------------------------------------------
@@ -155,33 +155,33 @@ class ClusterMembership:
 
     def _set_peers(self) -> None:
         if self.enrolment.passed:
-            found, members = self.node.context.cluster_map, self.node.controller.members
-            self._ports.network.set_peers(admission.peers(self.member, found, members))
+            cluster_map, members = self.node.context.cluster_map, self.node.controller.members
+            self._ports.network.set_peers(admission.peers(self.member, cluster_map, members))
 
     def _read_map(self, znode_version: int, payload: bytes | None) -> None:
         self.node.controller.on_map_read()
         try:
-            found = self._ports.codec.decode(payload) if payload is not None else None
+            stored = self._ports.codec.decode(payload) if payload is not None else None
         except ProtocolError as error:
             self._freeze(f"the cluster map in ZooKeeper cannot be read: {error}")
             return
-        self._znode = znode_version, found.version if found is not None else 0
+        self._znode = znode_version, stored.version if stored is not None else 0
         if not self.enrolment.passed:
             self._unread = znode_version, payload
-            self.enrolment.on_map(self.node.context.cluster_map, found)
+            self.enrolment.on_map(self.node.context.cluster_map, stored)
             return
-        if found is not None and payload is not None:
+        if stored is not None and payload is not None:
             self._take_map(payload)
-        self._note_if_behind(found, payload)
+        self._note_if_behind(stored, payload)
 
-    def _note_if_behind(self, found: ClusterMap | None, payload: bytes | None) -> None:
+    def _note_if_behind(self, cluster_map: ClusterMap | None, payload: bytes | None) -> None:
         """If ZooKeeper was wiped or restored, keep serving under our own map, and change nothing.
 
         A read that began before our map came from a peer returns an older one too: so only the second such
         read counts.
         """
         controller, current = self.node.controller, self.node.context.cluster_map
-        reason = admission.behind(current, found, payload == self.node.map_payload) if current else ""
+        reason = admission.behind(current, cluster_map, payload == self.node.map_payload) if current else ""
         if current is None or not reason:
             controller.frozen, self._doubted = "", 0
         elif self._doubted != current.version:

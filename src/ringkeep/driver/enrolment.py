@@ -68,21 +68,21 @@ class Enrolment:
 
     # --- before it speaks -----------------------------------------------------------------------------
 
-    def on_map(self, stored: ClusterMap | None, found: ClusterMap | None) -> None:
+    def on_map(self, stored: ClusterMap | None, cluster_map: ClusterMap | None) -> None:
         """The map was read from ZooKeeper: stop, if it has no place for this directory."""
         member, shell = self._member, self._ports.shell
-        if found is not None and (lost := admission.given_up(member, stored, found)):
+        if cluster_map is not None and (lost := admission.given_up(member, stored, cluster_map)):
             self._stop(lost, Ending.RETIRED)
             return
-        reason = admission.refusal(member, stored, found, self._start.partitions)
+        reason = admission.refusal(member, stored, cluster_map, self._start.partitions)
         if reason:
-            if found is not None and admission.is_old_copy(member, found):
+            if cluster_map is not None and admission.is_old_copy(member, cluster_map):
                 shell.superseded()
-            if found is not None and admission.has_left(member, found):
+            if cluster_map is not None and admission.has_left(member, cluster_map):
                 shell.departed()
             self._stop(reason, Ending.REFUSED)
             return
-        self._map, self._fits = found, True
+        self._map, self._fits = cluster_map, True
         self._look()
 
     def on_members(self, members: list[Member]) -> None:
@@ -102,14 +102,14 @@ class Enrolment:
         if connected and self.passed:
             self._ask()
 
-    def on_tick(self, found: ClusterMap | None, links: Collection[NodeId], empty: bool) -> None:
+    def on_tick(self, cluster_map: ClusterMap | None, links: Collection[NodeId], empty: bool) -> None:
         """Repeat unanswered requests; write the mark again if more is durable by now.
 
-        `found`: this node's map. `links`: the peers that it has links to. `empty`: whether it holds no
+        `cluster_map`: this node's map. `links`: the peers that it has links to. `empty`: whether it holds no
         replica.
         """
-        if found is not None:
-            self._look_around(found, links, empty)
+        if cluster_map is not None:
+            self._look_around(cluster_map, links, empty)
         now = self._ports.clock.now()
         if not self.passed:
             self._look()
@@ -119,16 +119,16 @@ class Enrolment:
         elif self._durable > self._marked and now - self._written_at >= self._interval_ms:
             self._write(self._durable)
 
-    def _look_around(self, found: ClusterMap, links: Collection[NodeId], empty: bool) -> None:
+    def _look_around(self, cluster_map: ClusterMap, links: Collection[NodeId], empty: bool) -> None:
         """Stop if the name turns out to be taken, or once a leaving node holds nothing any more.
 
         A leaving node first finishes the requests that it coordinates: until then it is a node like any
         other.
         """
-        taken = admission.name_taken(self._member, found, links)
+        taken = admission.name_taken(self._member, cluster_map, links)
         if taken:
             self._stop(taken, Ending.REFUSED)
-        elif not self._leaving and admission.may_leave(self._member, found) and empty:
+        elif not self._leaving and admission.may_leave(self._member, cluster_map) and empty:
             self._leaving = True
             shell = self._ports.shell
             shell.departed()

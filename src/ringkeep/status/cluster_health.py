@@ -125,16 +125,16 @@ class Judge:
 
         `zookeeper`: whether it is of use to this node. `now`: by this node's clock.
         """
-        found = self._node.context.cluster_map
-        if found is None:
+        cluster_map = self._node.context.cluster_map
+        if cluster_map is None:
             return [Reason(ReasonKind.FORMING)]
         return [
             *self._stalled(now),
-            *self._partitions(found),
-            *self._moves(found),
-            *self._nodes(found),
+            *self._partitions(cluster_map),
+            *self._moves(cluster_map),
+            *self._nodes(cluster_map),
             *self._coordination(zookeeper),
-            *self._notes(found),
+            *self._notes(cluster_map),
         ]
 
     def _stalled(self, now: Millis) -> Iterator[Reason]:
@@ -144,29 +144,29 @@ class Judge:
         if late > limits.SUSPECT_AFTER_MS:
             yield Reason(ReasonKind.STALLED, (context.me,), count=late)
 
-    def lost(self, found: ClusterMap) -> list[int]:
+    def lost(self, cluster_map: ClusterMap) -> list[int]:
         """Return the partitions that nobody serves, and of which no majority of the voters answers here."""
-        idle = members(self._node.reports.unserved(found))
+        idle = members(self._node.reports.unserved(cluster_map))
         votes = _Votes(self._node.controller.reachability)
-        return [n for n in idle if any(votes.needed(voters) for voters in _sets(found.partitions[n]))]
+        return [n for n in idle if any(votes.needed(voters) for voters in _sets(cluster_map.partitions[n]))]
 
-    def _partitions(self, found: ClusterMap) -> Iterator[Reason]:
+    def _partitions(self, cluster_map: ClusterMap) -> Iterator[Reason]:
         """Judge by what primaries say; by who answers where none does."""
         reports, reachability = self._node.reports, self._node.controller.reachability
         votes = _Votes(reachability)
-        lost = self.lost(found)
+        lost = self.lost(cluster_map)
         if lost:
-            yield _no_majority(found, lost, votes)
+            yield _no_majority(cluster_map, lost, votes)
         down = set(lost)
         idle = [number for number in members(reports.idle) if number not in down]
         if idle:
-            leaders = {found.partitions[number].primary for number in idle}
+            leaders = {cluster_map.partitions[number].primary for number in idle}
             silent = tuple(node for node in sorted(leaders) if not reachability.answers(node))
             yield Reason(ReasonKind.NO_PRIMARY, silent, tuple(idle))
         down.update(idle)
         short: dict[tuple[int, int], list[int]] = {}
         uncounted = []
-        for number, part in enumerate(found.partitions):
+        for number, part in enumerate(cluster_map.partitions):
             bit = 1 << number
             if number in down:
                 continue
@@ -177,28 +177,28 @@ class Judge:
             if reports.stale & bit:  # an older word, while the primaryship changes hands: who left since?
                 missing = max(missing, *(len(voters) - votes.of(voters) for voters in _sets(part)))
             voters = len(part.voters)
-            if missing or voters < found.replication:
-                copies = max(0, voters - missing), max(voters, found.replication)
+            if missing or voters < cluster_map.replication:
+                copies = max(0, voters - missing), max(voters, cluster_map.replication)
                 short.setdefault(copies, []).append(number)
         for (have, want), numbers in sorted(short.items()):
             yield Reason(ReasonKind.COPIES, (), tuple(numbers), (want - have) * len(numbers), have, want)
         if uncounted:
             yield Reason(ReasonKind.UNCOUNTED, (), tuple(uncounted))
 
-    def _moves(self, found: ClusterMap) -> Iterator[Reason]:
+    def _moves(self, cluster_map: ClusterMap) -> Iterator[Reason]:
         """Find what is to be moved, under way or not. Remembered: a plan may take long."""
         damaged = self._node.controller.reachability.damaged
-        gone = frozenset(node.id for node in found.nodes if damaged(node.id))
-        if self._planned is None or self._planned[:2] != (found, gone):
-            self._planned = found, gone, _moves_left(found, gone)
+        gone = frozenset(node.id for node in cluster_map.nodes if damaged(node.id))
+        if self._planned is None or self._planned[:2] != (cluster_map, gone):
+            self._planned = cluster_map, gone, _moves_left(cluster_map, gone)
         if self._planned[2] is not None:
             yield self._planned[2]
 
-    def _nodes(self, found: ClusterMap) -> Iterator[Reason]:
-        there = [node for node in found.nodes if node.state != NodeState.DEAD]
+    def _nodes(self, cluster_map: ClusterMap) -> Iterator[Reason]:
+        there = [node for node in cluster_map.nodes if node.state != NodeState.DEAD]
         room = sum(node.state != NodeState.LEAVING for node in there)
-        if room < found.replication:
-            yield Reason(ReasonKind.TOO_FEW_NODES, have=room, want=found.replication)
+        if room < cluster_map.replication:
+            yield Reason(ReasonKind.TOO_FEW_NODES, have=room, want=cluster_map.replication)
         behind: Counter[NodeId] = Counter()
         for node in there:
             for other, count in self._node.reports.behind_of(node.id):
@@ -237,13 +237,13 @@ class Judge:
         if controller.frozen:
             yield Reason(ReasonKind.REGISTER)
 
-    def _notes(self, found: ClusterMap) -> Iterator[Reason]:
-        if cluster_settings.setting(found, cluster_settings.MOVES):
+    def _notes(self, cluster_map: ClusterMap) -> Iterator[Reason]:
+        if cluster_settings.setting(cluster_map, cluster_settings.MOVES):
             yield Reason(ReasonKind.HELD)
-        drained = tuple(node.id for node in found.nodes if node.state == NodeState.DRAINING)
+        drained = tuple(node.id for node in cluster_map.nodes if node.state == NodeState.DRAINING)
         if drained:
             yield Reason(ReasonKind.DRAINED, drained)
-        if found.replication == 1:
+        if cluster_map.replication == 1:
             yield Reason(ReasonKind.ONE_COPY)
 
 
@@ -273,23 +273,23 @@ def _sets(part: Partition) -> tuple[Voters, Voters]:
     return part.voters, part.old_voters
 
 
-def _no_majority(found: ClusterMap, lost: list[int], votes: _Votes) -> Reason:
+def _no_majority(cluster_map: ClusterMap, lost: list[int], votes: _Votes) -> Reason:
     """Say which nodes would bring these partitions back. The dead never will."""
-    there = {node.id for node in found.nodes if node.state != NodeState.DEAD}
-    parts = [found.partitions[number] for number in lost]
+    there = {node.id for node in cluster_map.nodes if node.state != NodeState.DEAD}
+    parts = [cluster_map.partitions[number] for number in lost]
     nodes = {node for part in parts for node in quorum_loss.voters_of(part) if not votes.has(node)}
     needed = max(votes.needed(voters) for part in parts for voters in _sets(part))
     return Reason(ReasonKind.NO_MAJORITY, tuple(sorted(nodes & there)), tuple(lost), needed)
 
 
-def _moves_left(found: ClusterMap, damaged: frozenset[NodeId]) -> Reason | None:
+def _moves_left(cluster_map: ClusterMap, damaged: frozenset[NodeId]) -> Reason | None:
     """Return the moves that the map still owes, None if everything is where it should be."""
     numbers, count = [], 0
     newcomers: dict[NodeId, None] = {}
     for number, (part, target) in enumerate(
-        zip(found.partitions, targets(found, damaged.__contains__), strict=True)
+        zip(cluster_map.partitions, targets(cluster_map, damaged.__contains__), strict=True)
     ):
-        will_be = intended(part, found.replication)
+        will_be = intended(part, cluster_map.replication)
         planned = max(len(set(target) - set(will_be)), len(set(will_be) - set(target)))
         running = part.learner is not None or bool(part.old_voters)
         if planned or running:

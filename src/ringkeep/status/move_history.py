@@ -45,10 +45,10 @@ class MoveHistory:
         self.sent_bytes = 0
         self._samples: deque[tuple[Millis, int]] = deque()  # of `sent_bytes`
 
-    def on_map(self, found: ClusterMap, now: Millis) -> None:
+    def on_map(self, cluster_map: ClusterMap, now: Millis) -> None:
         """Note which moves a newer map has begun, and which are over."""
-        before, self._map = self._map, found
-        for number, part in enumerate(found.partitions):
+        before, self._map = self._map, cluster_map
+        for number, part in enumerate(cluster_map.partitions):
             was = before.partitions[number] if before is not None else part
             if part is not was or before is None:
                 self._follow(PartitionId(number), was, part, now)

@@ -55,11 +55,11 @@ class CopySurvey:
 
     def on_tick(self, reachability: Reachability) -> None:
         """Tell what is held here of partitions without a majority, if there are any."""
-        context, found = self._context, self._context.cluster_map
-        if found is None or self._waits or context.now < self._tell_at:
+        context, cluster_map = self._context, self._context.cluster_map
+        if cluster_map is None or self._waits or context.now < self._tell_at:
             return
         self._tell_at = context.now + limits.COPIES_MS
-        looked = _without_majority(found, reachability)
+        looked = _without_majority(cluster_map, reachability)
         if looked:
             held = [
                 (number, *_copy_of(self._replicas[number])) for number in looked if number in self._replicas
@@ -79,12 +79,12 @@ def _copy_of(replica: Replica) -> tuple[Epoch, Epoch, Index]:
     return replica.promised.epoch, replica.log.last_epoch, replica.log.last_index
 
 
-def _without_majority(found: ClusterMap, reachability: Reachability) -> list[PartitionId]:
-    voting = {node.id for node in found.nodes if reachability.votes(node.id)}
-    if len(voting) == len(found.nodes):
+def _without_majority(cluster_map: ClusterMap, reachability: Reachability) -> list[PartitionId]:
+    voting = {node.id for node in cluster_map.nodes if reachability.votes(node.id)}
+    if len(voting) == len(cluster_map.nodes):
         return []
     return [
         PartitionId(number)
-        for number, part in enumerate(found.partitions)
+        for number, part in enumerate(cluster_map.partitions)
         if not quorum.won(part.voters, part.old_voters, voting)
     ]

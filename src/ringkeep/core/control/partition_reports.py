@@ -161,11 +161,11 @@ class PartitionReports:
         self.behind = list(behind.items())
 
     def _listen(self) -> None:
-        found, now = self._context.cluster_map, self._context.now
-        if found is None:
+        cluster_map, now = self._context.cluster_map, self._context.now
+        if cluster_map is None:
             return
-        if found is not self._map:
-            self._follow(found)
+        if cluster_map is not self._map:
+            self._follow(cluster_map)
         serving, planes = 0, [0]
         for node, led in self._led.items():
             active, copies = self.words_of(node)
@@ -175,7 +175,7 @@ class PartitionReports:
             for number, plane in enumerate(copies):
                 planes[number] |= mine & _bits(plane)
         self.serving = serving
-        self._idle.update(self.unserved(found), now)
+        self._idle.update(self.unserved(cluster_map), now)
         self._uncounted.update(self.counted & ~planes[0], now)
         kept = self._uncounted.bits & ~self._uncounted.for_long(now)
         self.counted = planes[0] | kept
@@ -187,19 +187,19 @@ class PartitionReports:
         while self._lacking and not self._lacking[-1]:
             self._lacking.pop()
         heard = [node for node in self._voting if not self._detector.suspects(node)]
-        most = 2 * serving.bit_count() >= len(found.partitions)
+        most = 2 * serving.bit_count() >= len(cluster_map.partitions)
         self.reach.look(bool(serving) and (most or quorum.won(self._voting, (), heard)), now)
 
-    def _follow(self, found: ClusterMap) -> None:
+    def _follow(self, cluster_map: ClusterMap) -> None:
         if self._map is None:
-            self._idle.update(_all(found), _LONG_AGO)  # nobody has heard of any of them
-        self._map = found
+            self._idle.update(_all(cluster_map), _LONG_AGO)  # nobody has heard of any of them
+        self._map = cluster_map
         led: dict[NodeId, int] = {}
         voting: dict[NodeId, None] = {}
-        for number, part in enumerate(found.partitions):
+        for number, part in enumerate(cluster_map.partitions):
             led[part.primary] = led.get(part.primary, 0) | 1 << number
             voting.update(dict.fromkeys(part.voters))
-        dead = {node.id for node in found.nodes if node.state == NodeState.DEAD}
+        dead = {node.id for node in cluster_map.nodes if node.state == NodeState.DEAD}
         self._led, self._voting = led, tuple(node for node in voting if node not in dead)
 
     def words_of(self, node: NodeId) -> tuple[bytes, list[bytes]]:
@@ -216,9 +216,9 @@ class PartitionReports:
         beat = self._relay.beat_of(node)
         return [] if beat is None else beat.behind
 
-    def unserved(self, found: ClusterMap) -> int:
+    def unserved(self, cluster_map: ClusterMap) -> int:
         """Return the partitions of this map whose primary does not say just now that it serves, as bits."""
-        return _all(found) & ~self.serving
+        return _all(cluster_map) & ~self.serving
 
     @property
     def idle(self) -> int:
@@ -263,5 +263,5 @@ def _bits(packed: bytes) -> int:
     return int.from_bytes(packed, "little")
 
 
-def _all(found: ClusterMap) -> int:
-    return (1 << len(found.partitions)) - 1
+def _all(cluster_map: ClusterMap) -> int:
+    return (1 << len(cluster_map.partitions)) - 1

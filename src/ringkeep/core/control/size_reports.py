@@ -18,7 +18,7 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 class Listener(Protocol):
     """Hears what the core learns and has no use for."""
 
-    def on_map(self, found: ClusterMap, now: Millis) -> None:
+    def on_map(self, cluster_map: ClusterMap, now: Millis) -> None:
         """The node took over this map, or started with it."""
 
     def on_sizes(self, message: Sizes, now: Millis) -> None:

@@ -19,9 +19,9 @@ AT_ONCE: Final = 1_000
 """So many are named by one entry."""
 
 
-def coordinators_of(found: ClusterMap) -> frozenset[bytes]:
+def coordinators_of(cluster_map: ClusterMap) -> frozenset[bytes]:
     """Return the origins whose writes may be executed."""
-    return frozenset(origin_of(n.id, n.incarnation) for n in found.nodes if n.state != NodeState.DEAD)
+    return frozenset(origin_of(n.id, n.incarnation) for n in cluster_map.nodes if n.state != NodeState.DEAD)
 
 
 class Leader(Protocol):

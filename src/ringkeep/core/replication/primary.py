@@ -137,7 +137,7 @@ class Primary:
         return replica.log.floor_index > 0 or (long and replica.applied > 0)
 
     @property
-    def in_office(self) -> bool:
+    def leads(self) -> bool:
         """Whether this node promises nothing higher: a higher promise deposes in the same step."""
         return self.phase is not Phase.DEPOSED
 
@@ -160,7 +160,7 @@ class Primary:
     @property
     def may_execute(self) -> bool:
         """Whether requests are executed just now, and not parked."""
-        kept = self.phase == Phase.ACTIVE and self.in_office and self.context.disks.own.answers
+        kept = self.phase == Phase.ACTIVE and self.leads and self.context.disks.own.answers
         return kept and not self.paused
 
     # --- taking office --------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Primary:
         """Put an entry at the end of the log: persisted here and sent to the backups with this turn."""
         replica = self.replica
         assert entry.index == replica.log.last_index + 1, "an (epoch, index) is given out once"
-        assert self.in_office
+        assert self.leads
         data = encode(entry)
         replica.log.append(self.epoch, data)
         self.context.effects.batch.log[log_key(replica.partition, entry.index)] = data
@@ -297,7 +297,7 @@ class Primary:
 
     def on_own_durable(self, index: Index) -> None:
         """Count the own copy, which is on disk now."""
-        news = self.in_office and self.progress.acknowledged(self.context.me, index)
+        news = self.leads and self.progress.acknowledged(self.context.me, index)
         if news and index > self.replica.commit:
             self.context.stirred[self] = None
 
@@ -317,7 +317,7 @@ class Primary:
 
     def on_stirred(self) -> None:
         """At the end of the turn: commit what a majority holds, and send what is new."""
-        if not self.in_office:
+        if not self.leads:
             return
         self.context.watched[self.replica.partition] = None
         if self.started:
@@ -409,7 +409,7 @@ class Primary:
         detail: str = "",
     ) -> None:
         """Tell a request's coordinator how it ended."""
-        active = self.phase == Phase.ACTIVE and self.in_office
+        active = self.phase == Phase.ACTIVE and self.leads
         message = call.message
         reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
         self.context.reply(call.caller, reply)

@@ -382,8 +382,8 @@ class Replica:
         """Tell how urgent it is that a node is sent this partition's state."""
         if self.promised.node == receiver:
             return Urgency.TAKEOVER
-        found = self.context.cluster_map
-        learns = found is not None and found.partitions[self.partition].learner == receiver
+        cluster_map = self.context.cluster_map
+        learns = cluster_map is not None and cluster_map.partitions[self.partition].learner == receiver
         return Urgency.MOVE if learns else Urgency.VOTER
 
     def live_range(self) -> tuple[bytes, bytes]:

@@ -52,10 +52,10 @@ class ReplicaSet:
     def _note_surplus(self) -> None:
         self._surplus = {partition: None for partition in self.replicas if self._is_surplus(partition)}
 
-    def follow(self, found: ClusterMap) -> None:
+    def follow(self, cluster_map: ClusterMap) -> None:
         """Make every replica what a newer map says of it."""
-        for partition in partitions_of(found, self._context.me):
-            self._follow(partition, found.partitions[partition])
+        for partition in partitions_of(cluster_map, self._context.me):
+            self._follow(partition, cluster_map.partitions[partition])
         self._note_surplus()
         for partition in self._surplus:
             primary = self.primaries.get(partition)
@@ -92,10 +92,10 @@ class ReplicaSet:
         """Begin anew what was deleted in the turn before, and given back by the map since."""
         if self._deleted:
             deleted, self._deleted = self._deleted, {}
-            found = self._context.cluster_map
+            cluster_map = self._context.cluster_map
             for partition in deleted:
-                if found is not None and self._context.me in found.partitions[partition].replicas:
-                    self._follow(partition, found.partitions[partition])
+                if cluster_map is not None and self._context.me in cluster_map.partitions[partition].replicas:
+                    self._follow(partition, cluster_map.partitions[partition])
 
     @property
     def empty(self) -> bool:
@@ -113,11 +113,11 @@ class ReplicaSet:
 
         Whoever has caught up stays so: only the others are looked at.
         """
-        found, me, replicas = self._context.cluster_map, self._context.me, self.replicas
+        cluster_map, me, replicas = self._context.cluster_map, self._context.me, self.replicas
         if not self._late:
             return []
         self._late = {p: None for p in self._late if p in replicas and not replicas[p].caught_up}
-        return [p for p in self._late if found is not None and me in found.partitions[p].voters]
+        return [p for p in self._late if cluster_map is not None and me in cluster_map.partitions[p].voters]
 
     def on_deposed(self, primary: Primary) -> None:
         """A primary leads no more."""
@@ -141,22 +141,22 @@ class ReplicaSet:
     # --- giving up ------------------------------------------------------------------------------------
 
     def _is_surplus(self, partition: PartitionId) -> bool:
-        found = self._context.cluster_map
-        return found is not None and self._context.me not in found.partitions[partition].replicas
+        cluster_map = self._context.cluster_map
+        return cluster_map is not None and self._context.me not in cluster_map.partitions[partition].replicas
 
     def on_tick(self) -> None:
         """Ask for leave to delete what the map gives to others."""
-        context, found = self._context, self._context.cluster_map
+        context, cluster_map = self._context, self._context.cluster_map
         if self.missed and context.disks.own.takes_entries:
             self._have_asked_anew()
-        if found is None or context.now - self._asked_at < limits.SURPLUS_MS:
+        if cluster_map is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
         if self._is_anew and context.recognised and context.disks.own.answers:
             self._drop_all_but_live()
             context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
         for partition in [partition for partition in self._surplus if partition in self.replicas]:
-            place = found.partitions[partition]
+            place = cluster_map.partitions[partition]
             way = self._relay.way_to(place.primary)
             if way is not None and way in context.links:
                 asks = NodeId("") if way == place.primary else context.me
@@ -213,10 +213,10 @@ class ReplicaSet:
 
         A deposed primary may not know that the replica was wanted again meanwhile.
         """
-        found, replica = self._context.cluster_map, self.replicas.get(message.partition)
-        if replica is None or found is None or not self._is_surplus(message.partition):
+        cluster_map, replica = self._context.cluster_map, self.replicas.get(message.partition)
+        if replica is None or cluster_map is None or not self._is_surplus(message.partition):
             return
-        config = found.partitions[message.partition].config
+        config = cluster_map.partitions[message.partition].config
         if message.config != config or message.epoch < replica.promised.epoch:
             return
         self._context.count("replica_deleted")

@@ -241,10 +241,10 @@ class SnapshotSenders:
         return match >= replica.applied
 
     def _forget_moved(self) -> None:
-        found = self._context.cluster_map
-        if found is not None and found is not self._looked_at:
-            self._looked_at = found
-            gone = [name for name in self.moved if name[1] not in found.partitions[name[0]].replicas]
+        cluster_map = self._context.cluster_map
+        if cluster_map is not None and cluster_map is not self._looked_at:
+            self._looked_at = cluster_map
+            gone = [name for name in self.moved if name[1] not in cluster_map.partitions[name[0]].replicas]
             for name in gone:
                 del self.moved[name]
 

@@ -93,7 +93,7 @@ class ConfirmedReads:
 
     def _serve_late(self, primary: Primary, read: Waiting) -> None:
         """Serve what was confirmed earlier: what was applied since only makes it newer."""
-        if primary.phase != Phase.ACTIVE or not primary.in_office:
+        if primary.phase != Phase.ACTIVE or not primary.leads:
             self._send_back(primary, [read])
         elif self._context.now < read[0].deadline + limits.REPLY_GRACE_MS:  # after that nobody waits for it
             self._serve(primary, read)
@@ -109,7 +109,7 @@ class ConfirmedReads:
         ballots: dict[int, _Ballot] = {}
         asked: dict[NodeId, list[int]] = {}
         for primary, reads in arrived.items():
-            if primary.phase != Phase.ACTIVE or not primary.in_office:
+            if primary.phase != Phase.ACTIVE or not primary.leads:
                 self._send_back(primary, reads)
                 continue
             partition = primary.replica.partition
@@ -150,7 +150,7 @@ class ConfirmedReads:
 
     def _confirmed(self, ballot: _Ballot, current: _Round | None) -> None:
         primary = ballot.primary
-        if primary.phase != Phase.ACTIVE or not primary.in_office:
+        if primary.phase != Phase.ACTIVE or not primary.leads:
             self._send_back(primary, ballot.reads)
             return
         if current is not None:

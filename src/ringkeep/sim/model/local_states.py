@@ -168,7 +168,7 @@ class LocalStates:
         log = tuple(replica.log._entries) if replica is not None else ()
         commit, applied = (replica.commit, replica.applied) if replica is not None else (0, 0)
         promised = replica.promised if replica is not None else images[-1].promised
-        epoch = primary.epoch if primary is not None and primary.in_office else 0
+        epoch = primary.epoch if primary is not None and primary.leads else 0
         active = primary is not None and primary.phase == Phase.ACTIVE
         if replica is not None:
             assert applied <= commit <= len(log), "applied, commit and log are in order"

@@ -195,7 +195,7 @@ def _durable(held: ReplicaSet, durable: Durable, names: Names) -> tuple[Any, ...
     That is the words of a deposed primary to itself, and what a replica wanted to say before it was deleted.
     """
     acks = {peer: held.still_held(items, durable.turn) for peer, items in durable.acks.items()}
-    own = {each: index for each, index in durable.own.items() if isinstance(each, Primary) and each.in_office}
+    own = {each: index for each, index in durable.own.items() if isinstance(each, Primary) and each.leads}
     calls = [call for call in durable.calls if not _is_idle(call)]
     return (
         walk({peer: items for peer, items in acks.items() if items}, names),
@@ -206,9 +206,7 @@ def _durable(held: ReplicaSet, durable: Durable, names: Names) -> tuple[Any, ...
 
 def _is_idle(call: Any) -> bool:
     owner = getattr(call.func if isinstance(call, partial) else call, "__self__", None)
-    return (isinstance(owner, Primary) and not owner.in_office) or (
-        isinstance(owner, Replica) and owner.deleted
-    )
+    return (isinstance(owner, Primary) and not owner.leads) or (isinstance(owner, Replica) and owner.deleted)
 
 
 # --- values as plain tuples ----------------------------------------------------------------------------
@@ -254,7 +252,7 @@ def _choose(kind: type) -> Walker:
 def _refer(value: Any) -> Any:
     """Say which object is meant; what is in it stands where it is at home."""
     if isinstance(value, Primary):
-        return "primary", int(value.epoch), value.in_office
+        return "primary", int(value.epoch), value.leads
     assert isinstance(value, Context | Replica), f"the projection does not know what {value} waits for"
     return type(value).__name__
 
