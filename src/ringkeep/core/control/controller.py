@@ -1,8 +1,8 @@
 """Decides when a node acts as the controller, and when it may write the next map.
 
-The controller is the member with the lowest sequence number that some node hears, and that says that
-ZooKeeper answers it. It writes nothing without contact to a majority of nodes, directly or through others,
-nor while any live node holds a newer map, or another of the same number.
+The controller is the member with the lowest sequence number that some node hears and whose heartbeat says
+that ZooKeeper answers it. It writes nothing without contact to a majority of nodes, directly or through
+others, nor while any live node holds a newer map, or a different map of the same number.
 """
 
 from collections.abc import Callable, Collection
@@ -52,7 +52,8 @@ class Controller:
         self._apart_since: dict[tuple[NodeId, NodeId | None], Millis] = {}
         self._dead_since: dict[NodeId, Millis] = {}
         self.no_room = ""
-        """Why the map may not grow, as the controller has found; for people."""
+        """Why there is no room for joins or settings in the map, as last seen by this node as controller; for
+        people."""
         self._tried: dict[tuple[int, NodeId], Millis] = {}
         self._look_at: Millis = 0
         self._written_at: Millis = -limits.MAP_WRITE_INTERVAL_MS
@@ -61,17 +62,18 @@ class Controller:
         self._plan_at: Millis = 0
         self._cut_off_since: Millis | None = None
         self._doubt_from: Millis | None = None
-        """From when on ZooKeeper owes an answer to a write, or a read after one that did not succeed."""
+        """The time from which this node doubts ZooKeeper: a write has no answer, or a failed write was
+        followed by no read; None: no doubt."""
 
     # --- what it learns -------------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
-        """Take the members, by sequence number, as the coordination service has them."""
+        """Take the list of members from the coordination service, by sequence number."""
         self.members = newest_lives(members)
         self.look_again()
 
     def on_report(self, report: Report) -> None:
-        """Keep what a primary said of its partitions until it is used, or too old."""
+        """Keep a primary's statements about its partitions until they are used or too old."""
         now, current = self._context.now, self._context.cluster_map
         if current is None:
             return
@@ -86,19 +88,20 @@ class Controller:
         self.look_again()
 
     def order(self, order: Order) -> None:
-        """Accept an operator's order: report it to the controller until the map shows it carried out."""
+        """Accept an operator's order: report it to the controller until the map shows that it is carried
+        out."""
         self._orders[orders.about(order)] = order, self._context.now + limits.ORDER_MS
 
     @property
     def reachability(self) -> Reachability:
-        """Who answers whom, as far as this node knows."""
+        """Which node answers which, as far as this node knows."""
         registered = [member.id for member in self.members]
         return Reachability(self._relay.suspected_by, self._damaged, registered, self._copies.copy)
 
     def objection(self, order: Order, lost: Collection[NodeId] = ()) -> str:
-        """Say why an order will not be carried out, as far as this node knows; "" if it may.
+        """Return why an order cannot be carried out, as far as this node knows; "" if it can.
 
-        `lost`: the nodes that are named as lost beside it.
+        `lost`: the nodes that are named as lost with it.
         """
         current = self._context.cluster_map
         if current is None:
@@ -134,20 +137,19 @@ class Controller:
         self.look_again()
 
     def on_written(self, done: bool) -> None:
-        """The answer to a write came: what counts is the map that is read next.
-
-        Unless it was done: then one is read at once, if ZooKeeper can be reached at all.
+        """A write was answered. If it failed, a read of the map must follow soon; otherwise ZooKeeper is in
+        doubt.
         """
         self.writing = False
         self._doubt_from = None if done else self._sooner(limits.MAP_READ_MS)
         self.look_again()
 
     def on_not_written(self) -> None:
-        """Nothing was asked of ZooKeeper: what was to be written cannot be."""
+        """The write was not sent to ZooKeeper, because the map cannot be encoded."""
         self.on_written(done=True)
 
     def _sooner(self, wait: Millis) -> Millis:
-        """Return from when on ZooKeeper is in doubt: trying again gives it no more time."""
+        """Return the time from which ZooKeeper is in doubt: a repeated attempt does not extend it."""
         when = self._context.now + wait
         return when if self._doubt_from is None else min(when, self._doubt_from)
 
@@ -159,18 +161,15 @@ class Controller:
     # --- who acts -------------------------------------------------------------------------------------
 
     def acting(self) -> NodeId | None:
-        """Return the live member with the lowest sequence number that reports that it may act; None: no
-        member.
-
-        A member that has not reported yet is waited for, as long as it is not suspected.
+        """Return the live member with the lowest sequence number that reports that it may act; None if there
+        is none. A member that is not suspected and has not reported yet is waited for.
         """
         return next((m.id for m in self.members if self._stands(m.id)), None)
 
     def addressee(self) -> NodeId | None:
-        """Return the node that reports are sent to; None if no node that is heard can pass them on.
-
-        That is the controller. But without ZooKeeper the list of members is old, and may name no live node:
-        then any node that reaches ZooKeeper passes reports on.
+        """Return the node that reports are sent to; None if no node that is heard can relay them. Normally
+        this is the controller. Without ZooKeeper the list of members is old, and may name no live node: then
+        any node that reaches ZooKeeper relays reports.
         """
         known = self.acting()
         current = self._context.cluster_map
@@ -191,7 +190,7 @@ class Controller:
         return beat.steers if beat is not None else not self._relay.silent(node)
 
     def barrier_stands_for(self, expect: int) -> str:
-        """Say, for people, what keeps the barrier closed before the cluster is formed."""
+        """Return, for people, why the barrier is closed before the cluster is formed."""
         silent = [m.name for m in self.members if self._relay.silent(m.id)]
         here = ", ".join(m.name for m in self.members) or "none"
         text = f"the start-up barrier: {len(self.members)} of {expect} nodes are here ({here})"
@@ -212,7 +211,7 @@ class Controller:
         return self.may_change and not late
 
     def on_tick(self, active: bytes) -> None:
-        """Act if it is this node's turn, something may be due, and it may write.
+        """Act if this node is the controller, a change may be due, and it may write.
 
         `active`: a bit per partition, lowest first, that this node leads and serves.
         """
@@ -247,7 +246,7 @@ class Controller:
     def _may_write(self, current: ClusterMap) -> bool:
         """Whether a majority of the nodes that vote answers, and no node holds a newer or a different map.
 
-        If a majority of them is lost for good, only an operator can say so.
+        If a majority of them is lost, only an operator can state that.
         """
         now = self._context.now
         nodes = [node.id for node in current.nodes if node.state != NodeState.DEAD]
@@ -271,7 +270,7 @@ class Controller:
             if beat is None:
                 return False
             if beat.map_version > current.version:
-                return False  # it will pass its map on
+                return False  # that node will push its map
             if beat.map_version == current.version and beat.map_digest != self.map_digest:
                 self._context.alarm(
                     f"two cluster maps have the number {current.version}: no changes are made"
@@ -280,7 +279,7 @@ class Controller:
         return True
 
     def _repair(self, current: ClusterMap) -> None:
-        """Write the next map, if one is due: for failures at once, for all else in intervals."""
+        """Write the next map, if one is due: for failures at once, for other changes in intervals."""
         now = self._context.now
         self.statements = {
             p: (said, at) for p, (said, at) in self.statements.items() if now - at <= limits.STATEMENT_MS
@@ -290,7 +289,7 @@ class Controller:
         urgent = any(self._relay.silent(part.primary) for part in current.partitions)
         drained = any(said.what == Said.HANDOVER for said, _ in self.statements.values())
         interval = limits.HANDOVER_INTERVAL_MS if drained else limits.MAP_WRITE_INTERVAL_MS
-        if not urgent and now - self._written_at < interval:  # planning takes a while: not earlier
+        if not urgent and now - self._written_at < interval:  # planning is expensive: not earlier
             self._look_at = self._written_at + interval
             return
         grace_ms = cluster_settings.setting(current, cluster_settings.GRACE_MS)
@@ -310,9 +309,9 @@ class Controller:
             self._write(current.version, due)
 
     def _is_calm(self, current: ClusterMap) -> bool:
-        """Tell whether all is as it was when no map was due, every node is well, and nobody wants anything.
-
-        Then none becomes due by itself; and with many partitions it takes a while to find that.
+        """Return whether nothing has changed since no map was due, every node is well, and no order or
+        statement is pending. Then no map can become due. The check saves planning, which is slow with many
+        partitions.
         """
         sight = self._sight_of(current)
         if sight is not None and sight == self._sight and self._context.now < self._plan_at:
@@ -321,7 +320,8 @@ class Controller:
         return False
 
     def _sight_of(self, current: ClusterMap) -> list[Any] | None:
-        """Return all that the next map depends on, with who holds which, if it is so; None if it is not."""
+        """Return everything that the next map depends on, with the map that each node holds; None if a node
+        is not well, or an order or a statement is pending."""
         if self.statements or self._tried or self._ordered:
             return None
         sight: list[Any] = [current.version, self.map_digest, self.members]
@@ -337,8 +337,7 @@ class Controller:
         return sight
 
     def _that_fits(self, current: ClusterMap, seen: Observations) -> ClusterMap | None:
-        """Return the next map: without newcomers, and at last without settings, if there is no room for
-        them."""
+        """Return the next map; without newcomers if it would be too large, and then without settings too."""
         told = [order for order in seen.orders if order[1] != orders.Verb.SET]
         full, reasons = replace(seen, room=False), [""]
         for trial in (seen, full, replace(full, orders=told)):
@@ -352,24 +351,24 @@ class Controller:
         return due
 
     def _is_apart(self, current: ClusterMap) -> Callable[[Partition], bool]:
-        """Return whether a primary has not heard its learner for long, as long as this node has looked."""
+        """Return a function: whether a partition's primary has not heard its learner for ABSENT_MS, as long
+        as this node has observed it."""
         now = self._context.now
         cut = self._relay.cut_off([(part.primary, part.learner) for part in current.partitions])
         self._apart_since = since = {pair: self._apart_since.get(pair, now) for pair in cut}
         return lambda part: now - since.get((part.primary, part.learner), now) >= limits.ABSENT_MS
 
     def _is_long_dead(self, current: ClusterMap) -> Callable[[NodeId], bool]:
-        """Return whether a node has been dead for so long that it is forgotten, as long as this one has
-        looked."""
+        """Return a function: whether a node has been dead for the setting `forget_ms`, as long as this node
+        has observed it."""
         now, after = self._context.now, cluster_settings.setting(current, cluster_settings.FORGET_MS)
         dead = [node.id for node in current.nodes if node.state == NodeState.DEAD]
         self._dead_since = since = {node: self._dead_since.get(node, now) for node in dead}
         return lambda node: node in since and now - since[node] >= after
 
     def _obeyed(self) -> list[Order]:
-        """Return what operators want, as it is being said by the nodes that they have asked.
-
-        What is done is forgotten: said again it would undo what was ordered since.
+        """Return the operators' orders that nodes report at present. An order that is carried out is dropped:
+        if it came again, it would undo later orders.
         """
         now, current = self._context.now, self._context.cluster_map
         self._ordered = {
@@ -384,7 +383,8 @@ class Controller:
         self._silent_since = {node: self._silent_since.get(node, self._context.now) for node in silent}
 
     def _silent_ms(self, node: NodeId) -> Millis:
-        """Return for how long a node has been silent, as long as this node has looked; -1 if it answers."""
+        """Return for how long a node has been silent, in milliseconds, as long as this node has observed it;
+        -1 if it answers."""
         since = self._silent_since.get(node)
         return -1 if since is None else self._context.now - since
 
@@ -398,7 +398,7 @@ class Controller:
         return number >> 3 < len(active) and bool(active[number >> 3] >> (number & 7) & 1)
 
     def _active_of(self, node: NodeId) -> bytes:
-        """Return a bit for each partition that a node leads and serves, by its newest word."""
+        """Return a bit for each partition that a node leads and serves, by its newest heartbeat."""
         if node == self._context.me:
             return self._mine_active
         beat = self._relay.beat_of(node)
@@ -411,16 +411,15 @@ class Controller:
         return beat is not None and beat.damaged
 
     def is_full(self, node: NodeId) -> bool:
-        """Tell whether a node says, or has said lately, that its disk has less room than its reserve.
-
-        A move that went back has made room, and would fill it again.
+        """Return whether a node reports, or has reported within FULL_MS, that its disk has less room than its
+        reserve. A move that was rolled back has made room, and would fill the disk again.
         """
         if self._disk_of(node) in (DiskState.SHORT, DiskState.SPENT):
             self._full_at[node] = self._context.now
         return self._context.now - self._full_at.get(node, -limits.FULL_MS) < limits.FULL_MS
 
     def _disk_of(self, node: NodeId) -> int:
-        """Return the state of a node's disk, by the newest of its words, heard here or passed on."""
+        """Return the state of a node's disk, by its newest heartbeat, direct or relayed."""
         beat = self._relay.beat_of(node) if node != self._context.me else None
         return beat.disk if beat is not None else self._context.disks.state_of(node)
 

@@ -1,8 +1,8 @@
 """Collects which copies the nodes hold of partitions that have no majority, as each node reports them.
 
-While a node sees such partitions it tells everybody what it holds of them, whatever its part in them is or
-was, and keeps what the others tell. `quorum_loss.py` needs all of it: the best copy may be a learner's, or
-one that the map has given up. Only what is durable is told: it is still there after a crash.
+While a node sees such partitions it reports its copies of them to every node, whatever its role is or was,
+and keeps the others' reports. `quorum_loss.py` needs all of them: the best copy may be a learner's, or one
+that the map no longer names. Only durable state is reported, so that a crash cannot make a report wrong.
 """
 
 from collections.abc import Mapping
@@ -19,42 +19,42 @@ from ringkeep.core.replication.replica import Replica
 
 
 class _Word(NamedTuple):
-    """What one node told, and when. `held` has every partition that it looked at."""
+    """One node's report, and when it came. `held` has every partition that the node looked at."""
 
     held: Mapping[int, Copy]
     at: Millis
 
 
 class CopySurvey:
-    """One node's word about its copies, and what it was told of the others'."""
+    """One node's reports about its copies, and the reports of the others."""
 
     def __init__(self, context: Context, replicas: Mapping[PartitionId, Replica]) -> None:
         self._context = context
         self._replicas = replicas
         self._said: dict[NodeId, _Word] = {}
         self._tell_at: Millis = 0
-        self._waits = False  # for a word to be durable: while a disk hangs no second one is put behind it
+        self._waits = False  # for a report to be durable: while a disk hangs, no second one is queued
 
     def copy(self, node: NodeId, number: int) -> Copy | None:
-        """Return what a node holds of a partition, by its own word; None if it has not said so lately."""
+        """Return what a node holds of a partition, by its own report; None without a recent one."""
         word = self._said.get(node)
         if word is None or self._context.now - word.at > limits.STATEMENT_MS:
             return None
         return word.held.get(number)
 
     def on_copies(self, peer: NodeId, message: m.Copies) -> None:
-        """Keep what a node tells."""
+        """Keep a node's report."""
         held: dict[int, Copy] = {number: Copy() for number in message.looked}
         for number, promised, last_epoch, last_index in message.held:
             held[number] = Copy(promised, last_epoch, last_index)
         self._said[peer] = _Word(held, self._context.now)
 
     def on_peer_down(self, peer: NodeId) -> None:
-        """What a process told may not be true of the next one."""
+        """Drop the report of a process that ended: it may not be true of the next one."""
         self._said.pop(peer, None)
 
     def on_tick(self, reachability: Reachability) -> None:
-        """Tell what is held here of partitions without a majority, if there are any."""
+        """Report this node's copies of partitions without a majority, if there are any."""
         context, cluster_map = self._context, self._context.cluster_map
         if cluster_map is None or self._waits or context.now < self._tell_at:
             return
@@ -68,7 +68,7 @@ class CopySurvey:
             context.durable.calls.append(partial(self._tell, m.Copies(looked, held)))
 
     def _tell(self, message: m.Copies) -> None:
-        """Say it: all of it is durable now."""
+        """Send the report: its contents are durable now."""
         self._waits = False
         for peer in self._context.links:
             self._context.send(peer, message)

@@ -1,7 +1,8 @@
 """Collects the primaries' reports: which partitions serve, and how many of their copies are in sync.
 
-Each node tells it of those that it leads, with its heartbeats, as bit fields; and each keeps what the others
-tell. A primaryship that changes hands makes neither flicker: the last word counts for LAPSE_MS.
+Each node reports on the partitions that it leads in its heartbeats, as bit fields, and keeps the others'
+reports. A partition's last report counts for LAPSE_MS, so that a change of primary does not make the state
+flicker.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -29,14 +30,14 @@ def members(bits: int) -> Iterator[int]:
 
 
 class Since:
-    """Since when some partitions lack something; as a rule none does. Costs what has changed."""
+    """Since when partitions lack something; usually none does. Cost: proportional to the changes."""
 
     def __init__(self) -> None:
         self.bits = 0
         self._since: dict[int, Millis] = {}
 
     def update(self, bits: int, now: Millis) -> None:
-        """These lack it now, and no other."""
+        """Set the partitions that lack it now, as bits."""
         for number in members(bits & ~self.bits):
             self._since[number] = now
         for number in members(self.bits & ~bits):
@@ -53,9 +54,8 @@ class Since:
 
 
 class Reach:
-    """Whether requests should be sent to this node, as far as the others are concerned.
-
-    It changes only once the opposite was true for CUT_OFF_HOLD_MS, but for the first time.
+    """Whether requests should be sent to this node, as far as its contact to the others decides. After its
+    first change it changes only when the opposite was true for CUT_OFF_HOLD_MS.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Reach:
         self._agreed: Millis = 0
 
     def look(self, good: bool, now: Millis) -> None:
-        """Take what is true at this moment."""
+        """Take the present state."""
         if good == self.good:
             self._agreed = now
         elif now - self._agreed >= limits.CUT_OFF_HOLD_MS or self._never:
@@ -73,10 +73,10 @@ class Reach:
 
 
 class PartitionReports:
-    """What one node says of the partitions that it leads, and what it has heard of all.
-
-    `active`, `copies`, `behind`: its own words, as in `messages.Heartbeat`. `serving`: the partitions whose
-    primary says just now that it serves, as bits. `counted`: those whose copies were counted lately.
+    """One node's reports on the partitions that it leads, and what it has heard about all partitions.
+    `active`, `copies`, `behind`: its own reports, as in `messages.Heartbeat`. `serving`: the partitions whose
+    primary reports at present that it serves, as bits. `counted`: those whose copies were counted within
+    LAPSE_MS.
     """
 
     def __init__(self, context: Context, detector: Detector, relay: Relay) -> None:
@@ -101,10 +101,9 @@ class PartitionReports:
         self._look_at: Millis = 0
 
     def on_tick(self, watched: list[Primary]) -> bool:
-        """Look at these of the partitions that are led here and, each HEARTBEAT_MS, at what is said of all.
-
-        Tell whether their copies were counted: whoever is at rest then changes nothing until something
-        happens to it.
+        """Update the reports for these partitions, which are led here, and every HEARTBEAT_MS the view of all
+        partitions. Return whether their copies were counted: a primary at rest is then not needed here until
+        something happens to it.
         """
         for primary in watched:
             self._serves(primary.replica.partition, primary.phase == Phase.ACTIVE and not primary.paused)
@@ -116,7 +115,7 @@ class PartitionReports:
         return True
 
     def forget(self, partition: PartitionId) -> None:
-        """That partition is not led here any more."""
+        """Drop a partition that is not led here any more."""
         self._serves(partition, False)
         if self._words.pop(partition, None) is not None:
             self._recount = True
@@ -192,7 +191,7 @@ class PartitionReports:
 
     def _follow(self, cluster_map: ClusterMap) -> None:
         if self._map is None:
-            self._idle.update(_all(cluster_map), _LONG_AGO)  # nobody has heard of any of them
+            self._idle.update(_all(cluster_map), _LONG_AGO)  # nothing was reported about any of them
         self._map = cluster_map
         led: dict[NodeId, int] = {}
         voting: dict[NodeId, None] = {}
@@ -203,21 +202,23 @@ class PartitionReports:
         self._led, self._voting = led, tuple(node for node in voting if node not in dead)
 
     def words_of(self, node: NodeId) -> tuple[bytes, list[bytes]]:
-        """Return the newest `active` and `copies` of a node that answers, directly or through others."""
+        """Return the newest `active` and `copies` of a node, direct or relayed; empty ones if it is
+        silent."""
         if node == self._context.me:
             return self.active, self.copies
         beat = self._relay.beat_of(node)
         return (b"", []) if beat is None else (beat.active, beat.copies)
 
     def behind_of(self, node: NodeId) -> list[tuple[NodeId, int]]:
-        """Return whom a node that answers says to be behind."""
+        """Return the nodes that `node` reports as behind, with numbers of partitions; empty if it is
+        silent."""
         if node == self._context.me:
             return self.behind
         beat = self._relay.beat_of(node)
         return [] if beat is None else beat.behind
 
     def unserved(self, cluster_map: ClusterMap) -> int:
-        """Return the partitions of this map whose primary does not say just now that it serves, as bits."""
+        """Return the partitions of this map whose primary does not report that it serves, as bits."""
         return _all(cluster_map) & ~self.serving
 
     @property
@@ -227,21 +228,21 @@ class PartitionReports:
 
     @property
     def stale(self) -> int:
-        """Those of `counted` whose last word is of a primary that says nothing of them any more."""
+        """Those of `counted` whose last report is from a primary that does not report them any more."""
         return self._uncounted.bits & self.counted
 
     @property
     def lacking(self) -> int:
-        """The partitions of which some voter was not in sync, by their primary's last word, as bits."""
+        """The partitions of which some voter was not in sync, by their primary's last report, as bits."""
         return self._lacking[0] if self._lacking else 0
 
     def missing(self, number: int) -> int:
-        """Return how many voters of that partition were not in sync, by its primary's last word."""
+        """Return how many voters of that partition were not in sync, by its primary's last report."""
         return sum(bits >> number & 1 for bits in self._lacking)
 
 
 def _lagging(primary: Primary, answering: Collection[NodeId], now: Millis) -> Lag | None:
-    """Return who is not in sync; None as long as nobody can tell."""
+    """Return the voters that are not in sync; None while that is not known."""
     if primary.phase != Phase.ACTIVE or primary.paused:
         return None
     place = primary.place

@@ -1,6 +1,5 @@
-"""Sends every node the sizes of partitions, and how much their learners were sent, for people.
-
-Nothing that is decided depends on it. Who keeps it is a `Listener`: `status.move_history` is the one.
+"""Sends every node the sizes of partitions and the bytes sent to their learners, for people. No decision
+depends on them. A `Listener` keeps them: `status.move_history`.
 """
 
 from collections.abc import Collection
@@ -16,20 +15,18 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 
 
 class Listener(Protocol):
-    """Hears what the core learns and has no use for."""
+    """Receives what the core learns and does not use itself."""
 
     def on_map(self, cluster_map: ClusterMap, now: Millis) -> None:
-        """The node took over this map, or started with it."""
+        """The node has taken over this map, or started with it."""
 
     def on_sizes(self, message: Sizes, now: Millis) -> None:
-        """A primary has told its sizes, of this node or another."""
+        """The sizes of a node's primaries, this node's or another's."""
 
 
 class SizeReports:
-    """Tells what this node's primaries have to tell.
-
-    A size is told when something happened to its primary; and all are now and then, for those who had not
-    heard of the partition yet.
+    """Makes the reports of this node's primaries. A size is reported after something happened to its primary.
+    All sizes are reported every ALL_SIZES_MS, for nodes that have not received them yet.
     """
 
     def __init__(self, context: Context) -> None:
@@ -39,13 +36,13 @@ class SizeReports:
         self._stirred: dict[Primary, None] = {}
 
     def note(self, watched: Collection[Primary]) -> None:
-        """Something may have happened to these."""
+        """Mark primaries to which something may have happened."""
         self._stirred.update(dict.fromkeys(watched))
 
     def due(
         self, watched: Collection[Primary], everyone: Collection[Primary], senders: SnapshotSenders
     ) -> Sizes | None:
-        """Return what is to be told: of moves always, of the rest now and then."""
+        """Return the report that is due, or None: bytes sent to learners always, sizes every SIZES_MS."""
         now, told = self._context.now, Sizes()
         self.note(watched)
         if now >= self._tell_at:

@@ -42,19 +42,19 @@ class Detector:
     _ticked: Millis = 0
     _last: tuple[MapVersion, int, bytes, bool, list[bytes], list[tuple[NodeId, int]], bool] | None = None
     changed: bool = False
-    """Whether the last heartbeats told of another suspicion than those before."""
+    """Whether the last heartbeats reported other suspicions than the ones before."""
 
     def __post_init__(self) -> None:
         self.probe = first_name(self.context.incarnation)
 
     def set_peers(self, wanted: list[NodeId]) -> None:
-        """Watch these nodes, and no other. A new one has SUSPECT_AFTER_MS to be heard."""
+        """Watch these nodes, and no others. A new one has SUSPECT_AFTER_MS to be heard."""
         now = self.context.now
         self.context.disks.keep_only(wanted)
         self.peers = {peer: self.peers.get(peer) or PeerHealth(now, now) for peer in sorted(wanted)}
 
     def on_up(self, peer: NodeId) -> None:
-        """Our link to a peer stands: it is a live process."""
+        """Our link to a peer is up: its process is alive."""
         health = self.peers.get(peer)
         if health is not None:
             health.refused = False
@@ -63,22 +63,22 @@ class Detector:
             self._next_beat = self.context.now
 
     def on_down(self, peer: NodeId, refused: bool) -> None:
-        """Our link to a peer is gone; `refused`: nobody listens there, which is suspicion at once."""
+        """Our link to a peer is down; `refused`: nobody listens there, so the peer is suspected at once."""
         health = self.peers.get(peer)
         if health is not None and refused:
             health.refused = True
 
     def hear(self, peer: NodeId, now: Millis) -> None:
-        """Something came from a peer, if only a part of a message: it lives. Whether it hears us, too, its
-        heartbeats say."""
+        """Bytes came from a peer, if only a part of a message: it is alive. Its heartbeats report whether it
+        hears us."""
         health = self.peers.get(peer)
         if health is not None and now > health.heard:
             health.heard = now
 
     def on_heartbeat(self, peer: NodeId, beat: Heartbeat) -> bool:
-        """Note that the path works, this way, and the other way too if it echoes a recent probe.
+        """Note that the path from the peer works, and the path to it too if it echoes a recent probe.
 
-        Tell whether the peer has a new link to us since its last heartbeat: answers of its may be lost.
+        Return whether the peer has a new link to us since its last heartbeat: its answers may be lost.
         """
         health = self.peers.get(peer)
         if health is None:
@@ -91,7 +91,7 @@ class Detector:
         return relinked
 
     def note_probes(self, peer: NodeId, beat: Heartbeat) -> None:
-        """Note what a heartbeat proves of the two ways, whatever else it says."""
+        """Note what a heartbeat proves about the two directions."""
         health = self.peers.get(peer)
         if health is None:
             return
@@ -126,15 +126,15 @@ class Detector:
         self, map_version: MapVersion, map_digest: int, active: bytes, ready: bool, copies: list[bytes],
         behind: list[tuple[NodeId, int]], steers: bool,
     ) -> bool:  # fmt: skip
-        """Send heartbeats when they are due, or somebody waits for what has changed; tell whether they were
-        sent."""
+        """Send heartbeats when they are due, or at once after a change that others wait for; return whether
+        they were sent."""
         now = self.context.now
         self._forgive(now)
         self._last = map_version, map_digest, active, ready, copies, behind, steers
         suspects = self.suspected()
         self.context.effects.renewals += [peer for peer in suspects if peer in self.context.links]
         stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
-        stops = stops or (self._said_steers and not steers)  # the next in line is to act at once
+        stops = stops or (self._said_steers and not steers)  # the next member must act at once
         if now < self._next_beat and tuple(suspects) == self._said and not stops:
             return False
         self._said_draining, self._said_steers = self.context.draining, steers
@@ -167,5 +167,5 @@ class Detector:
                 health.echoed = min(health.echoed + paused, now)
 
     def beat_again(self) -> bool:
-        """Send the last heartbeat again, if one is due; tell whether it was."""
+        """Send the last heartbeat again if one is due; return whether it was."""
         return self._last is not None and self.on_tick(*self._last)

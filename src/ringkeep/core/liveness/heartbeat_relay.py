@@ -1,10 +1,10 @@
 """Relays heartbeats: a node that cannot hear another one directly receives its heartbeats through others.
 
 A node passes on to each peer the newest heartbeats of the nodes that this peer suspects and that it hears
-itself, directly or relayed. So two nodes between which a link is cut know of each other what the others know.
+itself, directly or relayed. So two nodes whose link is cut know about each other what the others know.
 A relayed heartbeat counts only while there is a path to its sender: links that neither end suspects. A path
-works in both directions, so nodes that can reach each other agree on who is there, and on who of them is the
-controller. Nothing is relayed while every link works, nor of a node that no node hears.
+works in both directions, so nodes that can reach each other agree on the live nodes, and on the controller
+among them. While every link works nothing is relayed, and neither is a node that no node hears.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,35 +18,36 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.messages import Heartbeat, Relayed
 from ringkeep.core.protocol.types import Millis, NodeId
 
-RELAYS: Final = 2  # so many nodes pass on what one does not hear of another, if as many hear both
+RELAYS: Final = 2  # how many nodes relay the heartbeats of one node to one peer, if so many hear both
 
 _contents: Final = attrgetter(*[field.name for field in fields(Heartbeat)])
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A heartbeat that came through another node, and when it reached the first that passed it on."""
+    """A relayed heartbeat, and when it reached the first relaying node."""
 
     beat: Heartbeat
     said: Millis
 
 
 class Relay:
-    """What this node knows of the others, by their own heartbeats, directly or through others."""
+    """What this node knows about the others from their heartbeats, direct or relayed."""
 
     def __init__(self, context: Context, detector: Detector) -> None:
         self._context = context
         self._detector = detector
         self._words: dict[NodeId, Word] = {}
         self._ways: dict[NodeId, NodeId] | None = None
-        self._looked_in = -1  # the turn in which the ways were looked for
+        self._looked_in = -1  # the turn of the last search for paths
 
     # --- what is known --------------------------------------------------------------------------------
 
     def silent(self, node: NodeId) -> bool:
-        """Tell whether a node neither answers here, nor anybody who answers here, directly or through others.
+        """Return whether a node answers neither this node nor any node that this one hears, directly or
+        relayed.
 
-        As with `Detector.suspects`, a new peer has some time before that is said of it.
+        As with `Detector.suspects`, a new peer has some time before it counts as silent.
         """
         return self._detector.suspects(node) and node not in self._found_ways()
 
@@ -57,22 +58,23 @@ class Relay:
         return self._words[node].beat if node in self._found_ways() else None
 
     def _newest(self, node: NodeId) -> Heartbeat | None:
-        """Return the newest heartbeat of a node that answers here, whichever way it came.
+        """Return the newest heartbeat of a node that answers here, direct or relayed.
 
-        A node that is just heard again may have said something since, through others.
+        When a node is heard directly again, a relayed heartbeat may still be the newer one.
         """
         beat, word = self._detector.beat_of(node), self._words.get(node)
         return beat if word is None or (beat is not None and beat.probe >= word.beat.probe) else word.beat
 
     def suspected_by(self, reporter: NodeId) -> Sequence[NodeId] | None:
-        """Return whom a node suspects by its own word; None if it is silent."""
+        """Return the nodes that `reporter` suspects, by its newest heartbeat; None if it is silent."""
         if reporter == self._context.me:
             return self._detector.suspected()
         beat = self.beat_of(reporter)
         return None if beat is None else beat.suspects
 
     def cut_off(self, pairs: Collection[tuple[NodeId, NodeId | None]]) -> set[tuple[NodeId, NodeId | None]]:
-        """Return those pairs of which the first says that it does not hear the second, which lives."""
+        """Return the pairs whose first node reports that it does not hear the second, although that one is
+        alive."""
         return {
             (one, other)
             for one, other in pairs
@@ -80,13 +82,13 @@ class Relay:
         }
 
     def way_to(self, node: NodeId) -> NodeId | None:
-        """Return the peer to whom a message for this node is given; None if there is no way."""
+        """Return the peer through which a message reaches this node; None if there is no path."""
         if not self._detector.suspects(node):
             return node
         return self._found_ways().get(node)
 
     def _found_ways(self) -> dict[NodeId, NodeId]:
-        """Return the first step to each node that is heard of through others only."""
+        """Return the first hop to each node that is heard through others only."""
         if not self._words:
             return {}
         if self._ways is None or self._looked_in != self._context.turn:
@@ -95,7 +97,7 @@ class Relay:
         return self._ways
 
     def _look_for_ways(self) -> dict[NodeId, NodeId]:
-        """Look for the shortest ways, over links that neither end suspects by its newest word."""
+        """Find the shortest paths, over links that neither end suspects by its newest heartbeat."""
         now, direct = self._context.now, self._detector
         self._words = {
             node: word for node, word in self._words.items() if now - word.said <= limits.SUSPECT_AFTER_MS
@@ -120,9 +122,8 @@ class Relay:
     # --- what is passed on ----------------------------------------------------------------------------
 
     def on_relayed(self, peer: NodeId, message: Relayed) -> bool:
-        """Take a heartbeat from a peer that is not its sender; tell whether it says anything new.
-
-        From a peer that does not hear us it is not taken: ways lead in both directions.
+        """Take a relayed heartbeat; return whether it is newer than the one known. Ignored if the relaying
+        peer does not hear us, because paths must work in both directions.
         """
         if message.node == self._context.me or self._detector.suspects(peer):
             return False
@@ -134,7 +135,7 @@ class Relay:
         return known is None or known.beat.suspects != message.suspects or known.beat.steers != message.steers
 
     def pass_on(self) -> None:
-        """Tell peers of those whom they do not hear. Called with each of our own heartbeats."""
+        """Relay to peers the heartbeats that they do not hear. Called with each of our own heartbeats."""
         detector = self._detector
         for peer in detector.peers:
             beat = detector.beat_of(peer)
@@ -154,7 +155,7 @@ class Relay:
             self._context.effects.beats.setdefault(peer, []).append(relayed)
 
     def _is_ours_to_tell(self, peer: NodeId, beat: Heartbeat, node: NodeId) -> bool:
-        """Tell whether it is up to this node: of those that hear both, only the first few do it."""
+        """Return whether this node should relay: of the nodes that hear both, only the first few do."""
         word = self.beat_of(node)
         if word is None:
             return False
@@ -164,7 +165,7 @@ class Relay:
             if other not in (peer, node) and self._hears_both(other, beat.suspects, word.suspects, peer, node)
         )
         if self._detector.suspects(node):
-            return next(both, None) is None  # nobody is nearer
+            return next(both, None) is None  # no node is nearer
         return sum(1 for other in both if other < self._context.me) < RELAYS
 
     def _hears_both(

@@ -1,7 +1,7 @@
-"""The bounds that the core works under: what one node may hold, send and take in at one time.
+"""The bounds that the core works under: what one node may hold, send and accept at one time.
 
 They are values that a node is given, and not constants, so that the simulator can draw every one of them low:
-what happens when a room is full is then an ordinary event there. The values in use are those of `limits.py`.
+reaching a bound is then an ordinary event there. The values in use are those of `limits.py`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ringkeep.core.protocol.types import Millis
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Each field is the limit of its name, and means what is said there."""
+    """Each field is the limit of the same name in `limits.py`, which explains it."""
 
     idempotency_window_ms: Millis = limits.IDEMPOTENCY_WINDOW_MS
     log_time_step_ms: Millis = limits.LOG_TIME_STEP_MS

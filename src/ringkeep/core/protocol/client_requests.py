@@ -39,9 +39,9 @@ class Status(IntEnum):
     CONDITION_FAILED = 6  # `version` is the present one, 0 when the key does not exist
     KEY_REUSED = 7  # the idempotency key stands for another request
     BUSY = 8  # this node is full; decided before anything was appended
-    UNAVAILABLE = 9  # not served by the deadline, and never will be
+    UNAVAILABLE = 9  # not executed by the deadline, and never will be
     NO_SPACE = 10  # less free disk than the reserve; decided before anything was appended
-    UNKNOWN = 11  # appended, or perhaps appended, and its fate is not known
+    UNKNOWN = 11  # appended, or perhaps appended; the outcome is not known
     DEFECT = 12  # a bug; `detail` says what is known
 
 
@@ -54,7 +54,7 @@ class Result:
 
     `version`: the entry's index after a write, the record's version after a read, the present version
     after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is
-    for people. `age_ms` counts for stale reads only.
+    for people. `age_ms` is set for stale reads only.
     """
 
     status: Status

@@ -1,7 +1,7 @@
 """The cluster map: who holds which partition, and who leads it under which epoch.
 
 The one configuration register of the cluster. It is a value: every change makes a new map with the next
-number, and only a compare-and-set in the coordination service makes it the cluster's.
+number, which takes effect by a compare-and-set in the coordination service.
 Source of the idea: Vertical Paxos (PODC 2009), PacificA (MSR-TR-2008-25).
 """
 
@@ -12,13 +12,14 @@ from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, 
 
 
 class NodeState(StrEnum):
-    """What the map says of a node; whether it answers just now is the detector's matter."""
+    """A node's state in the map. Whether the node answers is known to the failure detector, not to the
+    map."""
 
-    JOINING = "joining"  # is being given its share: it is new, or heavier than it was
+    JOINING = "joining"  # receives its share of replicas: it is new, or its weight has grown
     ACTIVE = "active"
     DRAINING = "draining"  # leads nothing
-    LEAVING = "leaving"  # is left by everything, and then leaves
-    DEAD = "dead"  # was given up for good
+    LEAVING = "leaving"  # its replicas move to other nodes; then it leaves
+    DEAD = "dead"  # was given up; the same node id never returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Partition:
 
     `voters` in preference order, the first being the preferred primary. `old_voters` is empty unless a joint
     change is under way. `config` is the number of the map that last changed the replicas. `base`: no entry up
-    to there is ever appended again; a recovery after a loss raises it past all indices that were given out.
+    to this index is ever appended again; a recovery after a loss raises it above all indices that were used.
     """
 
     epoch: Epoch
@@ -89,8 +90,8 @@ class ClusterMap:
 class Member:
     """One live process, as it announces itself in the coordination service.
 
-    `sequence` is the number that the service gave to the registration: the lowest is the controller.
-    `cluster_id` is "" for a directory that belongs to no cluster yet.
+    `sequence` is the number that the service gave to the registration; the member with the lowest is the
+    controller. `cluster_id` is "" for a directory that belongs to no cluster yet.
     """
 
     id: NodeId

@@ -1,7 +1,7 @@
 """The effects of a turn: what the core asks the driver to do at its end.
 
 The order is part of the meaning: the batch is written (not yet durable) before anything is sent or
-answered; what must wait for durability is not in this turn at all, but in the one that `synced` starts.
+answered; what must wait for durability is sent in a later turn, which `synced` starts.
 """
 
 from collections.abc import Iterator
@@ -23,9 +23,10 @@ class Family(IntEnum):
 
 
 class Lane(IntEnum):
-    """The ways to a peer. Each keeps its order; none waits for another, and all of them are lost together."""
+    """The lanes to a peer. Each keeps its order; none waits for another, and all of them are lost
+    together."""
 
-    PULSE = 0  # heartbeats alone: however much else is said, they arrive
+    PULSE = 0  # heartbeats alone, so that no other traffic delays them
     MAIN = 1  # everything small
     BULK = 2  # values and entries that are large, and what must not overtake them
 
@@ -36,11 +37,11 @@ class Batch:
     `ranges` (family, begin, end: half open) are deleted first; then every put or delete (None) is carried
     out. Within one batch a key has one final value, so the order among puts does not matter.
 
-    `staged`: rows of the data family that are put aside, by a prefix that their keys are given without. Those
-    of one prefix come in the order of their keys, over all batches. They are not visible; the process takes
-    them with it when it ends, and a deleted range those whose prefix it covers. `taken`: prefixes whose rows
-    become visible with this batch. They may be durable before the rest of it is, and without it: whoever
-    stages makes sure, and durably, that a prefix is not used twice and that its rows are found and deleted.
+    `staged`: rows of the data family that are not visible yet, by prefix; their keys are given without it.
+    The rows of one prefix come in key order, over all batches. They are lost when the process ends, and when
+    a deleted range covers their prefix. `taken`: prefixes whose rows become visible with this batch. These
+    rows may become durable before the rest of the batch, and without it, so the caller makes sure, durably,
+    that no prefix is used twice and that left-over rows are found and deleted.
     """
 
     __slots__ = ("data", "log", "meta", "ranges", "staged", "taken")
@@ -57,7 +58,7 @@ class Batch:
         return bool(self.data or self.log or self.meta or self.ranges or self.staged or self.taken)
 
     def delete_data(self, begin: bytes, end: bytes) -> None:
-        """Delete a range of the data family, with what this batch itself has put, staged or taken there."""
+        """Delete a range of the data family, including what this batch has put, staged or taken there."""
         for key in [key for key in self.data if begin <= key < end]:
             del self.data[key]
         for prefix in [prefix for prefix in self.staged if begin <= prefix < end]:
@@ -68,7 +69,8 @@ class Batch:
 
 @dataclass(slots=True)
 class MapWrite:
-    """Make `next_map` the cluster's, if the register is still at `expected` (0: no map yet, which forms)."""
+    """Write `next_map` if the register is still at `expected` (0: there is no map yet, and this write forms
+    the cluster)."""
 
     expected: int
     next_map: ClusterMap
@@ -78,13 +80,13 @@ class MapWrite:
 class Effects:
     """Everything that one turn of the core asks for.
 
-    `sync`: whether the batch must become durable, told back through `Node.synced`. `sends`, `bulk`: what
-    goes to each peer, in order, on the main and on the bulk lane; `beats`: on that of the heartbeats.
-    `renewals`: peers whose link is to be given up and made anew. `again`: work is left for a turn that
-    follows at once. `answers`: finished client requests. `reregister`: go to the end of the members'
-    line. `repaired`: nothing that the damaged store lost is counted on any more; forget the damage.
-    `damage`: what the store was found to have lost; to be recorded durably before anything is sent.
-    `alarms`: for the log and the operator.
+    `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what
+    goes to each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane.
+    `renewals`: peers whose link must be closed and made again. `again`: work is left, so another turn follows
+    at once. `answers`: finished client requests. `reregister`: register again, with the highest sequence
+    number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage. `damage`:
+    what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the log and
+    the operator.
     """
 
     batch: Batch = field(default_factory=Batch)
@@ -102,7 +104,7 @@ class Effects:
     alarms: list[str] = field(default_factory=list)
 
     def frames(self) -> Iterator[tuple[NodeId, Lane, list[Message]]]:
-        """Return what leaves, in the order in which it is given to the network."""
+        """Yield (peer, lane, messages) in the order of sending."""
         for lane, queues in ((Lane.PULSE, self.beats), (Lane.MAIN, self.sends), (Lane.BULK, self.bulk)):
             for peer, messages in queues.items():
                 yield peer, lane, messages

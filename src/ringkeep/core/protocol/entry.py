@@ -1,6 +1,6 @@
-"""Log entries and records as bytes: encoded once by the primary, then sent, stored and applied as they are.
+"""Log entries and records as bytes: encoded once by the primary; the same bytes are sent, stored and applied.
 
-An entry says what *did* happen: the primary has evaluated every condition before it appends, so applying is
+An entry states a result: the primary evaluates every condition before it appends, so applying is
 a pure function of the entry. The layout leaves room for entries with several operations (another kind) and
 for expiry (a flag); `docs/storage.md` shows it byte by byte.
 """
@@ -31,18 +31,17 @@ class EntryKind(IntEnum):
     PUT = 1
     DELETE = 2
     OUTCOME = 3  # changes no record: keeps the result of a request with an idempotency key
-    FORGET = 4  # these coordinators ask for nothing any more: their requests are not told apart any longer
+    FORGET = 4  # removes these departed coordinators from the de-duplication table
 
 
 @dataclass(slots=True)
 class Entry:
     """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
 
-    `tail` is content type and value as a record holds them: u8 length, content type, value. That of a FORGET
-    is the origins that are meant.
-    `replaced_bytes`: of the row that a PUT or DELETE takes the place of, as `row_bytes` counts; 0 if there
-    was none. It stands where an OUTCOME has its `version`.
-    `horizon` is the log time before which idempotency rows are forgotten (0 without an idempotency key).
+    `tail` is content type and value as a record holds them: u8 length, content type, value. A FORGET has the
+    origins there. `replaced_bytes`: size of the row that a PUT or DELETE replaces, as `row_bytes` counts; 0
+    if there was none. It is encoded in the place of an OUTCOME's `version`. `horizon` is the log time before
+    which idempotency rows are forgotten (0 without an idempotency key).
     """
 
     kind: int
@@ -68,7 +67,7 @@ def origins_tail(origins: list[bytes]) -> bytes:
 
 
 def origins_in(tail: bytes) -> list[bytes]:
-    """Return the origins that a FORGET names. Raises ValueError if that is not what it is."""
+    """Return the origins that a FORGET names. Raises ValueError if this is not such a tail."""
     if len(tail) % ORIGIN_BYTES:
         raise ValueError(f"{len(tail)} bytes are no origins of {ORIGIN_BYTES} each")
     return [tail[at : at + ORIGIN_BYTES] for at in range(0, len(tail), ORIGIN_BYTES)]
@@ -145,9 +144,9 @@ def decode(data: bytes) -> Entry:
 
 
 def anew(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
-    """Return the bytes of entries that are appended once more, under another epoch and from another index on.
+    """Encode entries that are appended again, under another epoch and above another index.
 
-    Their versions are new ones, and what they say of each other's versions follows. Empty ones are left out.
+    Their versions change, and so do their references to each other's versions. No-ops are left out.
     """
     indices: dict[int, Index] = {}
     for entry in entries:
@@ -189,7 +188,7 @@ def tail_of(content_type: bytes, value: bytes) -> bytes:
 
 
 def record_of(version: Index, tail: bytes) -> bytes:
-    """Return the record that stands under a key: format, version, content type, value."""
+    """Return the record of a key: format, version, content type, value."""
     return _RECORD.pack(FORMAT, version, tail[0]) + tail[1:]
 
 

@@ -33,7 +33,7 @@ def data_prefix(partition: PartitionId, generation: int) -> bytes:
 
 
 ALL_DATA: Final = (b"", b"\xff" * (_DATA_PREFIX.size + 1))
-"""From where to where the data of every partition and generation lies: half open."""
+"""The key range of the data of all partitions and generations: half open."""
 
 
 def space_prefix(partition: PartitionId, generation: int, space: int) -> bytes:

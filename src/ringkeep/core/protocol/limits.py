@@ -12,7 +12,7 @@ CONTENT_TYPE_BYTES: Final = 255
 IDEMPOTENCY_KEY_BYTES: Final = 255
 TIMEOUT_MS: Final = 5_000
 MAX_TIMEOUT_MS: Final = 30_000
-REPLY_GRACE_MS: Final = 500  # how long past its deadline a coordinator waits for the primary's word
+REPLY_GRACE_MS: Final = 500  # how long past the deadline a coordinator waits for the primary's answer
 IDEMPOTENCY_WINDOW_MS: Final = 15 * 60 * 1_000
 
 # failure detection
@@ -20,47 +20,47 @@ TICK_MS: Final = 20
 HEARTBEAT_MS: Final = 100
 LOOK_AFTER_MS: Final = 60  # how often a primary looks for silent backups and late requests
 SUSPECT_AFTER_MS: Final = 1_000
-OWN_PAUSE_MS: Final = 60  # a tick that comes so late tells of a pause of this node, not of others
+OWN_PAUSE_MS: Final = 60  # a tick this late means that this node was paused, not that others were silent
 RESEND_MS: Final = 300  # a Prepare, Append or Fetch without an answer is sent again
 MAP_WRITE_INTERVAL_MS: Final = 500
-HANDOVER_INTERVAL_MS: Final = 60  # not for long: handovers are few at a time
+HANDOVER_INTERVAL_MS: Final = 60  # short, because few handovers run at a time
 CONTROL_INTERVAL_MS: Final = 500
-PLAN_AGAIN_MS: Final = 10_000  # how often a controller looks for a map that is due, if nothing has changed
-MAP_ANSWER_MS: Final = 300  # a controller whose write has no answer for so long lets the next in line act
-MAP_READ_MS: Final = 60  # so does one that reads no map for so long after a write that did not succeed
+PLAN_AGAIN_MS: Final = 10_000  # how often a controller plans again while nothing has changed
+MAP_ANSWER_MS: Final = 300  # after so long without an answer to a write, the next member acts
+MAP_READ_MS: Final = 60  # the same, without a map that was read after a failed write
 REPORT_HOPS: Final = 8  # nodes that pass a report on, at most
-TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for another to be tried
-ORDER_MS: Final = 10_000  # how long a node says an operator's order to the controller, if it is not done
+TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for a replacement
+ORDER_MS: Final = 10_000  # how long a node repeats an operator's order to the controller
 SYNC_MS: Final = 200  # a voter is in sync if it holds what was committed so long ago
-LAPSE_MS: Final = 2_000  # a primaryship that changes hands is no outage before so long
-CUT_OFF_HOLD_MS: Final = 2_000  # a node is cut off, or is not any more, once it was so for so long
+LAPSE_MS: Final = 2_000  # a change of primary counts as an outage only after so long
+CUT_OFF_HOLD_MS: Final = 2_000  # how long a node must be cut off, or not, before that is reported
 STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good
-CUT_OFF_MS: Final = 3_000  # a controller without a majority goes to the end of the line
-GIVE_BACK_AFTER_MS: Final = 2_000  # a preferred primary must have answered for so long
+CUT_OFF_MS: Final = 3_000  # a controller without a majority for so long registers again, as the last
+GIVE_BACK_AFTER_MS: Final = 2_000  # how long a preferred primary must have answered before it leads again
 HANDOVERS_AT_ONCE: Final = 8
 MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
-ABSENT_MS: Final = 5_000  # a newcomer that does not answer for so long holds no change up
-GRACE_MS: Final = 10 * 60 * 1_000  # a node that is silent for so long is given up for lost (a setting)
+ABSENT_MS: Final = 5_000  # a newcomer silent for so long no longer delays a change
+GRACE_MS: Final = 10 * 60 * 1_000  # a node silent for so long is given up (a setting)
 FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
-DISK_ANSWERS_MS: Final = 3_000  # a disk that owes an answer for so long has failed, until it answers
-FULL_MS: Final = 10_000  # a node whose disk was full is given nothing for so long after
-SIZES_MS: Final = 1_000  # how often nodes tell how large their partitions are, if that may have changed
-ALL_SIZES_MS: Final = 30_000  # and if not
-MARK_MS: Final = 200  # how often a node says in ZooKeeper how far it is durable, if that has changed
+DISK_ANSWERS_MS: Final = 3_000  # a disk that has not answered for so long counts as failed until it does
+FULL_MS: Final = 10_000  # for so long after its disk was full, a node receives no moves
+SIZES_MS: Final = 1_000  # how often nodes report sizes of partitions that may have changed
+ALL_SIZES_MS: Final = 30_000  # how often they report all sizes
+MARK_MS: Final = 200  # how often a node writes its mark to ZooKeeper, if it has changed
 MARK_SPREAD_MS: Final = (
     50  # times the number of nodes, if that is more: all of them together write 20 a second
 )
-MARK_MOST_MS: Final = 2_000  # but not seldomer
-MARK_ANSWER_MS: Final = 2_000  # an answer about the mark that is not there by then is asked for again
-COPY_WAIT_MS: Final = 2_000  # beyond two sessions: whoever is registered still as this very node runs
-SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that is not its own any more
+MARK_MOST_MS: Final = 2_000  # the longest interval
+MARK_ANSWER_MS: Final = 2_000  # a request about the mark is repeated after so long
+COPY_WAIT_MS: Final = 2_000  # beyond two sessions: a process still registered as this node is running
+SURPLUS_MS: Final = 500  # how often a node asks whether it may delete a replica that was moved away
 
 # replication
 APPEND_ENTRIES: Final = 512  # per Append
 APPEND_BYTES: Final = 1 * MIB  # per Append; one larger entry goes alone
 INFLIGHT_BYTES: Final = 24 * MIB  # unacknowledged, per peer, over all partitions
-APPLY_AT_ONCE: Final = 16  # a backup applies when so many entries are due, or at the next tick
-UNWRITTEN_BYTES: Final = 64 * KIB  # of rows, per replica, that only the log holds; then all are written
+APPLY_AT_ONCE: Final = 16  # a backup applies when so many entries are committed, or at the next tick
+UNWRITTEN_BYTES: Final = 64 * KIB  # of rows, per replica, in memory and log only; then all are written
 PINNED_LOG_BYTES: Final = 64 * MIB  # of one replica's log, kept for a transfer; beyond: 429
 UNCOMMITTED_ENTRIES: Final = 4_096  # per replica; beyond: 429
 UNCOMMITTED_BYTES: Final = 32 * MIB  # per replica; beyond: 429
@@ -71,37 +71,37 @@ LOG_BYTES: Final = 1 * MIB
 SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB  # one for each pull
 SNAPSHOT_CHUNK_ROWS: Final = 2_048
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
-SNAPSHOT_IDLE_MS: Final = 10_000  # nothing was heard for so long: the other side is gone
-MOVE_BYTES_PER_S: Final = 16 * MIB  # of snapshots that one node sends (a setting): clients hardly feel it
+SNAPSHOT_IDLE_MS: Final = 10_000  # silence after which a transfer is given up
+MOVE_BYTES_PER_S: Final = 16 * MIB  # of snapshots that one node sends (a setting); keeps client latency low
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
-STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is asked for
-STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: nothing more is asked for
+STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is requested
+STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: no more chunks are requested
 LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
-COPIES_MS: Final = 500  # how often nodes tell what copies they hold of partitions without a majority
+COPIES_MS: Final = 500  # how often nodes report their copies of partitions without a majority
 RECOVERY_STEP: Final = 1 << 48
 """Each recovery after a loss begins the indices above the next multiple of this. At 100,000 writes a
 second one partition reaches it in 89 years; 31 recoveries stay within what a double holds exactly."""
 
 # frames
-FRAME_BYTES: Final = 16 * MIB  # the longest that is taken
+FRAME_BYTES: Final = 16 * MIB  # the longest that is accepted
 BULK_BYTES: Final = 16 * KIB  # a value or an entry above this goes on the lane for large things
 BULK_FRAME_BYTES: Final = 1 * MIB  # of that lane: taken in one piece; one larger message goes alone
 BULK_TURN_BYTES: Final = 4 * MIB  # of requests and answers, to one peer in one turn
 TURN_BYTES: Final = 4 * MIB  # of entries committed, applied and sent in one turn, and what one step adds
 PROBES_AT_ONCE: Final = 256  # partitions per node whose primaries are confirmed each second unasked
 READ_TURN_BYTES: Final = 8 * MIB  # of values read for answers in one turn
-BULK_BYTES_PER_MS: Final = 10 * KIB  # the slowest way on which a bulk lane is not thought to be silent
+BULK_BYTES_PER_MS: Final = 10 * KIB  # the slowest path on which a busy bulk lane does not count as silent
 LINK_JAM_BYTES: Final = 4 * MIB  # unsent to one peer; beyond: large requests and answers are held back
-LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the link is closed, and made anew
+LINK_BUFFER_BYTES: Final = 64 * MIB  # unsent to one peer; beyond: the link is closed and made again
 MAP_BYTES: Final = 512 * KIB  # the compressed map in its znode
-MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings that need more are refused: failovers need room too
+MAP_GROWTH_BYTES: Final = 448 * KIB  # joins and settings beyond it are refused; the rest is for failovers
 
 # disk
 DISK_RESERVE_BYTES: Final = 256 * MIB
 
 REPLICATION: Final = 3
 REPLICATIONS: Final = (1, 3, 5)
-WEIGHTS: Final = range(1, 101)  # what a node's share, relative to the others', may be
+WEIGHTS: Final = range(1, 101)  # a node's weight
 
 assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"

@@ -2,7 +2,7 @@
 
 A message belongs to the connection it came on, which names the sender and both incarnations: no message
 repeats them. Hot messages carry flat lists, one message per peer and turn, instead of an object per request.
-How they look as bytes is the matter of `wire/`.
+`wire/` defines their encoding.
 """
 
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Commits:
     """Primary to backup: flat triples partition, epoch, commit, for what no Append carried.
 
     `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round
-    began which confirmed these partitions: what a stale read counts its age from.
+    that confirmed these partitions began. The age of a stale read counts from it.
     """
 
     probe: int = 0
@@ -76,7 +76,8 @@ class Forward:
     `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits,
     the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
     coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
-    as in `core.requests`; of a read the latter is the version that must be reached, 0 for none.
+    as in `core.protocol.client_requests`; for a read, `condition` is the version that must be reached, 0 for
+    none.
     """
 
     tag: int
@@ -99,9 +100,9 @@ class Forward:
 class Reply:
     """Primary to coordinator: how the copy of `tag` sent under `epoch` ended.
 
-    `status` as in `core.requests.Status`, or RETRY: this copy was not executed and never will be.
-    `active`: said by an ACTIVE primary, so copies sent under lower epochs can no longer take effect unless
-    this answer says so.
+    `status` as in `client_requests.Status`, or RETRY: this copy was not executed and never will be.
+    `active`: the sender is an ACTIVE primary, so copies sent under lower epochs can no longer take effect
+    unless this answer reports it.
     """
 
     tag: int
@@ -116,7 +117,7 @@ class Reply:
 
 
 RETRY = 100
-"""Reply status: not executed here, under this epoch; look at the map and send it again."""
+"""Reply status: not executed here, under this epoch; read the map and send it again."""
 
 
 @dataclass(slots=True)
@@ -135,7 +136,7 @@ class StaleRead:
 
 @dataclass(slots=True)
 class Prepare:
-    """New primary to voter: follow me from this epoch on, and tell me your tail.
+    """New primary to voter: follow me from this epoch on, and report the end of your log.
 
     Repeated after a reconnect.
     """
@@ -199,7 +200,7 @@ class Entries:
 
 @dataclass(slots=True)
 class SnapshotOffer:
-    """Holder to receiver: my log does not reach back to you, or costs you more; pull this snapshot.
+    """Holder to receiver: my log does not reach back to you, or would cost more; pull this snapshot.
 
     `snapshot` names it on the holder's side. `state` is the encoded de-duplication state at (last_epoch,
     last_index), which becomes the receiver's floor.
@@ -219,7 +220,8 @@ class SnapshotOffer:
 class SnapshotPull:
     """Receiver to holder: all rows up to `cursor` (b"": none) are here; send the chunk that follows.
 
-    `room`: 0: send nothing yet, this node is still there; any other number: send. `done` frees the snapshot.
+    `room`: 0: keep the snapshot open, but send nothing yet; any other number: send. `done` frees the
+    snapshot.
     """
 
     partition: PartitionId
@@ -254,7 +256,7 @@ class SnapshotChunk:
 class Heartbeat:
     """Every node to every other, each HEARTBEAT_MS, and at once when a suspicion changes.
 
-    `suspects`: the nodes that the sender holds for dead or cut off. `map_version`, `map_digest` (CRC-32 of
+    `suspects`: the nodes that the sender takes for dead or cut off. `map_version`, `map_digest` (CRC-32 of
     its encoding): the newest map it holds.
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
     works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
@@ -263,7 +265,7 @@ class Heartbeat:
     `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
     which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
     the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.
-    `steers`: it may act as the controller: ZooKeeper answers it, and holds what the cluster goes by.
+    `steers`: it may act as the controller: ZooKeeper answers it, and holds the cluster's present map.
     """
 
     map_version: MapVersion
@@ -284,9 +286,9 @@ class Heartbeat:
 
 @dataclass(slots=True)
 class Relayed(Heartbeat):
-    """A heartbeat of `node` to somebody else, passed on to a peer that does not hear `node`.
+    """A heartbeat of `node`, relayed to a peer that does not hear `node`.
 
-    `age_ms`: since it came to the first that passed it on.
+    `age_ms`: milliseconds since it reached the first relaying node.
     """
 
     node: NodeId = NodeId("")
@@ -294,11 +296,11 @@ class Relayed(Heartbeat):
 
 
 class Said(IntEnum):
-    """What a primary may say of its partition."""
+    """What a primary may report about its partition."""
 
-    FAILED = 1  # I could not become ACTIVE, or cannot reach a majority: choose another
-    HANDOVER = 2  # give it to this node, which is caught up
-    CAUGHT_UP = 3  # this learner is close behind
+    FAILED = 1  # it could not become ACTIVE, or cannot reach a majority: choose another
+    HANDOVER = 2  # hand the partition over to this node, which has caught up
+    CAUGHT_UP = 3  # this learner has nearly caught up
     SETTLED = 4  # an entry of the joint voters is committed
 
 
@@ -308,11 +310,11 @@ Order = tuple[str, str, int]
 
 @dataclass(slots=True)
 class Report:
-    """To whoever is the controller: a primary's own statements, and orders of operators that came to this
-    node.
+    """To the controller: statements of the sender's primaries, and operators' orders given to this node.
 
-    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: see `core.orders`.
-    `hops`: how many nodes have passed it on, where there is no link from its sender to the controller.
+    `statements`: (partition, epoch, config, `Said`, node, or `rows.NO_NODE`). `orders`: see
+    `core.cluster.orders`. `hops`: how many nodes have relayed it; more than 0 if its sender has no link to
+    the controller.
     """
 
     statements: list[tuple[PartitionId, Epoch, MapVersion, int, NodeId]]
@@ -322,10 +324,10 @@ class Report:
 
 @dataclass(slots=True)
 class Sizes:
-    """Every node to every other, now and then: how large its partitions are, for people and for plans.
+    """Every node to every other, periodically: the sizes of its partitions, for status and plans.
 
-    `sizes`: of partitions that it leads, flat pairs partition, bytes that a newcomer must be sent. `sent`: of
-    those with a learner, flat pairs partition, bytes that the learner was sent.
+    `sizes`: for partitions that it leads, flat pairs partition, bytes that a newcomer must receive. `sent`:
+    for those with a learner, flat pairs partition, bytes sent to the learner.
     """
 
     sizes: list[int] = field(default_factory=list)
@@ -334,10 +336,10 @@ class Sizes:
 
 @dataclass(slots=True)
 class Copies:
-    """Every node to every other, while partitions have no majority: which copies it holds of them, durably.
+    """Every node to every other, while partitions have no majority: its durable copies of them.
 
-    `looked`: those partitions, as the sender sees it. `held`: of these (partition, highest promise, last
-    epoch, last index), whatever the sender's part in them is or was.
+    `looked`: the partitions that lack a majority, as the sender sees it. `held`: for each of them of which it
+    has a copy, (partition, highest promise, last epoch, last index), whatever its role is or was.
     """
 
     looked: list[PartitionId]
@@ -348,7 +350,7 @@ class Copies:
 class Surplus:
     """Holder to primary: the map of that config gives me no replica of it. Repeated until released.
 
-    `holder`, `hops`: who asks, and how many nodes have passed it on; "" and 0 on its own link.
+    `holder`, `hops`: the holder's id, and how many nodes have relayed it; "" and 0 on its own link.
     """
 
     partition: PartitionId
@@ -373,7 +375,7 @@ class Release:
 
 @dataclass(slots=True)
 class MapPush:
-    """A newer map, encoded, from whoever holds it."""
+    """A newer map, encoded, from any node that holds it."""
 
     version: MapVersion
     payload: bytes

@@ -1,4 +1,4 @@
-"""What the core reads of the store. It is written through `Effects` alone."""
+"""The core's read access to the store. Writes go through `Effects` only."""
 
 from typing import Protocol
 

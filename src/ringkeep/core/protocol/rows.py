@@ -20,9 +20,8 @@ NO_NODE: Final = NodeId("0" * 32)
 
 
 class Promised(NamedTuple):
-    """Whom a replica follows.
-
-    Never decreases, and is kept for ever, also after the replica was moved away.
+    """The primary that a replica follows. Never decreases, and is kept for ever, even after the replica is
+    moved away.
     """
 
     epoch: Epoch
@@ -34,7 +33,8 @@ NOBODY: Final = Promised(Epoch(0), NO_NODE, Incarnation(0))
 
 
 class ReplicaRow(NamedTuple):
-    """Where the log window begins, which generation is live, and de-duplication as of `sessions_index`.
+    """Where the log window begins, which generation is live, and the de-duplication table at
+    `sessions_index`.
 
     floor_index <= sessions_index <= applied: the table is brought up to `applied` from the window at start.
     """
@@ -84,12 +84,12 @@ def decode_promised(row: bytes) -> Promised:
 
 
 def encode_applied(applied: Index, data_bytes: int) -> bytes:
-    """Return the row of an applied index, and of how many bytes the rows are that were applied."""
+    """Return the row that holds an applied index and the size of the applied rows in bytes."""
     return _APPLIED.pack(FORMAT, applied, data_bytes)
 
 
 def decode_applied(row: bytes) -> tuple[Index, int]:
-    """Return the applied index of a row, and the bytes of what was applied."""
+    """Return (applied index, size of the applied rows in bytes)."""
     form, applied, data_bytes = _APPLIED.unpack(row)
     _check_format(form)
     return Index(applied), data_bytes
@@ -111,7 +111,8 @@ def decode_replica(data: bytes) -> ReplicaRow:
 
 
 def encode_position(position: int) -> bytes:
-    """Return the row that every batch writes: how many there were, of starts that could speak."""
+    """Return the row that every batch writes: the number of batches so far, counting only starts that were
+    allowed to speak."""
     return _POSITION.pack(FORMAT, position)
 
 
@@ -129,6 +130,6 @@ def partitions_stored(reader: Reader) -> list[PartitionId]:
 
 
 def promises_stored(reader: Reader) -> list[tuple[PartitionId, Promised]]:
-    """Return every promise that is stored here, by partition, those of replicas long gone included."""
+    """Return every stored promise, by partition, including those of deleted replicas."""
     rows = reader.scan(Family.META, b"P", b"Q", 1 << 16)
     return [(PartitionId(_PARTITION.unpack(key)[1]), decode_promised(row)) for key, row in rows]

@@ -24,20 +24,20 @@ MapVersion = NewType("MapVersion", int)
 """The cluster map's own number, from 1. 0: no map yet."""
 
 Life = tuple[NodeId, Incarnation]
-"""One life of one node's process: whoever answers it must not answer the next one."""
+"""One process of a node: an answer to one life must not reach the next."""
 
 Millis = int
 """Milliseconds of a monotonic clock (a moment) or of a duration. Never a wall clock."""
 
 COPY_BITS: Final = 16
-"""Of a tag, the lowest bits number the copy of a request that is sent; the others name the request."""
+"""The lowest bits of a tag number the copies of a request; the others name the request."""
 
 ORIGIN_BYTES: Final = 20
 """An origin is a node id (16 raw bytes) and an incarnation (4 bytes): who coordinated a request."""
 
 
 def first_name(incarnation: Incarnation) -> int:
-    """Return where a process begins to count what it names to others, so that no two lives use one name."""
+    """Return the first number that a process uses to name things to others: no two lives share a name."""
     return incarnation << 32
 
 

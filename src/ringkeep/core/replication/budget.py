@@ -4,8 +4,8 @@ from ringkeep.core.protocol.types import NodeId
 
 
 class Budget:
-    """`in_flight`: bytes of entries sent to each peer and not acknowledged. `parked_bytes`: of values that
-    wait at primaries which cannot execute yet."""
+    """`in_flight`: bytes of entries sent to each peer and not acknowledged. `parked_bytes`: bytes of values
+    in requests that wait at primaries which cannot execute yet."""
 
     __slots__ = ("in_flight", "parked_bytes")
 

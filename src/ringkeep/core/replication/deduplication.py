@@ -1,8 +1,8 @@
-"""De-duplication: which requests took effect already, and with what result.
+"""De-duplication: which requests have taken effect, and with what result.
 
 A request id is (origin, counter): an origin is one life of one coordinating node, the counter is the
 partition's own. Every entry also carries the coordinator's lowest unfinished counter, below which all is
-pruned; a coordinator that is gone for good is forgotten altogether (`departed_coordinators.py`).
+pruned; a coordinator that has left the map is forgotten (`departed_coordinators.py`).
 The table is a pure function of the log prefix that was applied, so replicas agree on it byte by byte; it is
 stored at the log's floor and replayed over the window at start, instead of being written with every entry.
 Source: RIFL (SOSP 2015), section 3.
@@ -17,12 +17,12 @@ _SESSION: Final = struct.Struct("!20sQI")
 _RESULT: Final = struct.Struct("!QBQ")
 
 STALE: Final = (-1, 0)
-"""Answer for an id that was pruned, or of an earlier life: not executed, and never to be."""
+"""Answer for an id that was pruned, or is of an earlier life: not executed, and never will be."""
 
 
 @dataclass(slots=True)
 class Session:
-    """What is known of one life of a coordinating node: its lowest unfinished counter, and the results."""
+    """One life of a coordinating node: its lowest unfinished counter, and the results kept for it."""
 
     low: int = 0
     results: dict[int, tuple[int, int]] = field(default_factory=dict)

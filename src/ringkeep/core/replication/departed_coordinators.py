@@ -1,10 +1,9 @@
-"""Finds coordinators that have ended for good, so that the de-duplication table drops their rows.
+"""Finds coordinators that have left the map, so that the de-duplication table drops their rows.
 
 A primary executes a write only for a coordinator whose present life the map names, and a life that has left
-the map never comes back to it. So once a primary has such a map, neither it nor a later one executes another
-copy from there: a later primary has its epoch from a newer map. Copies that are in the log already come
-before the entry that says who is forgotten. Being an entry, it takes effect at the same index on every
-replica.
+the map never returns to it. So once a primary has such a map, neither it nor a later one executes another
+copy from that life: a later primary has its epoch from a newer map. Copies already in the log come before the
+FORGET entry. As an entry, it takes effect at the same index on every replica.
 """
 
 from typing import Final, Protocol
@@ -16,7 +15,7 @@ from ringkeep.core.protocol.types import Index, origin_of
 from ringkeep.core.replication.replica import Replica
 
 AT_ONCE: Final = 1_000
-"""So many are named by one entry."""
+"""How many coordinators one entry may name."""
 
 
 def coordinators_of(cluster_map: ClusterMap) -> frozenset[bytes]:
@@ -25,7 +24,7 @@ def coordinators_of(cluster_map: ClusterMap) -> frozenset[bytes]:
 
 
 class Leader(Protocol):
-    """A primary, as far as this needs it."""
+    """What `Departed` uses of a primary."""
 
     context: Context
     replica: Replica
@@ -37,22 +36,22 @@ class Leader(Protocol):
 
 
 class Departed:
-    """One primary's look for coordinators that its partition may forget."""
+    """One primary's search for coordinators that its partition may forget."""
 
     __slots__ = ("_coordinators", "_from", "_primary")
 
     def __init__(self, primary: Leader) -> None:
         self._primary = primary
         self._coordinators: frozenset[bytes] = frozenset()
-        self._from = Index(0)  # what is applied up to here tells all who were known; 0: nobody is looked for
+        self._from = Index(0)  # search once everything up to here is applied; 0: no search is due
 
     @property
     def waits(self) -> bool:
-        """Whether there is somebody to be looked for still."""
+        """Whether a search is still due."""
         return bool(self._from) or self._coordinators != self._primary.context.coordinators
 
     def on_tick(self) -> None:
-        """Append what is to be forgotten, after a change of the map and at the beginning of an epoch."""
+        """Append a FORGET entry if one is due, after a change of the map and at the beginning of an epoch."""
         primary = self._primary
         context, replica = primary.context, primary.replica
         if not primary.may_execute or not context.disks.own.takes_entries:

@@ -1,7 +1,7 @@
-"""Executes requests at an ACTIVE primary: de-duplicates, evaluates, then appends, or answers as a read.
+"""Executes requests at an ACTIVE primary: de-duplicates, evaluates, then appends or answers like a read.
 
 Conditions are evaluated against pending-then-committed state. An answer that writes nothing is a read: it
-waits until what it looked at is committed, and for a confirmation.
+waits until the state that it depends on is committed, and for a confirmation.
 """
 
 from ringkeep.core.disk_state import DiskState
@@ -16,7 +16,7 @@ from ringkeep.core.replication.primary import Primary
 def execute(primary: Primary, call: Call) -> None:
     """Execute one request at a primary that is ACTIVE and not handing over.
 
-    It is answered now or later, once.
+    It is answered exactly once, now or later.
     """
     message = call.message
     if message.kind == Kind.GET:
@@ -25,8 +25,8 @@ def execute(primary: Primary, call: Call) -> None:
     if primary.answer_appended(call):
         return
     if message.origin not in primary.context.coordinators:
-        # What it asked for before may be forgotten, and must not take effect again. It is no newcomer: those
-        # send the map that names them before anything else.
+        # It has departed: its earlier requests may be forgotten, and must not take effect again. It
+        # is not a newcomer: those send the map that names them before anything else.
         primary.context.count("departed_coordinator_refused")
         primary.answer(call, RETRY)
         return
@@ -65,7 +65,7 @@ def _answer_kept(primary: Primary, call: Call) -> bool:
 
 
 def _admission(primary: Primary, kind: int) -> tuple[Status, str] | None:
-    """Say why nothing may be appended just now, before anything is."""
+    """Return why nothing may be appended at present, or None. Called before anything is appended."""
     context, bounds = primary.context, primary.context.bounds
     if context.disks.own.stalled:
         return Status.BUSY, "the disk cannot keep up with the writes just now"
@@ -82,10 +82,9 @@ def _admission(primary: Primary, kind: int) -> tuple[Status, str] | None:
 
 
 def _no_room(primary: Primary, kind: int) -> tuple[Status, str] | None:
-    """Say why the replicas' disks do not take this write, if they do not.
-
-    A majority of them must have the whole reserve, and a part of it for a delete: so a majority never gets
-    where it takes nothing, and deletes can always make room. One that is short of room takes part meanwhile.
+    """Return why the replicas' disks do not admit this write, or None. A majority of them must have the whole
+    reserve; a delete needs only a part of it. So a majority never reaches the point where it takes no
+    entries, and deletes can always make room. A replica that is short of room still takes part.
     """
     context, place = primary.context, primary.place
     worst = DiskState.SHORT if kind == Kind.DELETE else DiskState.SLOW

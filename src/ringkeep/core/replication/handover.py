@@ -1,7 +1,7 @@
 """Pauses primaries without a majority, hands primaryships over gracefully, and reports failed takeovers.
 
 A primary that another node should replace serves until the map says who leads. It asks the controller only
-while its successor lacks little, so that the takeover is short.
+while its successor lacks few entries, so that the takeover is short.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ StatementRow = tuple[PartitionId, Epoch, MapVersion, int, NodeId]
 
 
 class Handover:
-    """The primaries of this node, watched over time."""
+    """Watches this node's primaries over time."""
 
     def __init__(self, context: Context, detector: Detector) -> None:
         self._context = context
@@ -27,10 +27,9 @@ class Handover:
         self._answers_since: dict[NodeId, Millis] = {}
 
     def on_tick(self, primaries: Iterable[Primary], may_change: bool) -> list[StatementRow]:
-        """Look after every primary; return what is to be said to the controller, as in `messages.Report`.
-
-        All of it is said until it is over: what was said once may be lost with the controller. `may_change`:
-        whether the map can be changed just now.
+        """Check every primary; return the statements for the controller, as in `messages.Report`. A statement
+        is repeated while it holds, because it may be lost with a controller. `may_change`: whether the map
+        can be changed at present.
         """
         self._note_who_answers()
         said: list[StatementRow] = []
@@ -56,7 +55,7 @@ class Handover:
         return said
 
     def can_hand_over(self, primaries: Iterable[Primary]) -> bool:
-        """Tell whether some primaryship of this node could go to another just now."""
+        """Return whether some primaryship of this node could be handed over at present."""
         return any(p.phase == Phase.ACTIVE and not p.paused and self._better(p) for p in primaries)
 
     def _note_who_answers(self) -> None:
@@ -70,8 +69,8 @@ class Handover:
                 self._answers_since.pop(peer, None)
 
     def _pause_or_resume(self, primary: Primary) -> None:
-        """Without a majority, or a disk that answers, nothing more is appended; the same incarnation goes
-        on when they answer again."""
+        """Pause a primary without a majority or without a disk that answers: it appends nothing. The same
+        incarnation continues when they answer again."""
         suspects = self._detector.suspects
         answering = primary.won([node for node in primary.place.replicas if not suspects(node)])
         paused = not answering or not self._context.disks.own.answers
@@ -82,7 +81,7 @@ class Handover:
         primary.unpark()
 
     def _failed(self, primary: Primary) -> bool:
-        """Tell whether this primary should say that another must be tried."""
+        """Return whether this primary should report that another must be chosen."""
         waited = self._context.now - primary.since
         if primary.phase == Phase.ACTIVE and not primary.paused:
             return False
@@ -90,20 +89,20 @@ class Handover:
         return waited >= patience and len(primary.place.voters) > 1
 
     def _better(self, primary: Primary) -> NodeId | None:
-        """Return the first voter that should rather lead; while joint, one of both sets of voters."""
+        """Return the first voter that should lead instead, or None; while joint, a voter of both sets."""
         me, now, place = self._context.me, self._context.now, primary.place
         leaves = self._context.draining or self._context.disks.own.state != DiskState.FINE
         wait = 0 if leaves else limits.GIVE_BACK_AFTER_MS
         for voter in place.voters:
             if voter == me:
                 if not leaves:
-                    return None  # everyone more preferred is absent
+                    return None  # every more preferred voter is absent
                 continue
             if place.old_voters and voter not in place.old_voters:
                 continue
             beat = self._detector.beat_of(voter)
             if beat is not None and place.learner in beat.suspects:
-                continue  # it could not fill the newcomer
+                continue  # it does not reach the learner
             since = self._answers_since.get(voter)
             if since is not None and now - since >= wait and primary.is_close(voter):
                 return voter

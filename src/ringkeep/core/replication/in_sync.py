@@ -1,7 +1,7 @@
 """Tracks which voters of a partition are in sync, at its primary.
 
-A voter is in sync if it answers, and holds durably what was committed a moment ago: with what is on its way
-just now, traffic does not make it lag. For people and scripts; nothing that is safe depends on it.
+A voter is in sync if it answers, and holds durably what was committed SYNC_MS ago, so that entries in flight
+do not count as lag. For people and scripts; safety does not depend on it.
 """
 
 from collections.abc import Collection, Sequence
@@ -14,7 +14,7 @@ from ringkeep.core.replication.peer_progress import PeerProgress
 class InSync:
     """One primary's view of its voters.
 
-    `_mark` is what was committed at least SYNC_MS ago, `_next_mark` what takes its place. `_seen`: when a
+    `_mark` is the commit index of at least SYNC_MS ago; `_next_mark` replaces it. `_seen`: when a
     voter was last found in sync.
     """
 
@@ -33,7 +33,8 @@ class InSync:
         """Return the voters that are not in sync; None as long as it is too early to tell.
 
         `answering`: this node, and the peers that hear it and are heard. Call while the primary is ACTIVE.
-        A voter that answers lags once it was not in sync for SYNC_MS: its position may be asked for anew.
+        A voter that answers is lagging once it was not in sync for SYNC_MS: its position may just have been
+        asked for again.
         """
         if self._began < 0:
             self._began = self._marked_at = now

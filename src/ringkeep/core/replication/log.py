@@ -1,7 +1,7 @@
 """One partition's log window: the entries above the floor, in memory as in the store.
 
 The window is bounded (`limits.LOG_ENTRIES`, `limits.LOG_BYTES` past what is applied), so all of it is kept
-in memory and the core reads no log from disk. Knows nothing of who may append: that is the replica's matter.
+in memory and the core reads no log from disk. Who may append is decided in `replica.py`.
 Source of the matching rules: Raft (USENIX ATC 2014), section 5.3.
 """
 
@@ -56,7 +56,7 @@ class Log:
     def matches(self, epoch: Epoch, index: Index) -> bool:
         """Tell whether this log holds (epoch, index).
 
-        What lies at or below the floor is committed: it matches.
+        Entries at or below the floor are committed, so they match.
         """
         if index <= self.floor_index:
             return True

@@ -1,6 +1,6 @@
 """Requests that wait at a primary which cannot execute them yet.
 
-Bounded in number, and over a node in bytes.
+Bounded in number, and in bytes over all partitions of the node.
 """
 
 from ringkeep.core.context import Context
@@ -10,7 +10,7 @@ from ringkeep.core.replication.pending import Call
 
 
 def _name(call: Call) -> tuple[Life, int]:
-    """Return what all copies of one request have in common."""
+    """Return a name that all copies of one request share."""
     return call.caller, call.message.tag >> COPY_BITS
 
 
@@ -28,8 +28,8 @@ class Parked:
         return bool(self._calls)
 
     def add(self, call: Call) -> bool:
-        """Let a request wait, if there is room. A newer copy takes an older one's place, in a full room
-        too."""
+        """Add a request if there is room; return whether it waits. A newer copy replaces an older one, even
+        when there is no room."""
         context, bounds, name = self._context, self._context.bounds, _name(call)
         if name not in self._calls:
             if len(self._calls) >= bounds.parked_requests or self._budget.parked_bytes >= bounds.parked_bytes:
@@ -37,19 +37,19 @@ class Parked:
             self._budget.parked_bytes += len(call.message.value)
         else:
             context.count("parked_copy_replaced")
-        self._calls[name] = call  # copies are equal but for their number, and when they are late
+        self._calls[name] = call  # copies differ only in their number and deadline
         return True
 
     def take_out(self, call: Call) -> None:
-        """Let no copy of this request wait any longer."""
+        """Remove the copies of this request."""
         self._forget(_name(call))
 
     def take_all(self) -> list[Call]:
-        """Let everybody go on."""
+        """Remove and return all waiting requests."""
         return self._take(list(self._calls))
 
     def take_late(self, now: Millis) -> list[Call]:
-        """Let those go whose deadline has passed."""
+        """Remove and return the requests whose deadline has passed."""
         return self._take([name for name, call in self._calls.items() if now >= call.deadline])
 
     def _take(self, names: list[tuple[Life, int]]) -> list[Call]:

@@ -1,6 +1,6 @@
 """Tracks each peer's log at the primary: how far it is known to match, and how much is in flight.
 
-A position is learned from a Promise alone; until then nothing is sent to that peer. Knows nothing of votes.
+A position is learned from a Promise only; until then nothing is sent to that peer. Knows nothing of votes.
 Source: the leader's nextIndex and matchIndex, Raft (USENIX ATC 2014), figure 2.
 """
 
@@ -17,9 +17,9 @@ class PeerProgress:
     """One primary's view of its peers.
 
     `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
-    not known. `lives`: which life of each peer told it. `lost`: (epoch, index) of the last entry that a peer
-    held durably in an earlier life, if it lacks that. `heard`: when the peer last moved on, for sending
-    again. `given`: bytes of entries that the peer was sent, repetitions included.
+    not known. `lives`: which life of each peer reported it. `lost`: (epoch, index) of the last entry that a
+    peer held durably in an earlier life, if it lacks that. `heard`: when the peer last made progress, for
+    sending again. `given`: bytes of entries sent to the peer, repetitions included.
     """
 
     __slots__ = (
@@ -48,15 +48,14 @@ class PeerProgress:
         self._bulk_to: dict[NodeId, Index] = {}  # the last entry that went on the bulk lane
 
     def ask_anew(self, peer: NodeId) -> None:
-        """The position is in doubt: what is on its way may be lost."""
+        """Mark the position as unknown: what is on its way may be lost."""
         self.next.pop(peer, None)
         self.landed(peer)
         self.heard[peer] = self._context.now
 
     def keep_only(self, peers: Collection[NodeId]) -> None:
-        """Forget who is a replica no more.
-
-        If it becomes one again it begins from nothing: what it once held may be deleted.
+        """Forget all other peers: they are not replicas any more. A peer that becomes one again starts from
+        nothing, because its old copy may be deleted.
         """
         for gone in [peer for peer in self.heard if peer not in peers]:
             self.landed(gone)
@@ -71,10 +70,9 @@ class PeerProgress:
     def lacks(
         self, peer: NodeId, life: Incarnation, promise: Promise, held: tuple[Epoch, Index] | None
     ) -> bool:
-        """Tell whether a peer that was started again lacks what it held durably before: then an older copy of
-        its disk was put back, or its disk lost something. Its copy counts for nothing from then on.
-
-        Not asked of one life: what it says twice may arrive in the other order.
+        """Return whether a restarted peer lacks what it held durably before: an older copy of its disk was
+        put back, or its disk lost something. From then on its copy does not count. Not checked within one
+        life, because two of its messages may arrive in the other order.
         """
         due = self.lost.get(peer)
         if due is None and self.lives.get(peer, life) != life:
@@ -89,9 +87,8 @@ class PeerProgress:
         return True
 
     def at(self, peer: NodeId, position: Index, match: Index | None) -> None:
-        """A Promise told the position; `match`: up to where the logs are known to be equal, if they are.
-
-        What was sent before is there, or is sent again: it is not waited for any more.
+        """Set the position that a Promise reported; `match`: the index up to which the logs are known to be
+        equal, if any. What was sent before has arrived or is sent again, so it no longer counts as in flight.
         """
         self.landed(peer)
         if match is not None:
@@ -99,45 +96,42 @@ class PeerProgress:
         self.next[peer] = Index(position + 1)
 
     def is_known(self, node: NodeId) -> bool:
-        """Tell whether a node has told where it stands; this one always has."""
+        """Return whether a node's position is known; this node's always is."""
         return node in self.next or node == self._context.me
 
     def has_all(self, peer: NodeId, last: Index) -> bool:
-        """Tell whether a peer holds all of the log durably, which ends at `last`, and is known to."""
+        """Return whether a peer is known to hold the whole log, which ends at `last`, durably."""
         return self.next.get(peer) == last + 1 and self.match.get(peer) == last
 
     def acknowledged(self, peer: NodeId, index: Index) -> bool:
-        """Note what a peer holds durably; tell whether that is news."""
+        """Note what a peer holds durably; return whether that is new."""
         self.heard[peer] = self._context.now
         if index + 1 >= self.next.get(peer, 0):
-            self.landed(peer)  # if it is news or not: an older promise may have had it sent twice
+            self.landed(peer)  # even if it is not new: an older promise may have caused it to be sent twice
         if index <= self.match.get(peer, 0):
             return False
         self.match[peer] = index
         return True
 
     def has_room(self, peer: NodeId) -> bool:
-        """Tell whether more may be sent to a peer just now: its disk takes it, and over all partitions it
-        has one bound."""
+        """Return whether more may be sent to a peer at present: its disk takes entries, and the bound over
+        all partitions is not reached."""
         context = self._context
         return self._budget.in_flight.get(
             peer, 0
         ) < context.bounds.inflight_bytes and context.disks.takes_entries(peer)
 
     def is_held_back(self, peer: NodeId, message: Append) -> bool:
-        """Tell whether it has to wait, being for the bulk lane of a link with too much unsent.
-
-        Entries in doubt are sent again, so what is not acknowledged says too little of what is unsent.
+        """Return whether a message must wait because it is for the bulk lane of a link with too much unsent.
+        Unacknowledged bytes do not bound this: entries in doubt are sent again.
         """
         if peer not in self._context.jammed:
             return False
         return self.uses_bulk(peer) or sum(map(len, message.entries)) > self._context.bounds.bulk_bytes
 
     def uses_bulk(self, peer: NodeId) -> bool:
-        """Tell whether something of the bulk lane may still be on its way to a peer.
-
-        Then whatever follows it, of this partition, goes on the same lane: it would be refused, having
-        overtaken what it follows.
+        """Return whether an Append may still be on its way to a peer on the bulk lane. Then later Appends of
+        this partition use the same lane: on another they could overtake it, and would be refused.
         """
         to = self._bulk_to.get(peer)
         if to is None:
@@ -148,7 +142,7 @@ class PeerProgress:
         return False
 
     def send(self, peer: NodeId, message: Append) -> None:
-        """Send it, and count what is on its way."""
+        """Send an Append, and count its bytes as in flight."""
         if self.match.get(peer) == message.prev_index:
             self.heard[peer] = self._context.now  # nothing was due from it until now
         self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
@@ -164,13 +158,14 @@ class PeerProgress:
             self._context.send(peer, message)
 
     def landed(self, peer: NodeId) -> None:
-        """Everything sent to a peer is acknowledged, or lost: it is on its way no more."""
+        """Everything sent to a peer is acknowledged or lost: nothing counts as in flight any more."""
         size = self._in_flight.pop(peer, 0)
         if size:
             self._budget.in_flight[peer] -= size
 
     def is_silent(self, peer: NodeId, last: Index) -> bool:
-        """Tell whether a peer owes an answer for too long: its position, or what was sent to it."""
+        """Return whether a peer has not answered for too long: a question about its position, or an
+        Append."""
         position = self.next.get(peer)
         waiting = position is None or self.match.get(peer, 0) < min(position - 1, last)
         if not waiting:
@@ -179,6 +174,6 @@ class PeerProgress:
         return self._context.now - self.heard.get(peer, 0) >= patience
 
     def clear(self) -> None:
-        """Give up: nothing of this primary is on its way any more."""
+        """Drop everything: nothing of this primary counts as in flight any more."""
         for peer in list(self._in_flight):
             self.landed(peer)

@@ -6,7 +6,7 @@ from ringkeep.core.protocol.types import Index, Life, Millis
 
 
 class Call:
-    """One copy of a request at its primary: the message, who sent it, and until when it is wanted."""
+    """One copy of a request at its primary: the message, its sender, and its deadline."""
 
     __slots__ = ("caller", "deadline", "message")
 
@@ -17,7 +17,8 @@ class Call:
 
 
 class Pending:
-    """Appended and not applied yet, in this epoch: entries, newest version per key, request ids, who waits.
+    """Appended and not applied yet, in this epoch: entries, newest version per key, request ids, waiting
+    calls.
 
     `versions`: key -> index of its newest pending entry, negative when that deletes it.
     """

@@ -1,7 +1,7 @@
 """A replica's role as the primary of one epoch: prepare, adopt, no-op, then replicate and commit.
 
-Lives from the map that names it to the first higher promise or map. What requests do to it is in
-`execute.py`; confirmed reads are in `confirmed_reads.py`.
+Lives from the map that names it to the first higher promise or map. `execute.py` executes requests; confirmed
+reads are in `confirmed_reads.py`.
 Source of the rules: Raft (USENIX ATC 2014) section 5.4; Spinnaker (VLDB 2011) section 6.
 """
 
@@ -52,10 +52,10 @@ class PrimaryHost(Protocol):
         """Answer with `result`, or the record if None, once confirmed and once `evidence` is committed."""
 
     def snapshot_wanted(self, primary: "Primary", peer: NodeId) -> None:
-        """This peer is to be sent the whole state."""
+        """Send this peer the whole state."""
 
     def on_deposed(self, primary: "Primary") -> None:
-        """It leads no more: nothing waits at it any longer, but for reads."""
+        """A primary was deposed: only reads still wait at it."""
 
 
 class Primary:
@@ -87,8 +87,8 @@ class Primary:
     def follow(self, place: Partition) -> None:
         """Take the replicas from a newer map.
 
-        From now on a joint change needs both majorities: it is settled once both hold an entry that is
-        appended now, for what came before was committed by the old voters alone.
+        From now on a joint change needs both majorities. It is settled once both hold an entry appended now:
+        entries before it were committed by the old voters alone.
         """
         before, self.place = self.place, place
         if before.config == place.config or self.phase == Phase.DEPOSED:
@@ -109,7 +109,7 @@ class Primary:
             self.barrier = self.append_own(EntryKind.NOOP)
 
     def won(self, yes: Collection[NodeId]) -> bool:
-        """Tell whether these nodes make the majorities that this primary needs."""
+        """Return whether these nodes form the majorities that this primary needs."""
         return quorum.won(self.place.voters, self.place.old_voters, yes)
 
     @property
@@ -118,12 +118,12 @@ class Primary:
         return bool(self.place.old_voters) and 0 < self.barrier <= self.replica.commit
 
     def is_close(self, peer: NodeId) -> bool:
-        """Tell whether a replica is close enough behind to be given a vote, or the primaryship."""
+        """Return whether a replica lacks few enough entries to be given a vote or the primaryship."""
         match, near = self.progress.match.get(peer), self.context.bounds.log_entries // 16
         return match is not None and match >= self.replica.log.last_index - near
 
     def lacks_little(self, peer: NodeId) -> bool:
-        """Tell whether one message is enough to bring a replica's log up to this one."""
+        """Return whether one message is enough to bring a replica's log up to date."""
         match, log, bounds = self.progress.match.get(peer), self.replica.log, self.context.bounds
         if match is None or match < log.floor_index:
             return False
@@ -131,21 +131,21 @@ class Primary:
 
     @property
     def fills_whole(self) -> bool:
-        """Whether an empty learner is sent the state: all but a short log costs more, entry by entry."""
+        """Whether an empty learner is sent the state: unless the log is short, sending entries costs more."""
         replica = self.replica
         long = replica.log.entry_bytes > self.context.bounds.log_bytes // 4
         return replica.log.floor_index > 0 or (long and replica.applied > 0)
 
     @property
     def leads(self) -> bool:
-        """Whether this node promises nothing higher: a higher promise deposes in the same step."""
+        """Whether it is not deposed: a higher promise of this node deposes it in the same step."""
         return self.phase is not Phase.DEPOSED
 
     @property
     def at_rest(self) -> bool:
-        """Whether time asks nothing of this primary: nobody lags, waits, learns, or should lead instead.
-
-        Nothing is due to a peer without a link: it is asked where it stands as soon as there is one.
+        """Whether a tick has nothing to do for this primary: no peer lags, learns or should lead instead, and
+        no request waits. Nothing is due to a peer without a link: its position is asked for as soon as there
+        is one.
         """
         place, commit, last = self.place, self.replica.commit, self.replica.log.last_index
         if self.phase != Phase.ACTIVE or self.paused or self.told < commit or commit < last:
@@ -166,7 +166,7 @@ class Primary:
     # --- taking office --------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Promise oneself, and ask everybody. Call once, after the replica points here."""
+        """Promise, and ask all peers for promises. Call once, after `replica.primary` is set."""
         replica = self.replica
         self.context.watched[replica.partition] = None
         if not replica.promise(self.epoch, self.context.me, self.context.incarnation):
@@ -181,14 +181,13 @@ class Primary:
             self.prepare(peer)
 
     def prepare(self, peer: NodeId) -> None:
-        """Ask a peer for its promise and its position: at the start, and whenever the position is
-        in doubt."""
+        """Ask a peer for its promise and position: at the start, and whenever the position is in doubt."""
         self.context.watched[self.replica.partition] = None
         self.progress.ask_anew(peer)
         if peer not in self.context.links:
             return
         question = Prepare(self.replica.partition, self.epoch)
-        if self.progress.uses_bulk(peer):  # behind the entries that may be on their way, so as to count them
+        if self.progress.uses_bulk(peer):  # behind entries that may be on their way: the answer counts them
             self.context.send_bulk(peer, question, 0)
         else:
             self.context.send(peer, question)
@@ -209,7 +208,7 @@ class Primary:
             self._learn_position(peer, message)
 
     def _on_lost(self, peer: NodeId) -> None:
-        """A peer lacks what it held in an earlier life: it is told so, and its copy counts no more."""
+        """A peer lacks what it held in an earlier life: inform it, and do not count its copy any more."""
         self.context.count("loss_noticed")
         self.progress.landed(peer)
         if peer in self.context.links:
@@ -220,7 +219,7 @@ class Primary:
             self.takeover.look()
 
     def on_fetching(self) -> None:
-        """Somebody else has the greatest log: it is adopted first."""
+        """Another node has the greatest log: it is adopted first."""
         self.phase = Phase.FETCHING
         self.context.count("tail_fetched")
 
@@ -230,7 +229,7 @@ class Primary:
             self.takeover.on_entries(peer, message)
 
     def on_snapshot(self) -> None:
-        """A snapshot was swapped in while fetching: go on from it."""
+        """A snapshot was switched to while fetching: continue from it."""
         if self.phase == Phase.FETCHING:
             self.takeover.fetch()
 
@@ -254,7 +253,7 @@ class Primary:
     def _learn_position(self, peer: NodeId, promise: Promise) -> None:
         """Find from a promise where a peer's log agrees with this one, and send on from there.
 
-        Not while its disk takes no entries: it is asked again once it does.
+        Not while its disk takes no entries: its position is asked for again once it does.
         """
         if not self.context.disks.takes_entries(peer):
             return
@@ -273,7 +272,7 @@ class Primary:
         self.context.stirred[self] = None
         append = self._make_append(self.progress.next[peer])
         if append is not None:
-            self.progress.send(peer, append)  # with or without entries: the peer learns what its log matches
+            self.progress.send(peer, append)  # even without entries: the peer learns how far its log matches
 
     # --- replicating ----------------------------------------------------------------------------------
 
@@ -296,7 +295,7 @@ class Primary:
         self.context.stirred[self] = None
 
     def on_own_durable(self, index: Index) -> None:
-        """Count the own copy, which is on disk now."""
+        """Count this node's own copy, which is durable now."""
         news = self.leads and self.progress.acknowledged(self.context.me, index)
         if news and index > self.replica.commit:
             self.context.stirred[self] = None
@@ -304,8 +303,8 @@ class Primary:
     def on_ack(self, peer: NodeId, index: Index) -> None:
         """A backup holds everything up to `index` durably.
 
-        Before it has told where it stands, an answer to what was sent earlier proves nothing: the replica may
-        have been deleted, and begun anew, since.
+        Ignored while the peer's position is unknown: since the Append was sent, the replica may have been
+        deleted and created again.
         """
         progress = self.progress
         if peer not in progress.next or not progress.acknowledged(peer, index):
@@ -337,7 +336,7 @@ class Primary:
             self.unpark()
 
     def unpark(self) -> None:
-        """Execute what waited, if this primary may execute now."""
+        """Execute the parked requests, if this primary may execute now."""
         for call in self.parked.take_all() if self.may_execute else []:
             self.node.execute(self, call)
 
@@ -348,7 +347,7 @@ class Primary:
         fallen: list[NodeId] = []
         for peer, position in self.progress.next.items():
             if position > last or not self.progress.has_room(peer):
-                continue  # nothing new, or a slow peer: the tick looks again
+                continue  # nothing new, or a slow peer: the tick checks again
             if shared is None or shared.prev_index != position - 1:
                 shared = self._make_append(position)
                 if shared is None:
@@ -382,7 +381,7 @@ class Primary:
             self.prepare(peer)
 
     def durable_at(self, peer: NodeId) -> Index:
-        """Return up to where a peer is known to hold the log durably."""
+        """Return the index up to which a peer is known to hold the log durably."""
         return self.progress.match.get(peer, Index(0))
 
     # --- requests, time and the end -------------------------------------------------------------------
@@ -408,26 +407,23 @@ class Primary:
         content_type: bytes = b"",
         detail: str = "",
     ) -> None:
-        """Tell a request's coordinator how it ended."""
+        """Answer a request's coordinator."""
         active = self.phase == Phase.ACTIVE and self.leads
         message = call.message
         reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
         self.context.reply(call.caller, reply)
 
     def refuse(self, call: Call, status: Status, detail: str) -> None:
-        """Say that a request is not executed. This settles all its copies that were sent before.
-
-        So none of them may run any more: one that waits here is taken out; one that was appended is answered
-        for instead.
+        """Answer that a request is not executed. This settles all its earlier copies, so none of them may run
+        any more: a parked copy is removed; if a copy was appended, its result is answered instead.
         """
         self.parked.take_out(call)
         if not self.answer_appended(call):
             self.answer(call, status, detail=detail)
 
     def answer_appended(self, call: Call) -> bool:
-        """Answer a write of which an earlier copy was appended, now or with it; False if none was.
-
-        Looked for before a copy is parked, too: the earlier one's answer need not wait.
+        """Answer a write of which an earlier copy was appended, now or when that is applied; False if none
+        was. Also checked before a copy is parked, because the earlier copy's answer need not wait.
         """
         message, pending = call.message, self.pending
         if message.kind == Kind.GET:
@@ -448,7 +444,7 @@ class Primary:
         return False
 
     def on_tick(self) -> None:
-        """Ask again whoever has been silent; give up what is past its deadline."""
+        """Ask silent peers again; give up requests past their deadline."""
         now = self.context.now
         last = self.replica.log.last_index
         if self.phase == Phase.FETCHING:
@@ -472,7 +468,7 @@ class Primary:
     def depose(self) -> None:
         """Stop being the primary.
 
-        What was appended is answered by whoever commits it; the rest is sent back.
+        Appended requests are answered by the primary that commits them; the rest is sent back.
         """
         if self.phase == Phase.DEPOSED:
             return

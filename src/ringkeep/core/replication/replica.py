@@ -1,6 +1,6 @@
 """One replica of one partition: its durable state, and what it does as a voter.
 
-What it does as the primary is in `primary.py`; how it is caught up by a snapshot in `snapshot_sender.py`.
+Its role as the primary is in `primary.py`; snapshots are in `snapshot_sender.py` and `snapshot_receiver.py`.
 Rules and their reasons: `docs/guarantees.md`.
 """
 
@@ -77,7 +77,7 @@ class Replica:
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
-        """Load the replica as it was stored; a partition never held here starts empty."""
+        """Load the stored replica; a partition never held here starts empty."""
         self.context = context
         self.partition = partition
         reader = context.reader
@@ -145,7 +145,7 @@ class Replica:
         return True
 
     def on_prepare(self, peer: NodeId, incarnation: Incarnation, message: Prepare) -> None:
-        """Promise, and tell the tail, unsynced entries included, once all of it is durable."""
+        """Promise; report the end of the log, unsynced entries included, once all of it is durable."""
         if not self.promise(message.epoch, peer, incarnation):
             self.context.send(peer, Refuse(self.partition, message.epoch, self.promised.epoch))
             return
@@ -154,7 +154,7 @@ class Replica:
         self.context.durable.calls.append(partial(self._tell_promise, peer, answer))
 
     def _tell_promise(self, peer: NodeId, answer: Promise) -> None:
-        if not self.deleted and not self.context.damaged:  # what it tells of the log is true no more
+        if not self.deleted and not self.context.damaged:  # the answer does not describe the log any more
             self.context.send(peer, answer)
 
     # --- the log, as a backup -------------------------------------------------------------------------
@@ -207,10 +207,9 @@ class Replica:
         self.log.cut_after(index)
 
     def learn_commit(self, told: Index) -> None:
-        """Raise commit to what the primary told, but not past what an Append of this epoch has matched.
-
-        Nobody waits for a backup to apply: it does so for several entries together, at the next tick at
-        the latest.
+        """Raise commit to the index that the primary sent, but not past what an Append of this epoch has
+        matched. No client waits for a backup to apply: it applies several entries together, at the next tick
+        at the latest.
         """
         commit = min(told, self.matched)
         if commit < told:
@@ -228,11 +227,11 @@ class Replica:
 
     @property
     def readable(self) -> bool:
-        """Whether the applied state can be read: what a snapshot brought, only from the next turn on."""
+        """Whether the applied state can be read: after a snapshot, only from the next turn on."""
         return self.swapped_in != self.context.turn
 
     def apply(self) -> None:
-        """Apply what is committed, answer whoever waits for it, and keep the window bounded."""
+        """Apply what is committed, answer the requests that wait for it, and keep the window bounded."""
         if self.applied == self.commit:
             return
         if not self.readable:
@@ -241,7 +240,7 @@ class Replica:
         self._apply_to(self.commit)
 
     def apply_late(self) -> None:
-        """Apply what is committed, as a backup: nobody waits for it, so not more than the turn can bear."""
+        """Apply what is committed, as a backup: nobody waits for it, so within the bound of one turn."""
         context, last = self.context, self.applied
         if self.primary is None and self.readable:
             while last < self.commit and not context.turn_is_full:
@@ -272,10 +271,10 @@ class Replica:
             self._trim()
 
     def go_on_above(self, base: Index, epoch: Epoch) -> None:
-        """After a loss: let this log go on above `base`, as from a snapshot of what it knows to be committed.
-
-        Whoever holds an older copy is sent the state: this log does not reach back to it. What came after may
-        have been acknowledged, and is appended anew: the lost copies may have others at its indices.
+        """After a loss: continue this log above `base`, as after a snapshot of what it knows to be committed.
+        Holders of older copies are sent the state, because this log does not reach back to them. The entries
+        after that may have been acknowledged, and are appended again: the lost copies may have held others at
+        their indices.
         """
         assert base > self.log.last_index, "no index is given out twice"
         self.apply()
@@ -293,8 +292,8 @@ class Replica:
         self.context.count("appended_anew", len(rest))
 
     def _trim(self) -> None:
-        """Cut the applied part of the window to half its bound, in one go, so that each entry costs
-        little. What a running transfer will go on from stays."""
+        """Cut the applied part of the window to half its bound, in one step, so that each entry costs little.
+        Entries that a running transfer still needs stay."""
         log, context = self.log, self.context
         floor = Index(max(log.floor_index, self.applied - context.bounds.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
@@ -310,7 +309,7 @@ class Replica:
             self.store_row()
 
     def delete_log(self, first: Index, last: Index) -> None:
-        """Delete stored entries, those that this turn has put included: ranges go first in a batch."""
+        """Delete stored entries, including those put in this turn: a batch applies its ranges first."""
         batch = self.context.effects.batch
         for gone in range(first, last + 1) if batch.log else ():
             batch.log.pop(log_key(self.partition, Index(gone)), None)
@@ -318,7 +317,7 @@ class Replica:
         batch.ranges.append((Family.LOG, begin, end))
 
     def drop_staging(self) -> None:
-        """Give up a snapshot that was being staged, and its rows."""
+        """Drop a snapshot that is being staged, and its rows."""
         staging = self.staging
         if staging is None:
             return
@@ -327,7 +326,7 @@ class Replica:
         self.context.count("staging_dropped")
 
     def delete_generation(self, generation: int) -> None:
-        """Delete the rows of one generation, those that this turn has put included."""
+        """Delete the rows of one generation, including those put in this turn."""
         prefix = data_prefix(self.partition, generation)
         self.context.effects.batch.delete_data(prefix, after(prefix))
 
@@ -344,7 +343,7 @@ class Replica:
         batch.meta[replica_key(self.partition)] = batch.meta[applied_key(self.partition)] = None
 
     def write_down(self) -> None:
-        """Have the store hold what is applied, and how far that is: with this turn's batch."""
+        """Write the applied rows and the applied index, with this turn's batch."""
         if self.written == self.applied:
             return
         self.written = self.applied
@@ -371,7 +370,8 @@ class Replica:
     # --- serving a new primary ------------------------------------------------------------------------
 
     def entries_after(self, index: Index) -> Entries | None:
-        """Return what follows `index`, as much as one message may carry; None when the log begins later."""
+        """Return the entries after `index`, as many as one message may carry; None if the log begins
+        later."""
         log, bounds = self.log, self.context.bounds
         if index < log.floor_index:
             return None
@@ -379,7 +379,7 @@ class Replica:
         return Entries(self.partition, self.promised.epoch, log.epoch_at(index), index, entries)
 
     def urgency_for(self, receiver: NodeId) -> Urgency:
-        """Tell how urgent it is that a node is sent this partition's state."""
+        """Return how urgently a node needs this partition's state."""
         if self.promised.node == receiver:
             return Urgency.TAKEOVER
         cluster_map = self.context.cluster_map

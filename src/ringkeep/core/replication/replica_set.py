@@ -1,7 +1,7 @@
 """The replicas of a node: creates, promotes and deletes them as the map says.
 
-A replica that the map gives to others is kept, and goes on answering, until a primary that serves without it
-says that it is not needed: until then it may be the one that knows. Its `promised` is kept for ever.
+A replica that the map gives to other nodes is kept, and continues to answer, until a primary that serves
+without it releases it: until then it may hold entries that the others need. Its `promised` is kept for ever.
 """
 
 from ringkeep.core.context import Context
@@ -27,18 +27,18 @@ class ReplicaSet:
         self.primaries: dict[PartitionId, Primary] = {}
         """Of the replicas here, those that lead, or try to."""
         self.missed: dict[PartitionId, None] = {}
-        """Where something was not taken that the primary believes to be on its way."""
+        """Partitions where something was dropped that the primary believes to be on its way."""
         self._asked_at: Millis = 0
         self._late: dict[PartitionId, None] = {}  # of the replicas here, those that had not caught up
-        self._surplus: dict[PartitionId, None] = {}  # what the newest map gives to others, when it came
+        self._surplus: dict[PartitionId, None] = {}  # those that the newest map gives to other nodes
         self._deleted: dict[PartitionId, None] = {}  # in this turn: the store still has their rows
         self._deleted_in: dict[
             PartitionId, int
         ] = {}  # the turn in which a replica was deleted, the last time
-        self._renewed: set[PartitionId] = set()  # on a damaged store: the map lets them go on by themselves
+        self._renewed: set[PartitionId] = set()  # on a damaged store: recovered after a loss, by the map
 
     def load(self) -> None:
-        """Take up the replicas that are stored here and were not given up in an earlier life."""
+        """Load the replicas that are stored here and were not deleted in an earlier life."""
         for partition in partitions_stored(self._context.reader):
             if partition not in self.replicas:
                 self._add(partition)
@@ -53,7 +53,7 @@ class ReplicaSet:
         self._surplus = {partition: None for partition in self.replicas if self._is_surplus(partition)}
 
     def follow(self, cluster_map: ClusterMap) -> None:
-        """Make every replica what a newer map says of it."""
+        """Create, promote and depose replicas as a newer map says."""
         for partition in partitions_of(cluster_map, self._context.me):
             self._follow(partition, cluster_map.partitions[partition])
         self._note_surplus()
@@ -65,7 +65,7 @@ class ReplicaSet:
     def _follow(self, partition: PartitionId, place: Partition) -> None:
         context, replica = self._context, self.replicas.get(partition)
         if partition in self._deleted:
-            return  # begun anew in the next turn, on a store that has forgotten it
+            return  # created again in the next turn, when the store has deleted it
         if replica is None:
             replica = self._add(partition)
         primary = self.primaries.get(partition)
@@ -74,7 +74,7 @@ class ReplicaSet:
         elif primary is not None:
             primary.follow(place)
         if place.learner == context.me and place.epoch > replica.promised.epoch:
-            # Nobody older may count on it: what it once promised, and then deleted, is promised again.
+            # No older primary may count on its old promise: the log behind that promise was deleted.
             replica.promise(place.epoch, place.primary, place.incarnation)
         mine = place.primary == context.me and place.incarnation == context.incarnation
         if not mine or partition in self.primaries or replica.promised.epoch >= place.epoch:
@@ -84,12 +84,13 @@ class ReplicaSet:
             replica.primary = self.primaries[partition] = primary
             primary.start()
         elif replica.log.last_index < place.base:
-            # A recovery after a loss: what this store had lost before is not counted on any more.
+            # A recovery after a loss: what this store had lost before does not count any more.
             replica.go_on_above(place.base, place.epoch)
             self._renewed.add(partition)
 
     def begin_turn(self) -> None:
-        """Begin anew what was deleted in the turn before, and given back by the map since."""
+        """Create again the replicas that were deleted in the turn before and that the map has given back
+        since."""
         if self._deleted:
             deleted, self._deleted = self._deleted, {}
             cluster_map = self._context.cluster_map
@@ -99,19 +100,18 @@ class ReplicaSet:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is held here, nor is being deleted."""
+        """Whether no replica is held here or is being deleted."""
         return not self.replicas and not self._deleted
 
     @property
     def ready(self) -> bool:
-        """Whether every replica that votes has caught up to the commit that it was first told."""
+        """Whether every replica that votes has caught up to the first commit index that it received."""
         return self._context.cluster_map is not None and not self.behind
 
     @property
     def behind(self) -> list[PartitionId]:
-        """The replicas that vote, and have not caught up yet. Learners may take their time.
-
-        Whoever has caught up stays so: only the others are looked at.
+        """The replicas that vote and have not caught up yet; learners do not count. A replica that has caught
+        up stays so, so only the others are checked.
         """
         cluster_map, me, replicas = self._context.cluster_map, self._context.me, self.replicas
         if not self._late:
@@ -120,15 +120,14 @@ class ReplicaSet:
         return [p for p in self._late if cluster_map is not None and me in cluster_map.partitions[p].voters]
 
     def on_deposed(self, primary: Primary) -> None:
-        """A primary leads no more."""
+        """Drop a primary that was deposed."""
         partition = primary.replica.partition
         if self.primaries.get(partition) is primary:
             del self.primaries[partition]
 
     def still_held(self, acks: list[int], turn: int) -> list[int]:
-        """Leave out the triples of replicas that were deleted in that turn or later.
-
-        An acknowledgement of theirs would be taken for the word of the replica that is begun there anew.
+        """Return the triples without those of replicas that were deleted in that turn or later. Their
+        acknowledgements would be counted for a new replica of the same partition here.
         """
         if not self._deleted_in:
             return acks
@@ -145,7 +144,7 @@ class ReplicaSet:
         return cluster_map is not None and self._context.me not in cluster_map.partitions[partition].replicas
 
     def on_tick(self) -> None:
-        """Ask for leave to delete what the map gives to others."""
+        """Ask for releases of the replicas that the map gives to other nodes."""
         context, cluster_map = self._context, self._context.cluster_map
         if self.missed and context.disks.own.takes_entries:
             self._have_asked_anew()
@@ -154,7 +153,7 @@ class ReplicaSet:
         self._asked_at = context.now
         if self._is_anew and context.recognised and context.disks.own.answers:
             self._drop_all_but_live()
-            context.durable.calls.append(self._begin_anew)  # once it is durable that all of it is gone
+            context.durable.calls.append(self._begin_anew)  # once the deletion is durable
         for partition in [partition for partition in self._surplus if partition in self.replicas]:
             place = cluster_map.partitions[partition]
             way = self._relay.way_to(place.primary)
@@ -163,7 +162,8 @@ class ReplicaSet:
                 context.send(way, Surplus(partition, place.config, asks))
 
     def _have_asked_anew(self) -> None:
-        """Let primaries know that something was lost, though no link was: they ask where the logs stand."""
+        """Inform primaries that something was dropped although no link was lost: they ask for the positions
+        again."""
         missed, self.missed = self.missed, {}
         for partition in missed:
             replica = self.replicas.get(partition)
@@ -174,12 +174,12 @@ class ReplicaSet:
 
     @property
     def _is_anew(self) -> bool:
-        """Whether nothing is left on a damaged store that somebody may count on to be whole."""
+        """Whether a damaged store holds nothing any more that another node may expect to be complete."""
         return self._context.damaged and not self._deleted and self.replicas.keys() <= self._renewed
 
     def _drop_all_but_live(self) -> None:
-        """Delete what was staged: it may have outlived the loss of its generation's number, which is used
-        again then."""
+        """Delete staged rows: they may have survived a loss of their generation's number, which is then used
+        again."""
         batch, (begin, end) = self._context.effects.batch, ALL_DATA
         for partition in sorted(self.replicas):
             live, begin_next = self.replicas[partition].live_range()
@@ -188,7 +188,7 @@ class ReplicaSet:
         batch.delete_data(begin, end)
 
     def _begin_anew(self) -> None:
-        """Nothing that a damaged store had lost is counted on any more: it is as good as an undamaged one."""
+        """Clear the damage: nobody counts any more on what the store had lost."""
         if self._is_anew:
             self._context.damaged = False
             self._context.effects.repaired = True
@@ -198,10 +198,11 @@ class ReplicaSet:
                 self.follow(self._context.cluster_map)
 
     def on_surplus(self, peer: NodeId, message: Surplus) -> None:
-        """A former holder asks. Only a primary that serves under stable voters without it may release it."""
+        """A former holder asks for its release. Only a primary that serves under stable voters without it may
+        grant it."""
         primary = self.primaries.get(message.partition)
         if primary is None or primary.phase != Phase.ACTIVE or primary.paused:
-            return  # without its majority, the holder's may be one of the last copies
+            return  # without a majority, the holder's copy may be one of the last
         place = primary.place
         if place.config == message.config and not place.old_voters and peer not in place.replicas:
             way = self._relay.way_to(peer) or peer
@@ -209,9 +210,8 @@ class ReplicaSet:
             self._context.send(way, Release(message.partition, primary.epoch, place.config, to))
 
     def on_release(self, message: Release) -> None:
-        """Delete a replica, if the map that is known here agrees, and nothing higher was promised since.
-
-        A deposed primary may not know that the replica was wanted again meanwhile.
+        """Delete a replica, if the map held here agrees and nothing higher was promised since. A deposed
+        primary may not know that the map has given the replica back meanwhile.
         """
         cluster_map, replica = self._context.cluster_map, self.replicas.get(message.partition)
         if replica is None or cluster_map is None or not self._is_surplus(message.partition):

@@ -1,5 +1,5 @@
-"""How snapshots flow: what a node sends in a second, what it takes in ahead of its disk,
-and how rows are summed.
+"""How snapshots flow: how much a node sends per second, how much it accepts ahead of its disk, and the
+checksum of rows.
 
 Knows no messages. Time comes in as milliseconds, so that a run can be repeated.
 """
@@ -16,11 +16,11 @@ from ringkeep.core.protocol.types import Millis
 
 
 class Urgency(IntEnum):
-    """Why a replica is sent a snapshot: the lower, the sooner. Nothing waits for what is less urgent."""
+    """Why a replica is sent a snapshot; lower values go first, and never wait for higher ones."""
 
-    TAKEOVER = 0  # its partition serves nobody until then
+    TAKEOVER = 0  # its partition is not served until then
     VOTER = 1  # its partition is short of a copy until then
-    MOVE = 2  # it learns: there are enough copies without it
+    MOVE = 2  # for a learner: there are enough copies without it
 
 
 class Pace:
@@ -34,14 +34,13 @@ class Pace:
 
 
 BURST_MS: Final = 2 * limits.TICK_MS
-"""A sender that had nothing to send may catch up for so long, and no longer: clients wait behind a burst."""
+"""How much unused time a sender may make up for, at most: clients wait behind a burst."""
 
 
 class TokenBucket:
-    """A token bucket: how many bytes may be sent just now, when so many may be in a second.
-
-    The last chunk may overdraw it; then nothing goes until the debt is paid. So the rate holds on average
-    however large a chunk is.
+    """A token bucket: whether bytes may be sent at present, under a rate in bytes per second. A chunk may
+    overdraw it; then nothing is sent until the debt is paid. So the rate holds on average whatever the size
+    of a chunk.
     """
 
     __slots__ = ("_at", "_left")
@@ -66,18 +65,18 @@ class TokenBucket:
 
 
 class StagingBudget:
-    """What a node has taken in of snapshots, all together, and its disk has not: no more than so much."""
+    """Bounds the bytes of all snapshots that a node has accepted and that are not durable yet."""
 
     __slots__ = ("_bounds", "_unasked", "_unsynced")
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self._unsynced = 0  # bytes
-        self._unasked = 0  # of these, those for which no sync was asked for
+        self._unasked = 0  # of these, the bytes for which no sync was requested
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be asked for."""
+        """Whether more may be requested."""
         return self._unsynced < self._bounds.staging_unsynced_bytes
 
     def add(self, size: int) -> int:
@@ -90,14 +89,14 @@ class StagingBudget:
         return due
 
     def on_durable(self, size: int) -> None:
-        """So many bytes are on disk."""
+        """Note that so many bytes are on disk."""
         self._unsynced -= size
 
 
 def running_checksum(rows: list[tuple[bytes, bytes]], checksum: int) -> tuple[int, int]:
     """Return the CRC-32C of all rows so far, and the size of these.
 
-    Over one piece: call by call it would cost more than the rest of what is done with a row.
+    The rows are joined first: one call per row would cost more than everything else that is done with it.
     """
     packed = b"".join(chain.from_iterable(rows))
     return crc32c_extend(checksum, packed), len(packed)

@@ -1,7 +1,8 @@
-"""Filling a replica that is empty, or that the log no longer reaches: the state of a partition, taken in.
+"""Fills a replica that is empty, or that the log no longer reaches: receives the state of a partition.
 
-The rows are staged under a new generation, verified and synced; then one batch switches to them. It replaces,
-never merges: until the switch nothing of it is seen. How the rows are sent is in `snapshot_sender.py`.
+The rows are staged under a new generation, verified and synced; then one batch switches to them. A snapshot
+replaces the state and is never merged with it; before the switch none of it is visible. How the rows are sent
+is in `snapshot_sender.py`.
 """
 
 from functools import partial
@@ -34,16 +35,17 @@ class Staging:
         self.prefix = data_prefix(replica.partition, self.generation)
         self.cursor = b""
         self.checksum = 0
-        self.row_bytes = 0  # received: of each row its key, but for (partition, generation), and its value
+        self.row_bytes = 0  # received: of each row the key without (partition, generation), and the value
         self.complete = False
-        self.awaits = False  # the rows after the cursor are asked for
+        self.awaits = False  # the rows after the cursor are requested
         self.heard: Millis = replica.context.now
         self.asked: Millis = 0
         replica.next_generation += 1
         replica.store_row()
 
     def pull(self) -> None:
-        """Say how far the rows are here, and ask for the next ones; not while the disk cannot take them."""
+        """Report how far the rows have arrived, and request the next ones unless the disk cannot take
+        them."""
         context, offer = self.replica.context, self.offer
         self.awaits = self._receivers.takes_more
         self.asked = context.now
@@ -51,12 +53,12 @@ class Staging:
         context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, self.cursor, room))
 
     def go_on(self) -> None:
-        """Ask for the next rows, unless they are asked for, or the disk cannot take them."""
+        """Request the next rows, unless they are requested already or the disk cannot take them."""
         if not self.awaits and not self.complete and self._receivers.takes_more:
             self.pull()
 
     def on_tick(self) -> None:
-        """Pull again if nothing has come for a while; give up once the holder is gone for good."""
+        """Pull again if nothing has come for a while; give up after SNAPSHOT_IDLE_MS of silence."""
         context = self.replica.context
         if self.complete:
             return
@@ -88,7 +90,7 @@ class Staging:
             return
         if message.final:
             self.complete = True
-            # Only once it is durable that this generation is used: rows that were taken stay, also if the
+            # Only once the use of this generation is durable: rows that the store took over stay, even if the
             # power fails before the switch is durable, and must be found and deleted then.
             context.durable.calls.append(self.switch)
             return
@@ -100,7 +102,7 @@ class Staging:
         self.go_on()
 
     def switch(self) -> None:
-        """Make the staged rows the replica's, in one batch, unless it has moved on meanwhile."""
+        """Switch the replica to the staged rows, in one batch, unless its log has moved on meanwhile."""
         replica, offer, context = self.replica, self.offer, self.replica.context
         if replica.staging is not self:
             return
@@ -138,12 +140,12 @@ class Staging:
 
 
 class SnapshotReceivers:
-    """The snapshots that this node takes in."""
+    """The snapshots that this node receives."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._budget = StagingBudget(context.bounds)
-        self._open: dict[PartitionId, Staging] = {}  # some of them over: not their replica's any more
+        self._open: dict[PartitionId, Staging] = {}  # includes ended ones, which their replica has dropped
 
     def on_offer(self, replica: Replica, peer: NodeId, offer: SnapshotOffer) -> None:
         """Begin to pull an offered snapshot, if it is newer than what is applied and nothing higher is
@@ -170,13 +172,13 @@ class SnapshotReceivers:
         staging.pull()
 
     def on_chunk(self, replica: Replica, peer: NodeId, message: SnapshotChunk) -> None:
-        """Stage rows, if they are of the snapshot that is taken in."""
+        """Stage rows, if they belong to the snapshot that is being received."""
         staging = self._staging(replica)
         if staging is not None and staging.peer == peer:
             staging.on_chunk(message)
 
     def on_tick(self) -> None:
-        """Go on with those that wait; give all of them up while the disk takes nothing."""
+        """Continue with those that wait; give all of them up while the disk takes nothing."""
         for partition, staging in list(self._open.items()):
             if staging.replica.staging is not staging:
                 del self._open[partition]
@@ -187,11 +189,12 @@ class SnapshotReceivers:
 
     @property
     def takes_more(self) -> bool:
-        """Whether the disk has room, and has kept up."""
+        """Whether the disk has room, and keeps up with what was staged."""
         return self._budget.has_room and self._context.disks.own.takes_replicas
 
     def on_staged(self, size: int) -> None:
-        """So many bytes were staged; now and then they are made durable, which lets those go on that wait."""
+        """Count staged bytes; a sync every few MiB makes them durable, and lets waiting snapshots
+        continue."""
         due = self._budget.add(size)
         if due:
             self._context.durable.calls.append(partial(self._on_durable, due))

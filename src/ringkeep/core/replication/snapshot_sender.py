@@ -1,7 +1,7 @@
-"""Filling a replica that is empty, or that the log no longer reaches: a partition's applied state, sent.
+"""Fills a replica that is empty, or that the log no longer reaches: sends a partition's applied state.
 
-The holder reads under one frozen view, and sends one chunk for each pull: the receiver asks for the next one
-when it has staged the last. How the rows are taken in is in `snapshot_receiver.py`.
+The holder reads under one frozen view, and sends one chunk for each pull: the receiver requests the next one
+when it has staged the last. `snapshot_receiver.py` is the other side.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _START: Final = _Place()
 
 @dataclass(slots=True)
 class _Sending:
-    """One open snapshot on the holder's side, read in order, a chunk for each pull."""
+    """One open snapshot on the holder's side, read in key order, a chunk for each pull."""
 
     replica: Replica
     offer: SnapshotOffer
@@ -43,19 +43,19 @@ class _Sending:
     heard: Millis
     staged: _Place = _START  # up to here the receiver has all rows
     sent: _Place = _START  # the end of the chunk that was sent after it
-    pulled: bool = False  # the next chunk is asked for, and was not sent yet
-    takes_more: bool = True  # as the receiver said last
+    pulled: bool = False  # the next chunk was requested, and is not sent yet
+    takes_more: bool = True  # as the receiver reported last
     installed: bool = False
 
     def serves(self, replica: Replica, peer: NodeId, epoch: Epoch) -> bool:
-        """Tell whether this is still being pulled by that peer, for that epoch."""
+        """Return whether that peer still pulls this snapshot, for that epoch."""
         return (
             not self.installed and self.replica is replica and self.peer == peer and self.offer.epoch == epoch
         )
 
     @property
     def urgency(self) -> Urgency:
-        """How urgent it is."""
+        """The urgency of this transfer."""
         return self.replica.urgency_for(self.peer)
 
     def on_staged(self, cursor: bytes) -> bool:
@@ -63,11 +63,11 @@ class _Sending:
         if cursor == self.sent.cursor:
             self.staged = self.sent
         elif not cursor:
-            self.staged = _START  # it has lost what it had, and begins anew
+            self.staged = _START  # it has lost what it had, and starts again
         return cursor == self.staged.cursor
 
     def next_chunk(self, bounds: Bounds) -> SnapshotChunk:
-        """Read on: so few rows and bytes that a short turn can bear them."""
+        """Read the next rows, few enough for a short turn, as a chunk."""
         offer, place = self.offer, self.staged
         start = self.begin + place.cursor + b"\0" if place.cursor else self.begin
         rows = [
@@ -86,7 +86,7 @@ class _Sending:
 
 
 class SnapshotSenders:
-    """The snapshots that this node hands out.
+    """The snapshots that this node sends.
 
     `moved`: by partition and peer, how many bytes of rows (keys without their prefix, and values) were sent
     of the newest snapshot; kept when it is over, for as long as the peer is a replica.
@@ -104,7 +104,7 @@ class SnapshotSenders:
         self.moved: dict[tuple[PartitionId, NodeId], int] = {}
 
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
-        """Offer this replica's state to a peer, as soon as it may be read."""
+        """Offer this replica's state to a peer as soon as the state can be read."""
         for sending in self._open.values():
             if sending.serves(replica, peer, epoch):
                 self._context.send_bulk(peer, sending.offer, len(sending.offer.state))
@@ -112,9 +112,8 @@ class SnapshotSenders:
         self._wanted[replica.partition, peer] = replica, epoch
 
     def begin_turn(self) -> None:
-        """Open what is wanted, and send on.
-
-        Opened between turns only, once what is applied is written down: then the store holds exactly that.
+        """Open the snapshots that are wanted, and send on. A snapshot is opened only at the start of a turn,
+        when everything applied is written: then the store holds exactly the applied state.
         """
         for (partition, peer), (replica, epoch) in list(self._wanted.items()):
             urgency = replica.urgency_for(peer)
@@ -131,7 +130,8 @@ class SnapshotSenders:
             self._send_on()
 
     def _has_place(self, urgency: Urgency) -> bool:
-        """Tell whether one more may be opened: only those that are as urgent, and go on, take its place."""
+        """Return whether one more may be opened: only transfers that are at least as urgent, and not paused,
+        count."""
         going = [each.urgency for each in self._open.values() if not each.installed]
         taken = sum(other <= urgency and not self._is_held(other) for other in going)
         return taken < self._context.bounds.snapshots_at_once
@@ -175,9 +175,8 @@ class SnapshotSenders:
         return False
 
     def _send_on(self) -> None:
-        """Send the chunks that may be sent just now, the most urgent ones first.
-
-        A takeover waits for no allowance.
+        """Send the chunks that may be sent at present, the most urgent ones first. The rate does not limit a
+        takeover.
         """
         context, rate = self._context, self._pace.bytes_per_s
         pulled = [each for each in self._open.values() if each.pulled and not self._is_held(each.urgency)]
@@ -186,12 +185,12 @@ class SnapshotSenders:
             if not (urgent or self._allowance.allows(context.now, rate)):
                 return
             if self._turn_bytes <= 0:
-                context.effects.again = True  # in the turn that follows at once
+                context.effects.again = True  # continue in the next turn, at once
                 return
             if not context.takes_bulk(sending.peer):
                 continue
             number = sending.offer.snapshot
-            self._open[number] = self._open.pop(number)  # to the end of the line
+            self._open[number] = self._open.pop(number)  # to the end of the queue
             chunk = sending.next_chunk(context.bounds)
             size = sending.sent.row_bytes - sending.staged.row_bytes
             context.send_bulk(sending.peer, chunk, size)
@@ -201,20 +200,19 @@ class SnapshotSenders:
             self.moved[sending.offer.partition, sending.peer] = sending.sent.row_bytes
 
     def _is_held(self, urgency: Urgency) -> bool:
-        """Tell whether nothing of this kind is to be sent: moves are paused."""
+        """Return whether transfers of this urgency are paused, as moves may be."""
         return urgency == Urgency.MOVE and self._pace.paused
 
     def on_tick(self) -> None:
-        """Close what nobody pulls any more, what has done its work, and what waits at the cost of clients.
-
-        The log of a partition is pinned up to a bound, beyond which no writes are taken: for one that goes
-        on, not for one that waits.
+        """Close snapshots that are complete, that nobody pulls any more, or that wait at the cost of clients.
+        An open snapshot pins the log, and past a bound the partition refuses writes. That is accepted for a
+        transfer that makes progress, not for one that waits.
         """
         for number, sending in list(self._open.items()):
             wait = limits.SUSPECT_AFTER_MS if sending.installed else limits.SNAPSHOT_IDLE_MS
             done = sending.installed and self._has_caught_up(number, sending)
             silent = self._context.now - sending.heard
-            # Not before the receiver can have answered: else it would be given up as it is opened, for ever.
+            # Not before the receiver can have answered: otherwise every attempt would end as it opens.
             stands = not sending.takes_more or silent > 2 * limits.SUSPECT_AFTER_MS
             waits = not sending.installed and (stands or self._is_held(sending.urgency))
             if done or silent > wait:
@@ -225,10 +223,9 @@ class SnapshotSenders:
         self._forget_moved()
 
     def _has_caught_up(self, number: int, sending: _Sending) -> bool:
-        """After an installation, tell whether the receiver has the log that was pinned for it meanwhile.
-
-        The pin follows it, and lasts for as long as it moves on: otherwise the log would be cut before it,
-        and all would begin anew.
+        """Return whether, after the installation, the receiver has the log that was pinned for it. The pin
+        follows the receiver for as long as it makes progress: otherwise the log would be cut before it, and
+        the transfer would start again.
         """
         replica = sending.replica
         primary = replica.primary

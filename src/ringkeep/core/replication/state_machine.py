@@ -2,9 +2,9 @@
 
 A pure function of the log: two replicas at the same applied index hold the same rows, generation aside.
 
-Rows are kept in memory at first, and written down for many entries at once (`Replica.write_down`): until then
-the log holds them durably, and a row that is replaced soon is never written. So the log's window is to the
-store what a memtable is to its log. What was not written down is applied anew after a restart.
+Rows are kept in memory first, and written for many entries at once (`Replica.write_down`). Until then the log
+holds them durably, and a row that is replaced soon is never written: the unwritten rows are like a memtable.
+After a restart, entries whose rows were not written are applied again.
 """
 
 import struct
@@ -52,7 +52,7 @@ class State:
         self._context = context
         self.partition = partition
         self.sessions = sessions
-        self.data_bytes = data_bytes  # of all rows, each with its key but for (partition, generation)
+        self.data_bytes = data_bytes  # of all rows, each with its key without (partition, generation)
         self.use_generation(generation)
 
     def use_generation(self, generation: int) -> None:
@@ -64,7 +64,7 @@ class State:
         self._prefix_times = space_prefix(self.partition, generation, IDEMPOTENCY_BY_TIME)
         self._forgotten = self._prefix_times
         self._times: deque[tuple[bytes, bytes]] = deque()  # rows by time in `unwritten`
-        self._times_written: deque[tuple[bytes, bytes]] = deque()  # those that were, until the turn `_turn`
+        self._times_written: deque[tuple[bytes, bytes]] = deque()  # those written until the turn `_turn`
         self._turn = self._context.turn
 
     def record(self, key: bytes) -> bytes | None:
@@ -80,7 +80,7 @@ class State:
         self.unwritten_bytes += len(key) + (len(row) if row is not None else 0)
 
     def write_down(self) -> None:
-        """Write what was applied and is not written yet, with this turn's batch."""
+        """Write the rows that are applied and not written yet, with this turn's batch."""
         self._context.effects.batch.data.update(self.unwritten)
         self.unwritten = {}
         self.unwritten_bytes = 0
@@ -93,7 +93,7 @@ class State:
     def apply(self, entry: Entry) -> tuple[int, int]:
         """Carry out a committed entry; return its (status, version).
 
-        A request that took effect before, or is STALE, changes nothing: what is known of it is returned.
+        A request that took effect before, or is STALE, changes nothing: its known result is returned.
         """
         if entry.kind == EntryKind.NOOP or entry.kind == EntryKind.FORGET:
             self.replay(entry)
@@ -116,7 +116,7 @@ class State:
         return entry.status, version
 
     def replay(self, entry: Entry) -> None:
-        """Bring de-duplication alone up to an entry: the rows are past it already, or it has none."""
+        """Apply an entry to the de-duplication table only: its rows are written already, or it has none."""
         sessions = self.sessions
         if entry.kind == EntryKind.FORGET:
             for origin in origins_in(entry.tail):
@@ -154,10 +154,9 @@ class State:
         self.data_bytes += _time_bytes(suffix)
 
     def _old_results(self, end: bytes) -> list[tuple[bytes, bytes]]:
-        """Return the first few rows by time before `end`: the store's, then those that it does not show yet.
-
-        From a cursor on, not from the front: what is deleted since may still be in the store. Replicas that
-        write down at different times must forget the same rows.
+        """Return the first few rows by time before `end`: first the store's, then those not written yet.
+        Reads from a cursor, not from the front, because deleted rows may still be in the store. Replicas that
+        write at different times must forget the same rows.
         """
         if self._forgotten >= end:
             return []
@@ -176,10 +175,10 @@ def _result_bytes(suffix: bytes) -> int:
 
 
 def _time_bytes(suffix: bytes) -> int:
-    """Return the size of the row that tells when it may be forgotten."""
+    """Return the size of the row that orders results by time."""
     return 1 + _TIME_KEY.size + len(suffix)
 
 
 def result_version(entry: Entry) -> int:
-    """Return the version that the request's answer names: its own entry's, or the one a condition met."""
+    """Return the version in the request's answer: its own entry's, or the one that a condition found."""
     return entry.version if entry.kind == EntryKind.OUTCOME else entry.index

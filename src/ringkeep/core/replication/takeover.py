@@ -1,5 +1,4 @@
-"""How a new primary comes to hold every committed entry: promises of a majority, then the greatest log of
-them.
+"""Brings every committed entry to a new primary: promises of a majority, then the greatest log among them.
 
 Committing took a majority, and so do the promises: the two share a voter, and among logs the greatest (last
 epoch, last index) contains every committed entry of all of them.
@@ -18,7 +17,7 @@ from ringkeep.core.replication.replica import Replica
 
 
 class Candidate(Protocol):
-    """The primary of a new epoch, as far as its takeover needs it.
+    """What a takeover uses of the primary of a new epoch.
 
     `started`: the entry with which the epoch began; 0 before.
     """
@@ -30,10 +29,10 @@ class Candidate(Protocol):
     started: Index
 
     def won(self, yes: Collection[NodeId]) -> bool:
-        """Tell whether these nodes make the majorities that are needed."""
+        """Return whether these nodes form the majorities that are needed."""
 
     def on_fetching(self) -> None:
-        """Somebody else has the greatest log: it is adopted first."""
+        """Another node has the greatest log: it is adopted first."""
 
     def begin(self) -> None:
         """Begin the epoch: the greatest log is here."""
@@ -53,8 +52,8 @@ class Takeover:
         self.holder: NodeId | None = None
 
     def look(self) -> None:
-        """With promises of a majority, the own one included, choose the greatest log, and fetch it unless it
-        is here."""
+        """With promises of a majority, including this node's, choose the greatest log, and fetch it unless it
+        is this node's."""
         primary = self._primary
         if primary.context.me not in self.promises or not primary.won(self.promises):
             return
@@ -70,20 +69,21 @@ class Takeover:
         self.fetch()
 
     def keep_only(self, replicas: tuple[NodeId, ...]) -> bool:
-        """Forget the promises of others; True if the log of one of them was being fetched: look again."""
+        """Forget the promises of all other nodes; return whether the log of one of them was being fetched:
+        then call `look` again."""
         self.promises = {node: said for node, said in self.promises.items() if node in replicas}
         if self.holder is None or self.holder in replicas:
             return False
         self.holder = None
         self._primary.context.count("takeover_looked_again")
         self._primary.replica.drop_staging()
-        self._primary.replica.matched = Index(0)  # what equals the log of somebody else is to be found anew
+        self._primary.replica.matched = Index(0)  # the log that it must match is another one now
         return True
 
     def held_by(self, peer: NodeId) -> tuple[Epoch, Index] | None:
-        """Return the last entry that a peer is known to hold durably, and to have kept if it lives."""
+        """Return the last entry that a peer is known to hold durably, and to keep while it lives."""
         primary = self._primary
-        if not primary.started:  # nothing was sent there yet, so it holds what it promised with
+        if not primary.started:  # nothing was sent there yet, so it holds the log of its promise
             told = self.promises.get(peer)
             return (told.last_epoch, told.last_index) if told is not None else None
         match, log = primary.progress.match.get(peer), primary.replica.log
@@ -105,28 +105,28 @@ class Takeover:
         return max(replica.commit, replica.matched)
 
     def on_entries(self, peer: NodeId, message: Entries) -> None:
-        """Adopt fetched entries; go on until the holder's whole log is here."""
+        """Adopt fetched entries; continue until the holder's whole log is here."""
         primary, replica = self._primary, self._primary.replica
         if peer != self.holder or message.epoch != primary.epoch:
             return
         if message.prev_index > self._fetched_to() or not replica.log.matches(
             message.prev_epoch, message.prev_index
         ):
-            return  # an answer to an older question
+            return  # an answer to an older request
         last = replica.extend(message.prev_index, message.entries)
-        replica.matched = max(replica.matched, last)  # what equals the holder's log, and is cut no more
+        replica.matched = max(replica.matched, last)  # equals the holder's log, and is not cut any more
         target = self.promises[peer]
         if replica.matched < target.last_index:
             self.fetch()
             return
         if replica.log.last_index > target.last_index:
-            replica.cut_after(target.last_index)  # an older epoch's longer tail: the holder's is the greater
+            replica.cut_after(target.last_index)  # an older epoch's longer tail: the holder's is greater
         assert (replica.log.last_epoch, replica.log.last_index) == (target.last_epoch, target.last_index)
         self.holder = None
         primary.begin()
 
     def on_tick(self) -> None:
-        """Ask again a holder that has been silent."""
+        """Ask a silent holder again."""
         primary = self._primary
         if self.holder is not None:
             silent = primary.context.now - primary.progress.heard.get(self.holder, 0)

@@ -1,7 +1,6 @@
-"""Which primaries a tick looks at: those of which something may be due. The others are at rest.
-
-A primary is watched from whatever happens to it until it is at rest, and each of them is when something
-changes on which all depend. So a tick costs what happens, however many partitions there are.
+"""Which primaries a tick looks at: those for which something may be due. The others are at rest. A primary is
+watched from the moment something happens to it until it is at rest. All are watched after a change on which
+all depend. So the cost of a tick depends on events, not on the number of partitions.
 """
 
 from collections.abc import Mapping
@@ -26,8 +25,8 @@ class Watched:
         self._known: tuple[Any, ...] = ()
 
     def look(self) -> list[Primary]:
-        """Return those that are watched: all of them, if it is others who answer now, or the own disk does
-        not, or this node stops."""
+        """Return the watched primaries: all of them if links, suspicions, the state of the own disk or
+        draining have changed."""
         context, own = self._context, self._context.disks.own
         known = (
             tuple(context.links), tuple(self._detector.suspected()), own.state, own.answers, context.draining,
@@ -39,11 +38,12 @@ class Watched:
         return [primaries[partition] for partition in context.watched if partition in primaries]
 
     def all(self) -> None:
-        """Watch each of them, for instance because the map has changed."""
+        """Watch all primaries, for example because the map has changed."""
         self._context.watched.update(dict.fromkeys(self._primaries))
 
     def let_go(self) -> None:
-        """Watch those no longer that are at rest; none is while others should lead in this node's place."""
+        """Stop watching primaries at rest; none is at rest while other nodes should lead instead of this
+        one."""
         context, primaries = self._context, self._primaries
         if context.draining or context.disks.own.state != DiskState.FINE:
             return

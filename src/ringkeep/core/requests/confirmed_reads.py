@@ -1,4 +1,4 @@
-"""Confirmed reads: no clock, one round for every read that waits.
+"""Confirmed reads: no clock; one round serves every waiting read.
 
 A round begins at the end of the turn in which its reads arrived, so it starts after all of them. It lists
 (partition, epoch); a voter that has promised nothing higher echoes a pair. With a majority, the primary
@@ -52,10 +52,10 @@ class ConfirmedReads:
         self._rounds: dict[int, _Round] = {}
         self._number = first_name(context.incarnation)
         self._unapplied: dict[Primary, list[Waiting]] = {}
-        self._later: deque[tuple[Primary, Waiting]] = deque()  # enough was read in this turn
-        self._held: deque[tuple[Primary, Waiting]] = deque()  # large answers, to whom much is still unsent
+        self._later: deque[tuple[Primary, Waiting]] = deque()  # for the next turn: this one has read enough
+        self._held: deque[tuple[Primary, Waiting]] = deque()  # large answers to peers with much unsent data
         self._turn_bytes = 0
-        self._to_probe: list[PartitionId] = []  # in this round of probes, the next one last
+        self._to_probe: list[PartitionId] = []  # in this round of probes, the next one at the end
         self.probes: dict[NodeId, int] = {}  # newest probe heard from each peer
 
     def add(self, primary: Primary, call: Call, result: tuple[int, int] | None, evidence: Index) -> None:
@@ -67,10 +67,8 @@ class ConfirmedReads:
             waiting.append((call, result, evidence))
 
     def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
-        """Let the next round confirm some of these too, reads or not: backups count the age of stale reads
-        from it.
-
-        Each in its turn, and as many at once as cost little.
+        """Let the next round confirm some of these partitions too, even without reads: backups count the age
+        of stale reads from it. They take turns, at most `probes_at_once` in one call.
         """
         if not self._to_probe:
             self._to_probe = list(primaries)[::-1]
@@ -80,7 +78,7 @@ class ConfirmedReads:
                 self._arrived.setdefault(primary, [])
 
     def begin_turn(self) -> None:
-        """Go on with the answers for which there was no room."""
+        """Continue with the answers for which there was no room."""
         self._turn_bytes = 0
         for _ in range(len(self._held)):
             primary, read = self._held.popleft()
@@ -92,7 +90,7 @@ class ConfirmedReads:
             self._serve_late(*self._later.popleft())
 
     def _serve_late(self, primary: Primary, read: Waiting) -> None:
-        """Serve what was confirmed earlier: what was applied since only makes it newer."""
+        """Serve a read that was confirmed earlier: entries applied since only make it newer."""
         if primary.phase != Phase.ACTIVE or not primary.leads:
             self._send_back(primary, [read])
         elif self._context.now < read[0].deadline + limits.REPLY_GRACE_MS:  # after that nobody waits for it
@@ -155,7 +153,7 @@ class ConfirmedReads:
             return
         if current is not None:
             primary.confirmed_at, primary.confirmed_probes = current.since, current.probes
-            self._context.watched[primary.replica.partition] = None  # the backups are to be told
+            self._context.watched[primary.replica.partition] = None  # the backups must be informed
         else:
             primary.confirmed_at = self._context.now
         applied = primary.replica.applied
@@ -227,7 +225,8 @@ class ConfirmedReads:
             primary.answer(call, RETRY)
 
     def on_tick(self) -> None:
-        """Begin anew for reads whose round got no majority in time; give up those past their deadline."""
+        """Start another round for reads whose round got no majority in time; give up those past their
+        deadline."""
         now = self._context.now
         for primary, reads in list(self._unapplied.items()):
             left = [read for read in reads if not self._gave_up(primary, read, now)]

@@ -3,9 +3,9 @@
 A request's outcome is *not applied* only when no copy that was sent can still run. A copy is sent under one
 epoch and can run only under that one. Under one epoch copies arrive in order or not at all, and a primary
 looks for an earlier copy before it does anything else: so its answer settles the epoch's earlier copies too.
-(All copies of a request are of one size, so all of them go on the same lane of a link.)
-RETRY settles only the copy that it answers: who says it may have been deposed, and an earlier copy may stand
-in a log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
+(All copies of a request have the same size, so they use the same lane of a link.)
+RETRY settles only the copy that it answers: its sender may have been deposed, and an earlier copy may be in a
+log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
 
 from typing import Protocol
@@ -21,7 +21,7 @@ _BUCKET_MS = 64
 
 
 class OwnNode(Protocol):
-    """The node of a coordinator, which may itself hold what a request is for."""
+    """The coordinator's node, which may itself hold the partition of a request."""
 
     def on_forward(self, caller: Life, message: Forward) -> None:
         """A coordinator sends a request to this node as its primary."""
@@ -31,7 +31,7 @@ class OwnNode(Protocol):
 
 
 class Coordinator:
-    """All unfinished requests that clients have put to this node. `names`: of the nodes in the map."""
+    """All unfinished requests that clients have sent to this node. `names`: of the nodes in the map."""
 
     def __init__(self, context: Context, node: OwnNode) -> None:
         self._context = context
@@ -39,12 +39,12 @@ class Coordinator:
         self.names: dict[NodeId, str] = {}
         self._origin = origin_of(context.me, context.incarnation)
         self._life = (context.me, context.incarnation)
-        self._number = (context.incarnation & 0xFFFF) << 32  # no life answers to another's numbers
+        self._number = (context.incarnation & 0xFFFF) << 32  # no life takes an answer to another's requests
         self._requests: dict[int, Request] = {}
         self._by_partition: dict[PartitionId, dict[int, Request]] = {}
         self._counters: dict[PartitionId, int] = {}
         self._unfinished: dict[PartitionId, dict[int, Request]] = {}  # writes, by counter, ascending
-        self._waiting: dict[int, Request] = {}  # nowhere at the moment: no link, or told to retry
+        self._waiting: dict[int, Request] = {}  # not sent at present: no link, or RETRY was answered
         self._deadlines: dict[int, list[int]] = {}  # numbers only: a finished request is freed at once
         self._next_bucket = 0
         self._retry_at: Millis = 0
@@ -81,7 +81,7 @@ class Coordinator:
         self._send(request)
 
     def _send(self, request: Request) -> None:
-        """Send a copy to the partition's primary, if there is one and a way to it; wait otherwise."""
+        """Send a copy to the partition's primary, if it is known and linked; wait otherwise."""
         context = self._context
         assert context.cluster_map is not None
         if request.stale:
@@ -134,7 +134,7 @@ class Coordinator:
             self._waiting[number] = request
 
     def on_reply(self, reply: Reply) -> None:
-        """Take an answer; finish the request unless another copy might still decide otherwise."""
+        """Handle an answer; finish the request unless another copy may still take effect."""
         number = reply.tag >> COPY_BITS
         request = self._requests.get(number)
         if request is None:
@@ -160,7 +160,7 @@ class Coordinator:
         ))  # fmt: skip
 
     def _settle_others(self, copies: dict[int, Epoch], reply: Reply) -> None:
-        """Forget the copies that cannot run any more, now that this answer was given."""
+        """Forget the copies that this answer settles: they cannot run any more."""
         for tag, epoch in list(copies.items()):
             if (epoch == reply.epoch and tag < reply.tag) or (reply.active and epoch < reply.epoch):
                 del copies[tag]
@@ -181,7 +181,7 @@ class Coordinator:
     # --- what changes around it -----------------------------------------------------------------------
 
     def on_map(self, changed: list[PartitionId]) -> None:
-        """Send the unfinished requests of these partitions again: their primary is another one now."""
+        """Send the unfinished requests of these partitions again: their primary has changed."""
         for partition in changed:
             for request in list(self._by_partition.get(partition, {}).values()):
                 if not request.stale:
@@ -189,7 +189,7 @@ class Coordinator:
                     self._send(request)
 
     def on_link(self, peer: str) -> None:
-        """A link stands (again): what was on its way to that peer may be lost with the old one."""
+        """A link is up (again): what was on its way to that peer may be lost with the old one."""
         assert self._context.cluster_map is not None
         partitions = self._context.cluster_map.partitions
         for partition, requests in self._by_partition.items():
@@ -202,12 +202,12 @@ class Coordinator:
                 self._send(request)
 
     def on_link_lost(self) -> None:
-        """A link is gone: a stale read that was on it is as good from any other replica."""
+        """A link is down: a stale read that was sent on it can be served by any other replica."""
         for request in [request for request in self._requests.values() if request.stale]:
             self._send_stale(request)
 
     def on_tick(self) -> None:
-        """Try the waiting ones again; end what is past its deadline."""
+        """Send waiting requests again; finish those past their deadline."""
         now = self._context.now
         if self._waiting and now >= self._retry_at:
             self._retry_at = 0
@@ -228,7 +228,7 @@ class Coordinator:
                 self._expire(request)
 
     def _expire(self, request: Request) -> None:
-        """The deadline passed. Only a write of which a copy may still run is unknown."""
+        """The deadline has passed. The outcome is unknown only for a write of which a copy may still run."""
         if request.kind == Kind.GET or not request.open_copies:
             detail = "no primary with a majority of its replicas could serve the key by the deadline"
             self._finish(request, Result(Status.UNAVAILABLE, detail=detail))

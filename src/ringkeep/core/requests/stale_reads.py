@@ -1,7 +1,7 @@
-"""Stale reads: from any replica, with an honest age.
+"""Stale reads: from any replica, with an upper bound of their age.
 
-A replica's data is as old as the newest probe of its node that reached the primary before a Confirm round
-which the primary won, if what was committed then is applied here.
+The age of a replica's data counts from the newest probe of its node that reached the primary before a Confirm
+round that succeeded, if the entries committed then are applied here.
 """
 
 from ringkeep.core.context import Context
@@ -60,7 +60,7 @@ class StaleReads:
         return self._context.now - fresh if fresh >= 0 else self._context.now
 
     def on_tick(self) -> None:
-        """Try again; say so at the deadline."""
+        """Try again; answer that the version was not reached at the deadline."""
         waiting, self._waiting = self._waiting, []
         for deadline, caller, message in waiting:
             if self._answer(caller, message):
@@ -75,7 +75,7 @@ class StaleReads:
                 )
 
     def tell_confirmed(self, primaries: list[Primary]) -> None:
-        """Tell backups what was confirmed since they were last told, and which probe of theirs came
+        """Send backups the partitions confirmed since the last call, and the probe of theirs that came
         before."""
         told: dict[tuple[NodeId, int], list[int]] = {}
         for primary in primaries:
@@ -92,7 +92,7 @@ class StaleReads:
                 self._context.send(peer, Commits(probe, items))
 
     def on_confirmed(self, replica: Replica, commit: int, probe: int) -> None:
-        """A primary told that it was confirmed after our probe, and what was committed."""
+        """A primary reports that it was confirmed after our probe, and its commit index."""
         sent = self._detector.sent_at(probe)
         if sent is not None and replica.applied >= commit:
             replica.fresh_at = max(replica.fresh_at, sent)
