@@ -30,7 +30,7 @@ from cluster import Trouble
 from figures import KINDS, Figure, as_json, costs, from_json, latencies, rates, void_runs
 from generator import Order
 from report import Sample
-from resources import busy_s, cpu_s, machine, memory
+from resources import busy_s, cpu_s, disk_mb, machine, memory
 from systems import Etcd, Redis, Ringkeep, System, ZooKeeper, check_programs
 
 ROOT: Final = Path(__file__).parent.parent
@@ -155,8 +155,8 @@ def measure_memory(program: Path, data: Path, keys: int) -> dict[str, Any]:
             empty = rss_mb(system)
             seconds = Bench(program, [system]).load(system, keys)
             time.sleep(SETTLE_S)
-            size = sum(path.stat().st_size for path in (data / name).rglob("*") if path.is_file()) / 1e6
-            figures = {"empty_mb": empty, "loaded_mb": rss_mb(system), "disk_mb": size, "seconds": seconds}
+            figures = {"empty_mb": empty, "loaded_mb": rss_mb(system), "disk_mb": disk_mb(data / name)}
+            figures["seconds"] = seconds
         found["systems"][name] = figures
         print(
             f"{keys:,} keys in {name}: " + ", ".join(f"{k} {v:,.0f}" for k, v in figures.items()), flush=True
@@ -199,6 +199,7 @@ def measure_systems(options: argparse.Namespace, program: Path, data: Path) -> d
     finally:
         for system in started:
             system.end()
+            shutil.rmtree(data / system.name, ignore_errors=True)  # the next part starts from empty, too
     said = ("version", "settings", "writes", "reads")
     return {
         "run": {
@@ -268,6 +269,7 @@ def main() -> int:
         program = generator.build(data)
         result = measure_systems(options, program, data)
         if options.memory:
+            keep(options, result)  # should the rest fail, these figures are there
             result["memory"] = measure_memory(program, data, options.memory_keys)
         print("\n" + keep(options, result))
         print(f"kept in {os.path.relpath(options.out)}")

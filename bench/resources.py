@@ -48,6 +48,15 @@ def written_bytes(pid: int) -> int:
     return int(re.search(r"^write_bytes: (\d+)", text, re.M)[1])  # type: ignore[index]  # the kernel writes it
 
 
+def disk_mb(directory: Path) -> float:
+    """Return what all files below a directory take of the disk. They may come and go meanwhile."""
+    blocks = 0
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            blocks += path.stat().st_blocks if path.is_file() else 0
+    return blocks * 512 / MB
+
+
 def disk_rate(directory: Path, size: int) -> float:
     """Write so many bytes to one file with one fsync at the end; return bytes per second."""
     block = random.Random(1).randbytes(STREAM_BYTES)
