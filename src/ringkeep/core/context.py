@@ -39,6 +39,13 @@ class Unapplied(Protocol):
         """Apply as much as the turn can bear."""
 
 
+class Logging(Protocol):
+    """Something that keeps a log in memory: a replica."""
+
+    def trim_sooner(self, most: int) -> None:
+        """Keep at most so many bytes of what is applied, if nobody who answers needs more."""
+
+
 class Durable:
     """What waits for this turn's batch to be durable.
 
@@ -76,6 +83,8 @@ class Context:
         self.watched: dict[PartitionId, None] = {}  # whose primaries a tick looks at: see `watched.py`
         self.bulk_given: dict[NodeId, int] = {}  # bytes given to each peer's bulk lane in this turn
         self.turn_bytes = 0  # of entries committed, applied and sent in this turn
+        self.log_sizes: dict[Logging, int] = {}  # bytes of each log, as something was last applied
+        self.log_bytes = 0  # the sum of them
         self.jammed: set[NodeId] = set()  # peers to whom much is still unsent
         self.turn = 0
         self.coordinators: frozenset[bytes] = frozenset()
@@ -138,6 +147,14 @@ class Context:
             self.answer(reply)
         elif self.links.get(peer) == incarnation:
             self.send_sized(peer, reply, len(reply.value))
+
+    def note_log(self, holder: Logging, size: int) -> None:
+        """Count how many bytes a log holds now; 0 when it is deleted."""
+        self.log_bytes += size - self.log_sizes.get(holder, 0)
+        if size:
+            self.log_sizes[holder] = size
+        else:
+            self.log_sizes.pop(holder, None)
 
     def count(self, name: str, by: int = 1) -> None:
         """Count an event by name: rare paths must be shown to be taken, and metrics read the same numbers."""

@@ -50,6 +50,11 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
             len(history.running),
         ),
         (
+            "log_bytes",
+            "Bytes of the log entries kept, over all replicas.",
+            sum(r.log.entry_bytes for r in replicas),
+        ),
+        (
             "log_entries",
             "Log entries kept, over all replicas.",
             sum(r.log.last_index - r.log.floor_index for r in replicas),

@@ -48,6 +48,7 @@ PATHS: Final = (
     "lasting_without_service",
     "learner_given_up",
     "log_trimmed",
+    "log_trimmed_sooner",
     "loss_admitted",
     "loss_noticed",
     "node_damaged",

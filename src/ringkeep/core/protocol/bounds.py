@@ -30,6 +30,7 @@ class Bounds:
     parked_bytes: int = limits.PARKED_BYTES
     log_entries: int = limits.LOG_ENTRIES
     log_bytes: int = limits.LOG_BYTES
+    all_logs_bytes: int = limits.ALL_LOGS_BYTES
     snapshot_chunk_bytes: int = limits.SNAPSHOT_CHUNK_BYTES
     snapshot_chunk_rows: int = limits.SNAPSHOT_CHUNK_ROWS
     snapshots_at_once: int = limits.SNAPSHOTS_AT_ONCE

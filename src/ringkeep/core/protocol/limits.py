@@ -68,6 +68,7 @@ PARKED_REQUESTS: Final = 4_096  # per replica; beyond: 429
 PARKED_BYTES: Final = 128 * MIB  # per node; beyond: 429
 LOG_ENTRIES: Final = 1_024  # kept after they were applied, per replica
 LOG_BYTES: Final = 1 * MIB
+ALL_LOGS_BYTES: Final = 64 * MIB  # per node: beyond, the longest logs are trimmed sooner
 SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB  # one for each pull
 SNAPSHOT_CHUNK_ROWS: Final = 2_048
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node

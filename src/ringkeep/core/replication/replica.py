@@ -268,7 +268,8 @@ class Replica:
         if state.unwritten_bytes > bounds.unwritten_bytes or self.write_down_in == self.context.turn:
             self.write_down()
         if kept > 2 * bounds.log_entries or (log.entry_bytes > 2 * bounds.log_bytes and kept > 1):
-            self._trim()
+            self._trim(bounds.log_bytes, self.applied)
+        self.context.note_log(self, log.entry_bytes)
 
     def go_on_above(self, base: Index, epoch: Epoch) -> None:
         """After a loss: continue this log above `base`, as after a snapshot of what it knows to be committed.
@@ -291,16 +292,27 @@ class Replica:
         self.context.count("went_on_above")
         self.context.count("appended_anew", len(rest))
 
-    def _trim(self) -> None:
-        """Cut the applied part of the window to half its bound, in one step, so that each entry costs little.
-        Entries that a running transfer still needs stay."""
+    def trim_sooner(self, most: int) -> None:
+        """Keep at most so many bytes of what is applied: all logs of the node together have too many.
+
+        What a peer that answers lacks stays: it would have to be sent the whole state.
+        """
+        primary, links = self.primary, self.context.links
+        held = [primary.durable_at(peer) for peer in primary.peers if peer in links] if primary else []
+        self._trim(most, min(self.applied, *held) if held else self.applied)
+        self.context.note_log(self, self.log.entry_bytes)
+
+    def _trim(self, most: int, last: Index) -> None:
+        """Cut the applied part of the window, up to `last` at most, to `most` bytes and half its bound of
+        entries, in one step, so that each entry costs little. Entries that a running transfer still needs
+        stay."""
         log, context = self.log, self.context
         floor = Index(max(log.floor_index, self.applied - context.bounds.log_entries))
         excess = log.entry_bytes - sum(len(log[Index(i)]) for i in range(log.floor_index + 1, floor + 1))
-        while floor < self.applied and excess > context.bounds.log_bytes:
+        while floor < self.applied and excess > most:
             floor = Index(floor + 1)
             excess -= len(log[floor])
-        floor = min(floor, *self.pins.values()) if self.pins else floor
+        floor = min(floor, last, *self.pins.values())
         if floor > log.floor_index:
             self.write_down()
             self.delete_log(Index(log.floor_index + 1), floor)
@@ -337,6 +349,7 @@ class Replica:
         self.drop_staging()
         self.deleted = True
         self.context.unapplied.pop(self, None)
+        self.context.note_log(self, 0)
         batch = self.context.effects.batch
         self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)
         batch.delete_data(data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2)))

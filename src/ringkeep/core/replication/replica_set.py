@@ -47,6 +47,7 @@ class ReplicaSet:
     def _add(self, partition: PartitionId) -> Replica:
         replica = self.replicas[partition] = Replica(self._context, partition)
         self._late[partition] = None
+        self._context.note_log(replica, replica.log.entry_bytes)
         return replica
 
     def _note_surplus(self) -> None:
@@ -148,6 +149,8 @@ class ReplicaSet:
         context, cluster_map = self._context, self._context.cluster_map
         if self.missed and context.disks.own.takes_entries:
             self._have_asked_anew()
+        if context.log_bytes > context.bounds.all_logs_bytes:
+            self._trim_longest()
         if cluster_map is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
@@ -160,6 +163,15 @@ class ReplicaSet:
             if way is not None and way in context.links:
                 asks = NodeId("") if way == place.primary else context.me
                 context.send(way, Surplus(partition, place.config, asks))
+
+    def _trim_longest(self) -> None:
+        """Bring all logs together well below their bound, by what the longest have more than others."""
+        sizes = self._context.log_sizes
+        level = _level(sorted(sizes.values()), self._context.bounds.all_logs_bytes * 3 // 4)
+        for log, size in list(sizes.items()):
+            if size > level:
+                self._context.count("log_trimmed_sooner")
+                log.trim_sooner(level)
 
     def _have_asked_anew(self) -> None:
         """Inform primaries that something was dropped although no link was lost: they ask for the positions
@@ -224,3 +236,13 @@ class ReplicaSet:
         self._deleted[message.partition] = None
         self._deleted_in[message.partition] = self._context.turn
         replica.delete()
+
+
+def _level(sizes: list[int], room: int) -> int:
+    """Return to what the longest of these are to be cut, so that all fit the room. `sizes`: ascending."""
+    for number, size in enumerate(sizes):
+        left = len(sizes) - number
+        if size * left > room:
+            return room // left
+        room -= size
+    return max(sizes, default=0)

@@ -87,6 +87,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "effects": _EMPTY, "durable": _EMPTY, "stirred": _EMPTY,
             "unapplied": "those whose commit is above what is applied",
             "watched": "what a tick looks at, and the model's moves look by themselves",
+            "log_sizes": _SMALL, "log_bytes": _SMALL,
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT,

@@ -31,6 +31,7 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "parked_bytes": (1, 8),
     "log_entries": (1, 4),
     "log_bytes": (100, 500),
+    "all_logs_bytes": (300, 2_000),
     "snapshot_chunk_bytes": (1, 100),
     "snapshot_chunk_rows": (1,),
     "snapshots_at_once": (1,),
