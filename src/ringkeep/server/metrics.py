@@ -3,6 +3,7 @@
 from collections import Counter
 
 from ringkeep.core.replication.primary import Phase
+from ringkeep.core.replication.replica import Replica
 from ringkeep.driver.turns import Driver
 from ringkeep.http.service import Labels, Sample
 from ringkeep.server.views import Views
@@ -20,8 +21,7 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
         (("event", name),): count for name, count in sorted(node.context.counters.items())
     }
     gauges: list[tuple[str, str, float]] = [
-        ("replicas", "Replicas held here.", len(replicas)),
-        ("replicas_caught_up", "Replicas that serve or follow.", sum(r.caught_up for r in replicas)),
+        *_held(replicas),
         ("primaries", "Primaryships held here.", len(primaries)),
         (
             "primaries_active",
@@ -43,21 +43,10 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
         ("zookeeper_connected", "1 while ZooKeeper answers.", node.controller.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
         *_disk(driver),
-        ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
         (
             "moves_running",
             "Partitions of the cluster that change their replicas.",
             len(history.running),
-        ),
-        (
-            "log_bytes",
-            "Bytes of the log entries kept, over all replicas.",
-            sum(r.log.entry_bytes for r in replicas),
-        ),
-        (
-            "log_entries",
-            "Log entries kept, over all replicas.",
-            sum(r.log.last_index - r.log.floor_index for r in replicas),
         ),
     ]
     counts = [
@@ -71,6 +60,18 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
         *(Sample(name, "counter", text, {(): value}) for name, text, value in counts),
         *(Sample(name, "gauge", text, {(): value}) for name, text, value in gauges),
         *_health(views),
+    ]
+
+
+def _held(replicas: list[Replica]) -> list[tuple[str, str, float]]:
+    """Return name, help and value of the gauges of the replicas and of what they take."""
+    entries = sum(r.log.last_index - r.log.floor_index for r in replicas)
+    return [
+        ("replicas", "Replicas held here.", len(replicas)),
+        ("replicas_caught_up", "Replicas that serve or follow.", sum(r.caught_up for r in replicas)),
+        ("data_bytes", "Bytes of the rows held here.", sum(r.state.data_bytes for r in replicas)),
+        ("log_entries", "Log entries kept, over all replicas.", entries),
+        ("log_bytes", "Bytes of those entries.", sum(r.log.entry_bytes for r in replicas)),
     ]
 
 
