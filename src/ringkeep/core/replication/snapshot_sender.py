@@ -168,6 +168,7 @@ class SnapshotSenders:
         if message.done:
             sending.frozen.close()
             sending.installed = True
+            sending.pulled = False  # a pull that was repeated may still wait to be answered
             return True
         if not sending.installed and sending.on_staged(message.cursor):
             if sending.sent != sending.staged:

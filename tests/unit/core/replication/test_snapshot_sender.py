@@ -123,6 +123,18 @@ def test_what_was_lost_is_sent_again_but_not_what_is_only_late() -> None:
     assert transfer.moved == size_of(transfer.rows)
 
 
+def test_a_pull_that_was_repeated_is_not_answered_once_the_snapshot_is_installed() -> None:
+    """The receiver had its answer; the holder, to which much was unsent, had not sent it a second time."""
+    transfer = Transfer(some_rows(3))
+    asked = transfer.bring(transfer.give(transfer.begin()))
+    assert len(transfer.give(asked)) == 1
+    transfer.holder.turn(lambda: transfer.holder.node.on_jam(C, True))
+    assert transfer.give(asked) == []
+    assert transfer.give([replace(last_pull(asked), done=True)]) == []
+    transfer.holder.turn(lambda: transfer.holder.node.on_jam(C, False))
+    assert to(C, SnapshotChunk, transfer.holder.turn()) == []
+
+
 def test_a_chunk_behind_a_lost_one_is_not_taken() -> None:
     transfer = Transfer(some_rows(100, 10 * KIB))
     (first,) = transfer.give(transfer.begin())
