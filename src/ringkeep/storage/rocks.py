@@ -45,6 +45,7 @@ _WAIT_S: Final = 0.05
 
 _ROTTEN: Final = "Corruption"
 _GONE: Final = "No such file or directory"
+_BLOB: Final = ".blob"
 
 _log = logging.getLogger("ringkeep.storage")
 
@@ -289,15 +290,16 @@ class RocksEngine:
         """Return the error to raise, and refuse all writes and flushes from now on.
 
         A corruption that RocksDB reports is recorded durably, so that the next opening finds the store
-        damaged.
+        damaged. So is a blob file that is missing: an opening does not notice that.
         """
         if isinstance(error, DbClosedError):
             return StorageError("the database is closed")
         self._failed = self._failed or f"{self._directory}: {error}"
-        if not str(error).startswith(_ROTTEN):
+        text = str(error)
+        if not text.startswith(_ROTTEN) and not (_GONE in text and _BLOB in text):
             return StorageError(self._failed)
-        _record_damage(self._directory, str(error))
-        return StorageDamaged(f"{self._directory}: the database has corrupt files: {error}")
+        _record_damage(self._directory, text)
+        return StorageDamaged(f"{self._directory}: the database has corrupt or missing files: {text}")
 
     def forget(self, snapshot: RocksSnapshot) -> None:
         """Called by a snapshot that closes."""

@@ -17,10 +17,11 @@ from tests.support.storage.faulty_database import FaultyDatabase
 
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.errors import StorageDamaged, StorageError
-from ringkeep.storage import files
+from ringkeep.storage import files, tuning
 from ringkeep.storage.records import BLOCK_BYTES, HEADER, RECYCLED_TYPES, mend_records
 from ringkeep.storage.rocks import RocksEngine, open_engine
 from ringkeep.storage.synced_mark import SyncedMark
+from ringkeep.storage.tuning import BLOB_BYTES
 
 DURABLE = 80
 WRITTEN = 100
@@ -249,6 +250,60 @@ def test_a_flip_in_a_table_is_an_error_when_it_is_read_and_damage_afterwards(kil
     again = open_engine(killed)
     assert again.damaged
     again.close()
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: overwrite(path, path.stat().st_size // 2, flip)])
+@pytest.mark.parametrize("family", [Family.LOG, Family.DATA])
+def test_a_harmed_blob_file_is_damage_once_it_is_read(
+    killed: Path, family: Family, harm: Callable[[Path], object]
+) -> None:
+    """An opening does not notice it. Whoever asks for the value gets an error, and never something else."""
+    database = FaultyDatabase()
+    engine = open_engine(killed, opener=database.open)
+    batch = Batch()
+    (batch.log if family is Family.LOG else batch.data)[b"large"] = os.urandom(4 * BLOB_BYTES)
+    engine.write(batch)
+    engine.flush()
+    database.write_table(family)
+    engine.close()
+    (blob,) = (killed / files.DATABASE).glob("*.blob")
+    harm(blob)
+    engine = open_engine(killed)
+    assert not engine.damaged
+    with pytest.raises(StorageDamaged, match="corrupt or missing"):
+        engine.get(family, b"large")
+    with pytest.raises(StorageError):
+        engine.write(Batch())
+    engine.close()
+    again = open_engine(killed)
+    assert again.damaged
+    again.close()
+
+
+def test_a_directory_without_blob_files_still_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a node that wrote large values into tables: they stay there until they are compacted."""
+    large = os.urandom(4 * BLOB_BYTES)
+    with monkeypatch.context() as before:
+        before.setattr(tuning, "_use_blob_files", lambda _options: None)
+        database = FaultyDatabase()
+        engine = open_engine(tmp_path, opener=database.open)
+        batch = Batch()
+        batch.data[b"old"] = batch.data[b"both"] = large
+        engine.write(batch)
+        database.write_table(Family.DATA)
+        engine.close()
+    assert not list((tmp_path / files.DATABASE).glob("*.blob"))
+    database = FaultyDatabase()
+    engine = open_engine(tmp_path, opener=database.open)
+    batch = Batch()
+    batch.data[b"both"] = batch.data[b"new"] = large[::-1]
+    engine.write(batch)
+    database.write_table(Family.DATA)
+    assert list((tmp_path / files.DATABASE).glob("*.blob"))
+    assert dict(engine.scan(Family.DATA, b"", b"\xff", 9)) == {
+        b"old": large, b"both": large[::-1], b"new": large[::-1]
+    }  # fmt: skip
+    engine.close()
 
 
 def test_a_database_in_use_is_an_error_and_no_damage(killed: Path) -> None:
