@@ -175,8 +175,8 @@ class Link:
             await self.result(self._client.create_async(path, content, **flags))
 
     async def commit(self, *steps: Callable[[Any], None]) -> bool:
-        """Carry out all steps or none; return which. Raises errors that are not in CONDITIONS:
-        NoAuthError."""
+        """Carry out all steps or none; return whether they were carried out. Raises errors that are not in
+        CONDITIONS: NoAuthError."""
         change = self._client.transaction()
         for step in steps:
             step(change)

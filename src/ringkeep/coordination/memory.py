@@ -1,8 +1,8 @@
 """The coordination port without ZooKeeper: one shared service, one handle per simulated node.
 
-Deterministic, without threads or a loop of events. Nothing happens inside a call: every message between a
-handle and the service (a request, an answer, a watch that fires) is handed to `deliver`, and takes effect
-when whoever provided it, the simulator, runs it. Between one handle and the service messages must keep their
+Deterministic, without threads or an event loop. Nothing happens inside a call: every message between a handle
+and the service (a request, an answer, a watch that fires) is passed to `deliver`, and takes effect when the
+simulator, which provides `deliver`, runs it. Messages between one handle and the service must keep their
 order. Faults are method calls. Passes the same contract as ZooKeeper.
 """
 
@@ -25,7 +25,8 @@ FORM: Final = -1
 
 
 class MemoryService:
-    """What all nodes share. Changed by handles, and by tests that want a state that no handle would make."""
+    """The service that all nodes share. Changed by handles, and by tests that need a state that no handle
+    creates."""
 
     def __init__(self) -> None:
         self.barrier = False
@@ -42,7 +43,7 @@ class MemoryService:
         return [member for _, (_, member) in sorted(self._members.items())]
 
     def put_barrier(self) -> None:
-        """Let the barrier stand, whatever else there is."""
+        """Create the barrier, whatever else there is."""
         self._set_barrier(True)
 
     def put_map(self, version: int, payload: bytes | None) -> None:
@@ -143,11 +144,11 @@ class MemoryCoordination:
         self._sink = sink
         self._deliver = deliver
         self._session: int | None = None
-        self._expired = False  # it ended while there was no connection to tell so
-        self._connection = 0  # counts connections: answers that belong to an older one are dropped
-        self._heeded: int | None = None  # the connection whose requests the service takes
+        self._expired = False  # it ended while there was no connection to report that
+        self._connection = 0  # counts connections: answers on an older one are dropped
+        self._heeded: int | None = None  # the connection whose requests the service accepts
         self._connected = False
-        self._told_map = False  # over the present connection: before, it may be another service's
+        self._told_map = False  # over the present connection: an earlier map may be another service's
         self._member: Member | None = None
         self._moves = False  # whether the next registration gets the highest sequence number
         self._writes: deque[tuple[int, bytes]] = deque()  # not answered
@@ -168,7 +169,7 @@ class MemoryCoordination:
     def announce(self, member: Member) -> None:
         self._member = member
         self._request(self._register)
-        self._read()  # there may be a barrier to put up
+        self._read()  # a barrier may have to be created
 
     def reregister(self) -> None:
         self._moves = True
@@ -198,14 +199,13 @@ class MemoryCoordination:
         self.connect()
 
     def stop(self) -> None:
-        """End the session: the registration is gone at once, and no further event comes."""
+        """End the session: the registration is removed at once, and no further event comes."""
         self.crash()
         self.expire()
 
     def crash(self) -> None:
-        """The process is gone. Its registration stays until `expire`; no further event comes.
-
-        What it has sent is lost, unless its connection was ended before by `disconnect` so that it is not.
+        """The process has ended. Its registration stays until `expire`; no further event comes. Its requests
+        are lost, unless `disconnect(requests_arrive=True)` ended the connection before.
         """
         if not self._over:
             self._over = True
@@ -214,10 +214,11 @@ class MemoryCoordination:
             self._service._detach(self)
 
     def disconnect(self, requests_arrive: bool = False) -> None:
-        """Lose the connection, and the answers on their way. The session lives on.
+        """Lose the connection, and the answers on their way. The session stays.
 
-        `requests_arrive`: what was sent still takes effect, after the writer was told that its fate is not
-        known, if it gets there before `connect` or `expire`. Otherwise the requests are lost too.
+        `requests_arrive`: requests that were sent still take effect if they arrive before `connect` or
+        `expire`; the writer was informed before that their outcome is unknown. Otherwise the requests are
+        lost too.
         """
         if not self._connected:
             return
@@ -230,12 +231,12 @@ class MemoryCoordination:
             unknown = False
 
     def connect(self) -> None:
-        """Connect again: to the session if it still lives, else to a new one. Everything is read anew."""
+        """Connect again: to the session if it still exists, else to a new one. Everything is read again."""
         if self._connected or self._over:
             return
         self._connected = True
         self._connection += 1
-        self._heeded = self._connection  # the service ends older connections of a session that comes again
+        self._heeded = self._connection  # the service ends older connections of a session that reconnects
         if self._expired:
             self._expired = False
             self._deliver(self._tell_lost)
@@ -249,7 +250,7 @@ class MemoryCoordination:
     def expire(self) -> None:
         """End the session at the service, as after a silence; a connected handle takes a new one at once.
 
-        One that is not connected hears of it when it is.
+        A handle that is not connected learns of it when it connects.
         """
         session, self._session = self._session, None
         connected = self._connected
@@ -262,7 +263,7 @@ class MemoryCoordination:
             self.connect()
 
     def time_out(self) -> None:
-        """Notice that the connection has been away for a session's length; the session may yet live."""
+        """Notice that there was no connection for a session's length; the session may still exist."""
         if not self._connected:
             self._deliver(self._tell_lost)
 
@@ -271,7 +272,7 @@ class MemoryCoordination:
         self._lose_answer = True
 
     def hold_watches(self) -> None:
-        """From now on, watches that fire do not arrive, until `release_watches`."""
+        """From now on, hold back watches that fire, until `release_watches`."""
         self._holding = True
 
     def release_watches(self) -> None:
@@ -328,7 +329,7 @@ class MemoryCoordination:
         self._service._register(self._session, self._member)
 
     def _send_write(self) -> None:
-        """One at a time: the next one leaves when this one is answered."""
+        """Send one write at a time: the next one is sent when this one is answered."""
         if self._writes and not self._sent:
             self._sent = True
             expected, payload = self._writes[0]
@@ -388,7 +389,7 @@ class MemoryCoordination:
         if barrier and read_map[1] is not None:
             self._request(lambda: self._delete_barrier(read_map[0]))
         elif not barrier and read_map[1] is None and self._member is not None and not self._member.cluster_id:
-            # When it arrives there may be a map: then it is a stray one, for whoever sees it first.
+            # When it arrives there may be a map: then it is a stray one, which the next reader deletes.
             self._request(lambda: self._service._set_barrier(True))
 
     def _delete_barrier(self, map_version: int) -> None:

@@ -1,7 +1,7 @@
 """Runs a local ZooKeeper server: finds Java and the server's jars, configures, starts, watches and stops it.
 
-For `ringkeep up`, `ringkeep zookeeper` and tests. Synchronous throughout, and knows nothing of what is kept
-in the server. A real deployment brings its own ensemble and never comes here.
+For `ringkeep up`, `ringkeep zookeeper` and tests. Synchronous, and knows nothing of the data in the server. A
+deployment with its own ensemble does not use this module.
 """
 
 import contextlib
@@ -196,7 +196,7 @@ class ZooKeeperServer:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    process_group=0,  # Ctrl-C is for us: we stop it after the nodes
+                    process_group=0,  # Ctrl-C must not reach it: we stop it after the nodes
                     pass_fds=(self._lock,),  # the directory stays locked as long as the server lives
                     preexec_fn=_die_with_parent(),
                 )
@@ -263,7 +263,8 @@ class ZooKeeperServer:
         return argv
 
     def _take_lock(self) -> None:
-        """Two servers on one directory would destroy it. The lock is inherited, and ends with the server."""
+        """Lock the directory: two servers on it would destroy it. The child inherits the lock, which ends
+        with it."""
         self._lock = os.open(self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -302,7 +303,7 @@ class ZooKeeperServer:
         (self.data_dir / "logback.xml").write_text(logback, encoding="utf-8")
 
     def _last_words(self) -> str:
-        """The newest line of the log that says what went wrong, for an error text."""
+        """Return the newest line of the log that names an error, for an error message."""
         with contextlib.suppress(OSError):
             lines = (self.data_dir / "log").read_text(errors="replace").splitlines()[-50:]
             telling = [
@@ -343,7 +344,8 @@ def serves(port: int, patience_s: float = LAST_PATIENCE_S) -> bool:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what a child runs before its program so that it is killed when we end, however we end."""
+    """Return a function that a child runs before its program, so that it is killed whenever this process
+    ends."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # found here: nothing is loaded between fork and exec
@@ -352,7 +354,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
     def in_child() -> None:
         prctl(set_death_signal, kill)
-        if os.getppid() != parent:  # it ended before we could ask
+        if os.getppid() != parent:  # it ended before the call
             os._exit(1)
 
     return in_child

@@ -1,4 +1,4 @@
-"""A process's view of its cluster's znodes: members, barrier and map, read again when marked as changed.
+"""A process's view of its cluster's znodes: members, barrier and map; read again when marked as changed.
 
 Every read leaves a watch, and changes are given to the sink. Only reads; zookeeper.py repairs.
 """

@@ -1,7 +1,6 @@
-"""Simulated clients: each runs one operation after the other and records what it was told.
-
-Some writes carry an idempotency key. Such a write is repeated, through other nodes, until somebody says how
-it ended, and is one operation to the history: its result must be as if it had been sent once.
+"""Simulated clients: each runs one operation after the other and records the answers. Some writes carry an
+idempotency key. Such a write is repeated, through other nodes, until an answer is definite, and is one
+operation in the history: its result must be as if it had been sent once.
 """
 
 from functools import partial
@@ -22,10 +21,10 @@ KEYED = 0.3
 """The share of writes that carry an idempotency key."""
 TRIES = 8
 ANSWERED_MS = 2 * TIMEOUT_MS
-"""A request is executed within so long, or never: its primary may have another clock."""
+"""A request is executed within this time, or never: its primary may have another clock."""
 FASTEST_CLOCK = 1.2
 EXTRA = 99
-"""The client to whom operations besides the usual ones belong."""
+"""The client of operations that no simulated client started."""
 
 
 class _Attempt:
@@ -39,7 +38,7 @@ class _Attempt:
         self.operation = operation
         self.key = key
         self.tries = 0
-        self.asked = 0  # the number of the try that an answer is awaited for, 0 for none
+        self.asked = 0  # the number of the try that waits for an answer, 0 for none
         self.unsure = False  # an earlier try may have been applied
 
 
@@ -68,11 +67,11 @@ class Clients:
         return self._left <= 0 and self._busy == 0
 
     def stop(self) -> None:
-        """Begin no further operation."""
+        """Start no further operation."""
         self._left = 0
 
     def ask(self, node: SimMachine, kind: str, key: bytes) -> None:
-        """Let somebody read or write this key through this node now, besides what the clients do."""
+        """Read or write this key through this node now, in addition to the clients' operations."""
         value = self._new_value() if kind == "put" else None
         operation = Operation(EXTRA, kind, key, value, None, self._stamp(), None, "unknown")
         if self._try(_Attempt(EXTRA, operation, b"", self._world.events.now), node):
@@ -111,7 +110,7 @@ class Clients:
         self.history.append(operation)
 
     def _try(self, call: _Attempt, through: SimMachine | None = None) -> bool:
-        """Put the operation to some node; False if that node takes none just now."""
+        """Submit the operation to some node; False if that node accepts none at present."""
         world, operation = self._world, call.operation
         node = through or world.random.choice(list(world.nodes.values()))
         condition = ANY if operation.expected is None else operation.expected or ABSENT
@@ -130,7 +129,8 @@ class Clients:
         return True
 
     def _look(self, call: _Attempt, node: SimMachine, node_id: str, life: int, tries: int) -> None:
-        """A coordinator that dies answers nothing: the client goes on, and learns only if it asks again."""
+        """A coordinator that dies answers nothing: the client continues, and learns the outcome only by
+        asking again."""
         if call.asked != tries:
             return
         if node.alive and node.id == node_id and node.incarnation == life:
@@ -172,8 +172,8 @@ class Clients:
         self._end(call)
 
     def _again(self, call: _Attempt) -> None:
-        """Repeat a write under the same key; without one its fate stays unknown, and once the key may have
-        been forgotten."""
+        """Repeat a write under the same key. Without a key, or once the key may have been forgotten, its
+        outcome stays unknown."""
         call.operation.version = 0
         asked_for = self._world.events.now - call.begun + ANSWERED_MS
         forgotten = asked_for * FASTEST_CLOCK >= self._world.bounds.idempotency_window_ms

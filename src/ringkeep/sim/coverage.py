@@ -1,4 +1,4 @@
-"""Rare paths that a large number of seeds must cover: if one of them never happened, it was not tested."""
+"""Rare paths that a large number of seeds must cover: a path that never happened was not tested."""
 
 from collections.abc import Mapping
 from typing import Final

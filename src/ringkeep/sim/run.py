@@ -21,21 +21,22 @@ CLIENTS = 8
 KEYS = 5
 OPERATIONS = 500
 FAULT_KINDS = 3
-"""A world goes on until so many kinds of fault have struck it, and a primary was replaced."""
+"""A world runs until so many kinds of fault have occurred and a primary was replaced."""
 LONG_MS = 60_000
 REST_MS = 500
 DISK_FAILS_EVERY = 4
-"""In one of so many seeds a disk fails at the end, in a cluster that is well."""
+"""In one of so many seeds a disk fails at the end, in a healthy cluster."""
 CALM_MS = 30_000
-"""Within so long after the last fault the cluster must be healthy again, with nobody's help."""
+"""Within this time after the last fault the cluster must be healthy again, without help."""
 LOOK_EVERY = 10
-"""So many events pass from one look at the whole cluster's health to the next: it is not cheap."""
+"""How many events pass between two checks of the whole cluster's health, which are expensive."""
 NO_LIMIT = 1 << 60
 
 
 @dataclass(slots=True)
 class SeedOutcome:
-    """What one seed showed. `failure` is "" when all was well. `counters`: of the world and of every core."""
+    """The outcome of one seed. `failure` is "" if every check passed. `counters`: of the world and of every
+    core."""
 
     seed: int
     failure: str = ""
@@ -57,7 +58,7 @@ def run_seed(
 ) -> SeedOutcome:
     """Run one world. Deterministic: the same seed and code give the same outcome.
 
-    `trace`: told each line of what happens. `history`: what the clients saw is put there.
+    `trace`: called with each line of the trace. `history`: receives the clients' operations.
     """
     nodes, partitions = size_of(seed)
     world = World(seed, nodes, partitions, trace=trace)

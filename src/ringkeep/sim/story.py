@@ -1,8 +1,7 @@
-"""A failing seed, made short and told for a person.
-
-The shortest prefix is looked for by halving: a world whose faults and clients stop after so many steps, then
-calms down, and is judged as always. Shorter prefixes need not all pass, so it is one that fails while half a
-step less did not; the story is that of this world, not the end of a longer one.
+"""Shortens a failing seed, and prints it as a story for people. The shortest failing prefix is found by
+bisection: faults and clients stop after so many steps, then the world is healed and checked as always.
+Shorter prefixes need not all pass, so the result is one that fails next to one that does not. The story is
+that of this shorter run, not the end of the longer one.
 """
 
 import re
@@ -12,7 +11,7 @@ from ringkeep.core.cluster.slots import partition_of
 from ringkeep.sim.run import SeedOutcome, run_seed, size_of
 
 LINES: Final = 70
-"""So many lines of a story are told: a person reads no more."""
+"""The most lines of a story: a person reads no more."""
 
 _PARTITION: Final = re.compile(r"partition (\d+)")
 _KEY: Final = re.compile(r"key b?['\"]?([\w]+)")
@@ -20,7 +19,7 @@ _CALL: Final = re.compile(r"client -?\d+: \w+.* on b'([^']*)'")
 
 
 def shortest(failed: SeedOutcome) -> int:
-    """Return how many steps of a failing seed still fail, by halving. Cost: about fifteen runs."""
+    """Return how many steps of a failing seed still fail, by bisection. Cost: about fifteen runs."""
     low, high = 0, failed.steps
     while high - low > 1:
         middle = (low + high) // 2
@@ -49,7 +48,7 @@ def tell(seed: int, steps: int) -> list[str]:
 
 
 def _concerns(failure: str, line: str, partitions: int) -> bool:
-    """Tell whether a line may have to do with the failure: its key or partition, or the world around."""
+    """Return whether a line may concern the failure: its key or partition, or the whole world."""
     call = _CALL.search(line)
     partition, key = _PARTITION.search(failure), _KEY.search(failure)
     if call is not None:

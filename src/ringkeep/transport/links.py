@@ -1,9 +1,9 @@
 """The network of a node: one link per peer, on which everything for it is sent.
 
-What is heard comes on the connections that the peers make (`listener`). A link that is lost is tried again at
-once, then with growing pauses: so a killed process is known as refused within milliseconds. An attempt that
-nobody answers is given up soon, for the next one may: a way that is silent heals without telling anybody.
-Knows nothing of what messages mean, nor whom to suspect.
+Peers send on the connections that they make (`listener`). A lost link is tried again at once, then with
+growing pauses, so a killed process is known as refused within milliseconds. An attempt without an answer is
+given up soon, because the next one may succeed: a network that drops packets heals without a signal. Knows
+nothing of what messages mean, nor of suspicion.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from ringkeep.wire.handshake import PeerIdentity, Welcome
 
 FIRST_PAUSE_S: Final = 0.020  # after the second failure; the first is followed by a new attempt at once
 LONGEST_PAUSE_S: Final = 0.250
-STEADY_S: Final = 1.0  # a link that held so long begins anew with its pauses
+STEADY_S: Final = 1.0  # a link that lasted so long starts with short pauses again
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class PeerNetwork:
         self.sink = sink
         self.incarnations = Incarnations()
         self.listener = Listener(loop, identity, sink, self.incarnations, self._met, room or Room())
-        self.links_made = 0  # attempts included: each has a number of its own
+        self.links_made = 0  # attempts included: each has its own number
         self._links: dict[NodeId, _Link] = {}
         self._encoder = Encoder()
 
@@ -92,13 +92,13 @@ class PeerNetwork:
         bundle.send(lane, frames)
 
     def renew(self, peer: NodeId) -> None:
-        """Give up the link to a peer, if it is up, and make it anew at once."""
+        """Close the link to a peer, if it is up, and make it again at once."""
         link = self._links.get(peer)
         if link is not None:
             link.renew()
 
     def troubles(self) -> dict[NodeId, str]:
-        """Say of every peer to which there is no link why the last attempt failed, and where, for people."""
+        """Return, for each peer without a link, why the last attempt failed, and where; for people."""
         return {
             peer: f"{link.address}: {link.explained}"
             for peer, link in self._links.items()
@@ -106,7 +106,7 @@ class PeerNetwork:
         }
 
     def _met(self, peer: NodeId, incarnation: Incarnation) -> None:
-        """A peer has called: so it lives, and an older life of it does not."""
+        """A peer has connected: this life of it is alive, and older ones are not."""
         link = self._links.get(peer)
         if link is not None:
             link.peer_lives(incarnation)
@@ -128,7 +128,7 @@ class _Link:
         self.address = address
         self.bundle: Bundle | None = None  # while the link is up
         self._incarnation = Incarnation(0)
-        self._shown = address  # for people: with the name, once it has said it
+        self._shown = address  # for people: with the name, once it is known
         self._reported = _Reported.NOTHING
         self.explained = ""  # why it is down, until it is up
         self._failures = 0
@@ -149,14 +149,14 @@ class _Link:
         self.network.loop.call_soon(self._down, False, f"it moved here from {old.address}")
 
     def peer_lives(self, incarnation: Incarnation) -> None:
-        """It has called us: end a link to an older life, or a pause before the next attempt."""
+        """The peer has connected to us: end a link to an older life, or a pause before the next attempt."""
         if self.bundle is None:
             self._called.set()
         elif incarnation > self._incarnation:
             self._end("a newer life of the peer has called")
 
     def renew(self) -> None:
-        """Give the link up, if it is up, and make it anew at once; it is being made otherwise."""
+        """Close the link if it is up, and make it again at once. Otherwise it is being made already."""
         self._failures = 0
         self._end("the peer is suspected: the link is made anew")
 
@@ -178,11 +178,11 @@ class _Link:
         self.network.sink.peer_up(self.peer, self._incarnation)
 
     def _down(self, refused: bool, reason: str) -> None:
-        """The link is lost, or the attempt failed. Says each change once."""
+        """The link is lost, or the attempt failed. Reports each change once."""
         if self._stopped:
             return
         self.bundle = None
-        if reason != self.explained:  # not one line per attempt
+        if reason != self.explained:  # so that not every attempt logs a line
             self.explained = reason
             log.warning("link to %s is down: %s", self._shown, reason)
         if self._reported is _Reported.REFUSED or (self._reported is _Reported.DOWN and not refused):
@@ -191,7 +191,7 @@ class _Link:
         self.network.sink.peer_down(self.peer, refused)
 
     def _jam(self, bundle: Bundle, jammed: bool) -> None:
-        """Pass it on, in a turn of its own: it may come from within a call."""
+        """Report it in a turn of its own, because this may be called from within a call."""
         self.network.loop.call_soon(self._tell_jam, bundle, jammed)
 
     def _tell_jam(self, bundle: Bundle, jammed: bool) -> None:
@@ -248,7 +248,8 @@ class _Link:
         return [host], int(port)
 
     async def _pause(self) -> None:
-        """Wait before the next attempt: not at all, then ever longer, unless the peer calls meanwhile."""
+        """Wait before the next attempt: not at all, then longer and longer, unless the peer connects
+        meanwhile."""
         failures = self._failures
         self._failures += 1
         if failures:

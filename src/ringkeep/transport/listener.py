@@ -1,9 +1,9 @@
-"""Incoming connections: a handshake, then frames, which go up as messages.
+"""Incoming connections: a handshake, then frames, which are passed on as messages.
 
-A peer speaks on one link at a time, which is a connection for each lane: the first connection of a newer link
-replaces the older one, of which nothing is delivered any more. Strangers cost little: at most `Room.openings`
-connections that have not said who they are, the oldest making room, each for at most OPENING_S seconds;
-whatever they send ends their connection, with a log line, and nothing else.
+A peer has one link at a time, with one connection per lane. The first connection of a newer link replaces the
+older link, of which nothing is delivered any more. Connections that have not identified themselves are
+bounded: at most `Room.openings`, each for at most OPENING_S seconds, and a new one closes the oldest.
+Malformed bytes end their connection, with a log line, and have no other effect.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Room:
     """How many connections there may be: `openings` whose handshake is not complete, the links of `peers`
-    nodes, and `burst` at once, before those that are too many are closed."""
+    nodes, and `burst` that come at once, before those beyond the bounds are closed."""
 
     openings: int = 256
     peers: int = 4_096
@@ -46,7 +46,7 @@ class Room:
 
 
 class Listener:
-    """The node's peer port. `met` is told of each peer whose handshake is complete."""
+    """The node's peer port. `met` is called for each peer whose handshake is complete."""
 
     def __init__(
         self,
@@ -91,11 +91,11 @@ class Listener:
 
     @property
     def openings(self) -> int:
-        """Connections that have not said who they are."""
+        """The number of connections that have not identified themselves."""
         return len(self._opening)
 
     def accepted(self, connection: "_Incoming") -> None:
-        """Count a stranger in; the one that has kept silent longest makes room."""
+        """Add an unidentified connection; close the oldest one if there are too many."""
         self._opening[connection] = None
         most = self.room.openings
         if len(self._opening) > most:
@@ -103,7 +103,7 @@ class Listener:
             next(iter(self._opening)).discard()
 
     def greeted(self, connection: "_Incoming", said: Hello) -> HandshakeRefusal | None:
-        """Take the connection as a lane of its peer's only link, or say why not."""
+        """Accept the connection as a lane of its peer's only link, or return why not."""
         node, name = NodeId(said.node_id), (said.incarnation, said.link)
         link = self._peers.get(node)
         if link is None and len(self._peers) >= self.room.peers:
@@ -144,7 +144,7 @@ class _IncomingLink:
         self.lanes: dict[int, _Incoming] = {}
 
     def discard(self) -> None:
-        """Close all of it at once, and deliver nothing more."""
+        """Close all connections at once, and deliver nothing more."""
         for connection in list(self.lanes.values()):
             connection.discard()
 
@@ -152,8 +152,8 @@ class _IncomingLink:
 class _Incoming(asyncio.Protocol):
     """One accepted connection.
 
-    A Protocol, not a BufferedProtocol: its bytes are cut without a further copy, and small frames, which are
-    nearly all, cost 15 % more the other way (measured).
+    A Protocol, not a BufferedProtocol: its bytes are cut without another copy. Small frames, which are nearly
+    all, cost 15 % more with a BufferedProtocol (measured).
     """
 
     def __init__(self, listener: Listener) -> None:
@@ -177,7 +177,7 @@ class _Incoming(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._over:
-            return  # replaced: what it still had to say is not heard
+            return  # replaced: what it still sends is dropped
         try:
             if self._opening is not None:
                 said = self._opening.feed(data)
@@ -209,7 +209,7 @@ class _Incoming(asyncio.Protocol):
         self._end()
 
     def _hold(self, data: bytes) -> None:
-        """Enough was taken in this turn: go on in a later one. The peer lives, whatever it has said."""
+        """This turn has read enough: continue in a later one. The bytes still count as a sign of life."""
         self._listener.sink.sign_of_life(self.peer)
         if not self._unread:
             assert self._transport is not None, "data came on a connection"

@@ -1,8 +1,8 @@
-"""The outgoing side of a link: one connection per lane, which are made, serve and end together.
+"""The outgoing side of a link: one connection per lane, opened, used and closed together.
 
-Why several: what a peer is told of our life must not wait behind megabytes, neither in our buffers nor in
-those of either kernel, and what is small should not either. Knows one attempt; when there is another, and
-what its end means, is the matter of `links`.
+There are several because heartbeats must not wait behind megabytes, neither in our buffers nor in the
+kernels', and small messages should not either. A bundle is one attempt; `links` decides when there is
+another, and what its end means.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from ringkeep.wire.handshake import Opening, OpeningReader, PeerIdentity, Welcom
 
 
 class Home(Protocol):
-    """What a bundle uses of the network that it belongs to."""
+    """What a bundle uses of its network."""
 
     loop: asyncio.AbstractEventLoop
     identity: PeerIdentity
@@ -26,14 +26,14 @@ class Home(Protocol):
 
 
 class HandshakeFailed(Exception):
-    """Somebody was reached, and the link may not be used."""
+    """The connection was made, but the handshake failed, so the link may not be used."""
 
 
 class Bundle:
     """The connections of one attempt to link to a peer.
 
-    `over` is done, with the reason, as soon as one of them is lost: then all are. `jam` is called when the
-    bulk lane has much unsent, and when it has not any more.
+    `over` is done, with the reason, as soon as one of them is lost: then all are. `jam` is called when much
+    is unsent on the bulk lane, and again when it is not any more.
     """
 
     def __init__(self, home: Home, peer: NodeId, number: int, jam: Callable[[bool], None]) -> None:
@@ -48,8 +48,8 @@ class Bundle:
     async def open(self, addresses: list[str], port: int) -> Welcome:
         """Connect to the first of the addresses that answers, and shake hands on each lane.
 
-        Raises OSError and TimeoutError: that the connection was refused only if all addresses refuse; and
-        HandshakeFailed. Nothing is left open then.
+        Raises OSError, TimeoutError or HandshakeFailed, with nothing left open; ConnectionRefusedError only
+        if all addresses refuse.
         """
         try:
             host, answer = await self._open_first(addresses, port)
@@ -103,7 +103,7 @@ class Bundle:
             async with asyncio.timeout(CONNECT_S):
                 await self.home.loop.create_connection(lambda: connection, host, port)
         except BaseException:
-            connection.abort()  # given up at the moment at which it was made
+            connection.abort()  # the attempt was given up just as it was made
             self._connections.remove(connection)
             raise
         try:
@@ -114,7 +114,7 @@ class Bundle:
 
 
 class _Outgoing(asyncio.Protocol):
-    """One outgoing connection, from its making to its loss."""
+    """One outgoing connection, from opening to loss."""
 
     def __init__(self, bundle: Bundle, lane: Lane) -> None:
         self.lane = lane
@@ -176,14 +176,14 @@ class _Outgoing(asyncio.Protocol):
             self.welcome.set_result(got)
 
     def _fail(self, reason: str) -> None:
-        """This connection is of no use any more: nor is the link."""
+        """This connection has failed, and with it the link."""
         if self._aborted:
             return
         self._give_up(reason)
         self._bundle.end(reason)
 
     def _give_up(self, reason: str) -> None:
-        """No answer comes any more."""
+        """Fail the wait for an answer."""
         if not self.welcome.done():
             self.welcome.set_exception(HandshakeFailed(reason))
-            self.welcome.exception()  # looked at: it may be that nobody waits for it
+            self.welcome.exception()  # retrieved, because perhaps nobody waits for it

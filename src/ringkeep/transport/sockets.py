@@ -7,9 +7,9 @@ from typing import Final
 
 from ringkeep.core.protocol.types import Incarnation, NodeId
 
-CONNECT_S: Final = 0.4  # a longer way is no way: the next attempt may be answered at once
-HANDSHAKE_S: Final = 1.0  # from connected to answered, seen by the caller
-OPENING_S: Final = 2.0  # from accepted to a whole Hello, seen by the one called
+CONNECT_S: Final = 0.4  # if it takes longer, the next attempt may be answered at once
+HANDSHAKE_S: Final = 1.0  # from connected to answered, at the caller
+OPENING_S: Final = 2.0  # from accepted to a whole Hello, at the listener
 USER_TIMEOUT_MS: Final = 3_000  # sent and not acknowledged, or not read, for so long: the connection is dead
 LOG_EVERY_S: Final = 1.0
 NODES_MET: Final = 65_536  # node ids whose incarnation is remembered; the oldest is forgotten
@@ -20,7 +20,7 @@ _KEEPALIVE: Final = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 
 
 
 def tune(transport: asyncio.BaseTransport) -> None:
-    """Send at once, and notice a peer that vanished without a word, as far as the system can."""
+    """Set the options: send at once, and detect a peer that vanished silently, as far as the system can."""
     sock = transport.get_extra_info("socket")
     if sock is None:
         return
@@ -31,11 +31,11 @@ def tune(transport: asyncio.BaseTransport) -> None:
             if hasattr(socket, option):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), number)
     except OSError:
-        return  # the connection is gone already: connection_lost follows
+        return  # the connection is lost already: connection_lost follows
 
 
 class Incarnations:
-    """The highest incarnation met of each node, through connections of either direction."""
+    """The highest incarnation of each node, seen on connections of either direction."""
 
     def __init__(self) -> None:
         self._highest: dict[NodeId, Incarnation] = {}
@@ -54,7 +54,8 @@ class Incarnations:
 
 
 class Complaints:
-    """A log for what strangers cause: one line a second, with the number of those left out."""
+    """A log for what unidentified connections cause: at most one line a second, with the number of lines left
+    out."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, log: logging.Logger) -> None:
         self._loop = loop

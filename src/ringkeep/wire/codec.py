@@ -1,8 +1,8 @@
 """Messages to frames and back.
 
 A body is the format byte and then messages, each a u8 type, a u32 payload length and the payload. The hot
-types are written by hand (`hot`), the others as one msgpack array of their fields, strictly checked. Whatever
-is wrong with a body ends as ProtocolError, and memory stays within a small multiple of the frame's bound.
+types are written by hand (`hot`), the others as one msgpack array of their fields, strictly checked. Any
+error in a body raises ProtocolError, and memory stays within a small multiple of the frame's bound.
 """
 
 import struct
@@ -152,7 +152,8 @@ _WRITERS, _READERS = _tables()
 
 
 class Encoder:
-    """Makes frames of messages, remembering Appends: a primary gives the same object to each backup.
+    """Encodes messages as frames, and remembers encoded Appends: a primary sends the same object to each
+    backup.
 
     `forget` drops what is remembered; call it once per turn of the loop. `holds`: something is remembered.
     """
@@ -174,7 +175,7 @@ class Encoder:
     def encode(self, messages: list[Message], body_bytes: int = BODY_BYTES) -> list[bytes]:
         """Return the messages, in order, as frames: one, or several where `body_bytes` would be passed.
 
-        A single message may be longer, and must fit a frame: the core's limits see to that (asserted).
+        A single message may be longer, and must fit a frame: the core's limits guarantee that (asserted).
         """
         parts: list[bytes] = [FORMAT_BYTE]
         frames: list[bytes] = []

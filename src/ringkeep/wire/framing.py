@@ -1,7 +1,7 @@
 """Framing: splits a stream of bytes into checked bodies, and wraps bodies into frames.
 
 A frame is a u32 length of the body, a u32 CRC-32C of the body, and the body; big-endian, as everything here.
-The first byte of a body is the frame format. What follows it is the matter of `codec` and `handshake`.
+The first byte of a body is the frame format. `codec` and `handshake` define what follows it.
 """
 
 import struct
@@ -35,7 +35,7 @@ def frame(body: bytes) -> bytes:
 class FrameReader:
     """Cuts one connection's bytes into bodies. Holds at most one unfinished frame of `body_bytes`.
 
-    After a ProtocolError the reader is useless, as the connection is: there is no way back into step.
+    After a ProtocolError the reader and its connection are unusable: frame boundaries are lost.
     """
 
     __slots__ = ("_body_bytes", "_need", "_rest")
@@ -44,8 +44,8 @@ class FrameReader:
         self._body_bytes = body_bytes
         self._rest = (
             bytearray()
-        )  # the unfinished frame; grows in place, so that a big frame is not copied per read
-        self._need = HEADER_BYTES  # nothing can be taken from `_rest` before it has this many bytes
+        )  # the unfinished frame; grows in place, so that a large frame is not copied for each read
+        self._need = HEADER_BYTES  # the bytes that `_rest` needs before anything can be cut from it
 
     @property
     def buffered_bytes(self) -> int:

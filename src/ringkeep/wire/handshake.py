@@ -2,7 +2,7 @@
 
 Caller: MAGIC, then a frame with Hello. Answer: MAGIC, then a frame with Welcome or Refusal; after a Refusal
 the connection ends. The body is the frame format, a u8 kind, and a msgpack array; newer nodes may append
-fields, which older ones skip. Knows nothing of sockets or time: deadlines are the transport's matter.
+fields, which older ones skip. Knows nothing of sockets or time: the transport keeps the deadlines.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class PeerIdentity:
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
-    """What the caller says. `expected` is the node id that it wants to reach.
+    """The caller's message. `expected` is the node id that it wants to reach.
 
     `link` counts the caller's links within its life; a link is one connection per `lane`.
     """
@@ -82,7 +82,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Welcome(msgspec.Struct, array_like=True, frozen=True):
-    """What the one called answers: itself, the version chosen, and the caller as it was understood."""
+    """The answer: the answering node, the chosen version, and the caller as it was understood."""
 
     cluster: _Text
     cluster_id: _Text
@@ -96,7 +96,7 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True):
 
 
 class HandshakeRefusal(msgspec.Struct, array_like=True, frozen=True):
-    """Why not: a Code (a newer node may have others), and a sentence for people."""
+    """The reason of a refusal: a Code (a newer node may have others), and a sentence for people."""
 
     code: _Text
     detail: Annotated[str, msgspec.Meta(max_length=1_024)]
@@ -117,18 +117,20 @@ def opening(message: Opening) -> bytes:
 
 
 class OpeningReader:
-    """Collects the first bytes of a connection until its one message is there, up to the first wrong byte."""
+    """Collects the first bytes of a connection until its one message is complete; fails at the first wrong
+    byte."""
 
     __slots__ = ("_magic", "_reader")
 
     def __init__(self) -> None:
-        self._magic = MAGIC  # what of it is still to come
+        self._magic = MAGIC  # the part of it that is still expected
         self._reader = FrameReader(HANDSHAKE_BYTES)
 
     def feed(self, data: bytes) -> Opening | None:
         """Return the message once it is whole, else None.
 
-        Raises ProtocolError on anything else, and on bytes behind it: nobody speaks on before the answer.
+        Raises ProtocolError on anything else, and on bytes after it: a caller sends nothing more before the
+        answer.
         """
         if self._magic:
             count = min(len(self._magic), len(data))
@@ -154,7 +156,7 @@ def _read(body: bytes) -> Opening:
 
 
 def hello(identity: PeerIdentity, expected: NodeId, link: int = 1, lane: int = 0) -> Hello:
-    """Return what this node says to the node that it expects at an address."""
+    """Return this node's Hello to the node that it expects at an address."""
     return Hello(
         cluster=identity.cluster,
         cluster_id=identity.cluster_id,
@@ -172,7 +174,7 @@ def hello(identity: PeerIdentity, expected: NodeId, link: int = 1, lane: int = 0
 
 
 def answer(said: Hello, identity: PeerIdentity, seen: int) -> Welcome | HandshakeRefusal:
-    """Judge a Hello. `seen` is the highest incarnation met of that node, 0 for none."""
+    """Return the answer to a Hello. `seen` is the highest incarnation seen of that node, 0 for none."""
     if said.role != Role.NODE:
         return HandshakeRefusal(
             Code.ROLE, f"role {said.role!r} is not served on this port yet; clients speak HTTP with this node"
@@ -212,7 +214,7 @@ def answer(said: Hello, identity: PeerIdentity, seen: int) -> Welcome | Handshak
 
 
 def judge(got: Opening, identity: PeerIdentity, expected: NodeId, seen: int) -> HandshakeRefusal | None:
-    """Judge the answer to our Hello: None if the link may be used, else why not."""
+    """Check the answer to our Hello: return None if the link may be used, else why not."""
     if isinstance(got, HandshakeRefusal):
         return got
     if isinstance(got, Hello):

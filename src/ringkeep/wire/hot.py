@@ -2,8 +2,8 @@
 
 Every `write_*` returns the whole message with its head (u8 type, u32 payload length). Every `read_*` takes
 the body, where the payload begins and where it ends, and checks that it ends exactly there: reading past the
-end is harmless, since the place reached then differs. Errors leave as struct.error, ValueError or
-ProtocolError; `codec.decode` makes them one.
+end is harmless, since the end position then differs. Errors are struct.error, ValueError or ProtocolError;
+`codec.decode` turns them into ProtocolError.
 """
 
 import struct
@@ -18,7 +18,7 @@ APPEND, ACKS, COMMITS, CONFIRM, CONFIRMED, FORWARD, REPLY = 1, 2, 3, 4, 5, 6, 7
 
 HEAD_BYTES: Final = 5
 DETAIL_CHARACTERS: Final = 4_096
-"""A Reply's detail is cut here: it is for people."""
+"""The longest `detail` of a Reply, in characters; longer ones are cut."""
 
 _KINDS: Final = frozenset(int(kind) for kind in Kind)
 _STATUSES: Final = frozenset(int(status) for status in Status) | {RETRY}
@@ -70,7 +70,7 @@ def read_append(body: bytes, at: int, end: int) -> Append:
                 "Append: the entry does not fill the payload"
             )  # compiled slice ends no sooner
         return Append(partition, epoch, prev_epoch, prev_index, commit, [body[at + 4 : end]])
-    if count * 4 > end - at:  # before anything of that size is made
+    if count * 4 > end - at:  # before anything of that size is allocated
         raise ProtocolError("Append: more entries than the payload can hold")
     lengths = struct.unpack_from(f"!{count}I", body, at)
     at += 4 * count

@@ -1,7 +1,7 @@
 """The cluster map as bytes: for its znode, for MapPush, and for the start-up copy on disk.
 
 u8 format, then zlib over one msgpack array. Partitions are columns of small numbers (equal neighbours
-compress well), and nodes stand in them as positions in one table of ids. Equal maps give equal bytes with the
+compress well), and nodes are given as positions in one table of ids. Equal maps give equal bytes with the
 same zlib; `digest` does not depend on zlib at all.
 """
 
@@ -17,7 +17,7 @@ from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, 
 from ringkeep.errors import ConfigurationError, ProtocolError
 
 FORMAT: Final = 1
-UNPACKED_BYTES: Final = 4 * limits.MIB  # a map that unpacks to more is a bomb, or not ours
+UNPACKED_BYTES: Final = 4 * limits.MIB  # a map that unpacks to more is refused: it is a zip bomb, or not ours
 _COMPRESSION: Final = 9  # maps change seldom: 4,096 partitions take about 10 ms
 
 _MOST_PARTITIONS: Final = 65_536
@@ -29,7 +29,8 @@ _NodeRow = tuple[_Number, _Short, _Short, _Short, _Short, _Number, _Number, Node
 
 
 class _Columns(NamedTuple):
-    """What is packed, in this order. A `*_count` column says how many of the flat list belong to each row."""
+    """What is packed, in this order. A `*_count` column gives the number of items of the flat list for each
+    row."""
 
     format: _Number
     version: _Number
@@ -57,7 +58,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 def size(cluster_map: ClusterMap) -> int:
-    """Return how many bytes the map takes. Cost: that of encoding it."""
+    """Return the size of the encoded map in bytes. Cost: that of encoding it."""
     return len(_encoded(cluster_map))
 
 

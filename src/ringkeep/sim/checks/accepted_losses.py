@@ -1,4 +1,4 @@
-"""What a history may lack, and nothing else: what was acknowledged and lost when a recovery was ordered."""
+"""The loss that a history may show: writes acknowledged and lost when a recovery was ordered."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ from ringkeep.sim.histories.history import Operation
 
 @dataclass(frozen=True, slots=True)
 class AcceptedLoss:
-    """A loss: the versions of a partition above `kept`, up to `base`. Some of those writes have others now.
-
-    `since`: when the first of them was committed. `until`: when the survivor went on.
+    """A loss: the versions of a partition above `kept`, up to `base`. Some of those writes have new versions.
+    `since`: when the first of them was committed. `until`: when the survivor continued.
     """
 
     partition: int
@@ -26,7 +25,7 @@ class AcceptedLoss:
 
 
 def repeated(history: Iterable[Operation], accepted: Iterable[AcceptedLoss], partitions: int) -> str:
-    """Say which version was given out twice, or is seen again after it was lost; "" if none is."""
+    """Return which version was given out twice, or is seen again after it was lost; "" if none is."""
     given: dict[tuple[int, int], Operation] = {}
     losses = list(accepted)
     for each in history:
@@ -42,10 +41,8 @@ def repeated(history: Iterable[Operation], accepted: Iterable[AcceptedLoss], par
 
 
 def forgive(history: Iterable[Operation], accepted: Iterable[AcceptedLoss], partitions: int) -> None:
-    """Make of the history what may be demanded after these losses.
-
-    A lost write is one of unknown outcome: of its copies one may be in the log that was left. What was seen
-    while the lost entries counted proves nothing.
+    """Return the history without what these losses excuse. A lost write becomes one of unknown outcome: a
+    copy of it may be in the remaining log. Answers that may be based on lost entries become unknown too.
     """
     losses = list(accepted)
     for each in history:

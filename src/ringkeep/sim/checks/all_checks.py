@@ -18,7 +18,7 @@ LOOK_MS = 250
 
 
 class Checks(Watcher):
-    """Raises Violated as soon as something is not as it must be."""
+    """Raises Violated as soon as a check fails."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -34,7 +34,8 @@ class Checks(Watcher):
         self._look_for_lingering()
 
     def _look_for_lingering(self) -> None:
-        """What is mended is soon seen to be mended, and what has arrived is soon known to be there."""
+        """Check that ended faults are soon no longer suspected, and acknowledged bytes soon no longer
+        counted."""
         self._world.events.after(LOOK_MS, self._look_for_lingering)
         text = self._reasons.lingering() or self._in_flight.left_over()
         if text:
@@ -62,7 +63,7 @@ class Checks(Watcher):
         self._disk_rules[node.name].after_turn()
 
     def on_died(self, node: SimMachine) -> None:
-        self.invariants.after_turn(node)  # what the turn decided counts, though nobody may hear of it
+        self.invariants.after_turn(node)  # the turn's decisions count, though its messages may never be sent
 
     def on_stop(self, node: SimMachine, ending: Ending) -> None:
         cluster_map = self._world.map

@@ -1,7 +1,6 @@
-"""Whether what counts as on its way to a peer is on its way.
-
-The bytes that a node has sent to a peer, and that are not acknowledged, have a bound. So bytes that stay
-counted take room away, and where the bound is low nothing more is ever sent.
+"""Checks that bytes counted as in flight to a peer are in flight. The bytes sent to a peer and not
+acknowledged are bounded. So bytes that stay counted reduce the room, and with a low bound nothing more is
+ever sent.
 """
 
 from typing import Final
@@ -11,19 +10,19 @@ from ringkeep.sim.world.machine import PLENTY, SimMachine
 from ringkeep.sim.world.world import World
 
 LASTS_MS: Final = 1_000
-"""What was sent again is acknowledged within so long, or its link breaks, while nothing is wrong."""
+"""Without faults, repeated entries are acknowledged within this time, or the link breaks."""
 USUAL_FSYNC_MS: Final = 25
 
 
 class BytesInFlight:
-    """Asked from time to time; remembers what was odd, and since when."""
+    """Called periodically; remembers suspicious counts, and since when they last."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._since: dict[tuple[NodeId, int, NodeId, int], Millis] = {}  # by the lives of both
 
     def left_over(self) -> str:
-        """Say what still counts as in flight after all that was sent is acknowledged; "" if nothing does."""
+        """Return what still counts as in flight after everything sent is acknowledged; "" if nothing does."""
         now, before = self._world.events.now, self._since
         self._since = {}
         for node in self._world.nodes.values():
@@ -52,7 +51,7 @@ def _is_well(node: SimMachine, now: Millis) -> bool:
 
 
 def _all_acknowledged(node: SimMachine, peer: NodeId) -> bool:
-    """Tell whether the peer holds all that was sent to it, of every partition that this node leads."""
+    """Return whether the peer holds everything sent to it, in every partition that this node leads."""
     for primary in node.driver.node.primaries.values():
         progress = primary.progress
         if progress.match.get(peer, 0) + 1 < progress.next.get(peer, 0):

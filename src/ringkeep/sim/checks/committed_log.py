@@ -1,6 +1,5 @@
-"""What was committed of one partition: every entry by its index, and when it was.
-
-A recovery after a loss cuts the log where the best copy that was left ends, and lets it go on far above.
+"""The committed log of one partition: every entry by index, and when it was committed. A recovery after a
+loss cuts the log at the end of the best remaining copy, and continues it far above.
 """
 
 from dataclasses import dataclass, field
@@ -10,14 +9,13 @@ from ringkeep.core.protocol.types import Index
 
 @dataclass(slots=True)
 class CommittedLog:
-    """`last`: the highest index that was committed. `base`: above which it goes on, or went on, after a loss.
-
-    `going_on`: a recovery is ordered, and its survivor has not gone on yet. `gone`: what recoveries have cut
-    off: others may know it to be committed until they are filled anew.
+    """`last`: the highest index that was committed. `base`: the log continues above it after a loss.
+    `going_on`: a recovery is ordered, and its survivor has not continued yet. `gone`: entries that recoveries
+    have cut off: other nodes may know them to be committed until they are refilled.
     """
 
     entries: dict[int, bytes] = field(default_factory=dict)
-    since: dict[int, int] = field(default_factory=dict)  # the number of the event in which each was committed
+    since: dict[int, int] = field(default_factory=dict)  # the number of the event that committed each
     last: int = 0
     base: Index = Index(0)
     going_on: bool = False
@@ -35,11 +33,12 @@ class CommittedLog:
         self.since[self.last] = now
 
     def at(self, index: int) -> bytes | None:
-        """Return what was committed at an index, though it may be lost since."""
+        """Return the entry committed at an index, even if it was lost since."""
         return self.entries.get(index, self.gone.get(index))
 
     def cut(self, kept: int) -> int | None:
-        """Cut off what comes after `kept`; return when the first of it was committed, None if nothing was."""
+        """Cut off the entries after `kept`; return when the first of them was committed, None if there are
+        none."""
         lost = [index for index in self.entries if index > kept]
         began = self.since[min(lost)] if lost else None
         for index in lost:

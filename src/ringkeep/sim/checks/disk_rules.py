@@ -1,6 +1,6 @@
-"""What must not be asked of a disk that has no room, or does not answer: once its node can know, it may not.
-
-Counted in ticks of the process, so that a pause, or a batch that was refused, is no excuse and no trap.
+"""What a node must not write to a disk that has no room, or does not answer, once the node can know that.
+Time is counted in ticks of the process, so that pauses and refused batches cause neither false alarms nor
+gaps.
 """
 
 from typing import Final
@@ -13,8 +13,8 @@ from ringkeep.core.replication.primary import Phase
 from ringkeep.sim.errors import Violated
 from ringkeep.sim.world.machine import SimMachine
 
-KNOWN_AFTER: Final = 2  # ticks: one to look, and the turn in which that was
-FEW: Final = 8  # turns that may come to wait for a sync, by new maps, after it is known that there is none
+KNOWN_AFTER: Final = 2  # ticks: one to check the disk, and the turn of that check
+FEW: Final = 8  # turns that may still come to wait for a sync after that, because of new maps
 
 
 class DiskRules:
@@ -25,17 +25,17 @@ class DiskRules:
         self._without_room = 0
         self._silent = 0
         self._waiting = 0
-        self._taking_office: set[PartitionId] = set()  # as of the last turn: this one may have deposed them
+        self._taking_office: set[PartitionId] = set()  # as of the last turn; this one may depose them
 
     def on_tick(self, tick_ms: int) -> None:
-        """The process has just looked at its disk."""
+        """The process has just checked its disk."""
         node, driver = self._node, self._node.driver
         unhindered = driver._stuck is None
         self._without_room = self._without_room + 1 if not node.free and unhindered else 0
         self._silent = self._silent + 1 if node.hangs and unhindered and driver._asked > driver._synced else 0
         waiting = driver.unsynced
         if self._silent < KNOWN_AFTER + (limits.DISK_ANSWERS_MS // tick_ms) * 5 // 4:
-            self._waiting = waiting  # the slowest clock has 0.8 of the rate
+            self._waiting = waiting  # the slowest clock runs at 0.8 of the rate
         elif waiting > self._waiting + FEW:
             raise Violated(f"{node.name}: {waiting} turns wait for a disk that does not answer")
 
@@ -48,8 +48,8 @@ class DiskRules:
             }
 
     def on_write(self, batch: Batch) -> None:
-        """A batch was written. A primary that takes office may put its entry there, and what it adopts, also
-        if it is deposed in the same turn."""
+        """A batch was written. It may hold the first entry of a new primary, and the entries that it adopts,
+        even if it is deposed in the same turn."""
         if self._without_room < KNOWN_AFTER:
             return
         primaries = self._node.driver.node.primaries

@@ -1,8 +1,8 @@
 """Checks that a primary was deposed for a reason: a majority of its voters lost it, or it reported so.
 
-Suspicion decides only when something is tried, so a wrong one loses nothing; but a cluster that deposes
-primaries when ZooKeeper goes away, or at the word of one node, has mass failovers and election storms. The
-world knows what was truly wrong between whom, and the suspicions that the nodes act upon are held against it.
+Suspicion decides only when something is tried, so a wrong one loses no data. But a cluster that deposes
+primaries when ZooKeeper goes away, or because one node suspects them, has mass failovers and election storms.
+The world knows which faults were real, and the suspicions that nodes act upon are compared with them.
 """
 
 from typing import Final
@@ -15,14 +15,14 @@ from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
 
 LINGERS_MS: Final = 4_000
-"""For so long after its end a trouble may still be seen, told, and acted upon."""
+"""How long after its end a fault may still be seen, reported, and acted upon."""
 
 HEALS_MS: Final = 2_000
-"""So long after its end nobody may suspect anybody any more for it."""
+"""How long after its end a fault must not cause suspicions any more."""
 
 
 class FailoverReasons:
-    """Compares what the nodes suspect with what has lately been wrong in the world."""
+    """Compares the nodes' suspicions with the world's recent faults."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -30,19 +30,19 @@ class FailoverReasons:
         self._proposer: SimMachine | None = None
 
     def on_proposal(self, node: SimMachine) -> None:
-        """A controller proposes a map: it is asked for what it has heard, if that map deposes somebody."""
+        """A controller proposes a map: note what it has heard, in case that map deposes a primary."""
         if self._proposer is not None and self._proposer.name != node.name:
             self._world.count("controller_changed")
         self._proposer = node
 
     def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
-        """Those that it names anew are talked to by the others from now on, and were not until now."""
+        """Nodes that the map names for the first time are contacted by the others only from now on."""
         for node in after.nodes:
             if before is None or before.node(node.id) is None:
                 self._named[node.id] = self._world.events.now
 
     def unfounded(self, before: ClusterMap, after: ClusterMap) -> str:
-        """Say which primary was deposed without a reason; "" if there was one for each."""
+        """Return which primary was deposed without a reason; "" if there was one for each."""
         for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
             if new.epoch == old.epoch or new.base != old.base or self._was_said(number, old):
                 continue
@@ -53,22 +53,23 @@ class FailoverReasons:
             if machine is not None and machine.lost:
                 continue
             if old.learner is not None and self._lost(old.learner, old.primary):
-                continue  # another fills the newcomer
+                continue  # another primary can fill the newcomer
             lost = [v for v in old.replicas if v != old.primary and self._lost(v, old.primary)]
             if not quorum.won(old.voters, old.old_voters, lost):
                 return f"partition {number}: epoch {old.epoch} was ended without a reason"
         return ""
 
     def _was_said(self, number: int, part: Partition) -> bool:
-        """Tell whether the primary asked for it, as the controller that proposed the map has heard."""
+        """Return whether the primary asked for it, as the controller that proposed the map has heard."""
         if self._proposer is None or not self._proposer.alive:
-            return True  # nobody can say any more
+            return True  # not known any more
         said = self._proposer.driver.node.controller.statements
         found = [said.get((number, what)) for what in (Said.FAILED, Said.HANDOVER)]
         return any(each is not None and each[0].epoch == part.epoch for each in found)
 
     def lingering(self) -> str:
-        """Say who suspects whom though nothing has been wrong between them for a while; "" if nobody does."""
+        """Return which node suspects which, though nothing has been wrong between them for a while; "" if
+        none does."""
         for node in self._world.nodes.values():
             if not node.alive or not node.driver.at_rest:
                 continue

@@ -1,7 +1,7 @@
 """Checks that a node calls the cluster healthy only when it is: compares the report with the disks.
 
-What a node knows is a moment old, and so is what it is held against: who was there within LATE_MS, and what
-was committed so long ago.
+A node's knowledge is a moment old, so it is compared with the past: nodes seen within LATE_MS, and entries
+committed before that.
 """
 
 from collections import deque
@@ -16,20 +16,21 @@ from ringkeep.status.cluster_health import Health
 
 LOOK_MS: Final = 300
 LATE_MS: Final = 5_000
-"""A silent node is suspected after 1 s, a primary's last word counts for 2 s, by clocks that may be slow."""
+"""A silent node is suspected after 1 s, and a primary's last report counts for 2 s, by clocks that may be
+slow."""
 
 
 class HealthClaims:
-    """Asks all nodes now and then, as a person would."""
+    """Reads the health that all nodes report, periodically."""
 
     def __init__(self, world: World, invariants: Invariants) -> None:
         self._world = world
         self._invariants = invariants
-        self._past: deque[tuple[Millis, dict[PartitionId, int]]] = deque()  # how much was committed when
-        self._whole_at: dict[NodeId, Millis] = {}  # when a node was last seen alive, with all it ever had
+        self._past: deque[tuple[Millis, dict[PartitionId, int]]] = deque()  # commit indices at past times
+        self._whole_at: dict[NodeId, Millis] = {}  # when a node was last seen alive with a complete disk
 
     def look(self) -> None:
-        """Look now, and again and again."""
+        """Check now, and then periodically."""
         world = self._world
         committed = {number: log.last for number, log in self._invariants.committed.items()}
         self._past.append((world.events.now, committed))

@@ -23,13 +23,13 @@ from ringkeep.sim.world.world import World
 
 
 class Invariants:
-    """Remembers what was true, and compares after each turn what may have changed."""
+    """Remembers the state of every replica, and checks after each turn what may have changed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.committed: dict[PartitionId, CommittedLog] = {}
         self.accepted: list[AcceptedLoss] = []
-        self._turn_began = 0  # the number of an event before all that this turn has led to
+        self._turn_began = 0  # an event number before everything that this turn caused
         self._holders: dict[tuple[PartitionId, Epoch], NodeId] = {}
         self._active: dict[tuple[PartitionId, Epoch], tuple[NodeId, int]] = {}
         self._promised: dict[tuple[NodeId, PartitionId], Epoch] = {}
@@ -44,7 +44,7 @@ class Invariants:
         self._seen: dict[NodeId, dict[PartitionId, tuple[object, ...]]] = {}  # what was checked last
 
     def on_start(self, node: SimMachine) -> None:
-        """A process starts: what it finds on its disk is what is durable there."""
+        """A process starts: what is on its disk is durable."""
         engine, end = node.engine, b"\xff" * 11
         self._durable[node.id] = dict(engine.scan(Family.LOG, b"", end, 1 << 30))
         self._durable[node.id].update(engine.scan(Family.META, b"R", b"S", 1 << 30))
@@ -56,14 +56,14 @@ class Invariants:
         self._check_told(node, ())
 
     def on_damage(self, node: SimMachine) -> None:
-        """A disk has lost what was durable on it: what was told from there does not stand any more."""
+        """A disk has lost durable data: promises and acknowledgements based on it do not hold any more."""
         told: tuple[dict[tuple[NodeId, PartitionId], Any], ...] = (self._told, self._acked)
         for names in told:
             for name in [name for name in names if name[0] == node.id]:
                 del names[name]
 
     def on_old_copy(self, node: SimMachine, lost: Collection[tuple[PartitionId, Epoch]]) -> None:
-        """Under these epochs a primary that lives remembers more of a node than there is on its disk now."""
+        """Under these epochs a living primary remembers more of a node than its disk holds now."""
         for name in [name for name in self._gone if name[0] == node.id]:
             del self._gone[name]
         self._gone.update(((node.id, partition), epoch) for partition, epoch in lost)
@@ -74,7 +74,7 @@ class Invariants:
             self._written[node.id].append((ticket, batch))
 
     def on_send(self, node: SimMachine, messages: list[Message]) -> None:
-        """A frame leaves: what it promises is told."""
+        """A frame leaves: note the promises and acknowledgements in it."""
         for message in messages:
             if node.beyond_mark and type(message) in (Promise, Acks, Confirmed):
                 raise Violated(f"{self._world.events.now} {node.name}: an old copy of its disk votes")
@@ -133,7 +133,7 @@ class Invariants:
         self._turn_began = self._world.events.count
 
     def _check_told(self, node: SimMachine, held: Collection[PartitionId]) -> None:
-        """2. A promise that was told outlives the process, and the replica too."""
+        """2. A promise that was sent outlives the process and the replica."""
         for number in range(self._world.partitions):
             name = node.id, PartitionId(number)
             if number in held:
@@ -160,7 +160,7 @@ class Invariants:
                 )
 
     def _check_acked(self, node: SimMachine, replica: Replica) -> None:
-        """What was acknowledged under an epoch stays as long as that epoch is followed."""
+        """Entries acknowledged under an epoch stay as long as that epoch is followed."""
         epoch, index = self._acked.get((node.id, replica.partition), (0, 0))
         gone = replica.promised.epoch == epoch and replica.log.last_index < index
         self._require(not gone, node, replica, f"entry {index} was acknowledged, and is gone")
@@ -168,8 +168,8 @@ class Invariants:
     def check_step(self, before: ClusterMap, after: ClusterMap) -> None:
         """7. A joint change ends in the new voters only after both majorities hold an entry of its own.
 
-        Of one that is a replica no more nothing is remembered: if it becomes one again, it begins as a
-        learner, whose copy is not counted.
+        Nothing is remembered of a former replica: if it becomes one again, it starts as a learner, whose copy
+        does not count.
         """
         for number, (old, new) in enumerate(zip(before.partitions, after.partitions, strict=True)):
             for left in set(old.replicas) - set(new.replicas):
@@ -181,7 +181,7 @@ class Invariants:
                 )
 
     def _check_promise(self, node: SimMachine, replica: Replica) -> None:
-        """2. `promised` never decreases, once told not even by a crash; one epoch has one holder."""
+        """2. `promised` never decreases; once it was sent, not even by a crash. One epoch has one holder."""
         promised = replica.promised
         told = self._told.get((node.id, replica.partition), Epoch(0))
         self._require(promised.epoch >= told, node, replica, f"promise {told} was told, and is forgotten")
@@ -194,8 +194,7 @@ class Invariants:
         self._require(holder == promised.node, node, replica, f"epoch {promised.epoch} has two holders")
 
     def check_held(self) -> None:
-        """5. No majority that could elect a primary lacks a committed entry: what was lost for good, or never
-        got there, is always in too few places."""
+        """5. No majority that could elect a primary lacks a committed entry."""
         cluster_map = self._world.map
         if cluster_map is None:
             return
@@ -219,14 +218,14 @@ class Invariants:
     def holds(self, node: NodeId, partition: PartitionId, index: int) -> bool:
         """Tell whether an index is in what is durable on a node, as an entry or below the floor."""
         durable = self._durable.get(node, {})
-        entry = self.committed[partition].entries.get(index)  # none if it was lost for good since
+        entry = self.committed[partition].entries.get(index)  # none if it was lost since
         if entry is not None and durable.get(log_key(partition, Index(index))) == entry:
             return True
         row = durable.get(replica_key(partition))
         return row is not None and decode_replica(row).floor_index >= index
 
     def forget_promises(self, node: SimMachine) -> None:
-        """A process died: a promise that it had not yet made durable was not made."""
+        """A process died: promises that were not durable yet do not count."""
         for partition in range(self._world.partitions):
             self._promised.pop((node.id, PartitionId(partition)), None)
 
@@ -243,7 +242,7 @@ class Invariants:
         log = self.committed.setdefault(replica.partition, CommittedLog())
         if log.going_on and replica.log.floor_index >= log.base:
             self._gone_on(node, replica, log, start)
-        below = min(log.next - 1, replica.log.floor_index)  # came with a snapshot, or went in this very turn
+        below = min(log.next - 1, replica.log.floor_index)  # from a snapshot, or trimmed in this turn
         for number in range(max(start, below) + 1, replica.commit + 1):
             entry = self._entry(node, replica, Index(number))
             if number < log.next:
@@ -258,12 +257,12 @@ class Invariants:
                 number == log.next, node, replica, f"entry {number} committed before those below it"
             )
             self._check_durable(node, replica, Index(number), entry)
-            log.add(entry, self._turn_began)  # before it is answered, in this very turn
+            log.add(entry, self._turn_began)  # before it is answered, in the same turn
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
     def _check_asked(self, node: SimMachine, replica: Replica, entry: Entry) -> None:
-        """8. Nothing is executed of a coordinator that was forgotten: it might have taken effect before."""
+        """8. No request of a forgotten coordinator is executed: it might have taken effect before."""
         forgotten = self._forgotten.setdefault(replica.partition, set())
         if entry.kind == EntryKind.FORGET:
             forgotten.update(origins_in(entry.tail))
@@ -273,7 +272,7 @@ class Invariants:
     # --- after a loss ---------------------------------------------------------------------------------
 
     def check_recoveries(self, before: ClusterMap, after: ClusterMap) -> None:
-        """A partition goes on with its best copy, and only if a majority of its disks is gone."""
+        """A partition continues with its best copy, and only if a majority of its disks is lost."""
         for number in recovered(before.partitions, after.partitions):
             new = after.partitions[number]
             log = self.committed.setdefault(PartitionId(number), CommittedLog())
@@ -295,9 +294,8 @@ class Invariants:
         return max((index for index in entries if self.holds(node, partition, index)), default=0)
 
     def _gone_on(self, node: SimMachine, replica: Replica, log: CommittedLog, kept: int) -> None:
-        """The survivor goes on from what it knew to be committed; what else it held it appends anew.
-
-        Everything above `kept` has lost its version, and what it did not hold at all is lost.
+        """The survivor continues from what it knew to be committed, and appends its other entries again.
+        Entries above `kept` have lost their versions; those that it did not hold are lost.
         """
         log.going_on = False
         own = replica.log
@@ -340,7 +338,7 @@ class Invariants:
             voter
             for voter in place.replicas
             if self._durable.get(voter, {}).get(row) == entry
-            or (voter in machines and machines[voter].lost)  # acknowledged, perhaps, and lost since
+            or (voter in machines and machines[voter].lost)  # perhaps acknowledged, and lost since
         ]
         enough = quorum.won(place.voters, place.old_voters, holders)
         self._require(enough, node, replica, f"entry {index} committed, durable on {len(holders)} only")

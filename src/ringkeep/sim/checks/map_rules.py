@@ -1,8 +1,8 @@
-"""Which cluster map may follow which: one step at a time, and no step that two majorities could disagree on.
+"""Which cluster map may follow which: one step at a time, and no step in which two majorities could disagree.
 
-The controller makes only such maps; no node checks it, the simulator and the model do. The rules know nothing
-of who is alive or of why a map changes.
-Source: joint consensus, Ongaro's dissertation (2014), section 4.3, with the voters in an outside register.
+The controller makes only such maps. Nodes do not check that; the simulator and the model do. The rules do not
+depend on which nodes are alive, or on why a map changes. Source: joint consensus, Ongaro's dissertation
+(2014), section 4.3, with the voters in an outside register.
 """
 
 from ringkeep.core.protocol import limits
@@ -11,7 +11,7 @@ from ringkeep.core.protocol.types import MapVersion
 
 
 def illegal(old: ClusterMap, new: ClusterMap) -> str:
-    """Say why `new` must not follow `old`; "" if it may. Cost: linear in nodes and partitions."""
+    """Return why `new` must not follow `old`; "" if it may. Cost: linear in nodes and partitions."""
     if new.version != old.version + 1:
         return f"map {new.version} follows map {old.version}"
     if (new.cluster, new.cluster_id, new.format) != (old.cluster, old.cluster_id, old.format):
@@ -56,7 +56,7 @@ def _well_formed(part: Partition) -> str:
 
 
 def _recovery(before: Partition, after: Partition, version: MapVersion) -> str:
-    """Hold a recovery after a loss against what it must do: one copy goes on, past all that was promised."""
+    """Check a recovery after a loss: one copy continues, above all promises."""
     if after.base % limits.RECOVERY_STEP or after.base < before.base:
         return f"the indices go on above {after.base}, where they may have been given out"
     if after.epoch <= before.epoch or after.config != version:
@@ -75,7 +75,7 @@ def _epoch(before: Partition, after: Partition) -> str:
 
 
 def _step(before: Partition, after: Partition, version: MapVersion) -> str:
-    """Hold the replicas against the one step that they may take; their order among voters is free."""
+    """Check that the replicas change by one legal step; the order of voters is free."""
     if _same_replicas(before, after):
         return "" if after.config == before.config else "a new config without a change of replicas"
     if after.config != version:

@@ -1,4 +1,4 @@
-"""Recoveries of partitions after losses: which there were, and whether they were needed."""
+"""Recoveries of partitions after losses: which occurred, and whether they were needed."""
 
 from collections.abc import Iterable
 
@@ -15,9 +15,8 @@ def recovered(partitions: Iterable[Partition], others: Iterable[Partition]) -> l
 
 
 def unfounded(world: World, before: ClusterMap, old: Partition) -> bool:
-    """Tell whether a partition was recovered though a majority of its disks is there.
-
-    Of a node that was damaged in this life the others may not know yet that it is repaired.
+    """Return whether a partition was recovered though a majority of its disks is available. A node damaged in
+    this life does not count, because the others may not know yet that it is repaired.
     """
     dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
     there = [

@@ -26,7 +26,8 @@ class CoordinationFaults:
             node.coordination.expire()
 
     def _lose_registration(self) -> None:
-        """Sessions end while their nodes cannot reach ZooKeeper, and go on: most of the members, or one."""
+        """Sessions end while their nodes cannot reach ZooKeeper and continue to run: most members', or
+        one."""
         world = self._world
         nodes = [node for node in world.nodes.values() if node.alive]
         for node in nodes[1:] if world.random.random() < 0.5 else nodes[:1]:

@@ -21,7 +21,7 @@ from ringkeep.wire import mapcodec
 
 
 class CopyProcess:
-    """Every port but the engine and the coordination. Its first word would be to write the mark."""
+    """Every port but the engine and the coordination. The first thing that it would send is the mark."""
 
     def __init__(self, world: World, original: SimMachine, disk: DiskCopy) -> None:
         self._world = world
@@ -45,20 +45,19 @@ class CopyProcess:
         self._tick()
 
     def __getattr__(self, name: str) -> object:
-        """What the coordination tells is told to the driver's membership."""
+        """Pass the coordination's events to the driver's membership."""
         return getattr(self._driver.membership, name)
 
     def _speak(self, node: NodeId, expected: int, mark: Mark) -> None:
         mine = self._original
         if mine.alive and mine.id == node and self._stood and self._registered():
             raise Violated(f"{self.now()} {mine.name}: a copy beside its living original takes its mark")
-        self.end()  # the original is gone, or cut off: what a copy may do then is another fault
+        self.end()  # the original has ended, or is cut off: a copy beside it is another fault
 
     def _registered(self) -> bool:
-        """Whether the original stands in the members' line.
-
-        One that did not when the copy began may return too late: a copy takes the place of who has been cut
-        off from ZooKeeper for longer than its session.
+        """Whether the original is registered. An original that was not when the copy started may return too
+        late: a copy takes the place of an original that has been cut off from ZooKeeper for longer than its
+        session.
         """
         mine = self._original
         return any(m.id == mine.id and m.peer == f"{mine.name}:peer" for m in self._world.service.members())

@@ -1,4 +1,4 @@
-"""How processes end at once, and come back."""
+"""Crashes and restarts of processes."""
 
 from ringkeep.sim.faults.period import FaultPeriod
 from ringkeep.sim.world.machine import SimMachine
@@ -23,12 +23,12 @@ class Crashes:
         self.bring_back(node)
 
     def bring_back(self, node: SimMachine) -> None:
-        """Most are back soon; some are away for so long that changes must go on without them."""
+        """Restart a process: most soon, some so late that changes must continue without them."""
         if self._world.random.random() < 0.85:
             self._period.later(20, 1_500, lambda: self.restart(node))
         else:
             self._period.later(5_000, 8_000, lambda: self.restart(node))
-        if self._period.over:  # a trigger that fired as all was healed
+        if self._period.over:  # a trigger fired while everything was being healed
             self._world.events.after(20, lambda: self.restart(node))
 
     def restart(self, node: SimMachine) -> None:
@@ -38,7 +38,7 @@ class Crashes:
         node.start()
 
     def disk_failed(self, node: SimMachine) -> None:
-        """A process has ended itself since its disk failed it; what was not synced may be lost."""
+        """A process has ended itself because its disk failed; unsynced data may be lost."""
         if not node.alive:
             return
         self._world.lose(node, lambda count: self._world.random.randint(0, count))

@@ -1,4 +1,4 @@
-"""Copies of disks: put back in the place of a newer original, or started beside it while it lives."""
+"""Copies of disks: restored in place of a newer original, or started beside it while it runs."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +14,7 @@ from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
 
 WAITS_MS: Final = ((10, 150), (50, 3_000))
-"""From copying to putting back: so soon that the mark may not have moved, or later."""
+"""Time from copying to restoring: so short that the mark may not have moved, or longer."""
 
 Lost = list[tuple[PartitionId, Epoch]]
 
@@ -31,15 +31,15 @@ class CopyFaults:
         self.kinds: list[tuple[int, Callable[[], None]]] = [(2, self._old_copy), (1, self._copy_beside)]
 
     def _old_copy(self) -> None:
-        """A disk is copied; later its node crashes, and is given the copy."""
+        """A disk is copied; later its node crashes, and restarts from the copy."""
         node = self._world.some_machine()
         if node.alive and node.driver.enrolment.passed:
             disk = node.copy_disk()
             self._period.later(*self._world.random.choice(WAITS_MS), lambda: self._put_back(node, disk))
 
     def _put_back(self, node: SimMachine, disk: DiskCopy) -> None:
-        """Only where the others are whole; and within the window of the mark only where just a primary's
-        memory is needed, and is there."""
+        """Restore only where the other copies are complete; within the window of the mark, only where a
+        living primary still remembers what the copy lacks."""
         world = self._world
         others = [other for other in world.nodes.values() if other is not node]
         same = node.alive and (node.id, node.incarnation) == (disk.id, disk.incarnation)
@@ -63,8 +63,8 @@ class CopyFaults:
         world.events.after(world.random.randint(20, 100), lambda: self._crashes.restart(node))
 
     def _remembered(self, node: SimMachine, disk: DiskCopy, others: list[SimMachine]) -> Lost:
-        """Return under which epochs a primary remembers more of a node than the copy holds; nothing, unless
-        all that is committed is held, and all that is promised is known, by everybody else."""
+        """Return the epochs under which a primary remembers more of a node than the copy holds. Nothing,
+        unless all other nodes hold everything committed and know everything promised."""
         cluster_map, lost = self._world.map, Lost()
         for number, part in enumerate(cluster_map.partitions if cluster_map is not None else ()):
             partition = PartitionId(number)

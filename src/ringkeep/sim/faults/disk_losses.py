@@ -1,9 +1,9 @@
 """Permanent losses of disks, and an operator who recovers partitions after them.
 
-Some worlds lose a majority of a partition's disks. The operator names the machines that are gone, truly, and
-orders the recovery again and again, of everything that some node finds lost and through any node, also where
-nothing is gone and a part of the cluster is only cut off: then the order must be refused. What was
-acknowledged and is lost is what was accepted; nothing else may differ from a history without losses.
+Some worlds lose a majority of a partition's disks. The operator names the machines that are really lost, and
+repeats the order to recover everything that some node finds lost, through any node. It does so even where
+nothing is lost and a part of the cluster is only cut off: then the order must be refused. Only the accepted
+loss may be missing from the history.
 """
 
 from typing import Final
@@ -22,12 +22,12 @@ CUT_OFF_MS: Final = (3_000, 6_000)
 
 
 def loses(seed: int) -> bool:
-    """Tell whether this seed's world is one of those with losses for good: of three nodes, or of five."""
+    """Return whether this seed's world has permanent losses; it has three nodes, or five."""
     return seed % 16 in (5, 12)
 
 
 class DiskLosses:
-    """What is lost for good in one world, and the operator."""
+    """The permanent losses of one world, and its operator."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -38,7 +38,7 @@ class DiskLosses:
             world.events.after(world.random.randint(*FIRST_MS), self._operate)
 
     def _cut_off(self) -> None:
-        """A node hears nobody, and all the others' sessions have expired: to it they seem to be gone."""
+        """A node hears no other, and all the others' sessions have expired: to it they seem lost."""
         world = self._world
         started = [node for node in world.nodes.values() if node.births]
         alone = world.random.choice(started)
@@ -62,7 +62,8 @@ class DiskLosses:
         world.events.after(world.random.randint(*FIRST_MS), self._lose)
 
     def _lose(self) -> None:
-        """A majority of some partition's disks is gone, or all of its voters; one node at least is spared."""
+        """Destroy a majority of some partition's disks, or all of its voters'; at least one node is
+        spared."""
         world = self._world
         assert world.map is not None, "the cluster was formed before anything struck"
         spared = [n.id for n in world.map.nodes if holds_data(n.state) and n.id in world.nodes]
@@ -86,7 +87,8 @@ class DiskLosses:
     # --- the operator ---------------------------------------------------------------------------------
 
     def _operate(self) -> None:
-        """Order, through some node, that everything it finds lost goes on; name only who is truly gone."""
+        """Order, through some node, the recovery of everything it finds lost; name only nodes that are really
+        lost."""
         world = self._world
         world.events.after(SAY_AGAIN_MS, self._operate)
         alive = [node for node in world.nodes.values() if node.alive]
@@ -109,5 +111,5 @@ class DiskLosses:
 
 
 def gone_of(world: World, cluster_map: ClusterMap) -> list[NodeId]:
-    """Return the nodes of a map whose disks are gone."""
+    """Return the nodes of a map whose disks are destroyed."""
     return [n.id for n in cluster_map.nodes if n.id not in world.nodes and n.state != NodeState.DEAD]

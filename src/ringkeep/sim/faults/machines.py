@@ -55,8 +55,8 @@ class MachineFaults:
             node.engine.fail_flush()
 
     def _damage(self) -> None:
-        """A power loss takes away what was durable, of one node at a time and only where the others are
-        whole."""
+        """A power loss destroys durable data, of one node at a time and only where the others are
+        complete."""
         world = self._world
         node = self._world.some_machine()
         whole = [other for other in world.nodes.values() if other is not node]
@@ -72,7 +72,7 @@ class MachineFaults:
         self._crashes.bring_back(node)
 
     def _full_disk(self) -> None:
-        """A disk has less room than the reserve, or none, for a while or so long that others must lead."""
+        """A disk has less room than the reserve, or none, briefly or so long that others must lead."""
         node, random = self._world.some_machine(), self._world.random
         node.free = random.choice((SHORT_OF_ROOM, NO_ROOM))
         self._world.log(node, f"has {node.free} bytes of room")
@@ -83,7 +83,7 @@ class MachineFaults:
         self._period.later(*random.choice(((300, 2_000), (4_000, 10_000))), recover)
 
     def _hang(self) -> None:
-        """A disk takes everything, and answers no sync for a long time."""
+        """A disk accepts writes, and answers no sync for a long time."""
         node = self._world.some_machine()
         node.hangs = True
         self._world.log(node, "has a disk that answers no sync")

@@ -1,4 +1,4 @@
-"""Nodes that come, go, and are given up, while everything else goes wrong too."""
+"""Nodes that join, leave, and are given up, while all other faults occur too."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ SAY_AGAIN_MS = 500
 
 
 class MembershipFaults:
-    """What operators do to a cluster: add machines, decommission nodes, give up the lost ones."""
+    """Operators' actions: add machines, decommission nodes, give up lost ones."""
 
     def __init__(self, world: World, crashes: Crashes) -> None:
         self._world = world
@@ -37,7 +37,7 @@ class MembershipFaults:
             self._set(name, value)
 
     def settle(self, until: Millis = 0) -> None:
-        """End what was begun for a while, again and again: orders get lost, and older ones come late."""
+        """End temporary changes, repeatedly: orders get lost, and older ones arrive late."""
         until = until or self._world.events.now + limits.ORDER_MS + SAY_AGAIN_MS
         cluster_map = self._world.map
         wanted = ((MOVES, Verb.SET, RUNNING), (REPLICATION, Verb.SET, self._world.replication))
@@ -48,7 +48,7 @@ class MembershipFaults:
             self._world.events.after(SAY_AGAIN_MS, lambda: self.settle(until))
 
     def _join(self) -> None:
-        """A new machine is put up, and its process asks to join."""
+        """Add a machine, whose process asks to join."""
         world = self._world
         if len(world.nodes) < MOST_NODES:
             node = world.add_machine()
@@ -56,20 +56,21 @@ class MembershipFaults:
             world.events.after(world.random.randint(0, 50), node.start)
 
     def _leave(self) -> None:
-        """A node is to be moved away from, and then to stop; its machine comes back as another node."""
+        """Decommission a node, which then stops; its machine returns as another node."""
         node = self.candidate()
         if node is not None:
             self._order(node, Verb.DECOMMISSION)
 
     def _give_up(self) -> None:
-        """A node is lost, and an operator says so; when its machine is back it is told, and begins anew."""
+        """A node is lost, and an operator gives it up; when its machine is back, it learns that, and starts
+        as a new node."""
         node = self.candidate()
         if node is not None:
             self._crashes.crash(node)
             self.order_given_up(node)
 
     def order_given_up(self, node: SimMachine) -> None:
-        """Let an operator say, through another node, that this one is lost."""
+        """Order, through another node, that this one is given up."""
         self._world.given_up[node.id] = self._world.events.now + limits.ORDER_MS + 1_000
         self._order(node, Verb.GIVE_UP)
 
@@ -82,7 +83,7 @@ class MembershipFaults:
             self._world.swap_disk(node)
 
     def _drain(self) -> None:
-        """A node is to lead nothing for a while."""
+        """Drain a node for a while."""
         world = self._world
         if world.map is not None:
             node = world.nodes.get(world.random.choice(world.map.nodes).id)
@@ -91,7 +92,7 @@ class MembershipFaults:
                 world.events.after(world.random.randint(500, 8_000), lambda: self._order(node, Verb.UNDRAIN))
 
     def _weigh(self) -> None:
-        """A node is to hold more, or less."""
+        """Change a node's weight."""
         world = self._world
         if world.map is not None:
             node = world.nodes.get(world.random.choice(world.map.nodes).id)
@@ -99,7 +100,7 @@ class MembershipFaults:
                 self._order(node, Verb.WEIGHT, world.random.randint(1, 3))
 
     def _replicate(self) -> None:
-        """Each key is to have more copies for a while, if there are nodes for them."""
+        """Raise the number of copies for a while, if there are enough nodes."""
         world = self._world
         if world.map is not None and world.map.replication == world.replication:
             self._set(REPLICATION, world.replication + 2)
@@ -108,17 +109,17 @@ class MembershipFaults:
             )
 
     def _hold(self) -> None:
-        """Moves are paused or cancelled for a while."""
+        """Pause or cancel moves for a while."""
         world = self._world
         self._set(MOVES, world.random.choice((PAUSED, CANCELLED)))
         world.events.after(world.random.randint(200, 4_000), lambda: self._set(MOVES, RUNNING))
 
     def _shorten_grace(self) -> None:
-        """Silence is taken for loss soon, from now on."""
+        """Give silent nodes up soon, from now on."""
         self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
 
     def candidate(self) -> SimMachine | None:
-        """Return a node that the cluster can do without, or None."""
+        """Return a node that the cluster can lose, or None."""
         world = self._world
         if world.map is None:
             return None

@@ -1,4 +1,4 @@
-"""Network faults: links, one direction, all of it, also at the worst moments."""
+"""Network faults: of single links, of one direction, of the whole network, some at chosen moments."""
 
 from collections.abc import Callable
 from functools import partial
@@ -57,7 +57,7 @@ class NetworkFaults:
         self._period.later(100, 3_000, self._heal)
 
     def _partial(self) -> None:
-        """A primary and one of its voters lose each other for a while; everybody else reaches both."""
+        """Cut a primary off from one of its voters for a while; all other nodes reach both."""
         world = self._world
         if world.map is None:
             return
@@ -91,9 +91,8 @@ class NetworkFaults:
         self._period.later(200, 1_000, world.set_slowest)
 
     def _old_primary_returns(self) -> None:
-        """A primary is cut off with writes under way; when it has been replaced, a voter crashes, and the
-        first that this voter hears of after its restart is the old primary: only its promise keeps it from
-        following."""
+        """A primary is cut off with writes in flight. When it has been replaced, a voter crashes, and after
+        its restart hears from the old primary first: only its promise keeps it from following."""
         world = self._world
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:
@@ -124,8 +123,8 @@ class NetworkFaults:
         self._period.later(2_600, 4_000, coordination.connect)
 
     def _take_turns(self) -> None:
-        """The primary of a partition is heard by nobody any more; so is its successor, just after it has
-        taken over, while the first is heard again; and so on: each has entries that the others have not.
+        """No node hears a partition's primary any more; then the same for its successor, just after the
+        takeover, while the first is heard again; and so on. So each has entries that the others lack.
 
         Source: Raft (USENIX ATC 2014), figure 8.
         """
@@ -169,8 +168,8 @@ class NetworkFaults:
         self._period.later(5_000, 8_000, speak)
 
     def _deaf_primary(self) -> None:
-        """A primary hears nobody until it has been replaced, and then, all at once, what was said before:
-        echoes of rounds that began before others took over. ZooKeeper it reaches later still."""
+        """A primary hears no node until it has been replaced, and then, all at once, what was sent before:
+        echoes of rounds that began before the takeover. It reaches ZooKeeper even later."""
         world, clients = self._world, self._clients
         if world.map is None:
             return
@@ -183,7 +182,7 @@ class NetworkFaults:
         for other in others:
             world.block(other.id, primary.id)
         primary.coordination.disconnect()
-        if world.random.random() < 0.5:  # it is late to notice, and they are early
+        if world.random.random() < 0.5:  # it notices late, and they notice early
             primary.set_rate(0.8)
             for other in others:
                 other.set_rate(1.2)
@@ -213,8 +212,8 @@ class NetworkFaults:
         self._period.later(1_800, 2_500, coordination.connect)
 
     def _burst(self) -> None:
-        """A backup whose disk is slow for a while gets a new connection, and is asked twice where its log
-        ends; as it answers the first time, a burst of writes moves the primary's log window on."""
+        """A backup with a slow disk gets a new connection, and is asked for its position twice. As it answers
+        the first time, a burst of writes moves the primary's log window."""
         world = self._world
         node = next((n for n in world.nodes.values() if n.alive and n.driver.serving), None)
         if node is None:
@@ -241,7 +240,7 @@ class NetworkFaults:
             world.events.after(world.random.randint(0, 6), write)
 
         def quicken() -> None:
-            backup.fsync_ms = (8, 25)  # the second answer comes a little later than the first
+            backup.fsync_ms = (8, 25)  # so that the second answer comes a little after the first
 
         def recover() -> None:
             backup.fsync_ms = (0, 2)

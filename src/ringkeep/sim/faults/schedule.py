@@ -17,16 +17,15 @@ from ringkeep.sim.world.machine import PLENTY
 from ringkeep.sim.world.world import World
 
 FAULT = "fault_"
-"""What the counters of faults that struck begin with."""
+"""Prefix of the counters of faults that occurred."""
 MEAN_PAUSES_MS = (100, 250, 250, 600, 1_200, 2_000)
-"""How long it takes from one fault to the next: some worlds are rough, some have time to go on in between."""
+"""The time between two faults: short in some worlds, and long enough for progress in others."""
 FEW = 3
 
 
 class FaultSchedule:
-    """Causes faults until it is told to stop; then everything it did is undone.
-
-    `kinds`: how likely each is. `struck`: the names of those that did.
+    """Causes faults until `stop`, which undoes all of them. `kinds`: how likely each is. `struck`: the names
+    of those that occurred.
     """
 
     def __init__(self, world: World, clients: Clients, invariants: Invariants) -> None:
@@ -54,8 +53,8 @@ class FaultSchedule:
         self._soon()
 
     def _swarm(self) -> list[int]:
-        """Choose how likely each kind is in this world: some are left out, so that others meet more often; in
-        some worlds a few are all there is.
+        """Choose how likely each kind is in this world. Some are left out, so that others coincide more
+        often; some worlds have only a few.
 
         Source: swarm testing (Groce and others, ISSTA 2012).
         """
@@ -70,7 +69,7 @@ class FaultSchedule:
         return chosen if sum(map(bool, chosen)) >= FEW else everything
 
     def all_kinds(self) -> None:
-        """Let everything happen from now on."""
+        """Allow all kinds of fault from now on."""
         self._weights = [weight for weight, _ in self.kinds]
         self._pause_ms = min(self._pause_ms, 250)
 

@@ -1,4 +1,5 @@
-"""What arrives late, or twice: of a node that was given up, and of a backup that is asked again and again.
+"""Messages that arrive late or twice: from a node that was given up, and from a backup that is asked
+repeatedly.
 
 Only some worlds have these faults (`has_stragglers`), and a mixture of the usual ones beside them.
 """
@@ -20,9 +21,9 @@ from ringkeep.sim.world.world import World
 
 LOOK_MS = 50
 GIVEN_UP_MS = 4_000
-"""An operator's order to give a silent node up is carried out within so long, or was refused."""
+"""An operator's order to give a silent node up is carried out within this time, or was refused."""
 FORGOTTEN_MS = 300
-"""Soon after that map its primaries have forgotten what the node asked for."""
+"""Within this time after that map its primaries have forgotten the node's requests."""
 WRITES = 3
 
 
@@ -48,8 +49,8 @@ class StragglerFaults:
         ]
 
     def _given_up_alive(self) -> None:
-        """A node that lives is cut off from everybody, and given up. It hears nothing of that, and goes on
-        taking requests; as it is heard again, they arrive, under epochs that still stand."""
+        """A living node is cut off from all others, and given up. It does not learn that, and continues to
+        accept requests. When it is heard again, they arrive, under epochs that are still current."""
         world = self._world
         node = self._membership.candidate()
         if node is None or not node.alive:
@@ -91,9 +92,9 @@ class StragglerFaults:
             self._clients.ask(node, "put", self._world.random.choice(self._clients.keys))
 
     def _asked_again(self) -> None:
-        """Of each partition, the primary's link to each backup breaks, and breaks again just as the backup
-        says where its log ends. Writes go on: so what the answer leads to and the next question arrive at
-        once."""
+        """In each partition, the primary's link to each backup breaks, and breaks again just as the backup
+        reports its position. Writes continue, so the entries sent after the answer and the next question
+        arrive at once."""
         world = self._world
         if world.map is None:
             return
@@ -112,7 +113,7 @@ class StragglerFaults:
         self._world.events.after(self._world.draw(0, 1), call)
 
     def _ask(self, primary: SimMachine, backup: NodeId, key: bytes) -> None:
-        """Let a primary lose its link, and have something to send."""
+        """Break a primary's link to a backup, and make it have something to send."""
         if self._period.over or not primary.alive:
             return
         for _ in range(WRITES):
@@ -121,6 +122,6 @@ class StragglerFaults:
 
 
 def _other_key(number: int, partitions: int) -> bytes:
-    """Return a key of this partition that is in nobody's history."""
+    """Return a key of this partition that no history contains."""
     names = (b"again %d" % each for each in itertools.count())
     return next(name for name in names if partition_of(name, partitions) == number)

@@ -21,13 +21,13 @@ ON_WRITE: Final = ("between_write_and_send", "promise_not_synced", "inside_a_swa
 ON_SEND: Final = ("half_of_the_frames", "promise_sent", "release_sent", "swap_done")
 ON_MAP: Final = ("new_primary", "joint_primary", "newcomer", "replaced_voter", "controller")
 TRIGGER: Final = "trigger_"
-"""What the counters of triggers that fired begin with."""
+"""Prefix of the counters of triggers that fired."""
 KINDS: Final = (*ON_WRITE, *ON_SEND, *ON_MAP, "report_again")
 LASTS_MS: Final = 1_500
 
 
 class Triggers(Watcher):
-    """All triggers of one world. Whatever ends a process here, it is brought back."""
+    """All triggers of one world. Every process that they end is restarted."""
 
     def __init__(self, world: World, crashes: Crashes) -> None:
         self._world = world
@@ -47,7 +47,7 @@ class Triggers(Watcher):
         self._set[kind] = self._world.events.now + LASTS_MS
 
     def clear(self) -> None:
-        """Take all triggers away."""
+        """Remove all triggers."""
         self._set.clear()
         self.when_promised.clear()
         self.when_appended.clear()
@@ -91,7 +91,7 @@ class Triggers(Watcher):
             self._die(node, "replica_deleted")
 
     def on_send(self, node: SimMachine, messages: list[Message]) -> None:
-        """The frame is the last that the node sends if a trigger fires here."""
+        """If a trigger fires here, the frame is the last that the node sends."""
         if self.when_promised and any(type(message) is Promise for message in messages):
             promised = self.when_promised.pop(node.id, None)
             if promised is not None:
@@ -128,17 +128,18 @@ class Triggers(Watcher):
                 call()
 
     def _soon(self, node: SimMachine, kind: str) -> None:
-        """End a node just after its turn: what it sent is under way, and nothing is known to be durable."""
+        """End a node just after its turn: its messages are on their way, and nothing is known to be
+        durable."""
         self._world.log(node, f"dies: {kind.replace('_', ' ')}")
         self._world.events.at(self._world.events.now, partial(self._crashes.crash, node))
 
     def _changes(self, message: Message) -> bool:
-        """Tell whether a report says something that completes a step of a change."""
+        """Return whether a report completes a step of a change of replicas."""
         assert isinstance(message, Report)
         return any(what in (Said.CAUGHT_UP, Said.SETTLED) for _, _, _, what, _ in message.statements)
 
     def _say_again(self, node: SimMachine, message: Message) -> None:
-        """Let a report be heard by everybody much later, as from a connection that was stuck."""
+        """Deliver a report to all nodes much later, as from a connection that was stuck."""
         world, life = self._world, (node.id, node.incarnation)
 
         def arrive() -> None:
@@ -150,7 +151,7 @@ class Triggers(Watcher):
             world.events.after(world.random.randint(100, 8_000), arrive)
 
     def on_map(self, before: ClusterMap | None, after: ClusterMap) -> None:
-        """Whom the map gives something to may not live to see it."""
+        """Perhaps end a node to which the new map gives something, before it learns of it."""
         if before is None:
             return
         for number, led in list(self.when_led.items()):

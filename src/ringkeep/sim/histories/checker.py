@@ -1,10 +1,9 @@
 """Decides whether what clients saw is linearizable per key.
 
 A key is a register with read, write, delete and compare-and-set. This module knows nothing of the cluster: it
-is given calls with their times and answers, and says which of them contradict each other. First the versions,
+receives calls with their times and answers, and finds those that contradict each other. First the versions,
 in one pass: they only grow along a key, so they must agree with real time, and each must be that of exactly
-one write. What versions leave open (an unknown outcome, an answer whose version nobody told) goes to
-`linearize`.
+one write. What versions leave open (an unknown outcome, an answer without its version) goes to `linearize`.
 
 `a` comes before `b` only if `a.end < b.start`; equal times count as concurrent. So a recorder should stamp
 every call and every answer with a number of its own, or some order that was there is not checked.
@@ -73,9 +72,8 @@ def _by_versions(facts: "_Facts", operations: list[Operation]) -> Violation | No
 
 
 def check_by_search(keys: dict[bytes, list[Operation]]) -> Violation | None:
-    """Have an order looked for, for the short histories first: all of them share the time there is.
-
-    Nothing of the versions is taken for granted here, so it says the same of any history as the quick pass.
+    """Search for an order, for the short histories first, because all share one budget. Does not rely on
+    versions, so it reaches the same verdict as the quick pass on any history.
     """
     undecided: list[bytes] = []
     left = CONFIGURATIONS

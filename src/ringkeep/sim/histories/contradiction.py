@@ -1,8 +1,7 @@
-"""Has an order looked for, and where there is none, finds the few answers that contradict each other.
-
-Whatever stands in no contradiction is left out by asking again with less: without a read, or with a write
-whose answer is not known. An order of all operations would be one of those, too; so where there is none even
-then, the answers that are left are the reason.
+"""Searches for an order, and if there is none, finds the few answers that contradict each other. Operations
+are left out by searching again with less: without a read, or with the answer of a write unknown. An order of
+all operations would also be an order of the reduced history; so if there is none even then, the remaining
+answers are the reason.
 """
 
 from collections.abc import Callable, Sequence

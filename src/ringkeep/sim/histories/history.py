@@ -1,7 +1,7 @@
 """What clients saw: one operation of one client, and histories of them as JSON lines.
 
 docs/histories.md describes the format for people. This module knows nothing of the cluster, and does not
-judge: it refuses what no client can have been told; what contradicts other operations is `checker`'s matter.
+judge: it refuses answers that no client can receive; `checker` finds operations that contradict each other.
 """
 
 import base64

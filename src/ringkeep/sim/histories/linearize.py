@@ -2,8 +2,8 @@
 
 Search with memory (Wing & Gong 1993; Lowe 2017), kept small by what is known before it begins: versions only
 grow along a key, a value that only one write can have written must be read before the next write, and a write
-of unknown outcome is tried only where something needs it. `checker` asks here when versions alone cannot
-decide. docs/histories.md tells it at more length.
+of unknown outcome is tried only where something needs it. `checker` calls it when versions alone cannot
+decide. docs/histories.md explains it in detail.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,7 +21,7 @@ COMPARED: Final = 8  # configurations that are compared with a new one for the p
 
 
 class Undecided(Exception):
-    """The search gave up: too much is unknown. Nothing is said about the history."""
+    """The search gave up because too much is unknown: no verdict."""
 
 
 @dataclass(slots=True)

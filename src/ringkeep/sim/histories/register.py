@@ -1,7 +1,7 @@
 """One key as a register: what each operation needs of it, and what it leaves behind.
 
-Versions count here: they only grow along a key, also where nobody told them. The order of operations is
-`linearize`'s matter.
+Versions count here: they only grow along a key, also where nobody told them. `linearize` finds the order of
+operations.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""`python -m ringkeep.sim.model`: explore, print how much was seen, and the shortest way to what is wrong.
+"""`python -m ringkeep.sim.model`: explore, print the numbers of states, and the shortest path to a violation.
 
 Without bounds it explores every configuration of `bounds.CONFIGURATIONS`. Exit code 1: an invariant does not
-hold, or not everything within the bounds was seen.
+hold, or the exploration is incomplete.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _wanted(chosen: argparse.Namespace) -> Iterator[tuple[str, ModelBounds]]:
-    """Yield the bounds that were given, or the configurations that were named: all, if none was."""
+    """Yield the given bounds, or the named configurations: all, if none is named."""
     given = {field.name: getattr(chosen, field.name) for field in fields(ModelBounds)}
     given = {name: value for name, value in given.items() if value is not None}
     if given:
@@ -74,7 +74,7 @@ def _wanted(chosen: argparse.Namespace) -> Iterator[tuple[str, ModelBounds]]:
 
 
 def _lines(report: Exploration, transitions: int) -> list[str]:
-    """Say what an exploration has seen, and if anything is wrong, the way to it."""
+    """Return a summary of an exploration, and the path to a violation if there is one."""
     depths = " ".join(f"{new:,}" for new in report.depths)
     lines = [f"  {line}" for line in wrap(f"new states by depth: {depths}", WIDTH)]
     known = 100 - 100 * report.states // max(report.moves, 1)

@@ -12,9 +12,9 @@ class ModelBounds:
     primaryships, the first included. `steps`: changes of the replicas in the map. `puts`: different writes.
     `again`: copies of them beyond the first. `reads`: confirmed reads. `crashes`: ends of a process, each
     followed by its restart. `cuts`: breaks of a connection, each followed by a new one. `commits`: whether a
-    primary may tell a commit index by itself, and `applies` whether a backup may apply, as their ticks do.
-    `split`: whether a message carries one log entry at most. `fresh`: whether the first primary's taking of
-    office is explored too; otherwise it is ACTIVE at the start.
+    primary may send a commit index by itself, and `applies` whether a backup may apply, as their ticks do.
+    `split`: whether a message carries one log entry at most. `fresh`: whether the first primary's takeover is
+    explored too; otherwise it is ACTIVE at the start.
     """
 
     voters: int = 3
@@ -56,4 +56,4 @@ CONFIGURATIONS: Final = {
     "joint": ModelBounds(spare=1, epochs=2, steps=2),
     "replace": ModelBounds(voters=2, spare=1, epochs=2, steps=3),
 }
-"""What `make model` explores, each to its end: small enough together for a few minutes."""
+"""What `make model` explores completely; together it takes a few minutes."""

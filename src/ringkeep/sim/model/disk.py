@@ -1,7 +1,7 @@
-"""A disk small enough to be copied at every step: what is written, and what a crash would take back.
+"""A disk small enough to be copied at every step: what is written, and what a crash would undo.
 
 The reading half of the Engine port, and whole batches that become durable in order, as in a write-ahead log.
-A test holds it against the simulator's engine.
+A test compares it with the simulator's engine.
 """
 
 from ringkeep.core.protocol.effects import Batch, Family
@@ -30,7 +30,7 @@ class ModelDisk:
     def write(self, batch: Batch) -> None:
         """Write a batch: visible, not durable.
 
-        The cluster map is not kept: a process reads the register's before anything else is done by it.
+        The cluster map is not kept: a process reads it from the register before it does anything else.
         """
         undo: _Undo = []
         for cut, begin, end in batch.ranges:
@@ -48,7 +48,7 @@ class ModelDisk:
         del self._undo[:batches]
 
     def crash(self, keep: int) -> None:
-        """Take back all that is not durable, but for the oldest `keep` batches; those are durable then."""
+        """Undo everything that is not durable, except the oldest `keep` batches, which become durable."""
         while len(self._undo) > keep:
             self._take_back(self._undo.pop())
         self._undo.clear()

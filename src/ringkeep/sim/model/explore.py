@@ -1,4 +1,4 @@
-"""Breadth first through all states: each once, the nearest first, so that the way to a wrong one is short."""
+"""Breadth-first search through all states: each once, so that the path to a violation is the shortest."""
 
 import time
 from array import array
@@ -17,9 +17,9 @@ from ringkeep.sim.model.world import ModelWorld
 class Exploration:
     """What an exploration found. `depths`: how many new states at each distance from the first one.
 
-    `moves`: how many were tried; all but those to new states led to one that was met before. `rests`: in how
-    many states nothing happens by itself any more. `seconds`: of processor time. `violation`: what is wrong
-    in the last state of `story`; "" if nothing is.
+    `moves`: how many were tried; those that did not lead to new states led to known ones. `rests`: the number
+    of states in which nothing happens by itself any more. `seconds`: of processor time. `violation`: the
+    violation in the last state of `story`; "" if there is none.
     """
 
     bounds: ModelBounds
@@ -78,7 +78,7 @@ class Explorer:
     def _next(self, level: list[State]) -> list[State]:
         """Try every move from every state of one level; return the states that are new.
 
-        Most states that were met before were met just now: these are known without their digest.
+        Most known states were reached just before: they are recognised without their digest.
         """
         world, report = self.world, self.report
         found: list[State] = []
@@ -109,7 +109,7 @@ class Explorer:
         return found
 
     def _note_new(self, state: State) -> bool:
-        """Tell whether a state is met for the first time; then check it, and remember its digest."""
+        """Return whether a state is new; if so, check it, and remember its digest."""
         key = self.world.key(state)
         if key in self._met:
             return False

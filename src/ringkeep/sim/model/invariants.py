@@ -1,7 +1,7 @@
 """What must hold in every state: the invariants of `docs/guarantees.md`, numbered as there.
 
-Those of one node alone (promises, applied state) are checked in `local`, what a client is told in `world`,
-and which map may follow which in `maps`. Here are those that several nodes could break together.
+Those of one node alone (promises, applied state) are checked in `local_states`, clients' answers in `world`,
+and successive maps in `maps`. Here are those that several nodes could break together.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from ringkeep.sim.model.machine import NAMES, NUMBERS
 
 
 class ModelInvariants:
-    """Checks states; what was found to be right is not looked at again."""
+    """Checks states; parts that were checked once are not checked again."""
 
     def __init__(self) -> None:
         self._right: set[tuple[int, ...]] = set()
@@ -86,9 +86,8 @@ class ModelInvariants:
                     )
 
     def _next_primary(self, nodes: Sequence[LocalState], committed: LogTuple, part: Partition) -> None:
-        """5, looked ahead. Whoever answers the next primary, the greatest log has all that is committed.
-
-        Also after a crash of any of them, which may bring back what was cut from a log.
+        """5, in advance. Whichever majority answers the next primary, its greatest log holds everything
+        committed. This includes crashes of any of them, which may bring back what was cut from a log.
         """
         for members in self._majorities(part):
             greatest: list[LogTuple] = [()]

@@ -1,7 +1,7 @@
 """The layout of a state of the world, which is a tuple of small numbers.
 
 First one for each node's state, then one for each queue of frames, by ordered pair of nodes; then the maps
-that not everybody knows, the past, and what is spent of the bounds.
+that some node does not know yet, the past, and the part of the bounds that is used up.
 """
 
 from collections.abc import Callable, Sequence

@@ -35,12 +35,12 @@ LogTuple = tuple[bytes, ...]
 class LocalState(NamedTuple):
     """What the world needs to know of one state of one node.
 
-    `keys`: this state's number under each permutation of the nodes. `tail`: a number for all that the
-    invariants look at. `logs`: every log that it has or may find after a crash, the one in memory first;
-    `safe`: the durable one. `kept`: the epoch whose promise is durable. `primary`: the epoch of which it is
-    the primary in office, or 0. `untold`: whether it could tell a commit index. `held`: whether there is a
-    replica; `surplus`: one that the map gives to others. `silent`: peers that it would ask again. `said`:
-    what it would say to the controller.
+    `keys`: this state's number under each permutation of the nodes. `tail`: a number for everything that the
+    invariants check. `logs`: every log that it has or may find after a crash, the one in memory first;
+    `safe`: the durable one. `kept`: the epoch whose promise is durable. `primary`: the epoch that it leads,
+    or 0. `untold`: whether it could send a commit index. `held`: whether there is a replica; `surplus`: one
+    that the map gives to others. `silent`: peers that it would ask again. `said`: what it would report to the
+    controller.
     """
 
     node: int
@@ -65,7 +65,7 @@ class LocalState(NamedTuple):
 
 
 class EventOutcome(NamedTuple):
-    """What an event led to: the next state, (receiver, frame) of what is sent, what the client is told."""
+    """The outcome of an event: the next state, (receiver, frame) of each message, the client's answers."""
 
     state: int
     sends: tuple[tuple[int, int], ...]
@@ -73,7 +73,7 @@ class EventOutcome(NamedTuple):
 
 
 class LocalStates:
-    """All states of nodes that were met, and all events that happened to them."""
+    """All states of nodes found so far, and all events that happened to them."""
 
     def __init__(self, bounds: ModelBounds, permutations: Sequence[Sequence[int]], frames: Frames) -> None:
         self._bounds = bounds
@@ -215,7 +215,7 @@ _EVENTS: Final[dict[str, Callable[..., Output]]] = {
 
 
 def _check_promises(before: LocalState, after: LocalState, output: Output, restarted: bool) -> None:
-    """2. A promise never decreases, and is durable before anything is said that rests on it."""
+    """2. A promise never decreases, and is durable before any message that depends on it."""
     assert after.kept >= before.kept, f"the durable promise of {before.kept} is forgotten"
     assert restarted or after.promised.epoch >= before.promised.epoch, "a promise never decreases"
     for _, messages in output.sends:
@@ -234,6 +234,6 @@ def _plain(reply: Reply) -> tuple[int, int, int, bytes]:
 
 
 def _line_of(error: AssertionError) -> str:
-    """Say where an assertion without a text stands."""
+    """Return the place of an assertion without a text."""
     frame = extract_tb(error.__traceback__)[-1]
     return f"{frame.filename}:{frame.lineno}: {frame.line}"

@@ -1,7 +1,7 @@
 """One node of the model: the real core in one life, its disk, and what waits for a sync.
 
-Carries out a turn's effects in the driver's order, and hands out what is sent and answered. Time stands
-still. Knows nothing of what the others do.
+Carries out a turn's effects in the driver's order, and returns messages and answers. Time does not advance.
+Knows nothing of the other nodes.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,21 +34,21 @@ from ringkeep.sim.model.disk import ModelDisk, Rows
 from ringkeep.wire import mapcodec
 
 ONLY: Final = PartitionId(0)
-"""The one partition there is."""
+"""The only partition."""
 
 IDS: Final = tuple(NodeId(f"{number:032x}") for number in range(1, 5))
 NAMES: Final = {node: f"n{number}" for number, node in enumerate(IDS, 1)}
 NUMBERS: Final = {node: number for number, node in enumerate(IDS)}
 
 CLIENT: Final = NodeId("f" * 32)
-"""A coordinator that is no replica: its requests come out of nothing, and what it is told is looked at."""
+"""A coordinator that is not a replica: its requests are moves, and its answers are checked."""
 CLIENT_LIFE: Final = Incarnation(1)
 _COORDINATORS: Final = frozenset({origin_of(CLIENT, CLIENT_LIFE)})
 
 UNSAID: Final = (Heartbeat, MapPush, Report, Sizes)
-"""What is left out of the mail: who knows which map, and what the controller does, are moves of their own."""
+"""Messages that are not modelled: learning a map, and acts of the controller, are moves of their own."""
 
-_LIVES: Final = 64  # more than there are starts of one node
+_LIVES: Final = 64  # more than one node ever starts
 
 
 class Codec:
@@ -82,7 +82,7 @@ def number_of(cluster_map: ClusterMap) -> int:
 
 
 def map_of(version: MapVersion, place: Partition, count: int, me: int, life: Incarnation) -> ClusterMap:
-    """Return a cluster map with this place as node `me` sees it: of the lives only its own matters to it."""
+    """Return a cluster map with this place as node `me` sees it: only its own life matters to it."""
     lives = [life if node == me else Incarnation(1) for node in range(count)]
     nodes = [NodeInfo(IDS[n], NAMES[IDS[n]], f"{n}:1", f"{n}:2", f"{n}", 1, lives[n]) for n in range(count)]
     return ClusterMap(version, "model", "1" * 32, 3, tuple(nodes), (place,))
@@ -94,7 +94,8 @@ def _payload(number: int, place: Partition, count: int, me: int, life: Incarnati
 
 
 class Image(NamedTuple):
-    """What a process would find on the disk if it started now. `held`: whether there is a replica."""
+    """What a process would find on the disk if it started at this moment. `held`: whether there is a
+    replica."""
 
     held: bool
     promised: Promised
@@ -114,7 +115,7 @@ def _image_of(tables: list[Rows]) -> Image:
 
 
 def _owes(primary: Primary, peer: NodeId) -> bool:
-    """Tell whether a peer owes this primary a promise, its log, or an acknowledgement."""
+    """Return whether this primary waits for a promise, a log, or an acknowledgement of a peer."""
     if primary.phase in (Phase.PREPARING, Phase.FETCHING):
         return peer not in primary.takeover.promises or peer == primary.takeover.holder
     position = primary.progress.next.get(peer)
@@ -123,7 +124,7 @@ def _owes(primary: Primary, peer: NodeId) -> bool:
 
 
 class Output:
-    """What one event made a node do for the world outside."""
+    """The messages and answers that one event produced."""
 
     __slots__ = ("replies", "sends")
 
@@ -160,7 +161,8 @@ class ModelMachine:
         return [_image_of(tables) for tables in self.disk.images()]
 
     def said(self) -> tuple[StatementRow, ...]:
-        """Return what its primary would say to the controller. Spoils this copy: it is of no use after it."""
+        """Return what its primary would report to the controller. Changes this copy, which must not be used
+        afterwards."""
         primaries = [self.primary] if self.primary is not None else []
         return tuple(self.node.handover.on_tick(primaries, may_change=True))
 
@@ -208,13 +210,13 @@ class ModelMachine:
         return self._run(lambda node: node.on_messages(sender, life, messages))
 
     def sync(self, batches: int) -> Output:
-        """A sync is complete that began after so many of the batches were written."""
+        """A sync has completed that began after this number of batches was written."""
         self.disk.sync(batches)
         self.waiting = [(ticket - batches, durable) for ticket, durable in self.waiting]
         return self._settle(Output())
 
     def tell(self) -> Output:
-        """Tell the backups a commit index, as the tick does."""
+        """Send the backups a commit index, as the tick does."""
         return self._run(lambda node: node._tell_commits([p for p in [self.primary] if p is not None]))
 
     def nudge(self, peer: int) -> Output:
@@ -241,7 +243,7 @@ class ModelMachine:
         return self._run(late)
 
     def give_up(self) -> Output:
-        """Ask for leave to delete a replica that the map gives to others, as the tick does."""
+        """Ask for the release of a replica that the map gives to others, as the tick does."""
 
         def ask(node: Node) -> None:
             node.replica_set._asked_at = -limits.SURPLUS_MS
@@ -253,12 +255,12 @@ class ModelMachine:
     # --- turns ------------------------------------------------------------------------------------------
 
     def _run(self, event: Callable[[Node], object], output: Output | None = None) -> Output:
-        """One turn: the event, then its effects; then what needs to wait for no sync."""
+        """Run one turn: the event, then its effects; then what needs no sync."""
         output = Output() if output is None else output
         node = self.node
         node.begin_turn(0)
         event(node)
-        node.context.coordinators = _COORDINATORS  # the client is not in the map: it is no node
+        node.context.coordinators = _COORDINATORS  # the client is not in the map, because it is not a node
         effects, durable = node.end_turn()
         assert not effects.bulk and not effects.again, "nothing is large"
         assert not effects.alarms, f"alarm: {effects.alarms}"

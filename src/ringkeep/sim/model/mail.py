@@ -1,7 +1,7 @@
 """Frames in flight and queues of them, each stored once and known by a number.
 
-A connection keeps order. What its receiver would drop without a trace, now and at any later time, is taken
-out at once: it would only multiply states.
+A connection keeps order. Frames that the receiver would drop without effect, now and at any later time, are
+removed at once: they would only multiply states.
 """
 
 from typing import Any, Final, NamedTuple
@@ -15,9 +15,8 @@ _REFUSED: Final = (m.Prepare, m.Append)
 
 
 class Standing(NamedTuple):
-    """What decides whether a message is still heard.
-
-    The epoch that its receiver has promised, and of which each end is the primary in office (0: none).
+    """What decides whether a message still has an effect: the epoch that its receiver has promised, and the
+    epochs that both ends lead (0: none).
     """
 
     promised: int
@@ -46,7 +45,7 @@ class Frames:
         return number
 
     def is_dead(self, frame: int, standing: Standing) -> bool:
-        """Tell whether a frame does nothing any more, whenever it arrives."""
+        """Return whether a frame has no effect any more, whenever it arrives."""
         return all(_is_dead(kind, epoch, standing) for kind, epoch in self._epochs[frame])
 
 
@@ -59,10 +58,9 @@ def _epochs_of(message: m.Message) -> list[int]:
 
 
 def _is_dead(kind: type, epoch: int, standing: Standing) -> bool:
-    """Tell whether a message is dropped for ever.
-
-    An epoch's primary is made once, before anything is said under its epoch, and never again: an answer to it
-    is heard while it is in office, or not at all. A promise never falls while a connection lasts.
+    """Return whether a message has no effect from now on. An epoch's primary is created once, before any
+    message of its epoch, and never again: an answer to it counts while it leads, or not at all. A promise
+    never decreases while a connection lasts.
     """
     if kind in _TO_PRIMARY:
         return standing.receiver != epoch
@@ -91,7 +89,7 @@ class Queues:
         return number
 
     def living(self, queue: int, promised: int, receiver: int, sender: int) -> int:
-        """Return the queue without the frames that do nothing any more, as things stand."""
+        """Return the queue without the frames that have no effect any more."""
         name = (queue, promised, receiver, sender)
         found = self._living.get(name)
         if found is None:

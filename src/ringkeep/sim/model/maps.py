@@ -1,8 +1,8 @@
 """What the controller may write next: by the real rules of the core, at every moment that they allow.
 
-Whether anybody suspects a primary, or gives a newcomer up, is left open: it may happen at any time. What a
-primary must say first, it says when the map is written. A report that outlives its primary's word would lead
-to the same map: only that node, restarted in between, would have read the one before, and no longer leads.
+Suspicions of a primary, and newcomers being given up, may happen at any time. The report of a primary that a
+map needs is made when that map is written. A report that outlives its primary would lead to the same map:
+only that node, restarted in between, would have read the one before, and no longer leads.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from ringkeep.sim.model.local_states import LocalState
 from ringkeep.sim.model.machine import IDS, map_of, version_of
 
 Change = tuple[str, Partition]
-"""What happens to the partition, for people, and its next place."""
+"""A description of the change, for people, and the partition's next place."""
 
 _FIRST_LIFE: Final = Incarnation(1)
 

@@ -1,7 +1,7 @@
 """What can happen next in a state of the world.
 
-A move is a kind and its arguments: nodes, and numbers that mean the same in every exploration, so that a way
-can be walked again.
+A move is a kind and its arguments: nodes, and numbers that mean the same in every exploration, so that a path
+can be repeated.
 """
 
 from typing import Any, Final
@@ -14,11 +14,11 @@ from ringkeep.sim.model.tables import Spent, Tables
 Move = tuple[Any, ...]
 
 BY_ITSELF: Final = frozenset(("take", "sync", "learn", "nudge", "give up"))
-"""Moves that need nobody from outside: sooner or later they happen."""
+"""Moves without an outside cause: they happen sooner or later."""
 
 
 def moves_of(tables: Tables, state: State) -> list[Move]:
-    """Return every move that the bounds leave."""
+    """Return every move that the bounds allow."""
     bounds, layout = tables.bounds, tables.layout
     spent = tables.spents.things[state[layout.spent]]
     chain = tables.chains.things[state[layout.chain]]
@@ -52,9 +52,8 @@ def _requests(tables: Tables, node: int, spent: Spent) -> list[Move]:
 
 
 def _ticks(tables: Tables, state: State, node: int, local: LocalState) -> list[Move]:
-    """What a node does at a tick, each part for itself.
-
-    A silent peer is asked again, and a surplus replica asks for leave, when no answer is under way any more.
+    """What a node does at a tick, each part as a move of its own. A silent peer is asked again, and a surplus
+    replica asks for its release, once no answer is in flight any more.
     """
     found: list[Move] = [
         ("nudge", node, peer) for peer in local.silent if _is_quiet(tables, state, node, peer)
@@ -71,7 +70,7 @@ def _ticks(tables: Tables, state: State, node: int, local: LocalState) -> list[M
 
 
 def _is_quiet(tables: Tables, state: State, node: int, peer: int) -> bool:
-    """Tell whether nothing is under way between two nodes that could still bring an answer."""
+    """Return whether nothing is in flight between two nodes that could still bring an answer."""
     queue = tables.layout.queue
     on_its_way = state[queue[node, peer]] or state[queue[peer, node]]
     return not on_its_way and not tables.locals.states[state[peer]].unsynced

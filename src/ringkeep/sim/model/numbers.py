@@ -1,4 +1,4 @@
-"""Small numbers for things that are met again and again, so that states are short and quickly compared."""
+"""Small numbers for things that occur again and again, so that states are short and quickly compared."""
 
 from typing import Generic, TypeVar
 
@@ -6,7 +6,7 @@ Thing = TypeVar("Thing")
 
 
 class Numbers(Generic[Thing]):
-    """Each different thing has a number, from 0, in the order in which they were met."""
+    """Each different thing has a number, from 0, in the order of their first use."""
 
     __slots__ = ("_numbers", "things")
 

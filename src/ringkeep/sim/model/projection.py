@@ -1,9 +1,9 @@
 """The abstraction of the model: which parts of a node's state distinguish states, and which do not.
 
 Two nodes with one projection behave alike in all that can happen within the model, so they count as one
-state. Every field of the classes below is either in the projection or left out with the reason beside it;
-a test holds the table against the real objects. Nodes are named by numbers here, and under a permutation of
-them: states that differ only in which backup is which are one state too.
+state. Every field of the classes below is either in the projection, or left out with a reason; a test
+compares the table with the real objects. Nodes are named by numbers here, and under a permutation of them:
+states that differ only in which backup is which are one state too.
 """
 
 from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ _STALE: Final = "for stale reads only, which are not modelled"
 
 
 def _looked_at(takeover: Takeover) -> list[Any]:
-    """Promises in the order in which they came; once the epoch has begun nobody looks at them."""
+    """Promises in their order of arrival; they are not used once the epoch has begun."""
     primary = takeover._primary
     assert isinstance(primary, Primary)
     begun = primary.phase not in (Phase.PREPARING, Phase.FETCHING)
@@ -178,7 +178,7 @@ def project(machine: ModelMachine, images: list[Image], names: Names) -> tuple[A
 
 
 def _assert_empty(node: Node) -> None:
-    """What the table says to be empty or unused is so."""
+    """Assert that what the table declares empty or unused is so."""
     context = node.context
     assert not context.effects.batch and not context.effects.sends and not context.durable
     assert not context.stirred and not (context.damaged or context.draining or context.disks.own.state)
@@ -191,9 +191,8 @@ def _assert_empty(node: Node) -> None:
 
 
 def _durable(held: ReplicaSet, durable: Durable, names: Names) -> tuple[Any, ...]:
-    """What waits for a sync, without what does nothing any more.
-
-    That is the words of a deposed primary to itself, and what a replica wanted to say before it was deleted.
+    """What waits for a sync and still has an effect. Left out: acknowledgements of a deposed primary to
+    itself, and messages of a replica that was deleted since.
     """
     acks = {peer: held.still_held(items, durable.turn) for peer, items in durable.acks.items()}
     own = {each: index for each, index in durable.own.items() if isinstance(each, Primary) and each.leads}
@@ -251,7 +250,7 @@ def _choose(kind: type) -> Walker:
 
 
 def _refer(value: Any) -> Any:
-    """Say which object is meant; what is in it stands where it is at home."""
+    """Return which object is meant; its contents are in the projection of its owner."""
     if isinstance(value, Primary):
         return "primary", int(value.epoch), value.leads
     assert isinstance(value, Context | Replica), f"the projection does not know what {value} waits for"
@@ -278,4 +277,4 @@ def fields_of(value: Any, names: Names) -> Any:
 
 
 _OWNED: Final = {(Node, "context"), (Replica, "primary")}
-"""Where a context or a primary is at home; elsewhere it is only pointed to."""
+"""The owners of a context and a primary; elsewhere they are only referred to."""

@@ -1,4 +1,5 @@
-"""What the model's client asks, and what applied entries must have done: computed once more, and simply."""
+"""The model client's requests, and what applied entries must have done, computed independently in a simple
+way."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +13,7 @@ from ringkeep.sim.model.machine import CLIENT, CLIENT_LIFE, ONLY
 
 KEY: Final = b"k"
 ORIGIN: Final = origin_of(CLIENT, Incarnation(CLIENT_LIFE))
-_COPY: Final = 1  # copies of a request are told apart by nobody here
+_COPY: Final = 1  # the copies of a request are not distinguished here
 _READS: Final = 1 << 8
 
 

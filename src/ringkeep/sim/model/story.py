@@ -1,4 +1,4 @@
-"""A way through the model as a text: every move, and what it makes the nodes say."""
+"""A path through the model as text: every move, and the messages that it causes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from ringkeep.sim.model.world import ModelWorld
 
 
 def story_of(bounds: ModelBounds, moves: Sequence[Move]) -> list[str]:
-    """Walk the way once more; return its lines, and how the nodes stand before the last move."""
+    """Repeat the path; return its lines, and the states of the nodes before the last move."""
     if not moves:
         return []
     world = ModelWorld(bounds)
@@ -48,7 +48,7 @@ def _standings(world: ModelWorld, state: State) -> list[str]:
 
 
 def spell_local(local: LocalState) -> str:
-    """Say where a node stands: promise, log, what of it is durable, commit, role."""
+    """Describe a node: promise, log, its durable part, commit, role."""
     text = f"promised {local.promised.epoch}"
     if local.promised.epoch:
         text += f" of {NAMES[local.promised.node]}"
@@ -71,7 +71,7 @@ def spell_entry(data: bytes) -> str:
 
 
 def spell_move(world: ModelWorld, state: State, move: Move) -> str:
-    """Say what happens."""
+    """Describe a move."""
     kind, *rest = move
     names = [f"n{each + 1}" if isinstance(each, int) else each for each in rest]
     if kind == "take":
@@ -100,7 +100,7 @@ def spell_move(world: ModelWorld, state: State, move: Move) -> str:
 
 
 def spell_voters(part: Any) -> str:
-    """Say who votes, if that is not as it always was."""
+    """Describe the voters, if they are not the initial ones."""
     if part.learner is None and not part.old_voters and part.config == 0:
         return ""
     voters = "".join(f" {NAMES[node]}" for node in part.voters)
@@ -110,7 +110,7 @@ def spell_voters(part: Any) -> str:
 
 
 def spell_reply(tag: int, status: int, version: int, value: bytes) -> str:
-    """Say what a client is told."""
+    """Describe a client's answer."""
     what = "read" if requests.is_read(tag) else "write"
     name = "RETRY" if status == m.RETRY else Status(status).name
     text = f"{what} {requests.number_of(tag)}: {name}"
@@ -120,7 +120,7 @@ def spell_reply(tag: int, status: int, version: int, value: bytes) -> str:
 
 
 def spell(message: m.Message) -> str:
-    """Say what a message says."""
+    """Describe a message."""
     match message:
         case m.Append() | m.Entries():
             before = f"{message.prev_epoch}/{message.prev_index}"

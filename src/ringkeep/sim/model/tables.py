@@ -1,4 +1,4 @@
-"""What the numbers in a state stand for, each thing kept once."""
+"""What the numbers in a state stand for; each thing is stored once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,10 +13,9 @@ from ringkeep.sim.model.numbers import Numbers
 
 
 class Past(NamedTuple):
-    """What must never be forgotten, though no node may know it any more.
-
-    `committed`: every entry that any node has taken for committed. `seen`: the newest version that a client
-    was told. `reads`: (read, `seen` when it began) of those without an answer.
+    """The history that the invariants need, though no node may hold it any more. `committed`: every entry
+    that any node has considered committed. `seen`: the newest version that a client received. `reads`: (read,
+    `seen` when it began) of those without an answer.
     """
 
     committed: LogTuple = ()
@@ -25,7 +24,7 @@ class Past(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """How much of the bounds is used up."""
+    """The part of the bounds that is used up."""
 
     puts: int = 0
     again: int = 0
@@ -38,7 +37,7 @@ class Spent(NamedTuple):
 class Tables:
     """Looks things up by the numbers in a state.
 
-    `chains`: the maps that not everybody knows, the newest last, as numbers of places.
+    `chains`: the maps that some node does not know yet, the newest last, as numbers of places.
     """
 
     def __init__(self, bounds: ModelBounds, permutations: Sequence[Sequence[int]]) -> None:
@@ -61,7 +60,7 @@ class Tables:
         return self.locals.places.things[chain[-1]]
 
     def place_numbered(self, state: Sequence[int], number: int) -> int:
-        """Return the partition's `number`-th place, which somebody does not know yet."""
+        """Return the partition's `number`-th place, which some node does not know yet."""
         chain = self.chains.things[state[self.layout.chain]]
         return next(place for place in chain if self.locals.places.things[place][0] == number)
 

@@ -1,7 +1,6 @@
 """The states of the whole world, and what each move makes of them.
 
-A move touches one node, or one connection; what follows from it at once, and makes no difference to when it
-happens, is part of it.
+A move concerns one node or one connection. Consequences whose time makes no difference are part of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +47,7 @@ class ModelWorld(Tables):
     # --- states -----------------------------------------------------------------------------------------
 
     def begin(self) -> State:
-        """Return the first state: n1 leads epoch 1, and is ACTIVE unless its taking of office is explored."""
+        """Return the first state: n1 leads epoch 1, and is ACTIVE unless its takeover is explored."""
         voters = tuple(IDS[: self.bounds.voters])
         nowhere = Partition(Epoch(0), IDS[0], Incarnation(0), voters, MapVersion(0))
         first = replace(nowhere, epoch=Epoch(1), incarnation=Incarnation(1))
@@ -110,7 +109,8 @@ class ModelWorld(Tables):
                 raise Violated(f"all is quiet, and {NAMES[node]} does not have the primary's log")
 
     def _told(self, past: Past, tag: int, status: int, version: int, value: bytes) -> Past:
-        """10. A write is answered with what was committed; a read sees all that was told before it began."""
+        """10. A write is answered with what was committed; a read sees everything answered before it
+        began."""
         number = requests.number_of(tag)
         if requests.is_read(tag):
             since = dict(past.reads)[number]
@@ -184,7 +184,7 @@ class ModelWorld(Tables):
         return range(self.layout.nodes)
 
     def _cut(self, cells: Cells, node: int, peer: int) -> Touched:
-        """A connection breaks with all that is on its way, and is made anew."""
+        """A connection breaks, loses what is on its way, and is made again."""
         self._spend(cells, "cuts")
         cells[self.layout.queue[node, peer]] = 0
         return self._event(cells, node, ("relink", peer, self._life(cells, peer)))
@@ -212,7 +212,7 @@ class ModelWorld(Tables):
     # --- what follows from a move -----------------------------------------------------------------------
 
     def _event(self, cells: Cells, node: int, event: Event) -> Touched:
-        """Let something happen to a node; post what it sends, and look at what it answers."""
+        """Apply an event to a node; queue its messages, and check its answers."""
         outcome = self.locals.after(cells[node], event)
         cells[node] = outcome.state
         if self.watcher is not None:
@@ -239,7 +239,7 @@ class ModelWorld(Tables):
         return tuple(cells)
 
     def _tell_idle(self, cells: Cells, touched: Touched) -> None:
-        """Let nodes learn at once what makes no difference to them."""
+        """Let nodes learn maps that make no difference to them at once."""
         chain = self.chains.things[cells[self.layout.chain]]
         if len(chain) == 1:
             return
@@ -252,7 +252,7 @@ class ModelWorld(Tables):
                 local = self.locals.states[cells[node]]
 
     def _forget_maps(self, cells: Cells) -> None:
-        """Forget what everybody knows a newer map than."""
+        """Forget maps older than the oldest that some node holds."""
         chain = self.chains.things[cells[self.layout.chain]]
         if len(chain) == 1:
             return
@@ -261,7 +261,7 @@ class ModelWorld(Tables):
             cells[self.layout.chain] = self.chains.of(chain[known:])
 
     def _is_idle(self, local: LocalState, place: int) -> bool:
-        """Tell whether a map makes no difference to a node.
+        """Return whether a map makes no difference to a node.
 
         It neither ends nor begins a primaryship there, the node is a replica before and after or neither, and
         has no promise to make as a learner.
@@ -275,7 +275,7 @@ class ModelWorld(Tables):
         return was and becomes if local.held else not was and not becomes
 
     def _drop_dead(self, state: State, cells: Cells, touched: Touched) -> None:
-        """Take out of the queues what is heard no more, where frames were added or an end has changed."""
+        """Remove frames without effect from the queues, where frames were added or an end has changed."""
         states, living = self.locals.states, self.queues.living
         for node in touched:
             here, before = states[cells[node]], states[state[node]]

@@ -1,7 +1,6 @@
-"""One disk stops answering, or has no more room, in a cluster that is well: others must lead, and serve.
-
-Whoever leads a partition there has to be replaced in a bounded time, without anybody's help, and writes must
-go through meanwhile. In the middle of other faults nobody could say when.
+"""One disk stops answering, or has no more room, in a healthy cluster: other nodes must lead and serve.
+Primaries on that node must be replaced in a bounded time, without help, and writes must succeed meanwhile.
+Among other faults there would be no such bound.
 """
 
 from functools import partial
@@ -14,13 +13,14 @@ from ringkeep.sim.world.machine import NO_ROOM, PLENTY, SHORT_OF_ROOM, SimMachin
 from ringkeep.sim.world.world import World
 
 REPLACED_MS: Final[Millis] = 8_000
-"""Within so long others lead: three seconds until it is noticed, and the rest for slow clocks and the map."""
+"""Within this time others must lead: three seconds until it is noticed, the rest for slow clocks and the
+map."""
 WRITE_EVERY_MS: Final[Millis] = 100
 _ANSWERED: Final = (Status.CREATED, Status.REPLACED)
 
 
 class DiskFailure:
-    """What one node's disk does, and what became of the partitions that it led."""
+    """One node's disk failure, and the partitions that the node led."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -28,11 +28,11 @@ class DiskFailure:
         self._node = world.random.choice([world.nodes[part.primary] for part in world.map.partitions])
         self._led = [n for n, p in enumerate(world.map.partitions) if p.primary == self._node.id]
         self._keys = {n: self._key_of(n) for n in self._led}
-        self._served: set[int] = set()  # partitions of which a write was answered by another primary
+        self._served: set[int] = set()  # partitions where another primary has answered a write
         self._over = False
 
     def run(self) -> None:
-        """Break the disk, see others lead and serve, and let it be whole again."""
+        """Break the disk, check that others lead and serve, and repair it."""
         world, node = self._world, self._node
         kind = world.random.choice(("hangs", "is short", "is full"))
         world.log(node, f"has a disk that {kind}")
@@ -55,7 +55,7 @@ class DiskFailure:
         return self._world.random.choice([n for n in self._world.nodes.values() if n is not self._node])
 
     def _write(self) -> None:
-        """Write to each of the partitions, through others, again and again."""
+        """Write to each of the partitions, through other nodes, repeatedly."""
         if self._over:
             return
         for number, key in self._keys.items():

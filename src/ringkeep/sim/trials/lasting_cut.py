@@ -1,8 +1,8 @@
 """A lasting cut: one link stays cut, or one node without ZooKeeper, and then another node dies.
 
-All other faults end soon, so what merely waits for their end looks well. Here the trouble lasts, and the
-cluster must go on meanwhile: each partition of which a majority of voters reach each other has a primary that
-serves, and orders of operators are carried out.
+All other faults end soon, so a cluster that merely waits for their end would pass. Here the fault lasts, and
+the cluster must continue meanwhile: each partition of which a majority of voters reach each other has a
+primary that serves, and operators' orders are carried out.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,15 @@ from ringkeep.sim.world.machine import SESSION_MS, SimMachine
 from ringkeep.sim.world.world import World
 
 SERVED_MS: Final = 2_000
-"""So long after the last blow every partition that can be served is. Clocks may run at 0.8 of the rate."""
+"""Within this time after the last fault every partition that can be served is served. Clocks may run at 0.8
+of the rate."""
 CARRIED_OUT_MS: Final = limits.ORDER_MS
 LEFT_MS: Final = 40_000
 LOOK_EVERY: Final = 10
 
 
 class LastingCut:
-    """One trouble of one world, at the end of its run."""
+    """One lasting fault of one world, at the end of its run."""
 
     def __init__(self, world: World, faults: FaultSchedule) -> None:
         self._world = world
@@ -34,13 +35,13 @@ class LastingCut:
         self._hurt: list[SimMachine] = []
 
     def endure(self) -> None:
-        """Let trouble begin, and see the cluster go on with it."""
+        """Start the fault, and check that the cluster continues."""
         world = self._world
         if world.random.random() < 0.6:
             self._cut_link()
         else:
             self._cut_service()
-        if world.random.random() < 0.7:  # or at once: nobody has noticed the cut yet
+        if world.random.random() < 0.7:  # or at once, before the cut is noticed
             pause = world.events.now + world.random.randint(0, 4_000)
             world.events.run_until(lambda: world.events.now >= pause, pause)
         if len(world.nodes) <= world.replication or world.random.random() < 0.5:
@@ -52,7 +53,7 @@ class LastingCut:
         self._decommission()
 
     def _decommission(self) -> None:
-        """Where nobody died, and there are nodes enough: one is moved away from, and leaves."""
+        """If no node died and there are enough, decommission one, and check that it leaves."""
         world, cluster_map = self._world, self._world.map
         assert cluster_map is not None, "the cluster was formed"
         staying = [node for node in cluster_map.nodes if holds_data(node.state)]
@@ -73,7 +74,7 @@ class LastingCut:
         began = False
 
         def gone() -> bool:
-            """Or called off: an order of before, which a node says for seconds, may undo this one."""
+            """Or cancelled: an earlier order, which a node repeats for seconds, may undo this one."""
             nonlocal began
             node = world.map.node(leaving) if world.map is not None else None
             began = began or (node is not None and node.state == NodeState.LEAVING)
@@ -82,7 +83,7 @@ class LastingCut:
         self._expect(gone, LEFT_MS, f"{leaver.name} has not left, while a cut lasts")
 
     def end(self) -> None:
-        """Mend it all."""
+        """Heal everything."""
         world = self._world
         world.heal()
         for node in self._hurt:
@@ -95,11 +96,11 @@ class LastingCut:
         return self._world.nodes[self._world.service.members()[0].id]
 
     def _some(self) -> SimMachine:
-        """Return the controller, more often than anybody else."""
+        """Return a node, the controller more often than others."""
         return self._controller() if self._world.random.random() < 0.5 else self._world.some_machine()
 
     def _cut_link(self) -> None:
-        """Two nodes lose each other, both ways or one way, and everybody else reaches both."""
+        """Cut the link of two nodes, in one or both directions; all others reach both."""
         world, node = self._world, self._some()
         other = world.random.choice([other for other in world.nodes.values() if other is not node])
         ways = world.random.choice((((node, other),), ((other, node),), ((node, other), (other, node))))
@@ -134,7 +135,7 @@ class LastingCut:
         world.log(node, "dies, and stays dead")
 
     def _order(self) -> tuple[str, str, int]:
-        """Some node that lives is told that one is to lead nothing, or hold more, or about a setting."""
+        """Give an order to some living node: drain a node, change its weight, or change a setting."""
         world = self._world
         alive = [node for node in world.nodes.values() if node.alive]
         choice: list[tuple[str, str, int]] = [(MOVES_AT_ONCE, Verb.SET, world.random.randint(9, 64))]
@@ -146,7 +147,7 @@ class LastingCut:
         return order
 
     def _well(self, alive: list[SimMachine]) -> list[SimMachine]:
-        """Return those of whom any order may be given: nothing that was ordered before is under way."""
+        """Return the nodes that any order may concern: no earlier order about them is under way."""
         cluster_map = self._world.map
         assert cluster_map is not None, "the cluster was formed"
         active = {node.id for node in cluster_map.nodes if node.state == NodeState.ACTIVE}
@@ -182,7 +183,8 @@ class LastingCut:
         return primary is not None and primary.epoch == part.epoch and primary.may_execute
 
     def _can_be_served(self, part: Partition) -> bool:
-        """Tell whether a voter reaches a majority: while joint, a voter of both sets both majorities."""
+        """Return whether a voter reaches a majority: while joint, a voter of both sets reaches both
+        majorities."""
         common = [node for node in part.voters if not part.old_voters or node in part.old_voters]
         return any(
             self._lives(node)

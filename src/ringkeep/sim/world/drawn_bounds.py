@@ -1,7 +1,6 @@
-"""The bounds that the nodes of a simulated world work under: in every second world, many of them are low.
-
-So full rooms are ordinary there. In the others only logs are short and snapshots go by two rows, so that
-snapshots happen at all and take several messages.
+"""The bounds of the nodes of a simulated world: in every second world, many of them are low, so that they are
+reached often. In the others only logs are short and snapshot chunks have two rows, so that snapshots happen
+at all and take several messages.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from ringkeep.core.protocol.bounds import IN_USE, Bounds
 
 USUAL: Final = replace(IN_USE, log_entries=12, snapshot_chunk_rows=2)
 APPEND_ENTRIES: Final = (1, 1, 3, 512)
-"""So few that a log arrives in pieces; drawn in every world."""
+"""So few entries that a log arrives in pieces; drawn in every world."""
 
 LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "idempotency_window_ms": (100, 6_000, 12_000),
@@ -59,11 +58,12 @@ LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {
 
 
 IN_FLIGHT: Final = (1, 1, 100)
-"""So little may be on its way to a peer where much arrives twice: what stays counted is noticed there."""
+"""The bound of bytes in flight to a peer in worlds where much arrives twice: bytes that stay counted are
+noticed there."""
 
 
 def draw(seed: int, stragglers: bool = False) -> Bounds:
-    """Return the bounds of this seed's world. They take nothing from the world's own random numbers.
+    """Return the bounds of this seed's world. They do not use the world's own random numbers.
 
     `stragglers`: whether much arrives twice in it.
     """
@@ -76,7 +76,7 @@ def draw(seed: int, stragglers: bool = False) -> Bounds:
 
 
 def draw_settings(seed: int) -> dict[str, int]:
-    """Return what an operator of this seed's world sets, first of all."""
+    """Return the settings that an operator of this seed's world sets first."""
     return _some(LOW_SETTINGS, seed)
 
 

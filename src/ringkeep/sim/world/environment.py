@@ -15,17 +15,17 @@ from ringkeep.sim.world.events import Events
 
 REPLICATION = 3
 USUAL_DELAY_MS = 4
-"""A frame takes at most so long while the network is not slow."""
+"""The longest time that a frame takes while the network is not slow."""
 LONG_AGO: Millis = -(1 << 40)
 
 
 def has_stragglers(seed: int) -> bool:
-    """Tell whether this seed's world is one of those in which much arrives late, or twice."""
+    """Return whether in this seed's world much arrives late, or twice."""
     return seed % 16 == 15
 
 
 class Named(Protocol):
-    """Whoever a line of the trace is about."""
+    """The subject of a line of the trace."""
 
     name: str
 
@@ -35,8 +35,9 @@ class Environment:
 
     `expect`: how many nodes form the cluster. `in_bytes`: whether messages pass through the codec.
     `stragglers`: whether much arrives late, or twice.
-    `cut_until`: when two nodes could last not reach each other, in one direction at least. `slow_until`: when
-    the network was last slow. `linked`: which life of one node had the last link to another.
+    `cut_until`: the last time at which two nodes could not reach each other, in at least one direction.
+    `slow_until`: the last time at which the network was slow. `linked`: which life of one node had the last
+    link to another.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Environment:
         self.slow_until = LONG_AGO
 
     def new_id(self) -> NodeId:
-        """Return a node id that nobody had before."""
+        """Return a node id that was never used before."""
         self._identities += 1
         return NodeId(f"{self._identities:08x}{0:024x}")
 
@@ -80,11 +81,11 @@ class Environment:
     # --- the record -----------------------------------------------------------------------------------
 
     def count(self, name: str, by: int = 1) -> None:
-        """Count what was done to this world."""
+        """Count an event of this world."""
         self.counters[name] += by
 
     def log(self, whom: Named | None, text: str) -> None:
-        """Write a line of the trace, if anybody reads it."""
+        """Write a line of the trace, if there is one."""
         if self._trace is not None:
             self._trace(f"{self.events.now:>7} {whom.name if whom is not None else '':<4} {text}")
 
@@ -100,20 +101,20 @@ class Environment:
         self.slow_until = self.events.now
 
     def blocked(self, sender: NodeId, receiver: NodeId) -> bool:
-        """Whether nothing gets from one to the other."""
+        """Whether nothing gets from `sender` to `receiver`."""
         return (sender, receiver) in self._blocked
 
     def block(self, sender: NodeId, receiver: NodeId) -> None:
-        """Let nothing through in this direction, until it is unblocked."""
+        """Block this direction until `unblock`."""
         self._blocked.add((sender, receiver))
 
     def unblock(self, one: NodeId, other: NodeId) -> None:
-        """Let everything through again between these two."""
+        """Unblock both directions between these two."""
         self.cut_until[frozenset((one, other))] = self.events.now
         self._blocked -= {(one, other), (other, one)}
 
     def unblock_all(self) -> list[tuple[NodeId, NodeId]]:
-        """Let everything through again; return the directions that were blocked, in order."""
+        """Unblock all directions; return those that were blocked, in order."""
         blocked = sorted(self._blocked)
         self.cut_until.update((frozenset(pair), self.events.now) for pair in blocked)
         self._blocked.clear()

@@ -9,7 +9,7 @@ Call = Callable[[], None]
 
 
 class Events:
-    """What will happen, and when. Two events of one moment run in the order in which they were added,
+    """The future events, by time. Two events of one moment run in the order in which they were added,
     except that `last` ones run after all others of their moment: they end a turn of an event loop."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ class Died(BaseException):
 
 
 class Watcher:
-    """Hears what happens to the machines, and to the map. Each kind of watcher overrides what it needs."""
+    """Receives the events of the machines and of the map. Each kind of watcher overrides what it needs."""
 
     def on_begin(self) -> None:
         """The machines are about to start."""
@@ -47,7 +47,7 @@ class Watcher:
         """A process starts, and has done nothing yet."""
 
     def on_write(self, node: "SimMachine", ticket: int, batch: Batch) -> None:
-        """A batch was written, is not durable yet, and nothing of its turn was sent."""
+        """A batch was written; it is not durable yet, and nothing of its turn was sent."""
 
     def on_send(self, node: "SimMachine", messages: list[Message]) -> None:
         """A frame is about to leave."""
@@ -83,8 +83,9 @@ class Watcher:
 class SimMachine:
     """A machine with one disk, and on it, at times, a process.
 
-    `machines`: all of them, itself included, by the node id that each has now. `on_stop`: told when a process
-    ends itself. `absent_until`: when its process could last not be heard: none ran, or it was paused.
+    `machines`: all of them, itself included, by the node id that each has now. `on_stop`: called when a
+    process ends itself. `absent_until`: the last time at which its process could not be heard: none ran, or
+    it was paused.
     """
 
     def __init__(
@@ -101,11 +102,11 @@ class SimMachine:
         self._watchers = watchers
         self._machines = machines
         self.alive = False
-        self.births = 0  # processes so far, over all disks: what one of them had begun must not reach another
+        self.births = 0  # processes so far, over all disks: events of one must not reach another
         self.paused_until: Millis = 0
-        self._held: list[tuple[int, Call]] = []  # what came while paused, in its order
+        self._held: list[tuple[int, Call]] = []  # events that came during a pause, in order
         self._rate = 1.0
-        self._read_at: tuple[Millis, Millis] = (0, 0)  # when the rate was set, and what the clock said then
+        self._read_at: tuple[Millis, Millis] = (0, 0)  # when the rate was set, and the clock's time then
         self.fsync_ms: tuple[Millis, Millis] = (0, 2)
         self.free = PLENTY
         self.hangs = False  # a sync has no answer
@@ -116,7 +117,7 @@ class SimMachine:
         self.wipe()
 
     def wipe(self) -> None:
-        """Put an empty disk in: what starts here next is a new node."""
+        """Put an empty disk in: the next process here is a new node."""
         assert not self.alive, "no process runs without its disk"
         self.id = self.env.new_id()
         self.incarnation = Incarnation(0)
@@ -130,7 +131,7 @@ class SimMachine:
         self.engine = MemoryEngine()
 
     def copy_disk(self) -> DiskCopy:
-        """Copy the disk, also while a process runs."""
+        """Copy the disk, even while a process runs."""
         return DiskCopy(self.id, self.incarnation, self.cluster_id, self.claims, self.engine.copy())
 
     def put_back(self, disk: DiskCopy, beyond_mark: bool) -> None:
@@ -142,7 +143,7 @@ class SimMachine:
 
     @property
     def lost(self) -> bool:
-        """Whether something durable is gone from here that may yet be counted on."""
+        """Whether durable data was lost here that other nodes may still count on."""
         return self.old_copy or self.engine.damaged
 
     # --- life -----------------------------------------------------------------------------------------
@@ -221,13 +222,13 @@ class SimMachine:
             watcher.on_durable(self, ticket)
 
     def says(self) -> Health | None:
-        """Return what the node says of its cluster; None if it cannot say anything just now."""
+        """Return the cluster's health as the node reports it; None if it can report nothing at present."""
         if not self.alive or self.env.events.now < self.paused_until:
             return None
         return health_of(self._judge.reasons(self.driver.node.controller.connected, self.now()))
 
     def pause(self, until: Millis) -> None:
-        """Let the process do nothing until then."""
+        """Pause the process until then."""
         self.paused_until = until
         self.absent_until = max(self.absent_until, until)
 
@@ -260,7 +261,7 @@ class SimMachine:
                 node.network.reset(self.id)
 
     def deliver(self, call: Call) -> None:
-        """Run an event of this process, unless it is gone by then; a paused one runs it later."""
+        """Run an event of this process, unless it has ended by then; a paused one runs it later."""
         self._run(self.births, call)
 
     def _run(self, life: int, call: Call) -> None:
@@ -282,7 +283,7 @@ class SimMachine:
                     watcher.on_died(self)
 
     def _wake(self) -> None:
-        """Take what came during a pause, once it is over; nothing that comes later overtakes it."""
+        """Run the events of a pause once it is over, before all later ones."""
         events = self.env.events
         if events.now < self.paused_until:
             events.at(self.paused_until, self._wake)
@@ -309,7 +310,7 @@ class SimMachine:
                         watcher.on_tick(self)
 
     def end_turn(self, call: Call) -> None:
-        """Carry out what a turn has led to, and look at what became of it."""
+        """Carry out the effects of a turn, then call the watchers."""
         before = self.driver.node.context.counters.copy() if self.env.traced else {}
         self._guarded(call)
         if self.alive:
@@ -320,12 +321,12 @@ class SimMachine:
                 self.env.log(self, name.replace("_", " "))
 
     def now(self) -> Millis:
-        """This machine's clock: it only goes forward, but not at the pace of others."""
+        """This machine's clock: monotonic, but not at the rate of others."""
         since, then = self._read_at
         return then + int((self.env.events.now - since) * self._rate)
 
     def set_rate(self, rate: float) -> None:
-        """Let the clock go on from where it is at another pace."""
+        """Change the clock's rate; it continues from its present time."""
         self._read_at = self.env.events.now, self.now()
         self._rate = rate
 

@@ -1,4 +1,4 @@
-"""What is different from one cluster map to the next: for the counters, and for people."""
+"""The differences between two cluster maps: for the counters, and for people."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def rare_steps(before: ClusterMap, after: ClusterMap) -> Counter[str]:
 
 
 def lines_of(before: ClusterMap | None, after: ClusterMap) -> Iterator[str]:
-    """Say what is new in a map."""
+    """Yield a line for each difference of a map to the one before."""
     for node in before.nodes if before is not None else ():
         if after.node(node.id) is None:
             yield f"{node.name} is named no more"

@@ -1,7 +1,6 @@
-"""The simulated network: connections that keep order, and lose what is under way when they break.
-
-A link has lanes, each with an order of its own. A cut is silent: what was sent into it is sent again after
-pauses that double, as TCP does, so that a link heals long after the way has healed, unless it is made anew.
+"""The simulated network: connections that keep order, and lose what is in flight when they break. A link has
+lanes, each with its own order. A cut is silent: what was sent into it is sent again after pauses that double,
+as TCP does. So a link heals long after the network has, unless it is made again.
 """
 
 from collections import deque
@@ -20,8 +19,8 @@ from ringkeep.wire.framing import HEADER_BYTES
 
 RECONNECT_MS = 30
 JAM_FRAMES = 3
-OUTLIVES_MS = 2_500  # what a process had sent may arrive so long after it has ended, in some worlds
-FIRST_REPEAT_MS = 200  # of TCP: the first time that it sends again what was not acknowledged
+OUTLIVES_MS = 2_500  # in some worlds, what a process sent may arrive so long after its end
+FIRST_REPEAT_MS = 200  # of TCP: the first retransmission
 
 
 class Peer(Protocol):
@@ -36,7 +35,7 @@ class Peer(Protocol):
 
 
 class _LaneQueue:
-    """What is under way to a peer on one lane: when it arrives, on which connection, and what."""
+    """The frames in flight to a peer on one lane, each with time of arrival and connection."""
 
     __slots__ = ("delayed", "frames", "jammed", "repeat_ms")
 
@@ -48,9 +47,8 @@ class _LaneQueue:
 
 
 class SimNetwork:
-    """The network port of one life of one node. `on_send`: told of each frame before it leaves.
-
-    A connection is a number: what carries an old one is discarded.
+    """The network port of one life of one node. `on_send`: called for each frame before it leaves. A
+    connection is a number: frames of an older one are discarded.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class SimNetwork:
     def send(self, peer: NodeId, lane: Lane, messages: list[Message]) -> None:
         env = self._env
         self._on_send(messages)
-        if env.in_bytes:  # as production does it: what is said is what can be written down and read again
+        if env.in_bytes:  # through the codec, as in production
             messages = [said for each in encode(messages) for said in decode(each[HEADER_BYTES:])]
         connection = self._up.get(peer)
         if connection is None:
@@ -104,7 +102,7 @@ class SimNetwork:
             self._node.deliver(partial(self._tell_jam, peer, connection, True))
 
     def wants(self, peer: NodeId) -> bool:
-        """Tell whether a link to that peer is to be kept."""
+        """Return whether a link to that peer is wanted."""
         return peer in self._wanted
 
     def renew(self, peer: NodeId) -> None:
@@ -117,7 +115,8 @@ class SimNetwork:
     # --- connections ----------------------------------------------------------------------------------
 
     def _arrive(self, peer: NodeId, queue: _LaneQueue) -> None:
-        """Deliver the first frames under way to a peer: one lane keeps order, whatever holds a frame up."""
+        """Deliver the first frames in flight to a peer: a lane keeps order, so a delayed frame delays those
+        behind it."""
         env, frames = self._env, queue.frames
         now, up = env.events.now, self._up.get(peer)
         if self.over and frames and not queue.delayed and self._is_read(peer):
@@ -132,7 +131,7 @@ class SimNetwork:
             elif when > now:
                 env.events.at(when, partial(self._arrive, peer, queue))
                 return
-            elif env.blocked(self._me[0], peer):  # sent again by the transport, ever more seldom
+            elif env.blocked(self._me[0], peer):  # retransmitted after longer and longer pauses
                 env.events.at(now + queue.repeat_ms, partial(self._arrive, peer, queue))
                 queue.repeat_ms *= 2
                 return
@@ -149,9 +148,8 @@ class SimNetwork:
             self._node.deliver(partial(self._tell_jam, peer, up, False))
 
     def _is_read(self, peer: NodeId) -> bool:
-        """Whether a peer reads what a process that has ended had sent.
-
-        Where much arrives late it does, until the next process there has a connection to it.
+        """Whether a peer still reads what an ended process had sent. In worlds where much arrives late it
+        does, until the next process there has a connection to it.
         """
         target, (me, incarnation) = self._machines.get(peer), self._me
         if not self._env.stragglers or target is None or not target.alive:
@@ -168,7 +166,7 @@ class SimNetwork:
         if self.over or peer not in self._wanted or peer in self._up:
             return
         target = self._machines.get(peer)
-        if target is None:  # another node answers at its address, which is no sign of anything
+        if target is None:  # another node answers at its address, which says nothing about the peer
             self._try(peer, RECONNECT_MS)
             return
         if env.blocked(self._node.id, peer) or env.blocked(peer, self._node.id):
@@ -184,13 +182,13 @@ class SimNetwork:
         self._connections += 1
         self._up[peer] = self._connections
         for name in [name for name in self._queues if name[0] == peer]:
-            del self._queues[name]  # what was under way is lost with the older connection
+            del self._queues[name]  # frames in flight are lost with the older connection
         incarnation = self._reached[peer] = target.incarnation
         env.linked[self._me[0], peer] = self._me[1]
         self._node.deliver(lambda: self._node.driver.peer_up(peer, incarnation))
 
     def reset(self, peer: NodeId) -> None:
-        """Break the connection to a peer: frames under way are lost, and a new one is made."""
+        """Break the connection to a peer: frames in flight are lost, and a new one is made."""
         if self._up.pop(peer, None) is not None:
             self._node.deliver(lambda: self._node.driver.peer_down(peer, False))
             self._try(peer, 0)

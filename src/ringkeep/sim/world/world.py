@@ -1,7 +1,7 @@
 """A cluster in one process: the real core behind the real driver, over simulated ports, from one seed.
 
-The world owns the machines, and their cluster's map. What can be done to it are its methods; who does it, and
-when, is `faults/`. Whether all is as it should be is looked at in `checks/`.
+The world owns the machines, and their cluster's map. Its methods change it; `faults/` decides which of them
+happen, and when; `checks/` checks the results.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from ringkeep.wire import mapcodec
 
 
 class WatchedService(MemoryService):
-    """The coordination service; `on_map` is told of each map that was written."""
+    """The coordination service; calls `on_map` for each map that was written."""
 
     def __init__(self, on_map: Callable[[ClusterMap], None]) -> None:
         super().__init__()
@@ -40,8 +40,8 @@ class World(Environment):
     """The machines of one world, and what all of them share.
 
     `nodes`: every machine that belongs to the cluster or is to join it, by the node id that it has now.
-    `watchers`: told of everything, in this order. `given_up`: nodes of which an operator has said that they
-    are lost, and until when that may yet be acted upon.
+    `watchers`: informed of every event, in this order. `given_up`: nodes that an operator has ordered to give
+    up, and until when the order may still take effect.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class World(Environment):
             self.add_machine()
 
     def add_machine(self) -> SimMachine:
-        """Put up one more machine, with an empty disk."""
+        """Add a machine with an empty disk."""
         node = SimMachine(self, self.nodes, self.watchers, f"n{self._machines}", self._on_stop)
         self._machines += 1
         self.nodes[node.id] = node
@@ -78,7 +78,7 @@ class World(Environment):
         assert self.events.run_until(self.healthy, 20_000), f"seed {self.seed}: the cluster did not form"
 
     def _restart(self, node: SimMachine) -> None:
-        """Forming meets crashes too."""
+        """Restart a node that crashed while the cluster forms."""
         if node.alive:
             self.count("restart_while_forming")
             self.lose(node, lambda count: count)
@@ -87,7 +87,7 @@ class World(Environment):
     # --- what happens to nodes ------------------------------------------------------------------------
 
     def lose(self, node: SimMachine, keep: Callable[[int], int]) -> None:
-        """End a process; keep what it has counted."""
+        """End a process; keep its counters."""
         for name, count in node.driver.node.context.counters.items():
             self.count(name, count)
         node.crash(keep)
@@ -95,7 +95,7 @@ class World(Environment):
             watcher.on_lost(node)
 
     def _on_stop(self, node: SimMachine, ending: Ending) -> None:
-        """A process ends itself: a broken disk, or the cluster has no place for it any more."""
+        """A process ends itself: its disk failed, or its node is not in the cluster any more."""
         for watcher in self.watchers:
             watcher.on_stop(node, ending)
         if ending is not Ending.DISK:
@@ -103,7 +103,7 @@ class World(Environment):
             self.events.at(self.events.now, lambda: self._replace(node))
 
     def _replace(self, node: SimMachine) -> None:
-        """A node has left, or was given up: its machine comes back with an empty disk, as another node."""
+        """A node has left, or was given up: its machine returns with an empty disk, as another node."""
         if not node.alive:
             return
         for name, count in node.driver.node.context.counters.items():
@@ -112,7 +112,7 @@ class World(Environment):
         self._renew(node)
 
     def swap_disk(self, node: SimMachine) -> None:
-        """A dead machine gets an empty disk, and starts as another node of its name."""
+        """Give a dead machine an empty disk, and start it as another node of the same name."""
         assert not node.alive, "a disk is swapped while nothing runs"
         self.count("disk_swapped")
         self._renew(node)
@@ -188,7 +188,7 @@ class World(Environment):
 
     @property
     def tidy(self) -> bool:
-        """Whether no replica keeps what coordinators asked that are no more."""
+        """Whether no replica keeps results of departed coordinators."""
         assert self.map is not None
         coordinators = coordinators_of(self.map)
         return all(
@@ -198,19 +198,20 @@ class World(Environment):
         )
 
     def submit(self, node: SimMachine, request: Request) -> bool:
-        """Put a request to a node; False if it takes none just now."""
+        """Submit a request to a node; False if it accepts none at present."""
         if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
             return False
         node.driver.submit(request)
         return True
 
     def survives_without(self, node: SimMachine) -> bool:
-        """Whether every partition keeps a majority of voters, also if this node's data is lost for good."""
+        """Whether every partition keeps a majority of voters, even if this node's data is lost
+        permanently."""
         if self.map is None:
             return False
         lost = {each.id for each in self.map.nodes if each.state == NodeState.DEAD}
         lost.update(each.id for each in self.map.nodes if each.id not in self.nodes)
-        if GRACE_MS in self.map.settings:  # who is down may be given up any moment
+        if GRACE_MS in self.map.settings:  # a node that is down may be given up any moment
             lost.update(each.id for each in self.nodes.values() if not each.alive)
         lost.update(each for each, until in self.given_up.items() if self.events.now < until)
         lost.update(each.id for each in self.nodes.values() if each.lost or each is node)
@@ -220,11 +221,11 @@ class World(Environment):
         )
 
     def some_machine(self) -> SimMachine:
-        """Draw a machine."""
+        """Return a random machine."""
         return self.random.choice(list(self.nodes.values()))
 
     def heal(self) -> None:
-        """Let everything through again; connections that had stood blocked are reset."""
+        """Unblock the whole network; connections that were blocked are reset."""
         for sender, receiver in self.unblock_all():
             node = self.nodes.get(sender)
             if node is not None and node.alive and self.random.random() < 0.5:
