@@ -64,19 +64,19 @@ def versions_go_on_from_the_copy() -> Any:
 def end_of_the_copy_keeps_its_versions() -> Any:
     """What the copy does not know to be committed is taken for committed, under its old indices."""
 
-    def make(go_on_above: Any) -> Any:
+    def make(continue_above: Any) -> Any:
         def mutant(self: Replica, base: Any, epoch: Any) -> None:
             self.commit = self.log.last_index
-            go_on_above(self, base, epoch)
+            continue_above(self, base, epoch)
 
         return mutant
 
-    return patched(Replica, "go_on_above", make)
+    return patched(Replica, "continue_above", make)
 
 
 def end_of_the_copy_dropped() -> Any:
     """What the copy does not know to be committed is left out."""
-    return patched(replica, "anew", lambda _: lambda entries, epoch, above: [])
+    return patched(replica, "renumbered", lambda _: lambda entries, epoch, above: [])
 
 
 OF_LOSSES: dict[str, Callable[[], Any]] = {

@@ -143,7 +143,7 @@ def decode(data: bytes) -> Entry:
     )
 
 
-def anew(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
+def renumbered(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
     """Encode entries that are appended again, under another epoch and above another index.
 
     Their versions change, and so do their references to each other's versions. No-ops are left out.

@@ -47,7 +47,7 @@ class PeerProgress:
         self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
         self._bulk_to: dict[NodeId, Index] = {}  # the last entry that went on the bulk lane
 
-    def ask_anew(self, peer: NodeId) -> None:
+    def mark_unknown(self, peer: NodeId) -> None:
         """Mark the position as unknown: what is on its way may be lost."""
         self.next.pop(peer, None)
         self.landed(peer)

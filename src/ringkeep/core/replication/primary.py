@@ -183,7 +183,7 @@ class Primary:
     def prepare(self, peer: NodeId) -> None:
         """Ask a peer for its promise and position: at the start, and whenever the position is in doubt."""
         self.context.watched[self.replica.partition] = None
-        self.progress.ask_anew(peer)
+        self.progress.mark_unknown(peer)
         if peer not in self.context.links:
             return
         question = Prepare(self.replica.partition, self.epoch)
@@ -237,7 +237,7 @@ class Primary:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING
         if self.replica.log.last_index < self.place.base:
-            self.replica.go_on_above(self.place.base, self.epoch)
+            self.replica.continue_above(self.place.base, self.epoch)
         self.time_at = self.context.now
         self.started = self.append_own(EntryKind.NOOP)
         for peer, promise in self.takeover.promises.items():

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import Entry, anew, decode, epoch_of
+from ringkeep.core.protocol.entry import Entry, decode, epoch_of, renumbered
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Append, Entries, Prepare, Promise, Refuse
 from ringkeep.core.protocol.reader import Reader
@@ -271,7 +271,7 @@ class Replica:
             self._trim(bounds.log_bytes, self.applied)
         self.context.note_log(self, log.entry_bytes)
 
-    def go_on_above(self, base: Index, epoch: Epoch) -> None:
+    def continue_above(self, base: Index, epoch: Epoch) -> None:
         """After a loss: continue this log above `base`, as after a snapshot of what it knows to be committed.
         Holders of older copies are sent the state, because this log does not reach back to them. The entries
         after that may have been acknowledged, and are appended again: the lost copies may have held others at
@@ -286,7 +286,7 @@ class Replica:
         self.applied = self.commit = base
         self.write_down()
         self.store_row()
-        for entry in anew(rest, epoch, base):
+        for entry in renumbered(rest, epoch, base):
             self.log.append(epoch, entry)
             self.context.effects.batch.log[log_key(self.partition, self.log.last_index)] = entry
         self.context.count("went_on_above")

@@ -86,7 +86,7 @@ class ReplicaSet:
             primary.start()
         elif replica.log.last_index < place.base:
             # A recovery after a loss: what this store had lost before does not count any more.
-            replica.go_on_above(place.base, place.epoch)
+            replica.continue_above(place.base, place.epoch)
             self._renewed.add(partition)
 
     def begin_turn(self) -> None:
@@ -148,15 +148,15 @@ class ReplicaSet:
         """Ask for releases of the replicas that the map gives to other nodes."""
         context, cluster_map = self._context, self._context.cluster_map
         if self.missed and context.disks.own.takes_entries:
-            self._have_asked_anew()
+            self._report_missed()
         if context.log_bytes > context.bounds.all_logs_bytes:
             self._trim_longest()
         if cluster_map is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
-        if self._is_anew and context.recognised and context.disks.own.answers:
+        if self._is_repaired and context.recognised and context.disks.own.answers:
             self._drop_all_but_live()
-            context.durable.calls.append(self._begin_anew)  # once the deletion is durable
+            context.durable.calls.append(self._clear_damage)  # once the deletion is durable
         for partition in [partition for partition in self._surplus if partition in self.replicas]:
             place = cluster_map.partitions[partition]
             way = self._relay.way_to(place.primary)
@@ -173,7 +173,7 @@ class ReplicaSet:
                 self._context.count("log_trimmed_sooner")
                 log.trim_sooner(level)
 
-    def _have_asked_anew(self) -> None:
+    def _report_missed(self) -> None:
         """Inform primaries that something was dropped although no link was lost: they ask for the positions
         again."""
         missed, self.missed = self.missed, {}
@@ -185,7 +185,7 @@ class ReplicaSet:
                 self._context.send(promised.node, refusal)
 
     @property
-    def _is_anew(self) -> bool:
+    def _is_repaired(self) -> bool:
         """Whether a damaged store holds nothing any more that another node may expect to be complete."""
         return self._context.damaged and not self._deleted and self.replicas.keys() <= self._renewed
 
@@ -199,9 +199,9 @@ class ReplicaSet:
             begin = begin_next
         batch.delete_data(begin, end)
 
-    def _begin_anew(self) -> None:
+    def _clear_damage(self) -> None:
         """Clear the damage: nobody counts any more on what the store had lost."""
-        if self._is_anew:
+        if self._is_repaired:
             self._context.damaged = False
             self._context.effects.repaired = True
             self._context.count("damage_repaired")

@@ -52,7 +52,7 @@ class Staging:
         room = int(self.awaits)
         context.send(self.peer, SnapshotPull(offer.partition, offer.epoch, offer.snapshot, self.cursor, room))
 
-    def go_on(self) -> None:
+    def request_next(self) -> None:
         """Request the next rows, unless they are requested already or the disk cannot take them."""
         if not self.awaits and not self.complete and self._receivers.takes_more:
             self.pull()
@@ -68,7 +68,7 @@ class Staging:
         elif context.now - self.asked >= limits.SUSPECT_AFTER_MS:
             self.pull()
         else:
-            self.go_on()
+            self.request_next()
 
     def on_chunk(self, message: SnapshotChunk) -> None:
         """Stage rows; when all are here and durable, switch."""
@@ -99,7 +99,7 @@ class Staging:
         self.cursor = message.rows[-1][0]
         self._receivers.on_staged(size)
         self.awaits = False
-        self.go_on()
+        self.request_next()
 
     def switch(self) -> None:
         """Switch the replica to the staged rows, in one batch, unless its log has moved on meanwhile."""
@@ -209,7 +209,7 @@ class SnapshotReceivers:
         me = self._context.me
         for staging in sorted(self._open.values(), key=lambda each: each.replica.urgency_for(me)):
             if staging.replica.staging is staging:
-                staging.go_on()
+                staging.request_next()
 
     def _staging(self, replica: Replica) -> Staging | None:
         staging = self._open.get(replica.partition)

@@ -26,7 +26,7 @@ from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
-from ringkeep.core.protocol.entry import Entry, EntryKind, anew, decode, encode, read_record, tail_of
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode, encode, read_record, renumbered, tail_of
 from ringkeep.core.protocol.messages import Append, Entries, Prepare, SnapshotOffer, Surplus
 from ringkeep.core.protocol.messages import Copies as Said
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
@@ -136,8 +136,8 @@ def test_who_holds_an_older_copy_is_sent_the_state(commit: int) -> None:
 
 
 def test_appended_anew_everything_has_the_bytes_of_its_new_place() -> None:
-    assert anew([], Epoch(9), BASE) == []
-    (only,) = anew([LOG[0]], Epoch(9), Index(40))
+    assert renumbered([], Epoch(9), BASE) == []
+    (only,) = renumbered([LOG[0]], Epoch(9), Index(40))
     assert decode(only) == replace(LOG[0], epoch=Epoch(9), index=Index(41))
 
 
