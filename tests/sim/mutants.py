@@ -329,6 +329,40 @@ def snapshot_taken_too_soon() -> Any:
     return together(patched(Staging, "on_tick", impatient), patched(Staging, "on_chunk", unsynced))
 
 
+def snapshot_of_rows_not_stored() -> Any:
+    """A snapshot is opened of a replica whose rows are not in the store yet."""
+    return patched(Replica, "stored", lambda _: property(lambda self: True))
+
+
+def deduplication_ahead_of_the_rows() -> Any:
+    """The replica's row is written, and the rows of what is applied are not."""
+
+    def alone(store_row: Any) -> Any:
+        def mutant(self: Replica) -> None:
+            written = self.written
+            self.written = self.applied
+            store_row(self)
+            self.written = written
+
+        return mutant
+
+    return patched(Replica, "store_row", alone)
+
+
+def log_cut_before_its_rows() -> Any:
+    """The log is cut, and the rows of what is cut are not written."""
+
+    def careless(delete_log: Any) -> Any:
+        def mutant(self: Replica, first: Any, last: Any) -> None:
+            delete_log(self, first, last)
+            if last <= self.applied:
+                self.state.unwritten.clear()
+
+        return mutant
+
+    return patched(Replica, "delete_log", careless)
+
+
 OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "ack before fsync": ack_before_fsync,
     "acknowledged twice, counted for ever": acknowledged_twice_counted_for_ever,
@@ -345,4 +379,7 @@ OF_REPLICAS: dict[str, Callable[[], Any]] = {
     "snapshot merged": snapshot_merged,
     "snapshot taken too soon": snapshot_taken_too_soon,
     "de-duplication lost in a snapshot": deduplication_lost_in_a_snapshot,
+    "snapshot of rows not stored": snapshot_of_rows_not_stored,
+    "de-duplication ahead of the rows": deduplication_ahead_of_the_rows,
+    "log cut before its rows": log_cut_before_its_rows,
 }

@@ -11,7 +11,7 @@ import pytest
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.coverage import never
 from ringkeep.sim.faults.schedule import FAULT
-from ringkeep.sim.run import FAULT_KINDS, OPERATIONS
+from ringkeep.sim.run import FAULT_KINDS, OPERATIONS, run_seed
 
 pytestmark = pytest.mark.sim
 
@@ -24,6 +24,9 @@ SELDOM = {
     "trigger_replaced_voter",
 }
 """Paths that so few seeds need not take: `make sim SEEDS=10000` and more ask for these too."""
+
+FOUND = (2198, 2234)
+"""Seeds that found something, beyond SEEDS: snapshots opened before their rows could be read."""
 
 TRACE = """
 import hashlib, sys
@@ -57,6 +60,11 @@ def test_every_seed_keeps_all_invariants_and_every_rare_path_is_taken() -> None:
     missing = sorted(set(never(total)) - SELDOM)
     assert not missing, f"in {SEEDS} seeds this never happened: {', '.join(missing)}"
     assert total["outcome_ok"] > SEEDS * OPERATIONS // 3, "many operations succeed, in spite of it all"
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_a_seed_has_found_stays_mended(seed: int) -> None:
+    assert not run_seed(seed).failure
 
 
 def _was_rough(operations: int, counters: Counter[str]) -> bool:

@@ -73,7 +73,7 @@ class Replica:
     __slots__ = (
         "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
         "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
-        "write_down_in", "written",
+        "write_down_in", "written", "written_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -88,11 +88,13 @@ class Replica:
         self.promised = decode_promised(promised) if promised is not None else NOBODY
         self.applied, data_bytes = decode_applied(applied) if applied is not None else (Index(0), 0)
         self.written = self.commit = self.applied  # `written`: up to where what was applied is in the store
+        self.written_in = -1  # the turn in which that was written: the store shows it after it
         self.write_down_in = -1  # the turn in which everything is written down as it is applied
         self.generation, self.next_generation = row.generation, row.next_generation
         entries = _load_entries(reader, partition, row.floor_index)
         self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
         assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
+        assert row.sessions_index <= self.applied, "what is known of requests is known of their rows too"
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
@@ -359,10 +361,15 @@ class Replica:
         """Write the applied rows and the applied index, with this turn's batch."""
         if self.written == self.applied:
             return
-        self.written = self.applied
+        self.written, self.written_in = self.applied, self.context.turn
         self.state.write_down()
         row = encode_applied(self.applied, self.state.data_bytes)
         self.context.effects.batch.meta[applied_key(self.partition)] = row
+
+    @property
+    def stored(self) -> bool:
+        """Whether the store shows all that is applied, and nothing else."""
+        return self.written == self.applied and self.written_in != self.context.turn
 
     def write_down_from_now(self) -> None:
         """Write down what is applied, in this turn as it is applied: the next finds all of it stored."""
@@ -372,7 +379,11 @@ class Replica:
         """Write down what is applied, in this turn as it is applied: the next finds all of it stored."""
 
     def store_row(self) -> None:
-        """Write the replica's row: floor, generation, and de-duplication as of what is applied."""
+        """Write the replica's row: floor, generation, and de-duplication as of what is applied.
+
+        With the rows of what is applied: a start applies nothing of which de-duplication knows already.
+        """
+        self.write_down()
         log = self.log
         row = ReplicaRow(
             self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time,

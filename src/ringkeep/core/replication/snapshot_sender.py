@@ -125,7 +125,7 @@ class SnapshotSenders:
             if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:
                 del self._wanted[partition, peer]
             elif not self._is_held(urgency) and self._has_place(urgency):
-                if replica.written != replica.applied:
+                if not replica.stored:
                     replica.write_down_from_now()  # and it is opened in the next turn
                     continue
                 del self._wanted[partition, peer]

@@ -48,6 +48,9 @@ _COORDINATORS: Final = frozenset({origin_of(CLIENT, CLIENT_LIFE)})
 UNSAID: Final = (Heartbeat, MapPush, Report, Sizes)
 """Messages that are not modelled: learning a map, and acts of the controller, are moves of their own."""
 
+AT_ONCE: Final = replace(IN_USE, unwritten_bytes=-1)
+"""Rows are written as they are applied: written late they would double the states."""
+
 _LIVES: Final = 64  # more than one node ever starts
 
 
@@ -145,7 +148,7 @@ class ModelMachine:
         self.disk = disk
         self.count = count
         self.waiting: list[tuple[int, Durable]] = []
-        bounds = replace(IN_USE, append_entries=1) if split else IN_USE
+        bounds = replace(AT_ONCE, append_entries=1) if split else AT_ONCE
         self.node = Node(IDS[me], life, disk, Codec(), "model", "1" * 32, bounds=bounds)
 
     @property

@@ -98,3 +98,38 @@ def test_a_snapshot_holds_what_is_applied() -> None:
     assert [offer.last_index for offer in to(B, SnapshotOffer, host.turn())] == [5]
     write(host, 1)
     assert (replica.written, replica.applied) == (5, 6), "late again"
+
+
+def test_two_peers_that_want_it_in_one_turn_get_what_is_stored() -> None:
+    """The first has the rows written; they can be read in the next turn, also for the second."""
+    host = leader()
+    write(host, 3)
+    replica = host.replica
+
+    def want() -> None:
+        for peer in (B, C):
+            host.node.senders.want(replica, peer, replica.promised.epoch)
+
+    host.turn(want)
+    assert host.turn() == []
+    left = host.turn()
+    assert [len(to(peer, SnapshotOffer, left)) for peer in (B, C)] == [1, 1]
+
+
+def test_what_was_written_in_this_turn_is_not_stored_yet() -> None:
+    host = leader()
+    write(host, 3)
+    seen: list[bool] = []
+    host.turn(host.replica.write_down, lambda: seen.append(host.replica.stored))
+    host.turn(lambda: seen.append(host.replica.stored))
+    assert seen == [False, True]
+
+
+def test_de_duplication_is_never_ahead_of_the_rows() -> None:
+    """Else a start would know of requests whose rows it lacks, and not apply them."""
+    host = leader()
+    write(host, 3)
+    host.turn(host.replica.store_row)
+    again = Host(A, host.engine, 2, IN_USE)
+    assert again.replica.applied == host.replica.applied
+    assert again.replica.state.record(KEY) == host.replica.state.record(KEY)
