@@ -151,24 +151,8 @@ class Node:
 
     # --- events: time, links, messages, requests ------------------------------------------------------
 
-    def rests(self, now: Millis) -> bool:
-        """Tell whether a tick at this moment would find nothing to do: then it is not needed.
-
-        Call between turns. While nobody asks for anything, only every heartbeat is worth a turn.
-        """
-        context = self.context
-        context.begin(now)
-        self.detector.notice_pause()
-        asked = self.coordinator.unfinished or self.reads.waiting or self.stale.waiting
-        due = context.watched or context.unapplied or context.stirred or self.replica_set.missed
-        if asked or due or context.draining or self.senders.busy or self.receivers.busy:
-            return False
-        if now >= self._probe_at or self.reports.is_due or self.controller.is_due:
-            return False
-        return self.watched.nothing_changed and not self.detector.is_due(self.controller.steers)
-
     def on_tick(self) -> None:
-        """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS, if not `rests`."""
+        """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
         watched = self.watched.look()
         if context.now >= self._look_after_at:

@@ -204,8 +204,7 @@ class Driver:
         if not self._stopped:
             self._guarded(self._look_at_disk)
         if self._stuck is None:
-            if self._in_turn or not self.enrolment.passed or not self.node.rests(self._ports.clock.now()):
-                self._event(self._tick)
+            self._event(self._tick)
         elif not self._stopped:
             for peer, beat in self.node.pulse(self._ports.clock.now()).items():
                 self._ports.network.send(peer, Lane.PULSE, beat)

@@ -42,9 +42,6 @@ class Core:
             on_not_written=lambda: seen.append("written"),
         )
 
-    def rests(self, _: int) -> bool:
-        return False
-
     def begin_turn(self, now: int) -> None:
         pass
 

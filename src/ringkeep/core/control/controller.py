@@ -210,12 +210,6 @@ class Controller:
         late = self._doubt_from is not None and self._context.now > self._doubt_from
         return self.may_change and not late
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to decide something, or operators wait for that."""
-        acts = self._context.now >= self._look_at and self.may_change and not self.writing
-        return acts or bool(self._orders)
-
     def on_tick(self, active: bytes) -> None:
         """Act if this node is the controller, a change may be due, and it may write.
 

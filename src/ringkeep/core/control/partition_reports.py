@@ -114,11 +114,6 @@ class PartitionReports:
         self._listen()
         return True
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it is time to listen to what is said of all partitions."""
-        return self._context.now >= self._look_at
-
     def forget(self, partition: PartitionId) -> None:
         """Drop a partition that is not led here any more."""
         self._serves(partition, False)

@@ -129,11 +129,13 @@ class Detector:
         """Send heartbeats when they are due, or at once after a change that others wait for; return whether
         they were sent."""
         now = self.context.now
-        self.notice_pause()
+        self._forgive(now)
         self._last = map_version, map_digest, active, ready, copies, behind, steers
         suspects = self.suspected()
         self.context.effects.renewals += [peer for peer in suspects if peer in self.context.links]
-        if not self.is_due(steers):
+        stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
+        stops = stops or (self._said_steers and not steers)  # the next member must act at once
+        if now < self._next_beat and tuple(suspects) == self._said and not stops:
             return False
         self._said_draining, self._said_steers = self.context.draining, steers
         self._next_beat = now + limits.HEARTBEAT_MS
@@ -153,19 +155,11 @@ class Detector:
                 self.context.effects.beats[peer] = [beat]
         return True
 
-    def is_due(self, steers: bool) -> bool:
-        """Tell whether heartbeats are, by their time or because somebody waits for what has changed."""
-        stops = self.context.draining and not self._said_draining  # else primaryships would be handed back
-        stops = stops or (self._said_steers and not steers)  # the next in line is to act at once
-        return stops or self.context.now >= self._next_beat or tuple(self.suspected()) != self._said
-
-    def notice_pause(self) -> None:
+    def _forgive(self, now: Millis) -> None:
         """Do not count this node's own pause as silence of the peers: it could not hear them meanwhile.
 
-        Call every TICK_MS: a call that comes late tells of a pause.
         Source: local health in Lifeguard (Dadgar, Phillips and Currey, DSN-W 2018).
         """
-        now = self.context.now
         paused, self._ticked = now - self._ticked - limits.OWN_PAUSE_MS, now
         if paused > 0:
             for health in self.peers.values():

@@ -188,11 +188,6 @@ class SnapshotReceivers:
                 staging.on_tick()
 
     @property
-    def busy(self) -> bool:
-        """Whether a snapshot is being staged."""
-        return bool(self._open)
-
-    @property
     def takes_more(self) -> bool:
         """Whether the disk has room, and keeps up with what was staged."""
         return self._budget.has_room and self._context.disks.own.takes_replicas

@@ -103,11 +103,6 @@ class SnapshotSenders:
         self._looked_at: ClusterMap | None = None
         self.moved: dict[tuple[PartitionId, NodeId], int] = {}
 
-    @property
-    def busy(self) -> bool:
-        """Whether a snapshot is sent, or is to be."""
-        return bool(self._open or self._wanted)
-
     def want(self, replica: Replica, peer: NodeId, epoch: Epoch) -> None:
         """Offer this replica's state to a peer as soon as the state can be read."""
         for sending in self._open.values():

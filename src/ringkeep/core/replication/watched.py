@@ -27,22 +27,15 @@ class Watched:
     def look(self) -> list[Primary]:
         """Return the watched primaries: all of them if links, suspicions, the state of the own disk or
         draining have changed."""
-        known = self._conditions()
+        context, own = self._context, self._context.disks.own
+        known = (
+            tuple(context.links), tuple(self._detector.suspected()), own.state, own.answers, context.draining,
+        )  # fmt: skip
         if known != self._known:
             self._known = known
             self.all()
         primaries = self._primaries
-        return [primaries[partition] for partition in self._context.watched if partition in primaries]
-
-    @property
-    def nothing_changed(self) -> bool:
-        """Whether those conditions are as they were at the last look."""
-        return self._conditions() == self._known
-
-    def _conditions(self) -> tuple[Any, ...]:
-        context, own = self._context, self._context.disks.own
-        suspects = tuple(self._detector.suspected())
-        return tuple(context.links), suspects, own.state, own.answers, context.draining
+        return [primaries[partition] for partition in context.watched if partition in primaries]
 
     def all(self) -> None:
         """Watch all primaries, for example because the map has changed."""

@@ -66,11 +66,6 @@ class ConfirmedReads:
         else:
             waiting.append((call, result, evidence))
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a read waits for something, or a round for its answers."""
-        return bool(self._arrived or self._rounds or self._unapplied or self._later or self._held)
-
     def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
         """Let the next round confirm some of these partitions too, even without reads: backups count the age
         of stale reads from it. They take turns, at most `probes_at_once` in one call.

@@ -28,11 +28,6 @@ class StaleReads:
         if not self._answer(caller, message):
             self._waiting.append((self._context.now + message.remaining_ms, caller, message))
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a read waits for its version."""
-        return bool(self._waiting)
-
     def _answer(self, caller: Life, message: StaleRead) -> bool:
         replica = self._replicas.get(message.partition)
         if replica is None or not replica.caught_up or replica.applied < message.at_least:

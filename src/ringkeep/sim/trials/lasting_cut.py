@@ -93,7 +93,9 @@ class LastingCut:
     # --- trouble --------------------------------------------------------------------------------------
 
     def _controller(self) -> SimMachine:
-        return self._world.nodes[self._world.service.members()[0].id]
+        """Return the first registered node that is still one: a departed one stays registered for a while."""
+        nodes = self._world.nodes
+        return next(nodes[member.id] for member in self._world.service.members() if member.id in nodes)
 
     def _some(self) -> SimMachine:
         """Return a node, the controller more often than others."""

@@ -138,36 +138,6 @@ def test_a_learner_has_it_watched_until_it_votes() -> None:
     assert comes_to_rest(group)
 
 
-# --- ticks without a turn --------------------------------------------------------------------------------
-
-
-def test_between_heartbeats_nobody_needs_a_tick_until_something_happens() -> None:
-    group = at_rest()
-    group.tick(limits.HEARTBEAT_MS)
-    node = group.hosts[A].node
-
-    def rests() -> bool:
-        node.context.now += 1
-        for health in node.detector.peers.values():
-            health.heard = health.echoed = node.context.now
-        return node.rests(node.context.now)
-
-    assert rests()
-    node.context.now += limits.HEARTBEAT_MS
-    assert not rests(), "a heartbeat is due"
-    group.tick()
-    assert comes_to_rest(group) and rests()
-    node.detector.peers[B].refused = True
-    assert not rests(), "somebody is suspected"
-    node.detector.peers[B].refused = False
-    assert rests()
-    node.context.disks.own.state = DiskState.SLOW
-    assert not rests(), "the disk became slow"
-    node.context.disks.own.state = DiskState.FINE
-    group.hosts[A].turn(lambda: node.submit(a_put(b"k", b"4")))
-    assert not rests(), "a request waits"
-
-
 # --- stale reads -----------------------------------------------------------------------------------------
 
 
