@@ -218,7 +218,7 @@ def test_an_older_zookeeper_gets_the_newest_map_also_without_a_node_that_is_gone
     nodes.kill("n2")  # so that nothing changes any more
     newest = nodes.cluster("n1")["map_version"]
     wipe(zookeeper, copy=backup)
-    frozen(nodes, f"this node holds map {newest}", f"ZooKeeper map {before}")
+    frozen(nodes, f"this node holds map {newest}", f"ZooKeeper holds map {before}")
 
     busy = recover(nodes, zookeeper, "--yes", *directories(nodes, "n1"))
     assert busy.returncode == REFUSED and b"in use" in busy.stderr
