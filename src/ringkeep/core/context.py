@@ -11,7 +11,8 @@ from ringkeep.core.disk_state import Disks
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Effects, Family
-from ringkeep.core.protocol.messages import Message, Reply
+from ringkeep.core.protocol.hot_messages import Reply
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 

@@ -13,16 +13,11 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from ringkeep.core.protocol.hot_messages import Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
 from ringkeep.core.protocol.messages import (
-    Acks,
-    Append,
-    Commits,
-    Confirm,
-    Confirmed,
     Copies,
     Entries,
     Fetch,
-    Forward,
     Heartbeat,
     Lost,
     MapPush,
@@ -32,7 +27,6 @@ from ringkeep.core.protocol.messages import (
     Refuse,
     Relayed,
     Release,
-    Reply,
     Report,
     Sizes,
     SnapshotChunk,

@@ -10,7 +10,16 @@ import struct
 from typing import Final
 
 from ringkeep.core.protocol.client_requests import Kind, Status
-from ringkeep.core.protocol.messages import RETRY, Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
+from ringkeep.core.protocol.hot_messages import (
+    RETRY,
+    Acks,
+    Append,
+    Commits,
+    Confirm,
+    Confirmed,
+    Forward,
+    Reply,
+)
 from ringkeep.core.protocol.types import ORIGIN_BYTES
 from ringkeep.errors import ProtocolError
 

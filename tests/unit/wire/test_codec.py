@@ -15,14 +15,8 @@ from tests.support.paths import DOCS
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
-from ringkeep.core.protocol.messages import (
-    Acks,
-    Append,
-    Forward,
-    Message,
-    Prepare,
-    Reply,
-)
+from ringkeep.core.protocol.hot_messages import Acks, Append, Forward, Reply
+from ringkeep.core.protocol.messages import Message, Prepare
 from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire.codec import Encoder, decode, encode

@@ -34,14 +34,15 @@ class EntryKind(IntEnum):
     FORGET = 4  # removes these departed coordinators from the de-duplication table
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Entry:
     """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
 
     `tail` is content type and value as a record holds them: u8 length, content type, value. A FORGET has the
     origins there. `replaced_bytes`: size of the row that a PUT or DELETE replaces, as `row_bytes` counts; 0
     if there was none. It is encoded in the place of an OUTCOME's `version`. `horizon` is the log time before
-    which idempotency rows are forgotten (0 without an idempotency key).
+    which idempotency rows are forgotten (0 without an idempotency key). `__init__` is compiled, as those in
+    `hot_messages`.
     """
 
     kind: int
@@ -51,14 +52,35 @@ class Entry:
     origin: bytes
     counter: int
     low: int
-    key: bytes = b""
-    status: int = 0
-    version: int = 0
-    idempotency: bytes = b""
-    fingerprint: bytes = b""
-    horizon: Millis = 0
-    tail: bytes = b"\0"
-    replaced_bytes: int = 0
+    key: bytes
+    status: int
+    version: int
+    idempotency: bytes
+    fingerprint: bytes
+    horizon: Millis
+    tail: bytes
+    replaced_bytes: int
+
+    def __init__(
+        self, kind: int, epoch: Epoch, index: Index, log_time: Millis, origin: bytes, counter: int, low: int,
+        key: bytes = b"", status: int = 0, version: int = 0, idempotency: bytes = b"",
+        fingerprint: bytes = b"", horizon: Millis = 0, tail: bytes = b"\0", replaced_bytes: int = 0,
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self.epoch = epoch
+        self.index = index
+        self.log_time = log_time
+        self.origin = origin
+        self.counter = counter
+        self.low = low
+        self.key = key
+        self.status = status
+        self.version = version
+        self.idempotency = idempotency
+        self.fingerprint = fingerprint
+        self.horizon = horizon
+        self.tail = tail
+        self.replaced_bytes = replaced_bytes
 
 
 def origins_tail(origins: list[bytes]) -> bytes:

@@ -7,7 +7,7 @@ waits until the state that it depends on is committed, and for a confirmation.
 from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, row_bytes, tail_of, version_of
-from ringkeep.core.protocol.messages import RETRY, Forward
+from ringkeep.core.protocol.hot_messages import RETRY, Forward
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Primary

@@ -1,7 +1,7 @@
 """Requests at their primary: copies of them, and those that wait for the entries appended for them."""
 
 from ringkeep.core.protocol.entry import Entry, EntryKind
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.types import Index, Life, Millis
 
 

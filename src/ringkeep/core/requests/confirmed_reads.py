@@ -14,7 +14,7 @@ from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.entry import read_record
-from ringkeep.core.protocol.messages import RETRY, Confirm, Confirmed
+from ringkeep.core.protocol.hot_messages import RETRY, Confirm, Confirmed
 from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId, first_name
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
