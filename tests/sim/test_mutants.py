@@ -52,7 +52,7 @@ CAUGHT = {
     "refused after append": (100, "not linearizable"),
     "results of the turn overlooked": (200, "differs from|bytes of rows"),
     "departed coordinator served": (200, "was forgotten"),
-    "refused while a copy waits": (100, "not linearizable"),
+    "refused while a copy waits": (300, "not linearizable"),
     "time-out taken for failure": (15, "not linearizable"),
     "RETRY settles all copies": (900, "not linearizable"),
     "de-duplication lost in a failover": (8, "differs from|not linearizable"),
