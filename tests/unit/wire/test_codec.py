@@ -91,6 +91,21 @@ def test_an_append_to_two_backups_is_encoded_once() -> None:
     assert encoder.encode([append]) != first
 
 
+def test_a_large_append_is_framed_once_for_both_backups_and_arrives_whole() -> None:
+    append = Append(PartitionId(1), Epoch(1), Epoch(1), Index(1), Index(1), [bytes(range(256)) * 1_024])
+    encoder = Encoder()
+    most = 64 << 10
+    (first,) = encoder.encode([append], most)
+    before, second, after = encoder.encode([Acks([1, 1, 1]), append, Acks([2, 1, 1])], most)
+    assert second is first
+    assert before != after
+    (body,) = FrameReader().feed(first)
+    (back,) = decode(body)
+    assert contents(back) == contents(append)
+    encoder.forget()
+    assert encoder.encode([append], most)[0] is not first
+
+
 def test_a_detail_is_cut() -> None:
     (back,) = through([Reply(1, Epoch(1), Status.DEFECT, True, detail="x" * 100_000)])
     assert isinstance(back, Reply)

@@ -18,6 +18,7 @@ _BODY: Final = struct.Struct("!HBBQ")
 _IDEMPOTENCY: Final = struct.Struct("!16sQ")
 _EPOCH: Final = struct.Struct("!Q")
 _RECORD: Final = struct.Struct("!BQB")
+_RECORD_HEAD: Final = struct.Struct("!BQ")
 _EPOCH_AT: Final = 4
 _TIME_AT: Final = 20
 HEADER_BYTES: Final = _HEADER.size
@@ -211,7 +212,7 @@ def tail_of(content_type: bytes, value: bytes) -> bytes:
 
 def record_of(version: Index, tail: bytes) -> bytes:
     """Return the record of a key: format, version, content type, value."""
-    return _RECORD.pack(FORMAT, version, tail[0]) + tail[1:]
+    return _RECORD_HEAD.pack(FORMAT, version) + tail  # one copy: the tail begins with the type's length
 
 
 def row_bytes(key: bytes, tail: bytes) -> int:
