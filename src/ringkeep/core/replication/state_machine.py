@@ -11,7 +11,7 @@ import struct
 from collections import deque
 from typing import Final
 
-from ringkeep.core.context import Context
+from ringkeep.core.context import MISSING, Context
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, origins_in, record_of, row_bytes
 from ringkeep.core.protocol.keys import IDEMPOTENCY, IDEMPOTENCY_BY_TIME, RECORDS, space_prefix
@@ -23,7 +23,6 @@ _ROW_FORMAT: Final = 1
 _ROW_KEY: Final = struct.Struct("!H")
 _TIME_KEY: Final = struct.Struct("!QQ")
 _FORGET_AT_ONCE: Final = 4
-_MISSING: Final = object()
 
 
 class State:
@@ -72,8 +71,8 @@ class State:
         return self._get(self.records + key)
 
     def _get(self, key: bytes) -> bytes | None:
-        row = self.unwritten.get(key, _MISSING)
-        return self._context.get(key) if row is _MISSING else row  # type: ignore[return-value]  # excluded
+        row = self.unwritten.get(key, MISSING)
+        return self._context.get(key) if row is MISSING else row  # type: ignore[return-value]  # excluded
 
     def _put(self, key: bytes, row: bytes | None) -> None:
         self.unwritten[key] = row
