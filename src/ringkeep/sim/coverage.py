@@ -50,6 +50,7 @@ PATHS: Final = (
     "learner_given_up",
     "log_trimmed",
     "log_trimmed_sooner",
+    "lost_in_a_move",
     "loss_admitted",
     "loss_noticed",
     "node_damaged",
