@@ -75,6 +75,7 @@ class Dispatch:
             m.Append: self._append,
             m.Acks: self._acks,
             m.Commits: self._commits,
+            m.Clocks: self._clocks,
             m.Confirm: self._confirm,
             m.Confirmed: self._confirmed,
             m.Forward: self._forward,
@@ -140,6 +141,13 @@ class Dispatch:
                 replica.apply_late()
                 if message.probe:
                     self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
+
+    def _clocks(self, peer: NodeId, _: Incarnation, message: m.Clocks) -> None:
+        items, replicas = message.items, self._replicas
+        for at in range(0, len(items), 3):
+            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
+            if replica is not None and replica.promised[:2] == (items[at + 1], peer):
+                replica.clock = max(replica.clock, items[at + 2])
 
     def _confirm(self, peer: NodeId, incarnation: Incarnation, message: m.Confirm) -> None:
         if self._context.damaged:

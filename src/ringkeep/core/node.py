@@ -8,6 +8,7 @@ import zlib
 from typing import Protocol
 
 from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.feature_level import feature_level
 from ringkeep.core.context import Context, Durable, Stirred
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import CopySurvey
@@ -300,6 +301,7 @@ class Node:
         mine = cluster_map.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
         context.coordinators = coordinators_of(cluster_map)
+        context.feature_level = feature_level(cluster_map)
         self.coordinator.names = {node.id: node.name for node in cluster_map.nodes}
         self.map_payload = payload
         self.controller.map_digest = zlib.crc32(payload)

@@ -19,6 +19,7 @@ from uuid import uuid4
 import ringkeep
 from ringkeep.admission import Claim
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Request
@@ -170,6 +171,7 @@ class Server:
             identity.node_id, settings.name, settings.advertise_http, settings.advertise_peer, settings.zone,
             settings.weight, settings.expect, settings.replication, settings.partitions, identity.incarnation,
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
+            feature_level=feature_level.NEWEST,
         )  # fmt: skip
         peers, coordinated = Late(), Late()
         room = Room(self._shares.openings, self._shares.peers, self._shares.burst)

@@ -16,6 +16,7 @@ import msgspec
 from ringkeep.core.protocol.messages import (
     Acks,
     Append,
+    Clocks,
     Commits,
     Confirm,
     Confirmed,
@@ -129,12 +130,14 @@ def _tables() -> tuple[dict[type, _Writer], list[_Reader]]:
         (hot.COMMITS, Commits, hot.write_commits, hot.read_commits),
         (hot.CONFIRM, Confirm, hot.write_confirm, hot.read_confirm),
         (hot.CONFIRMED, Confirmed, hot.write_confirmed, hot.read_confirmed),
+        (hot.CLOCKS, Clocks, hot.write_clocks, hot.read_clocks),
         (hot.FORWARD, Forward, hot.write_forward, hot.read_forward),
         (hot.REPLY, Reply, hot.write_reply, hot.read_reply),
     )
     for number, made, write, read in by_hand:
         writers[made] = write
         readers[number] = read
+    readers[hot.FORWARD_TTL], readers[hot.REPLY_TTL] = hot.read_forward_ttl, hot.read_reply_ttl
     rows = get_type_hints(SnapshotChunk)["rows"]
     assert get_origin(rows) is list, "messages keep their types: scripts/compile.py leaves them as they are"
     for number, made in _COLD:

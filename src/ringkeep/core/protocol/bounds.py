@@ -16,7 +16,9 @@ class Bounds:
     """Each field is the limit of the same name in `limits.py`, which explains it."""
 
     idempotency_window_ms: Millis = limits.IDEMPOTENCY_WINDOW_MS
-    log_time_step_ms: Millis = limits.LOG_TIME_STEP_MS
+    clock_ahead_ms: Millis = limits.CLOCK_AHEAD_MS
+    clock_logged_ms: Millis = limits.CLOCK_LOGGED_MS
+    expire_at_once: int = limits.EXPIRE_AT_ONCE
     handovers_at_once: int = limits.HANDOVERS_AT_ONCE
     append_entries: int = limits.APPEND_ENTRIES
     append_bytes: int = limits.APPEND_BYTES

@@ -18,6 +18,16 @@ class Kind(IntEnum):
     GET = 1
     PUT = 2
     DELETE = 3
+    ADD = 4  # `value`: `operations.pack_numbers`
+    APPEND = 5
+    SWAP = 6  # PUT, whose answer has the record that it replaced
+    TAKE = 7  # DELETE, whose answer has the record that it deleted
+    TOUCH = 8  # gives the record another ttl
+    PERSIST = 9  # takes the record's ttl away
+
+
+KEEP: Final = -1
+"""As `ttl_ms`: what is left of the record's time to live is kept."""
 
 
 ANY: Final = 0
@@ -43,6 +53,8 @@ class Status(IntEnum):
     NO_SPACE = 10  # less free disk than the reserve; decided before anything was appended
     UNKNOWN = 11  # appended, or perhaps appended; the outcome is not known
     DEFECT = 12  # a bug; `detail` says what is known
+    WRONG_TYPE = 13  # the value is no number of 64 bits, or would not be; `version` is the present one
+    TOO_LARGE = 14  # the value would be too large, or the result cannot be kept; `version` likewise
 
 
 WROTE: Final = frozenset({Status.CREATED, Status.REPLACED, Status.DELETED})
@@ -54,7 +66,8 @@ class Result:
 
     `version`: the entry's index after a write, the record's version after a read, the present version
     after a failed condition. `primary` is the name of the node that leads the key's partition. `detail` is
-    for people. `age_ms` is set for stale reads only.
+    for people. `age_ms` is set for stale reads only. `value`, `content_type` also hold what an ADD, APPEND,
+    SWAP or TAKE answers. `ttl_ms`: how long a record that was read still lives, 0 for ever.
     """
 
     status: Status
@@ -64,6 +77,7 @@ class Result:
     primary: str = ""
     detail: str = ""
     age_ms: Millis = 0
+    ttl_ms: Millis = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -71,6 +85,7 @@ class Request:
     """One client operation at its coordinator.
 
     `condition`: ANY, ABSENT, PRESENT or a version (> 0) that the key must have.
+    `ttl_ms`: how long the record is to live, 0 for ever, or KEEP.
     `idempotency`: the client's own key, b"" for none. `fingerprint`: digest of method, body and condition,
     set when `idempotency` is. `timeout_ms` is relative to the submission. `done` is called once, from the
     loop. Everything below `done` belongs to the coordinator.
@@ -86,6 +101,7 @@ class Request:
     timeout_ms: Millis = 5_000
     stale: bool = False
     at_least: int = 0
+    ttl_ms: Millis = 0
     done: Callable[[Result], None] = lambda result: None
 
     partition: PartitionId = PartitionId(0)

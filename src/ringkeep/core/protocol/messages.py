@@ -51,6 +51,15 @@ class Commits:
 
 
 @dataclass(slots=True)
+class Clocks:
+    """Primary to backup: flat triples partition, epoch, log time, of partitions whose records expire. A
+    backup that becomes the primary continues from it.
+    """
+
+    items: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Confirm:
     """Primary to voters: do you still follow these? Flat pairs partition, epoch."""
 
@@ -77,7 +86,7 @@ class Forward:
     the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
     coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
     as in `core.protocol.client_requests`; for a read, `condition` is the version that must be reached, 0 for
-    none.
+    none. `ttl`: how many milliseconds the record is to live, 0 for ever, or `client_requests.KEEP`.
     """
 
     tag: int
@@ -94,6 +103,7 @@ class Forward:
     content_type: bytes = b""
     idempotency: bytes = b""
     fingerprint: bytes = b""
+    ttl: Millis = 0
 
 
 @dataclass(slots=True)
@@ -102,7 +112,7 @@ class Reply:
 
     `status` as in `client_requests.Status`, or RETRY: this copy was not executed and never will be.
     `active`: the sender is an ACTIVE primary, so copies sent under lower epochs can no longer take effect
-    unless this answer reports it.
+    unless this answer reports it. `ttl`: how many milliseconds the record still lives, 0 for ever.
     """
 
     tag: int
@@ -114,6 +124,7 @@ class Reply:
     content_type: bytes = b""
     detail: str = ""
     age_ms: Millis = 0
+    ttl: Millis = 0
 
 
 RETRY = 100
@@ -385,6 +396,7 @@ Message = (
     Append
     | Acks
     | Commits
+    | Clocks
     | Confirm
     | Confirmed
     | Forward

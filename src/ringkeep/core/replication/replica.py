@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import Entry, decode, epoch_of, renumbered
+from ringkeep.core.protocol.entry import Entry, decode, epoch_of, is_known, renumbered
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Append, Entries, Prepare, Promise, Refuse
 from ringkeep.core.protocol.reader import Reader
@@ -71,9 +71,9 @@ class Replica:
     """
 
     __slots__ = (
-        "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
-        "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
-        "write_down_in", "written", "written_in",
+        "applied", "caught_up", "clock", "commit", "context", "deleted", "fresh_at", "generation", "log",
+        "matched", "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
+        "swapped_in", "write_down_in", "written", "written_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -98,6 +98,7 @@ class Replica:
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
+        self.clock: Millis = 0  # the highest log time that the primary has told
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
@@ -189,6 +190,9 @@ class Replica:
         log, rows = self.log, self.context.effects.batch.log
         index = prev_index
         for entry in entries:
+            if not is_known(entry):
+                self.context.count("entry_of_newer_version")
+                break
             index = Index(index + 1)
             if index <= log.floor_index:
                 continue
@@ -241,6 +245,11 @@ class Replica:
             return
         self._apply_to(self.commit)
 
+    @property
+    def applied_time(self) -> Millis:
+        """The log time of what was applied last."""
+        return self.log.time_at(self.applied)
+
     def apply_late(self) -> None:
         """Apply what is committed, as a backup: nobody waits for it, so within the bound of one turn."""
         context, last = self.context, self.applied
@@ -261,7 +270,7 @@ class Replica:
             entry = primary.appended_here(Index(number)) if primary is not None else None
             if entry is not None:
                 assert primary is not None
-                self.context.turn_bytes += len(entry.tail)
+                self.context.turn_bytes += entry.value_bytes
                 primary.on_applied(entry, *state.apply(entry))
             else:
                 state.apply(decode(log[Index(number)]))

@@ -13,9 +13,17 @@ from collections.abc import Mapping
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.entry import read_record
 from ringkeep.core.protocol.messages import RETRY, Confirm, Confirmed
+from ringkeep.core.protocol.record import (
+    deadline_of,
+    is_parted,
+    read_record,
+    rows_bytes,
+    value_bytes_of,
+    version_of,
+)
 from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.replication.expiry import removal
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 
@@ -68,8 +76,12 @@ class ConfirmedReads:
 
     def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
         """Let the next round confirm some of these partitions too, even without reads: backups count the age
-        of stale reads from it. They take turns, at most `probes_at_once` in one call.
+        of stale reads from it. They take turns, at most `probes_at_once` in one call. Where records expire,
+        the log's clock needs a confirmation each time.
         """
+        for each in primaries.values():
+            if each.phase == Phase.ACTIVE and each.expiry.waits:
+                self._arrived.setdefault(each, [])
         if not self._to_probe:
             self._to_probe = list(primaries)[::-1]
         for _ in range(min(len(self._to_probe), self._context.bounds.probes_at_once)):
@@ -153,9 +165,10 @@ class ConfirmedReads:
             return
         if current is not None:
             primary.confirmed_at, primary.confirmed_probes = current.since, current.probes
+            primary.clock.confirmed_at = max(primary.clock.confirmed_at, current.since)
             self._context.watched[primary.replica.partition] = None  # the backups must be informed
         else:
-            primary.confirmed_at = self._context.now
+            primary.confirmed_at = primary.clock.confirmed_at = self._context.now
         applied = primary.replica.applied
         assert applied >= ballot.index, "a primary applies as it commits"
         for read in ballot.reads:
@@ -198,17 +211,43 @@ class ConfirmedReads:
         if self._turn_bytes >= context.bounds.read_turn_bytes:
             self._later.append((primary, read))
             return
-        record = primary.replica.state.record(call.message.key)
+        key, state = call.message.key, primary.replica.state
+        record = state.record(key)
         if record is None:
             primary.answer(call, Status.NOT_FOUND)
             return
-        self._turn_bytes += len(record)
-        if len(record) > context.bounds.bulk_bytes and not context.takes_bulk(call.caller[0]):
+        deadline = deadline_of(record)
+        if deadline and deadline <= primary.log_time:
+            self._serve_due(primary, call, record, deadline)
+            return
+        size = value_bytes_of(record)
+        self._turn_bytes += size
+        if size > context.bounds.bulk_bytes and not context.takes_bulk(call.caller[0]):
             context.count("large_answer_held_back")
             self._held.append((primary, read))
+            return
+        version, content_type, value = read_record(record)
+        if is_parted(record):
+            value = state.value_row(key)
+        ttl = max(deadline - primary.clock.unconfirmed(context.now), 1) if deadline else 0
+        primary.answer(call, Status.FOUND, version, value, content_type, ttl=ttl)
+
+    def _serve_due(self, primary: Primary, call: Call, record: bytes, deadline: Millis) -> None:
+        """Wait for the removal of a record that is due, or for a write that is pending behind it."""
+        key, newest = call.message.key, primary.pending.newest
+        if key in newest:
+            waiting: Waiting = (call, None, newest[key][0])
+        elif not self._context.disks.own.takes_entries:
+            detail = (
+                "the key has expired, but its removal cannot be written: the primary's disk takes no entries"
+            )
+            primary.refuse(call, Status.UNAVAILABLE, detail)
+            return
         else:
-            version, content_type, value = read_record(record)
-            primary.answer(call, Status.FOUND, version, value, content_type)
+            removed = removal(key, version_of(record), rows_bytes(key, record), deadline)
+            waiting = (call, (Status.NOT_FOUND, 0), primary.expiry.remove([removed]))
+            self._context.effects.again = True  # this turn may have been committed and sent already
+        self._unapplied.setdefault(primary, []).append(waiting)
 
     def drop(self, primary: Primary) -> None:
         """Send back every read of a primary that was deposed."""

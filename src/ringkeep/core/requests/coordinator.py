@@ -10,6 +10,7 @@ log, or may have run. An answer of an ACTIVE primary also settles the copies of 
 
 from typing import Protocol
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
@@ -72,6 +73,10 @@ class Coordinator:
         if request.kind != Kind.GET:
             request.counter = self._counters[partition] = self._counters.get(partition, 0) + 1
             self._unfinished[partition][request.counter] = request
+        if (request.kind > Kind.DELETE or request.ttl_ms) and context.feature_level < OPERATIONS:
+            detail = "some node of the cluster runs an older version, which does not know this operation"
+            self._finish(request, Result(Status.UNAVAILABLE, detail=detail))
+            return
         bucket = request.deadline // _BUCKET_MS
         queue = self._deadlines.get(bucket)
         if queue is None:
@@ -105,7 +110,7 @@ class Coordinator:
         message = Forward(
             request.tag, request.partition, place.epoch, request.deadline - context.now, request.kind,
             request.condition or request.at_least, self._origin, counter, low, request.key, request.value,
-            request.content_type, request.idempotency, request.fingerprint,
+            request.content_type, request.idempotency, request.fingerprint, request.ttl_ms,
         )  # fmt: skip
         if peer == context.me:
             self._node.on_forward(self._life, message)
@@ -156,7 +161,8 @@ class Coordinator:
                 self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies
             return  # another copy may still run: its own answer decides
         self._finish(request, Result(
-            Status(status), reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms
+            Status(status), reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms,
+            reply.ttl,
         ))  # fmt: skip
 
     def _settle_others(self, copies: dict[int, Epoch], reply: Reply) -> None:

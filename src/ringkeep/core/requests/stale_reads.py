@@ -4,11 +4,12 @@ The age of a replica's data counts from the newest probe of its node that reache
 round that succeeded, if the entries committed then are applied here.
 """
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.context import Context
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.entry import read_record
-from ringkeep.core.protocol.messages import Commits, Reply, StaleRead
+from ringkeep.core.protocol.messages import Clocks, Commits, Reply, StaleRead
+from ringkeep.core.protocol.record import deadline_of, read_record
 from ringkeep.core.protocol.types import Epoch, Life, Millis, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
@@ -35,11 +36,13 @@ class StaleReads:
         if not replica.readable:
             return False
         record = replica.state.record(message.key)
-        age = self.age_of(replica)
-        if record is None:
+        age, time = self.age_of(replica), replica.applied_time
+        deadline = deadline_of(record) if record is not None else 0
+        if record is None or 0 < deadline <= time:
             reply = Reply(message.tag, replica.promised.epoch, Status.NOT_FOUND, active=False, age_ms=age)
         else:
-            version, content_type, value = read_record(record)
+            version, content_type, _ = read_record(record)
+            value = replica.state.value(message.key, record)
             reply = Reply(
                 message.tag,
                 replica.promised.epoch,
@@ -49,6 +52,7 @@ class StaleReads:
                 value,
                 content_type,
                 age_ms=age,
+                ttl=max(deadline - time, 0),
             )
         self._context.reply(caller, reply)
         return True
@@ -76,12 +80,17 @@ class StaleReads:
 
     def tell_confirmed(self, primaries: list[Primary]) -> None:
         """Send backups the partitions confirmed since the last call, and the probe of theirs that came
-        before."""
+        before; and the log times of those whose records expire."""
         told: dict[tuple[NodeId, int], list[int]] = {}
+        clocks: dict[NodeId, list[int]] = {}
         for primary in primaries:
             probes, primary.confirmed_probes = primary.confirmed_probes, {}
             if primary.phase != Phase.ACTIVE:
                 continue
+            if probes and primary.expiry.waits:
+                for peer in primary.peers:
+                    items = clocks.setdefault(peer, [])
+                    items += (primary.replica.partition, primary.epoch, primary.log_time)
             for peer in primary.peers:
                 probe = probes.get(peer)
                 if probe:
@@ -90,6 +99,9 @@ class StaleReads:
         for (peer, probe), items in told.items():
             if peer in self._context.links:
                 self._context.send(peer, Commits(probe, items))
+        for peer, items in clocks.items() if self._context.feature_level >= OPERATIONS else ():
+            if peer in self._context.links:
+                self._context.send(peer, Clocks(items))
 
     def on_confirmed(self, replica: Replica, commit: int, probe: int) -> None:
         """A primary reports that it was confirmed after our probe, and its commit index."""

@@ -106,7 +106,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
             "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
-            "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
+            "clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },
     ),
     Log: Fields(
@@ -122,9 +122,9 @@ FIELDS: Final[dict[type, Fields]] = {
             "paused", "place",
         ),
         {
-            "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME,
+            "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "clock": _TIME,
             "confirmed_at": _STALE, "confirmed_probes": _STALE, "in_sync": _TOLD,
-            "peers": _DERIVED, "departed": "nobody departs",
+            "peers": _DERIVED, "departed": "nobody departs", "expiry": "nothing expires",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
     ),
@@ -138,7 +138,7 @@ FIELDS: Final[dict[type, Fields]] = {
     Pending: Fields(
         ("calls",),
         {
-            "versions": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
+            "newest": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
         },
     ),
     Parked: Fields(("_calls",), {"_context": _LINK, "_budget": _SMALL}),

@@ -24,6 +24,11 @@ def has_stragglers(seed: int) -> bool:
     return seed % 16 == 15
 
 
+def is_older_at_first(seed: int) -> bool:
+    """Return whether this seed's world begins with nodes of an older version."""
+    return seed % 16 == 6
+
+
 class Named(Protocol):
     """The subject of a line of the trace."""
 
@@ -34,7 +39,8 @@ class Environment:
     """Shared by the machines of one world. The same seed gives the same draws, whatever PYTHONHASHSEED is.
 
     `expect`: how many nodes form the cluster. `in_bytes`: whether messages pass through the codec.
-    `stragglers`: whether much arrives late, or twice.
+    `stragglers`: whether much arrives late, or twice. `older_at_first`: whether it begins with nodes of an
+    older version.
     `cut_until`: the last time at which two nodes could not reach each other, in at least one direction.
     `slow_until`: the last time at which the network was slow. `linked`: which life of one node had the last
     link to another.
@@ -59,6 +65,7 @@ class Environment:
         self.stragglers = has_stragglers(seed)
         self.bounds = drawn_bounds.draw(seed, self.stragglers)
         self.in_bytes = seed % 8 == 3
+        self.older_at_first = is_older_at_first(seed)
         self.counters: Counter[str] = Counter()
         self.traced = trace is not None
         self._trace = trace
