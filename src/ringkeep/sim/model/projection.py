@@ -90,7 +90,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "log_sizes": _SMALL, "log_bytes": _SMALL,
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
-            "damaged": _CONSTANT, "draining": _CONSTANT,
+            "damaged": _CONSTANT, "draining": _CONSTANT, "feature_level": _CONSTANT,
             "disks": _CONSTANT,
         },
     ),
