@@ -17,6 +17,7 @@ from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
 from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.stale_reads import StaleReads
 
 Handler = Callable[[NodeId, Incarnation, Any], None]
@@ -33,6 +34,7 @@ class Receiving(Protocol):
     relay: Relay
     replica_set: ReplicaSet
     coordinator: Coordinator
+    listings: Listings
     reads: ConfirmedReads
     stale: StaleReads
     senders: SnapshotSenders
@@ -42,6 +44,9 @@ class Receiving(Protocol):
 
     def on_forward(self, caller: Life, message: m.Forward) -> None:
         """A coordinator sends a request to this node as its primary."""
+
+    def on_scan(self, caller: Life, message: m.Scan) -> None:
+        """A coordinator reads slices of what this node leads."""
 
     def on_report(self, report: m.Report) -> None:
         """A primary makes a statement to the controller."""
@@ -81,6 +86,8 @@ class Dispatch:
             m.Forward: self._forward,
             m.Reply: self._reply,
             m.StaleRead: self._stale_read,
+            m.Scan: self._scan,
+            m.Scanned: self._scanned,
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
@@ -172,6 +179,12 @@ class Dispatch:
 
     def _stale_read(self, peer: NodeId, incarnation: Incarnation, message: m.StaleRead) -> None:
         self._node.stale.on_read((peer, incarnation), message)
+
+    def _scan(self, peer: NodeId, incarnation: Incarnation, message: m.Scan) -> None:
+        self._node.on_scan((peer, incarnation), message)
+
+    def _scanned(self, _: NodeId, __: Incarnation, message: m.Scanned) -> None:
+        self._node.listings.on_scanned(message)
 
     def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
         self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))

@@ -19,7 +19,7 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
-from ringkeep.core.protocol.client_requests import Request, Status
+from ringkeep.core.protocol.client_requests import ListRequest, Request, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.messages import (
@@ -33,6 +33,7 @@ from ringkeep.core.protocol.messages import (
     Message,
     Reply,
     Report,
+    Scan,
     Sizes,
     StaleRead,
 )
@@ -52,6 +53,8 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.listings import Listings
+from ringkeep.core.requests.scans import Scans
 from ringkeep.core.requests.stale_reads import StaleReads
 from ringkeep.errors import ProtocolError
 
@@ -87,6 +90,8 @@ class Node:
         self.coordinator = Coordinator(context, self)
         context.answer = self.coordinator.on_reply
         self.reads = ConfirmedReads(context)
+        self.listings = Listings(context, self)
+        self.scans = Scans(context, self.primaries, self.reads, self.listings.on_scanned)
         self.pace = Pace()
         self.senders = SnapshotSenders(context, self.pace)
         self.receivers = SnapshotReceivers(context)
@@ -114,6 +119,7 @@ class Node:
         self.replica_set.begin_turn()
         self.senders.begin_turn()
         self.reads.begin_turn()
+        self.scans.begin_turn()
 
     def end_turn(self) -> tuple[Effects, Durable]:
         """Finish the turn: commit, send and start reads for all of it at once; return what is to be done.
@@ -172,6 +178,8 @@ class Node:
             self.replica_set.on_tick()
             self.copies.on_tick(self.controller.reachability)
         self.reads.on_tick()
+        self.scans.on_tick()
+        self.listings.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
         self.coordinator.on_tick()
@@ -222,6 +230,7 @@ class Node:
                 primary.prepare(peer)
         if self.context.cluster_map is not None:
             self.coordinator.on_link(peer)
+            self.listings.on_link(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -229,6 +238,7 @@ class Node:
         self.context.jammed.discard(peer)
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
+            self.listings.on_link(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -268,6 +278,10 @@ class Node:
     def submit(self, request: Request) -> None:
         """Take a client's request; its answer is among the effects of this or a later turn."""
         self.coordinator.submit(request)
+
+    def submit_listing(self, request: ListRequest) -> None:
+        """Take a client's request for a page of keys; likewise."""
+        self.listings.submit(request)
 
     # --- events: coordination -------------------------------------------------------------------------
 
@@ -320,8 +334,9 @@ class Node:
             self._listener.on_map(cluster_map, context.now)
         before = old.partitions if old is not None else ()
         after = cluster_map.partitions[: len(before)]
-        self.coordinator.on_map([PartitionId(p) for p, part in enumerate(after)
-                                 if part.epoch != before[p].epoch])  # fmt: skip
+        changed = [PartitionId(p) for p, part in enumerate(after) if part.epoch != before[p].epoch]
+        self.coordinator.on_map(changed)
+        self.listings.on_map(changed)
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -342,6 +357,9 @@ class Node:
         if not primary.answer_appended(call) and not primary.parked.add(call):
             self.context.count("busy_waiting_room")
             primary.refuse(call, Status.BUSY, "too many requests wait for the partition's primary")
+
+    def on_scan(self, caller: Life, message: Scan) -> None:
+        self.scans.on_scan(caller, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

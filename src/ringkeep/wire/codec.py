@@ -35,6 +35,8 @@ from ringkeep.core.protocol.messages import (
     Release,
     Reply,
     Report,
+    Scan,
+    Scanned,
     Sizes,
     SnapshotChunk,
     SnapshotOffer,
@@ -58,6 +60,8 @@ _unpack_head = _HEAD.unpack_from
 
 _COLD: Final[tuple[tuple[int, type], ...]] = (
     (8, StaleRead),
+    (12, Scan),
+    (13, Scanned),
     (16, Prepare),
     (17, Promise),
     (18, Refuse),

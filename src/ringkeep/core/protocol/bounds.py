@@ -44,6 +44,11 @@ class Bounds:
     probes_at_once: int = limits.PROBES_AT_ONCE
     read_turn_bytes: int = limits.READ_TURN_BYTES
     turn_bytes: int = limits.TURN_BYTES
+    listed_keys: int = limits.LISTED_KEYS
+    listings_at_once: int = limits.LISTINGS_AT_ONCE
+    scans_at_once: int = limits.SCANS_AT_ONCE
+    scan_turn_rows: int = limits.SCAN_TURN_ROWS
+    page_bytes: int = limits.PAGE_BYTES
 
     def __post_init__(self) -> None:
         assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"

@@ -7,7 +7,7 @@ The coordinator makes one `Request` per operation, whichever interface it came t
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from ringkeep.core.protocol.types import Epoch, Millis, PartitionId
 
@@ -86,6 +86,7 @@ class Request:
 
     `condition`: ANY, ABSENT, PRESENT or a version (> 0) that the key must have.
     `ttl_ms`: how long the record is to live, 0 for ever, or KEEP.
+    `inside`: the node itself asks: `done` is called within a turn.
     `idempotency`: the client's own key, b"" for none. `fingerprint`: digest of method, body and condition,
     set when `idempotency` is. `timeout_ms` is relative to the submission. `done` is called once, from the
     loop. Everything below `done` belongs to the coordinator.
@@ -102,6 +103,7 @@ class Request:
     stale: bool = False
     at_least: int = 0
     ttl_ms: Millis = 0
+    inside: bool = False
     done: Callable[[Result], None] = lambda result: None
 
     partition: PartitionId = PartitionId(0)
@@ -110,3 +112,47 @@ class Request:
     counter: int = 0
     open_copies: dict[int, Epoch] = field(default_factory=dict)  # tag of each unsettled copy, ascending
     finished: bool = False
+
+
+class Item(NamedTuple):
+    """One key of a listing. `ttl_ms`: how long it still lives, 0 for ever. `content_type` and `value` are
+    empty unless they were wanted.
+    """
+
+    key: bytes
+    version: int
+    ttl_ms: Millis
+    content_type: bytes = b""
+    value: bytes = b""
+
+
+@dataclass(slots=True)
+class Page:
+    """A part of a listing: the next keys in byte order, over all partitions.
+
+    `status`: FOUND, or why there is no page. `next`: the listing continues from here; b"": that was all.
+    `count`: of keys; they are not in `items` if only counted.
+    """
+
+    status: Status
+    items: list[Item] = field(default_factory=list)
+    next: bytes = b""
+    count: int = 0
+    detail: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class ListRequest:
+    """Ask for a page: the keys from `begin` on, and before `end` (b"": no end).
+
+    `limit`: how many at most. `values`: with their values; the page then ends after some MiB of them, but has
+    one key at least. `count`: only count them, without a limit. `done` is called once, from the loop.
+    """
+
+    begin: bytes = b""
+    end: bytes = b""
+    limit: int = 1_000
+    values: bool = False
+    count: bool = False
+    timeout_ms: Millis = 5_000
+    done: Callable[[Page], None] = lambda page: None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from ringkeep.core.protocol.client_requests import Request, Result
+from ringkeep.core.protocol.client_requests import ListRequest, Page, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import NodeId
@@ -80,10 +80,10 @@ class MapWrite:
 class Effects:
     """Everything that one turn of the core asks for.
 
-    `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what
-    goes to each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane.
-    `renewals`: peers whose link must be closed and made again. `again`: work is left, so another turn follows
-    at once. `answers`: finished client requests. `reregister`: register again, with the highest sequence
+    `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what goes to
+    each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane. `renewals`:
+    peers whose link must be closed and made again. `again`: work is left, so another turn follows at once.
+    `answers`, `pages`: finished client requests. `reregister`: register again, with the highest sequence
     number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage. `damage`:
     what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the log and
     the operator.
@@ -97,6 +97,7 @@ class Effects:
     renewals: list[NodeId] = field(default_factory=list)
     again: bool = False
     answers: list[tuple[Request, Result]] = field(default_factory=list)
+    pages: list[tuple[ListRequest, Page]] = field(default_factory=list)
     map_write: MapWrite | None = None
     reregister: bool = False
     repaired: bool = False

@@ -142,6 +142,52 @@ class StaleRead:
     key: bytes
 
 
+class Wanted(IntEnum):
+    """What a listing tells of each key."""
+
+    KEYS = 0  # version and time to live
+    VALUES = 1  # content type and value, too; a large value is only announced
+    COUNT = 2  # nothing: the keys are counted
+
+
+@dataclass(slots=True)
+class Scan:
+    """Coordinator to primaries on one node: merge what is from `begin` on and before `end` (b"": no end).
+
+    `partitions`: flat pairs partition, epoch. `limit`: of keys.
+    """
+
+    tag: int
+    remaining_ms: Millis
+    begin: bytes
+    end: bytes
+    limit: int
+    wanted: int
+    partitions: list[int]
+
+
+@dataclass(slots=True)
+class Scanned:
+    """The answer: every key before `to` (b"": of the whole range) in these partitions but the `refused` ones,
+    which this node does not lead at present.
+
+    `versions`, `ttls` (milliseconds left, 0 for ever), `types`, `values`: of each of the `keys`; the last two
+    are empty unless values are wanted. `large`: places of keys whose values are not told, because they are
+    large.
+    """
+
+    tag: int
+    to: bytes
+    refused: list[PartitionId]
+    count: int
+    keys: list[bytes]
+    versions: list[int]
+    ttls: list[int]
+    types: list[bytes]
+    values: list[bytes]
+    large: list[int]
+
+
 # --- change of primary, recovery ---------------------------------------------------------------------
 
 
@@ -402,6 +448,8 @@ Message = (
     | Forward
     | Reply
     | StaleRead
+    | Scan
+    | Scanned
     | Prepare
     | Promise
     | Refuse

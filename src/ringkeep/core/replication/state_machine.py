@@ -23,6 +23,7 @@ from ringkeep.core.protocol.keys import (
     RESULTS,
     RESULTS_BY_TIME,
     VALUES,
+    after,
     space_prefix,
 )
 from ringkeep.core.protocol.record import (
@@ -148,6 +149,13 @@ class State:
         for key in among:
             merged[key] = newer[key]  # type: ignore[assignment]  # what is deleted is taken out below
         return [(key, merged[key]) for key in sorted(merged) if merged[key] is not None][:limit]
+
+    def records_between(self, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first (key, record) of those from `begin` on, and before `end` (b"": no end)."""
+        prefix = self.records
+        rows = self.scan(prefix + begin, prefix + end if end else after(prefix), limit)
+        at = len(prefix)
+        return [(key[at:], record) for key, record in rows]
 
     def due(self, until: Millis, limit: int) -> list[tuple[Millis, bytes]]:
         """Return the first (deadline, key) of records whose deadline is not after `until`."""

@@ -9,6 +9,7 @@ Source: ReadIndex, Ongaro's dissertation (2014), section 6.4, batched over parti
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
@@ -27,7 +28,20 @@ from ringkeep.core.replication.expiry import removal
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 
-Waiting = tuple[Call, tuple[int, int] | None, Index]
+
+class SliceRead(Protocol):
+    """A part of something larger that waits for the confirmation of one partition."""
+
+    deadline: Millis
+
+    def confirmed(self) -> None:
+        """The partition may be read."""
+
+    def refused(self) -> None:
+        """It may not: the primary is none any more, or was not confirmed in time."""
+
+
+Waiting = tuple[Call | SliceRead, tuple[int, int] | None, Index]
 
 
 class _Ballot:
@@ -74,6 +88,10 @@ class ConfirmedReads:
         else:
             waiting.append((call, result, evidence))
 
+    def add_slice(self, primary: Primary, part: SliceRead, evidence: Index) -> None:
+        """Tell a part of something larger once its partition is confirmed, with `evidence` committed."""
+        self._arrived.setdefault(primary, []).append((part, None, evidence))
+
     def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
         """Let the next round confirm some of these partitions too, even without reads: backups count the age
         of stale reads from it. They take turns, at most `probes_at_once` in one call. Where records expire,
@@ -94,7 +112,8 @@ class ConfirmedReads:
         self._turn_bytes = 0
         for _ in range(len(self._held)):
             primary, read = self._held.popleft()
-            if self._context.takes_bulk(read[0].caller[0]):
+            call = read[0]
+            if not isinstance(call, Call) or self._context.takes_bulk(call.caller[0]):
                 self._serve_late(primary, read)
             else:
                 self._held.append((primary, read))
@@ -196,6 +215,9 @@ class ConfirmedReads:
         call, result, evidence = read
         if result is not None or now < call.deadline:
             return False
+        if not isinstance(call, Call):
+            call.refused()
+            return True
         detail = (
             f"the key's partition is at version {primary.replica.applied}, and has not reached {evidence}"
         )
@@ -205,6 +227,9 @@ class ConfirmedReads:
     def _serve(self, primary: Primary, read: Waiting) -> None:
         call, result, _ = read
         context = self._context
+        if not isinstance(call, Call):
+            call.confirmed()
+            return
         if result is not None:
             primary.answer(call, *result)
             return
@@ -261,7 +286,10 @@ class ConfirmedReads:
 
     def _send_back(self, primary: Primary, reads: list[Waiting]) -> None:
         for call, _, _ in reads:
-            primary.answer(call, RETRY)
+            if isinstance(call, Call):
+                primary.answer(call, RETRY)
+            else:
+                call.refused()
 
     def on_tick(self) -> None:
         """Start another round for reads whose round got no majority in time; give up those past their
@@ -280,8 +308,11 @@ class ConfirmedReads:
             for ballot in current.ballots.values():
                 self._context.count("confirm_round_again")
                 for read in ballot.reads:
-                    if now < read[0].deadline:
-                        self.add(ballot.primary, *read)
+                    call = read[0]
+                    if now < call.deadline:
+                        self._arrived.setdefault(ballot.primary, []).append(read)
+                    elif not isinstance(call, Call):
+                        call.refused()
                     else:
                         detail = "no majority of the partition's replicas confirmed its primary"
-                        ballot.primary.refuse(read[0], Status.UNAVAILABLE, detail)
+                        ballot.primary.refuse(call, Status.UNAVAILABLE, detail)

@@ -182,7 +182,10 @@ class Coordinator:
         self._waiting.pop(number, None)
         if request.counter:
             del self._unfinished[request.partition][request.counter]
-        self._context.effects.answers.append((request, result))
+        if request.inside:
+            request.done(result)
+        else:
+            self._context.effects.answers.append((request, result))
 
     # --- what changes around it -----------------------------------------------------------------------
 

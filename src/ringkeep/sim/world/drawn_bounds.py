@@ -45,6 +45,11 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "unwritten_bytes": (0, 100, 300),
     "clock_logged_ms": (50, 1_000),
     "expire_at_once": (1, 2),
+    "listed_keys": (1, 3),
+    "listings_at_once": (1, 2),
+    "scans_at_once": (1, 3),
+    "scan_turn_rows": (1, 3),
+    "page_bytes": (1, 20),
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 
