@@ -32,6 +32,7 @@ KV: Final = b"/v1/kv/"
 
 KV_ROUTES: Final = {b"GET": KV_GET, b"HEAD": KV_GET, b"PUT": KV_PUT, b"DELETE": KV_DELETE}
 
+KEYS_PATH: Final = "/v1/kv"
 MOVES_PATH: Final = "/v1/cluster/moves"
 NODES_PATH: Final = "/v1/cluster/nodes"
 SETTINGS_PATH: Final = "/v1/cluster/settings"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.client_requests import ListRequest, Request
 from ringkeep.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]
@@ -38,6 +38,10 @@ class Service(Protocol):
 
         It always ends: at the latest `REPLY_GRACE_MS` (core/protocol/limits) after the request's own timeout.
         """
+        ...
+
+    def submit_listing(self, request: ListRequest) -> None:
+        """Put a page of keys together. `request.done(page)` is called exactly once, later, on the loop."""
         ...
 
     def serving(self) -> str | None:
