@@ -27,6 +27,7 @@ from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId, fir
 from ringkeep.core.replication.expiry import removal
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.results import answer_known
 
 
 class SliceRead(Protocol):
@@ -231,7 +232,7 @@ class ConfirmedReads:
             call.confirmed()
             return
         if result is not None:
-            primary.answer(call, *result)
+            answer_known(primary, call, *result)
             return
         if self._turn_bytes >= context.bounds.read_turn_bytes:
             self._later.append((primary, read))
