@@ -24,6 +24,7 @@ class Kind(IntEnum):
     TAKE = 7  # DELETE, whose answer has the record that it deleted
     TOUCH = 8  # gives the record another ttl
     PERSIST = 9  # takes the record's ttl away
+    BATCH = 10  # several of these on keys of one partition, all or none; `value`: `batch.encode_steps`
 
 
 KEEP: Final = -1
@@ -55,9 +56,10 @@ class Status(IntEnum):
     DEFECT = 12  # a bug; `detail` says what is known
     WRONG_TYPE = 13  # the value is no number of 64 bits, or would not be; `version` is the present one
     TOO_LARGE = 14  # the value would be too large, or the result cannot be kept; `version` likewise
+    DONE = 15  # BATCH: `value` holds the outcomes of its steps, as after a failure (`batch.decode_outcomes`)
 
 
-WROTE: Final = frozenset({Status.CREATED, Status.REPLACED, Status.DELETED})
+WROTE: Final = frozenset({Status.CREATED, Status.REPLACED, Status.DELETED, Status.DONE})
 
 
 @dataclass(slots=True)

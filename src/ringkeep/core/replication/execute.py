@@ -4,29 +4,19 @@ Conditions are evaluated against pending-then-committed state. An answer that wr
 waits until the state that it depends on is committed, and for a confirmation.
 """
 
-from typing import final
-
 from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol.change import Change, ChangeKind
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Status
-from ringkeep.core.protocol.entry import Entry, EntryKind
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.entry import EntryKind
 from ringkeep.core.protocol.messages import RETRY
-from ringkeep.core.protocol.record import (
-    deadline_of,
-    is_parted,
-    read_record,
-    rows_bytes,
-    rows_bytes_of,
-    tail_of,
-    version_of,
-)
-from ringkeep.core.protocol.types import Index, Millis
+from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication.batches import execute_batch
 from ringkeep.core.replication.expiry import removal
-from ringkeep.core.replication.operations import NEEDS_VALUE, UNREAD, Effect, Standing, evaluate
+from ringkeep.core.replication.found import Found, found_of, holds, next_entry, whole
+from ringkeep.core.replication.operations import NEEDS_VALUE, Effect, Standing, evaluate
 from ringkeep.core.replication.pending import Call, Newest
 from ringkeep.core.replication.primary import Primary
-from ringkeep.core.replication.state_machine import State
 
 
 def execute(primary: Primary, call: Call) -> None:
@@ -54,8 +44,10 @@ def execute(primary: Primary, call: Call) -> None:
     refused = _admission(primary, message.kind)
     if refused is not None:
         primary.refuse(call, *refused)
-        return
-    _evaluate(primary, call)
+    elif message.kind == Kind.BATCH:
+        execute_batch(primary, call)
+    else:
+        _evaluate(primary, call)
 
 
 def _answer_kept(primary: Primary, call: Call) -> bool:
@@ -123,15 +115,15 @@ def _evaluate(primary: Primary, call: Call) -> None:
     removed first.
     """
     message = call.message
-    found = _found(primary, message.key)
+    found = found_of(primary, message.key)
     if found.deadline and found.deadline <= primary.log_time:
         removed = removal(message.key, found.version, found.rows_bytes(message.key), found.deadline)
         found = Found(evidence=primary.expiry.remove([removed]))
-    if not _holds(message.condition, found.version):
+    if not holds(message.condition, found.version):
         _answer_unchanged(primary, call, Status.CONDITION_FAILED, found)
         return
     if message.kind in NEEDS_VALUE and found.record is not None:
-        found.tail = _whole(primary.replica.state, message.key, found.record)
+        found.tail = whole(primary.replica.state, message.key, found.record)
     now = primary.clock.unconfirmed(primary.context.now)
     effect = evaluate(Standing(found.tail, found.deadline), message, now)
     if effect.kind:
@@ -140,63 +132,12 @@ def _evaluate(primary: Primary, call: Call) -> None:
         _answer_unchanged(primary, call, effect.status, found)
 
 
-@final
-class Found:
-    """The newest record of a key. `version` 0, `tail` None: there is none. `record`: as it is stored, None if
-    a pending entry made it. `tail` is UNREAD until it is needed. `evidence`: the entry that must be committed
-    for this to be true.
-    """
-
-    __slots__ = ("deadline", "evidence", "parted", "record", "tail", "version")
-
-    def __init__(
-        self, version: int = 0, tail: bytes | None = None, deadline: Millis = 0, parted: bool = False,
-        record: bytes | None = None, evidence: Index = Index(0),
-    ) -> None:  # fmt: skip
-        self.version = version
-        self.tail = tail
-        self.deadline = deadline
-        self.parted = parted
-        self.record = record
-        self.evidence = evidence
-
-    def rows_bytes(self, key: bytes) -> int:
-        """Return the size of all rows of the record; 0 if there is none."""
-        if self.record is not None:
-            return rows_bytes(key, self.record)
-        return rows_bytes_of(key, self.tail, self.deadline, self.parted) if self.tail is not None else 0
-
-
-def _found(primary: Primary, key: bytes) -> Found:
-    newest = primary.pending.newest.get(key)
-    if newest is not None:
-        index, tail, deadline, parted = newest
-        return Found(index if tail is not None else 0, tail, deadline, parted, None, index)
-    record = primary.replica.state.record(key)
-    if record is None:
-        return Found()
-    return Found(version_of(record), UNREAD, deadline_of(record), is_parted(record), record)
-
-
-def _whole(state: State, key: bytes, record: bytes) -> bytes:
-    """Return a record's tail, with its value."""
-    _, content_type, value = read_record(record)
-    return tail_of(content_type, state.value_row(key) if is_parted(record) else value)
-
-
-def _holds(wanted: int, version: int) -> bool:
-    """Whether a condition holds of a key that has `version` now (0: it does not exist)."""
-    if wanted == ANY:
-        return True
-    return version == 0 if wanted == ABSENT else version > 0 if wanted == PRESENT else version == wanted
-
-
 def _answer_unchanged(primary: Primary, call: Call, status: Status, found: Found) -> None:
     """Answer a write that changes nothing; under a client's own key its result is kept."""
     if not call.message.idempotency:
         primary.node.confirm_read(primary, call, (status, found.version), found.evidence)
         return
-    entry = _entry(primary, call, EntryKind.OUTCOME, status)
+    entry = next_entry(primary, call, EntryKind.OUTCOME, status)
     entry.version = found.version
     primary.append(entry)
     primary.pending.add(entry, call)
@@ -211,14 +152,14 @@ def _append(primary: Primary, call: Call, effect: Effect, found: Found) -> None:
     plain = not (effect.deadline or effect.result or found.deadline or found.parted)
     if plain and effect.kind != ChangeKind.TOUCH and (not large or context.feature_level < OPERATIONS):
         kind = EntryKind.PUT if effect.kind == ChangeKind.PUT else EntryKind.DELETE
-        entry = _entry(primary, call, kind, effect.status)
+        entry = next_entry(primary, call, kind, effect.status)
         entry.replaced_bytes = replaced
         if effect.tail:
             entry.tail = effect.tail
         primary.append(entry)
         primary.pending.add(entry, call)
         return
-    entry = _entry(primary, call, EntryKind.CHANGES, effect.status)
+    entry = next_entry(primary, call, EntryKind.CHANGES, effect.status)
     change = Change(effect.kind, message.key, effect.tail, effect.deadline, replaced, found.deadline)
     entry.changes, entry.result, entry.tail = [change], effect.result, b""
     primary.append(entry)
@@ -228,14 +169,3 @@ def _append(primary: Primary, call: Call, effect: Effect, found: Found) -> None:
     elif effect.kind == ChangeKind.TOUCH:
         newest = (entry.index, found.tail, effect.deadline, found.parted)
     primary.pending.add(entry, call, {message.key: newest})
-
-
-def _entry(primary: Primary, call: Call, kind: EntryKind, status: int) -> Entry:
-    """Return the next entry, for a request. With its result the request's key is kept for a while."""
-    message, log_time = call.message, primary.log_time
-    horizon = max(log_time - primary.context.bounds.idempotency_window_ms, 0) if message.idempotency else 0
-    return Entry(
-        kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin,
-        message.counter, message.low, message.key, status, 0, message.idempotency,
-        message.fingerprint, horizon,
-    )  # fmt: skip

@@ -148,10 +148,15 @@ NEEDS_VALUE: Final = frozenset({Kind.ADD, Kind.APPEND, Kind.SWAP, Kind.TAKE, Kin
 that is not None."""
 
 
+_BATCH_ENDS: Final = (Status.DONE, Status.CONDITION_FAILED, Status.WRONG_TYPE, Status.TOO_LARGE)
+
+
 def has_result(kind: int, status: int) -> bool:
     """Whether the answer of a write holds more than status and version."""
     if kind == Kind.ADD or kind == Kind.APPEND:
         return status == Status.CREATED or status == Status.REPLACED
+    if kind == Kind.BATCH:
+        return status in _BATCH_ENDS
     return (kind, status) in ((Kind.SWAP, Status.REPLACED), (Kind.TAKE, Status.DELETED))
 
 

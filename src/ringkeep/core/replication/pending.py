@@ -15,14 +15,17 @@ NOTHING_MADE: Final[Mapping[bytes, Newest]] = {}
 
 
 class Call:
-    """One copy of a request at its primary: the message, its sender, and its deadline."""
+    """One copy of a request at its primary: the message, its sender, and its deadline. `result`: the outcomes
+    of a batch, b"" before it was executed.
+    """
 
-    __slots__ = ("caller", "deadline", "message")
+    __slots__ = ("caller", "deadline", "message", "result")
 
     def __init__(self, caller: Life, message: Forward, deadline: Millis) -> None:
         self.caller = caller
         self.message = message
         self.deadline = deadline
+        self.result = b""
 
 
 class Pending:
@@ -54,6 +57,7 @@ class Pending:
         if call is None:
             self.calls[index] = []
             return
+        self.size += len(call.result)
         self.calls[index] = [call]
         self.ids[entry.origin, entry.counter] = index
         if entry.idempotency:
@@ -63,7 +67,7 @@ class Pending:
         """Forget an entry that is applied now; return the calls that waited for it."""
         index, newest = entry.index, self.newest
         calls = self.calls.pop(index)
-        self.size -= entry.value_bytes
+        self.size -= entry.value_bytes + (len(calls[0].result) if calls else 0)
         if entry.counter:
             del self.ids[entry.origin, entry.counter]
         if entry.kind == EntryKind.CHANGES:

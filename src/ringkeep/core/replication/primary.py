@@ -395,7 +395,7 @@ class Primary:
     def on_applied(self, entry: Entry, status: int, version: int) -> None:
         """Answer the requests that waited for this entry."""
         for call in self.pending.applied(entry):
-            if entry.result and version == entry.index and status >= 0:
+            if entry.result and not call.result and version == entry.index and status >= 0:
                 answer_with(self, call, status, version, entry.result)
             else:
                 answer_known(self, call, status, version)

@@ -32,8 +32,8 @@ def answer_known(primary: Answering, call: Call, status: int, version: int) -> N
     if status < 0:
         primary.answer(call, RETRY)
         return
-    result: bytes | None = b""
-    if has_result(call.message.kind, status):
+    result: bytes | None = b"\0" + call.result if call.result else b""
+    if not result and has_result(call.message.kind, status):
         result = _kept(primary.replica, call, version)
     if result is None:
         detail = "the write was applied, and its result is not kept any more"

@@ -142,7 +142,7 @@ FIELDS: Final[dict[type, Fields]] = {
         },
     ),
     Parked: Fields(("_calls",), {"_context": _LINK, "_budget": _SMALL}),
-    Call: Fields(("caller", "message"), {"deadline": _TIME}),
+    Call: Fields(("caller", "message"), {"deadline": _TIME, "result": "no batches"}),
     ConfirmedReads: Fields(
         ("_arrived", "_rounds", "_number", "_unapplied"),
         {
