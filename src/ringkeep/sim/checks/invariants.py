@@ -8,7 +8,7 @@ from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, decode, origins_in
-from ringkeep.core.protocol.keys import after, data_prefix, log_key
+from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Acks, Confirmed, Message, Promise
 from ringkeep.core.protocol.rows import decode_promised, decode_replica, promised_key, replica_key
 from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
@@ -17,6 +17,7 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.checks.accepted_losses import AcceptedLoss
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.checks.recoveries import holders, recovered, unfounded
+from ringkeep.sim.checks.stored_rows import disagreement, rows_of
 from ringkeep.sim.errors import Violated
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
@@ -257,7 +258,8 @@ class Invariants:
                 number == log.next, node, replica, f"entry {number} committed before those below it"
             )
             self._check_durable(node, replica, Index(number), entry)
-            log.add(entry, self._turn_began)  # before it is answered, in the same turn
+            events = self._world.events
+            log.add(entry, self._turn_began, (events.count, events.now))
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
@@ -363,10 +365,9 @@ class Invariants:
         states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
-                prefix = data_prefix(replica.partition, replica.generation)
-                stored = dict(node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30))
-                rows = sorted((stored | replica.state.unwritten).items())
-                bare = [(key[len(prefix) :], value) for key, value in rows if value is not None]
+                bare = rows_of(node, replica)
+                wrong = disagreement(bare)
+                self._require(not wrong, node, replica, wrong)
                 size, counted = sum(len(key) + len(value) for key, value in bare), replica.state.data_bytes
                 self._require(counted == size, node, replica, f"{size} bytes of rows, counted {counted}")
                 state = replica.applied, replica.state.sessions.encode(), bare

@@ -143,7 +143,7 @@ class SimMachine:
         self.old_copy, self.beyond_mark = True, beyond_mark
 
     @property
-    def _is_older(self) -> bool:
+    def is_older(self) -> bool:
         """Whether the process here is of an older version: each is updated as it is restarted."""
         return self.env.older_at_first and self.births <= 1
 
@@ -172,7 +172,7 @@ class SimMachine:
         member = Member(
             self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, env.expect,
             env.replication, env.partitions, self.incarnation, MapVersion(0), self.cluster_id,
-            feature_level=feature_level.FIRST if self._is_older else feature_level.NEWEST,
+            feature_level=feature_level.FIRST if self.is_older else feature_level.NEWEST,
         )  # fmt: skip
         self.network = SimNetwork(env, self._machines, self, self._on_send)
         late = _MembershipToBe()

@@ -1,0 +1,174 @@
+"""Simulated clients that try the operations on one key, and records that expire, in worlds of their own.
+
+Most times to live are so short that records expire all the time, also while there is no primary. What they
+saw is judged by `witness`.
+"""
+
+from functools import partial
+from hashlib import blake2b
+from typing import Final
+
+from ringkeep.core.cluster.feature_level import OPERATIONS, feature_level
+from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result
+from ringkeep.core.protocol.types import Millis, origin_of
+from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
+from ringkeep.sim.operations.calls import Call
+from ringkeep.sim.world.machine import SimMachine
+from ringkeep.sim.world.world import World
+
+CLIENTS: Final = 6
+CALLS: Final = 400
+KEYS_EACH: Final = 3
+"""Keys in each partition."""
+NAMED: Final = 0.35
+"""The share of writes that carry an idempotency key."""
+LARGE: Final = 0.02
+LARGE_BYTES: Final = 70_000
+"""Of a value that has a row of its own under any bounds, and is no result that is kept under a key."""
+_KINDS: Final = (
+    *[Kind.GET] * 6, *[Kind.PUT] * 4, *[Kind.ADD] * 3, *[Kind.APPEND] * 2, *[Kind.SWAP] * 2,
+    *[Kind.TOUCH] * 2, Kind.TAKE, Kind.DELETE, Kind.PERSIST,
+)  # fmt: skip
+_SHORT_MS: Final = (20, 50, 200, 200, 1_000, 3_000)
+_LONG_MS: Final = 600_000
+_TTLS: Final = (*_SHORT_MS, *_SHORT_MS, KEEP, KEEP, 0, 0, 0, 0, 0, 0)
+_NEW_TTLS: Final = (*_SHORT_MS, KEEP)
+_TYPES: Final = (b"", b"text/plain", b"a/b")
+_MOST: Final = 2**63 - 1
+
+
+def has_operations(seed: int) -> bool:
+    """Return whether these clients run in this seed's world."""
+    return seed % 8 == 6
+
+
+class _Attempt(Attempt):
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        super().__init__(call.name, call.start_ms)
+        self.call = call
+
+
+class OperationClients(Attempts[_Attempt]):
+    """All these clients of one world, and their calls, by start."""
+
+    def __init__(self, world: World, calls: int, clients: int = CLIENTS) -> None:
+        super().__init__(world)
+        self.calls: list[Call] = []
+        self.keys = _keys(world.partitions)
+        self._left = calls
+        self._busy = 0
+        self._written = 0
+        self._versions: dict[bytes, int] = {}
+        for client in range(clients if calls else 0):
+            world.events.after(world.draw(0, THINK_MS), partial(self._next, client))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every call was started and has ended."""
+        return self._left <= 0 and self._busy == 0
+
+    def stop(self) -> None:
+        """Start no further call."""
+        self._left = 0
+
+    def _next(self, client: int) -> None:
+        if self._left <= 0:
+            return
+        call = self._draw(client)
+        if not self._try(_Attempt(call)):
+            self._pause(client)
+            return
+        assert self._world.map is not None
+        if feature_level(self._world.map) >= OPERATIONS:  # before that most calls are refused
+            self._left -= 1
+        self._busy += 1
+        self.calls.append(call)
+
+    # --- what is asked --------------------------------------------------------------------------------
+
+    def _draw(self, client: int) -> Call:
+        random = self._world.random
+        key, kind = random.choice(self.keys), random.choice(_KINDS)
+        known = self._versions.get(key, 0)
+        reads = kind == Kind.GET
+        stale = reads and random.random() < 0.4
+        start = self._stamp()
+        return Call(
+            client, kind, key, self._value(kind), b"" if reads else random.choice(_TYPES),
+            ANY if reads else random.choice((ANY, ANY, ANY, ABSENT, PRESENT, known or ANY)),
+            self._ttl(kind), stale, known if reads and random.random() < 0.2 else 0,
+            b"call-%d" % start if not reads and random.random() < NAMED else b"",
+            start, self._world.events.now,
+        )  # fmt: skip
+
+    def _value(self, kind: Kind) -> bytes:
+        random = self._world.random
+        self._written += 1
+        if kind == Kind.ADD:
+            by = _MOST if random.random() < 0.03 else random.randint(-9, 9)
+            return pack_numbers(by, random.choice((0, 0, 100)))
+        if kind == Kind.APPEND:
+            return b"0" * LARGE_BYTES if random.random() < LARGE else b"%d" % (self._written % 10)
+        if kind in (Kind.PUT, Kind.SWAP):
+            if random.random() < LARGE:
+                return b"%d" % self._written * (LARGE_BYTES // 4)
+            return b"%d" % self._written if random.random() < 0.7 else b"w%d" % self._written
+        return b""
+
+    def _ttl(self, kind: Kind) -> Millis:
+        random = self._world.random
+        if kind in (Kind.GET, Kind.DELETE, Kind.TAKE, Kind.PERSIST):
+            return 0
+        if random.random() < 0.01:
+            return _LONG_MS
+        return random.choice(_NEW_TTLS if kind == Kind.TOUCH else _TTLS)
+
+    def _request(self, attempt: _Attempt, node: SimMachine) -> Request:
+        call = attempt.call
+        request = Request(
+            call.kind, call.key, call.value, call.content_type, call.condition, timeout_ms=TIMEOUT_MS,
+            stale=call.stale, at_least=call.at_least, ttl_ms=call.ttl_ms,
+        )  # fmt: skip
+        if call.name:
+            said = f"{call.kind} {call.content_type!r} {call.condition} {call.ttl_ms} ".encode() + call.value
+            request.fingerprint = blake2b(said, digest_size=16).digest()
+        call.tries.append((origin_of(node.id, node.incarnation), request))
+        return request
+
+    # --- what is answered -----------------------------------------------------------------------------
+
+    def _heard(self, attempt: _Attempt, node: SimMachine, result: Result, *, final: bool) -> None:
+        call = attempt.call
+        if final:
+            call.end, call.end_ms, call.result = self._stamp(), self._world.events.now, result
+            self._world.count("operation_rejected" if result.status in REJECTED else "operation_answered")
+            if attempt.unsure and result.value and call.kind != Kind.GET:
+                self._world.count("result_answered_again")
+            if result.version:
+                self._versions[call.key] = result.version
+        self._world.log(node, f"{call} on {call.key!r}")
+
+    def _end(self, attempt: _Attempt) -> None:
+        self._busy -= 1
+        self._pause(attempt.call.client)
+
+    def _pause(self, client: int) -> None:
+        self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))
+
+
+def _keys(partitions: int) -> list[bytes]:
+    """Return some keys of each partition, none of which the other clients use."""
+    left = dict.fromkeys(range(partitions), KEYS_EACH)
+    keys, number = [], 0
+    while any(left.values()):
+        key = b"op%d" % number
+        number += 1
+        partition = partition_of(key, partitions)
+        if left[partition]:
+            left[partition] -= 1
+            keys.append(key)
+    return keys

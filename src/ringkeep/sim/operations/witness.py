@@ -1,0 +1,192 @@
+"""Judges what the clients of operations saw, with the committed log as the witness of the order.
+
+The log is replayed through the reference model: each write must have answered, logged and left what the model
+says at its place. A read has its place between two entries: not before what was committed when it began, nor
+after what was committed when it ended, nor before the place of a read that had ended.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from ringkeep.core.protocol.change import Change, ChangeKind
+from ringkeep.core.protocol.client_requests import KEEP, WROTE, Kind, Result, Status
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode
+from ringkeep.core.protocol.types import Millis
+from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED
+from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.operations.calls import Call
+from ringkeep.sim.operations.model import Decision, Record, Shown, decide
+from ringkeep.sim.operations.places import Places
+
+ROUNDED_MS: Final = 10
+"""Clocks are read in whole milliseconds, by each primary anew."""
+_UNCHANGED: Final = (Status.NOT_FOUND, Status.CONDITION_FAILED, Status.WRONG_TYPE, Status.TOO_LARGE)
+
+
+class Witness:
+    """The log of one partition against the calls on its keys. `records`: what is there at the end."""
+
+    def __init__(self, name: str, log: CommittedLog, calls: Iterable[Call]) -> None:
+        self._name = name
+        self._log = log
+        self._calls = list(calls)
+        self._keys = {call.key for call in self._calls}
+        self._by_id = {each: call for call in self._calls for each in call.ids}
+        self._entry: dict[Call, int] = {}
+        self._place = "its end"
+        self.records: dict[bytes, Record] = {}
+        self.places = Places(log)
+
+    def judge(self) -> None:
+        """Raise AssertionError if anything does not agree."""
+        time: Millis = 0
+        for index, data in sorted(self._log.entries.items()):
+            entry = decode(data)
+            self._place = f"entry {index}"
+            self._require(entry.log_time >= time, f"log time {entry.log_time} after {time}")
+            time = entry.log_time
+            self.places.add(index, time)
+            if entry.kind == EntryKind.CHANGES and not entry.counter:
+                for change in entry.changes:
+                    self._removed(index, entry, change)
+            elif entry.key in self._keys:
+                self._asked(index, entry)
+        self._place = "its end"
+        for call in self._calls:
+            self._check_entries(call)
+        self._judge_reads()
+
+    # --- entries --------------------------------------------------------------------------------------
+
+    def _removed(self, index: int, entry: Entry, change: Change) -> None:
+        """A record is removed because its time is over."""
+        key, record = change.key, self.records.get(change.key)
+        self._require(change.kind == ChangeKind.EXPIRE, "changes that nobody asked for")
+        if key not in self._keys:
+            return
+        self._require(
+            record is not None and record.version == change.version,
+            f"removes version {change.version} of {key!r}: {record}",
+        )
+        assert record is not None
+        due = 0 < record.deadline == change.replaced_deadline <= entry.log_time
+        self._require(due, f"of log time {entry.log_time} removes what is not due: {key!r} {record}")
+        lived = self._log.until[index][1] - record.asked_ms
+        early = lived * FASTEST_CLOCK + ROUNDED_MS < record.ttl_ms
+        self._require(not early, f"removes {key!r} after {lived} ms: {record}")
+        self._leave(index, key, None)
+
+    def _asked(self, index: int, entry: Entry) -> None:
+        """An entry for a call: it says what the model says, and so did the answer."""
+        call = self._by_id.get((entry.origin, entry.counter))
+        self._require(call is not None, f"{entry.key!r} is written, and nobody asked for it")
+        assert call is not None
+        self._require(call not in self._entry, f"{call} took effect before, at {self._entry.get(call)}")
+        self._require(call.key == entry.key, f"is of {entry.key!r}, asked was {call}")
+        self._entry[call] = index
+        began = call.start <= self._log.since[index]
+        ended = call.result is None or self._log.since[index] < call.end
+        self._require(began and ended, f"committed at {self._log.since[index]}, though {call}")
+        record = self.records.get(call.key)
+        lives = record is None or not record.deadline or record.deadline > entry.log_time
+        self._require(lives, f"of log time {entry.log_time} still saw {record}: {call}")
+        decision = decide(record, call)
+        self._require(
+            entry.status == decision.status, f"says {entry.status}, not {decision.status}: {call}, {record}"
+        )
+        version = index
+        if decision.status in WROTE:
+            self._wrote(index, entry, call, decision)
+        else:
+            self._require(entry.kind == EntryKind.OUTCOME, f"writes for {call}")
+            version = record.version if record is not None else 0
+        if call.result is not None:
+            self._check_answer(call, call.result, decision, version)
+
+    def _wrote(self, index: int, entry: Entry, call: Call, decision: Decision) -> None:
+        """Compare the record that an entry leaves."""
+        change = _change_of(entry)
+        before = self.records.get(call.key)
+        if decision.made is None:
+            self._require(change.kind == ChangeKind.DELETE, f"leaves a record: {call}")
+            self._leave(index, call.key, None)
+            return
+        tail = bytes((len(decision.made.content_type),)) + decision.made.content_type + decision.made.value
+        same = change.kind == ChangeKind.TOUCH or (change.kind == ChangeKind.PUT and change.tail == tail)
+        self._require(same, f"leaves another record than {decision.made}: {call}")
+        time, record = entry.log_time, Record(index, *decision.made)
+        lives = decision.lives
+        if lives == KEEP and before is not None and before.deadline:
+            record = record._replace(deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms)
+        elif lives > 0:
+            record = record._replace(
+                deadline=change.deadline, told=time, ttl_ms=lives, asked_ms=call.start_ms
+            )
+            self._require(change.deadline >= time + lives, f"of {time} lives until {change.deadline}: {call}")
+        self._require(
+            change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
+        )
+        self._leave(index, call.key, record)
+
+    def _leave(self, index: int, key: bytes, record: Record | None) -> None:
+        self.places.leave(index, key, record)
+        if record is None:
+            self.records.pop(key, None)
+        else:
+            self.records[key] = record
+
+    # --- answers --------------------------------------------------------------------------------------
+
+    def _check_answer(self, call: Call, result: Result, decision: Decision, version: int) -> None:
+        """Compare the answer of a call that has an entry."""
+        told = result.status, result.version, Shown(result.value, result.content_type)
+        wanted = decision.status, version, decision.shown
+        self._require(told == wanted, f"was answered {_short(told)}, not {_short(wanted)}: {call}")
+
+    def _check_entries(self, call: Call) -> None:
+        """A call that was told of an effect has an entry, and one that was told of none has none."""
+        result, index = call.result, self._entry.get(call)
+        if result is None:
+            return
+        kept = result.status in WROTE or (call.name and result.status in _UNCHANGED)
+        if kept:
+            self._require(index is not None, f"no entry of {call}")
+        else:
+            self._require(index is None, f"entry {index} of {call}")
+
+    def _judge_reads(self) -> None:
+        """Find a place for each answer that wrote nothing, by start: the first that is possible."""
+        reads = [call for call in self._calls if _is_read(call)]
+        for call in sorted(reads, key=lambda call: call.start):
+            assert call.result is not None
+            found = (
+                self.places.of_stale(call, call.result) if call.stale else self.places.of(call, call.result)
+            )
+            self._require(found, f"no place in {self.places.around(call)} for {call}")
+
+    def _require(self, holds: bool, what: str) -> None:
+        assert holds, f"{self._name}, {self._place}: {what}"
+
+
+def _is_read(call: Call) -> bool:
+    """Whether a definite answer wrote nothing, not even a result that is kept."""
+    result = call.result
+    if result is None or result.status in REJECTED:
+        return False
+    return call.kind == Kind.GET or (result.status in _UNCHANGED and not call.name)
+
+
+def _change_of(entry: Entry) -> Change:
+    """Return what an entry does to its key."""
+    if entry.kind == EntryKind.CHANGES:
+        assert len(entry.changes) == 1 and entry.changes[0].key == entry.key
+        return entry.changes[0]
+    kinds: Mapping[int, ChangeKind] = {
+        EntryKind.PUT: ChangeKind.PUT, EntryKind.DELETE: ChangeKind.DELETE,
+    }  # fmt: skip
+    return Change(kinds[entry.kind], entry.key, entry.tail)
+
+
+def _short(told: tuple[int, int, Shown]) -> str:
+    status, version, shown = told
+    return f"{Status(status).name} {version} {shown.content_type!r} {shown.value[:30]!r}"
