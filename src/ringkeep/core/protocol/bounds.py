@@ -16,6 +16,7 @@ class Bounds:
     """Each field is the limit of the same name in `limits.py`, which explains it."""
 
     idempotency_window_ms: Millis = limits.IDEMPOTENCY_WINDOW_MS
+    result_window_ms: Millis = limits.RESULT_WINDOW_MS
     clock_ahead_ms: Millis = limits.CLOCK_AHEAD_MS
     clock_logged_ms: Millis = limits.CLOCK_LOGGED_MS
     expire_at_once: int = limits.EXPIRE_AT_ONCE

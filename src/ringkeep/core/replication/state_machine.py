@@ -11,7 +11,6 @@ import struct
 from typing import Final, NamedTuple
 
 from ringkeep.core.context import Context
-from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, origins_in
@@ -299,7 +298,8 @@ class State:
 
     def _keep_body(self, entry: Entry) -> None:
         """Keep a result for as long as a coordinator may ask again."""
-        for time_key, number in self._results.take_old(max(entry.log_time - limits.RESULT_WINDOW_MS, 0)):
+        horizon = max(entry.log_time - self._context.bounds.result_window_ms, 0)
+        for time_key, number in self._results.take_old(horizon):
             held = self._get(self._prefix_results + number)
             assert held is not None, "both rows go together"
             self._put(time_key, None)

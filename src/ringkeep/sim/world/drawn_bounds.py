@@ -50,6 +50,7 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "scans_at_once": (1, 3),
     "scan_turn_rows": (1, 3),
     "page_bytes": (1, 20),
+    "result_window_ms": (4_000, 8_000),  # longer than a coordinator asks, by any clock
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 
