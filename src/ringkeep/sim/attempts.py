@@ -17,7 +17,7 @@ THINK_MS = 40
 TRIES = 8
 ANSWERED_MS = 2 * TIMEOUT_MS
 """A request is executed within this time, or never: its primary may have another clock."""
-FASTEST_CLOCK = 1.2
+SLOWEST_CLOCK, FASTEST_CLOCK = 0.8, 1.2
 
 
 class Attempt:

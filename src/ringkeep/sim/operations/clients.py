@@ -20,8 +20,9 @@ from ringkeep.sim.world.world import World
 
 CLIENTS: Final = 6
 CALLS: Final = 400
-KEYS_EACH: Final = 3
-"""Keys in each partition."""
+HOT: Final = 3
+CROWD: Final = 12
+"""Keys in each partition: those that clients contend for, and others, of which many are due at once."""
 NAMED: Final = 0.35
 """The share of writes that carry an idempotency key."""
 LARGE: Final = 0.02
@@ -58,7 +59,8 @@ class OperationClients(Attempts[_Attempt]):
     def __init__(self, world: World, calls: int, clients: int = CLIENTS) -> None:
         super().__init__(world)
         self.calls: list[Call] = []
-        self.keys = _keys(world.partitions)
+        self._hot = _keys(world.partitions, HOT)
+        self.keys = _keys(world.partitions, HOT + CROWD)
         self._left = calls
         self._busy = 0
         self._written = 0
@@ -92,7 +94,9 @@ class OperationClients(Attempts[_Attempt]):
 
     def _draw(self, client: int) -> Call:
         random = self._world.random
-        key, kind = random.choice(self.keys), random.choice(_KINDS)
+        key, kind = random.choice(self._hot), random.choice(_KINDS)
+        if random.random() < 0.3:
+            key, kind = random.choice(self.keys), random.choice((kind, Kind.PUT))
         known = self._versions.get(key, 0)
         reads = kind == Kind.GET
         stale = reads and random.random() < 0.4
@@ -160,9 +164,9 @@ class OperationClients(Attempts[_Attempt]):
         self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))
 
 
-def _keys(partitions: int) -> list[bytes]:
-    """Return some keys of each partition, none of which the other clients use."""
-    left = dict.fromkeys(range(partitions), KEYS_EACH)
+def _keys(partitions: int, each: int) -> list[bytes]:
+    """Return so many keys of each partition, none of which the other clients use."""
+    left = dict.fromkeys(range(partitions), each)
     keys, number = [], 0
     while any(left.values()):
         key = b"op%d" % number

@@ -19,8 +19,8 @@ _NUMBER: Final = re.compile(rb"-[0-9]{1,19}|[0-9]{1,20}")
 
 
 class Record(NamedTuple):
-    """`deadline`: a log time, 0 for none. `ttl_ms`, `asked_ms`: what the deadline goes back to: a time to live,
-    and when it was asked for.
+    """`deadline`: a log time, 0 for none. `ttl_ms`, `asked_ms`: the time to live that it goes back to, and
+    when that was asked for.
     """
 
     version: int

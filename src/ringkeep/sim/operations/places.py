@@ -5,12 +5,13 @@ from typing import Final
 
 from ringkeep.core.protocol.client_requests import Kind, Result, Status
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.attempts import FASTEST_CLOCK
+from ringkeep.sim.attempts import FASTEST_CLOCK, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Record, decide
 
 ROUNDED_MS: Final = 10
+"""Clocks are read in whole milliseconds, by each primary anew."""
 
 
 class Places:
@@ -22,6 +23,7 @@ class Places:
         self._times: list[Millis] = [0]
         self._since: list[int] = [0]
         self._until: list[int] = [0]
+        self._until_ms: list[Millis] = [0]
         self._states: dict[bytes, list[tuple[int, Record | None]]] = {}  # by place, ascending
         self._ended: list[tuple[int, int]] = []  # reads so far: (end, place)
 
@@ -30,7 +32,9 @@ class Places:
         self._indices.append(index)
         self._times.append(time)
         self._since.append(self._log.since[index])
-        self._until.append(self._log.until[index][0])
+        event, moment = self._log.until[index]
+        self._until.append(event)
+        self._until_ms.append(moment)
 
     def leave(self, index: int, key: bytes, record: Record | None) -> None:
         """The newest entry leaves this record of a key, or none."""
@@ -47,9 +51,10 @@ class Places:
         return False
 
     def of_stale(self, call: Call, result: Result) -> bool:
-        """Whether any replica can have given a stale answer."""
-        last = bisect_left(self._since, call.end)
-        for place in range(bisect_left(self._indices, call.at_least), last):
+        """Whether a replica can have given a stale answer, and was as fresh as it said."""
+        told = call.start_ms - result.age_ms / SLOWEST_CLOCK - ROUNDED_MS
+        first = max(bisect_left(self._indices, call.at_least), bisect_left(self._until_ms, told) - 1)
+        for place in range(first, bisect_left(self._since, call.end)):
             record, time = self._state(call.key, place), self._times[place]
             over = record is None or 0 < record.deadline <= time
             if result.status == Status.NOT_FOUND:

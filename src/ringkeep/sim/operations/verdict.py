@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.keys import RESULTS
 from ringkeep.core.protocol.types import Millis, PartitionId
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.checks.stored_rows import Stored, records_of, rows_of
@@ -23,6 +24,8 @@ def judge(world: World, logs: Mapping[PartitionId, CommittedLog], clients: Opera
         calls = [call for call in clients.calls if partition_of(call.key, world.partitions) == number]
         witness = Witness(f"partition {number}", logs[partition], calls)
         witness.judge()
+        world.count("expired_after_failover", witness.outlived)
+        world.count("results_kept", witness.results)
         wanted = {
             key: Stored(record.version, record.value, record.content_type, record.deadline)
             for key, record in witness.records.items()
@@ -35,12 +38,16 @@ def _look_at_stores(
 ) -> None:
     """Compare the records of every replica, and look for what should have been removed by now."""
     assert world.map is not None
-    leading = world.nodes[world.map.partitions[partition].primary].driver.node.primaries[partition]
+    leader = world.nodes[world.map.partitions[partition].primary]
+    leading = leader.driver.node.primaries[partition]
     for node in world.nodes.values():
         replica = node.driver.node.replicas.get(partition)
         if replica is None:
             continue
-        records = records_of(rows_of(node, replica))
+        rows = rows_of(node, replica)
+        if node is leader:
+            world.count("results_left", sum(key[0] == RESULTS for key, _ in rows))
+        records = records_of(rows)
         found = {key: record for key, record in records.items() if key in keys}
         assert found == wanted, f"partition {partition}, {node.name}: holds {found}, not {wanted}"
         late = leading.log_time - SOON_MS

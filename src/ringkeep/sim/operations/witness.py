@@ -10,21 +10,22 @@ from typing import Final
 
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import KEEP, WROTE, Kind, Result, Status
-from ringkeep.core.protocol.entry import Entry, EntryKind, decode
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode, epoch_of
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Decision, Record, Shown, decide
-from ringkeep.sim.operations.places import Places
+from ringkeep.sim.operations.places import ROUNDED_MS, Places
 
-ROUNDED_MS: Final = 10
-"""Clocks are read in whole milliseconds, by each primary anew."""
 _UNCHANGED: Final = (Status.NOT_FOUND, Status.CONDITION_FAILED, Status.WRONG_TYPE, Status.TOO_LARGE)
 
 
 class Witness:
-    """The log of one partition against the calls on its keys. `records`: what is there at the end."""
+    """The log of one partition against the calls on its keys. `records`: what is there at the end. `results`:
+    how many results with a value were kept for their coordinators. `outlived`: how many records were removed
+    by a later primary than wrote them.
+    """
 
     def __init__(self, name: str, log: CommittedLog, calls: Iterable[Call]) -> None:
         self._name = name
@@ -35,6 +36,8 @@ class Witness:
         self._entry: dict[Call, int] = {}
         self._place = "its end"
         self.records: dict[bytes, Record] = {}
+        self.results = 0
+        self.outlived = 0
         self.places = Places(log)
 
     def judge(self) -> None:
@@ -51,9 +54,10 @@ class Witness:
                     self._removed(index, entry, change)
             elif entry.key in self._keys:
                 self._asked(index, entry)
+                self.results += bool(entry.result) and not entry.idempotency
         self._place = "its end"
         for call in self._calls:
-            self._check_entries(call)
+            self._require(call in self._entry or not _has_entry(call), f"no entry of {call}")
         self._judge_reads()
 
     # --- entries --------------------------------------------------------------------------------------
@@ -74,6 +78,7 @@ class Witness:
         lived = self._log.until[index][1] - record.asked_ms
         early = lived * FASTEST_CLOCK + ROUNDED_MS < record.ttl_ms
         self._require(not early, f"removes {key!r} after {lived} ms: {record}")
+        self.outlived += epoch_of(self._log.entries[record.version]) < entry.epoch
         self._leave(index, key, None)
 
     def _asked(self, index: int, entry: Entry) -> None:
@@ -119,9 +124,7 @@ class Witness:
         if lives == KEEP and before is not None and before.deadline:
             record = record._replace(deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms)
         elif lives > 0:
-            record = record._replace(
-                deadline=change.deadline, told=time, ttl_ms=lives, asked_ms=call.start_ms
-            )
+            record = record._replace(deadline=change.deadline, ttl_ms=lives, asked_ms=call.start_ms)
             self._require(change.deadline >= time + lives, f"of {time} lives until {change.deadline}: {call}")
         self._require(
             change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
@@ -143,17 +146,6 @@ class Witness:
         wanted = decision.status, version, decision.shown
         self._require(told == wanted, f"was answered {_short(told)}, not {_short(wanted)}: {call}")
 
-    def _check_entries(self, call: Call) -> None:
-        """A call that was told of an effect has an entry, and one that was told of none has none."""
-        result, index = call.result, self._entry.get(call)
-        if result is None:
-            return
-        kept = result.status in WROTE or (call.name and result.status in _UNCHANGED)
-        if kept:
-            self._require(index is not None, f"no entry of {call}")
-        else:
-            self._require(index is None, f"entry {index} of {call}")
-
     def _judge_reads(self) -> None:
         """Find a place for each answer that wrote nothing, by start: the first that is possible."""
         reads = [call for call in self._calls if _is_read(call)]
@@ -166,6 +158,14 @@ class Witness:
 
     def _require(self, holds: bool, what: str) -> None:
         assert holds, f"{self._name}, {self._place}: {what}"
+
+
+def _has_entry(call: Call) -> bool:
+    """Whether the answer says that there is an entry: of an effect, or of a result that is kept."""
+    result = call.result
+    return result is not None and (
+        result.status in WROTE or (bool(call.name) and result.status in _UNCHANGED)
+    )
 
 
 def _is_read(call: Call) -> bool:
