@@ -202,14 +202,15 @@ class ConfirmedReads:
         for primary, reads in list(self._unapplied.items()):
             applied = primary.replica.applied
             left = [read for read in reads if read[2] > applied]
-            if len(left) < len(reads):
-                for read in reads:
-                    if read[2] <= applied:
-                        self._serve(primary, read)
-                if left:
-                    self._unapplied[primary] = left
-                else:
-                    del self._unapplied[primary]
+            if len(left) == len(reads):
+                continue
+            if left:
+                self._unapplied[primary] = left
+            else:
+                del self._unapplied[primary]
+            for read in reads:
+                if read[2] <= applied:
+                    self._serve(primary, read)  # one whose record is due by now waits again
 
     def _gave_up(self, primary: Primary, read: Waiting, now: Millis) -> bool:
         """Answer a client's read of a version that was not reached by its deadline."""
