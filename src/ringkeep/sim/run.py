@@ -111,6 +111,10 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     if world.seed % DISK_FAILS_EVERY == 1:
         DiskFailure(world).run()
         _recover(world, finished)
+    if has_operations(world.seed):
+        callers.go_on_calmly()
+        done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
+        assert done, "calls of a calm cluster do not end"
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"

@@ -10,7 +10,7 @@ from typing import Final
 
 from ringkeep.core.cluster.feature_level import OPERATIONS, feature_level
 from ringkeep.core.cluster.slots import partition_of
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis, origin_of
 from ringkeep.core.replication.operations import pack_numbers
 from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
@@ -20,6 +20,8 @@ from ringkeep.sim.world.world import World
 
 CLIENTS: Final = 6
 CALLS: Final = 400
+CALM_CALLS: Final = 60
+"""So many calls once all faults are over: each of them must succeed."""
 HOT: Final = 3
 CROWD: Final = 12
 """Keys in each partition: those that clients contend for, and others, of which many are due at once."""
@@ -54,10 +56,12 @@ class _Attempt(Attempt):
 
 
 class OperationClients(Attempts[_Attempt]):
-    """All these clients of one world, and their calls, by start."""
+    """All these clients of one world, and their calls, by start. `calm_from`: the event number from which on
+    the cluster is calm, 0 before."""
 
-    def __init__(self, world: World, calls: int, clients: int = CLIENTS) -> None:
+    def __init__(self, world: World, calls: int) -> None:
         super().__init__(world)
+        self.calm_from = 0
         self.calls: list[Call] = []
         self._hot = _keys(world.partitions, HOT)
         self.keys = _keys(world.partitions, HOT + CROWD)
@@ -65,8 +69,20 @@ class OperationClients(Attempts[_Attempt]):
         self._busy = 0
         self._written = 0
         self._versions: dict[bytes, int] = {}
-        for client in range(clients if calls else 0):
-            world.events.after(world.draw(0, THINK_MS), partial(self._next, client))
+        if calls:
+            self._begin()
+
+    def _begin(self) -> None:
+        for client in range(CLIENTS):
+            self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))
+
+    def go_on_calmly(self) -> None:
+        """Start some more calls, in a cluster that is healthy and stays so."""
+        assert self._world.map is not None
+        if feature_level(self._world.map) < OPERATIONS:  # the run was cut short
+            return
+        self._left, self.calm_from = CALM_CALLS, self._stamp()
+        self._begin()
 
     @property
     def finished(self) -> bool:
@@ -150,6 +166,10 @@ class OperationClients(Attempts[_Attempt]):
         if final:
             call.end, call.end_ms, call.result = self._stamp(), self._world.events.now, result
             self._world.count("operation_rejected" if result.status in REJECTED else "operation_answered")
+            if self.calm_from:
+                assert result.status not in (Status.UNAVAILABLE, Status.NO_SPACE), (
+                    f"in a calm cluster: {call}"
+                )
             if attempt.unsure and result.value and call.kind != Kind.GET:
                 self._world.count("result_answered_again")
             if result.version:
@@ -157,6 +177,7 @@ class OperationClients(Attempts[_Attempt]):
         self._world.log(node, f"{call} on {call.key!r}")
 
     def _end(self, attempt: _Attempt) -> None:
+        assert attempt.call.result or not self.calm_from, f"no answer in a calm cluster: {attempt.call}"
         self._busy -= 1
         self._pause(attempt.call.client)
 

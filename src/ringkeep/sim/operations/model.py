@@ -19,8 +19,8 @@ _NUMBER: Final = re.compile(rb"-[0-9]{1,19}|[0-9]{1,20}")
 
 
 class Record(NamedTuple):
-    """`deadline`: a log time, 0 for none. `ttl_ms`, `asked_ms`: the time to live that it goes back to, and
-    when that was asked for.
+    """`deadline`: a log time, 0 for none. `ttl_ms`, `asked_ms`, `asked`: the time to live that it goes back
+    to, and when that was asked for, also as an event number.
     """
 
     version: int
@@ -29,6 +29,7 @@ class Record(NamedTuple):
     deadline: Millis = 0
     ttl_ms: Millis = 0
     asked_ms: Millis = 0
+    asked: int = 0
 
 
 class Shown(NamedTuple):

@@ -22,7 +22,7 @@ def judge(world: World, logs: Mapping[PartitionId, CommittedLog], clients: Opera
     for number in range(world.partitions):
         partition = PartitionId(number)
         calls = [call for call in clients.calls if partition_of(call.key, world.partitions) == number]
-        witness = Witness(f"partition {number}", logs[partition], calls)
+        witness = Witness(f"partition {number}", logs[partition], calls, clients.calm_from)
         witness.judge()
         world.count("expired_after_failover", witness.outlived)
         world.count("results_kept", witness.results)

@@ -12,24 +12,28 @@ from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import KEEP, WROTE, Kind, Result, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, decode, epoch_of
 from ringkeep.core.protocol.types import Millis
-from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED
+from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.histories.history import NEVER
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Decision, Record, Shown, decide
 from ringkeep.sim.operations.places import ROUNDED_MS, Places
 
+SOON_MS: Final = 2_000
+"""So late a record that is due is removed in a calm cluster, at most."""
 _UNCHANGED: Final = (Status.NOT_FOUND, Status.CONDITION_FAILED, Status.WRONG_TYPE, Status.TOO_LARGE)
 
 
 class Witness:
     """The log of one partition against the calls on its keys. `records`: what is there at the end. `results`:
     how many results with a value were kept for their coordinators. `outlived`: how many records were removed
-    by a later primary than wrote them.
+    by a later primary than wrote them. `calm_from`: the event number from which on the cluster was calm.
     """
 
-    def __init__(self, name: str, log: CommittedLog, calls: Iterable[Call]) -> None:
+    def __init__(self, name: str, log: CommittedLog, calls: Iterable[Call], calm_from: int = 0) -> None:
         self._name = name
         self._log = log
+        self._calm_from = calm_from or NEVER
         self._calls = list(calls)
         self._keys = {call.key for call in self._calls}
         self._by_id = {each: call for call in self._calls for each in call.ids}
@@ -78,6 +82,9 @@ class Witness:
         lived = self._log.until[index][1] - record.asked_ms
         early = lived * FASTEST_CLOCK + ROUNDED_MS < record.ttl_ms
         self._require(not early, f"removes {key!r} after {lived} ms: {record}")
+        latest = self._log.until[record.version][1] + record.ttl_ms / SLOWEST_CLOCK + SOON_MS
+        late = record.asked > self._calm_from and self._log.until[index][1] > latest
+        self._require(not late, f"removes {key!r} only after {lived} ms: {record}")
         self.outlived += epoch_of(self._log.entries[record.version]) < entry.epoch
         self._leave(index, key, None)
 
@@ -122,9 +129,13 @@ class Witness:
         time, record = entry.log_time, Record(index, *decision.made)
         lives = decision.lives
         if lives == KEEP and before is not None and before.deadline:
-            record = record._replace(deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms)
+            record = record._replace(
+                deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms, asked=before.asked
+            )
         elif lives > 0:
-            record = record._replace(deadline=change.deadline, ttl_ms=lives, asked_ms=call.start_ms)
+            record = record._replace(
+                deadline=change.deadline, ttl_ms=lives, asked_ms=call.start_ms, asked=call.start
+            )
             self._require(change.deadline >= time + lives, f"of {time} lives until {change.deadline}: {call}")
         self._require(
             change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
