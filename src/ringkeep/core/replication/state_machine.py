@@ -144,10 +144,12 @@ class State:
             return stored
         if len(stored) == limit + len(among):  # nothing is known of what follows
             among = [key for key in among if key <= stored[-1][0]]
-        merged = dict(stored)
+        merged = {key: row for key, row in stored if key not in newer}
         for key in among:
-            merged[key] = newer[key]  # type: ignore[assignment]  # what is deleted is taken out below
-        return [(key, merged[key]) for key in sorted(merged) if merged[key] is not None][:limit]
+            row = newer[key]
+            if row is not None:
+                merged[key] = row
+        return [(key, merged[key]) for key in sorted(merged)][:limit]
 
     def records_between(self, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Return the first (key, record) of those from `begin` on, and before `end` (b"": no end)."""
