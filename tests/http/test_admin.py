@@ -116,7 +116,7 @@ def test_the_openapi_document_is_whole(wire: Wire) -> None:
     assert document["openapi"].startswith("3.1")
     served = {(path, method) for path, item in document["paths"].items() for method in item}
     assert {("/put", "post"), ("/get", "get"), ("/delete", "delete")} < served
-    assert {("/v1/kv/{key}", method) for method in ("get", "head", "put", "delete")} < served
+    assert {("/v1/kv/{key}", method) for method in ("get", "head", "put", "delete", "post")} < served
     for reference in references(document):
         assert reference.removeprefix("#/components/schemas/") in document["components"]["schemas"]
     names = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
@@ -186,5 +186,6 @@ def test_the_docs_show_bodies_answers_and_examples(host: Host, wire: Wire) -> No
         "<code>members[].disk_full</code></td><td>boolean",
         "<code>accept_loss</code></td><td>true",
         "<code>ETag</code></td><td>The version, in quotes.",
+        '{"op": "touch", "ttl": "10m"}',
     ):
         assert shown in page, shown

@@ -146,7 +146,7 @@ def test_a_deadline_that_passes(host: Host, wire: Wire) -> None:
         ("/put", "POST"),
         ("/get?key=a", "GET"),
         ("/delete", "DELETE"),
-        ("/v1/kv/a", "GET, HEAD, PUT, DELETE"),
+        ("/v1/kv/a", "GET, HEAD, PUT, DELETE, POST"),
         ("/livez", "GET, HEAD"),
         ("/v1/cluster", "GET, HEAD"),
         ("/v1/cluster/moves", "GET, HEAD"),

@@ -15,9 +15,10 @@ ROUTES: Final = (
     ("PUT", "/v1/kv/{key}"),
     ("GET", "/v1/kv/{key}"),
     ("DELETE", "/v1/kv/{key}"),
+    ("POST", "/v1/kv/{key}"),
     ("*", "other"),
 )
-PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, OTHER = range(len(ROUTES))
+PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, KV_POST, OTHER = range(len(ROUTES))
 """The routes by number. The first three are the original ones; OTHER is the admin app and what is unknown."""
 
 ORIGINAL: Final = {
@@ -30,7 +31,13 @@ ORIGINAL: Final = {
 KV: Final = b"/v1/kv/"
 """What stands before the key in the path of the raw routes."""
 
-KV_ROUTES: Final = {b"GET": KV_GET, b"HEAD": KV_GET, b"PUT": KV_PUT, b"DELETE": KV_DELETE}
+KV_ROUTES: Final = {
+    b"GET": KV_GET,
+    b"HEAD": KV_GET,
+    b"PUT": KV_PUT,
+    b"DELETE": KV_DELETE,
+    b"POST": KV_POST,
+}
 
 KEYS_PATH: Final = "/v1/kv"
 MOVES_PATH: Final = "/v1/cluster/moves"

@@ -6,13 +6,19 @@ The cluster that it pretends to be in is `tests/support/http/fake_cluster.py`.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from tests.support.http.fake_cluster import FakeCluster
 
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, WROTE, Kind, Request, Result, Status
+from ringkeep.core.protocol.change import ChangeKind
+from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
+from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.record import tail_of, value_at
+from ringkeep.core.protocol.types import Epoch, PartitionId
+from ringkeep.core.replication.operations import Standing, evaluate, has_result
 from ringkeep.histogram import Histogram
 from ringkeep.http.service import Sample
 
@@ -24,6 +30,7 @@ class Record:
     value: bytes
     content_type: bytes
     version: int
+    deadline: int = 0  # in milliseconds of `now_ms`; 0: it lives for ever
 
 
 class FakeService:
@@ -81,12 +88,19 @@ class FakeService:
             return replace(result)
         result = self._evaluate(request)
         result.primary = self.name
-        if request.idempotency and (result.status in WROTE or result.status is Status.CONDITION_FAILED):
+        if request.idempotency and result.status is not Status.UNAVAILABLE:
             self.seen[name] = (request.fingerprint, replace(result))
         return result
 
+    def now_ms(self) -> int:
+        """The clock by which records expire."""
+        return int(time.monotonic() * 1_000)
+
     def _evaluate(self, request: Request) -> Result:
-        record = self.records.get(request.key)
+        record, now = self.records.get(request.key), self.now_ms()
+        if record is not None and 0 < record.deadline <= now:
+            del self.records[request.key]
+            record = None
         present = record.version if record else 0
         if request.kind is Kind.GET:
             if request.at_least > self.index:
@@ -94,20 +108,40 @@ class FakeService:
             if record is None:
                 return Result(Status.NOT_FOUND, age_ms=1_200 * request.stale)
             return Result(
-                Status.FOUND, record.version, record.value, record.content_type, age_ms=1_200 * request.stale
-            )
+                Status.FOUND, record.version, record.value, record.content_type, age_ms=1_200 * request.stale,
+                ttl_ms=record.deadline and record.deadline - now,
+            )  # fmt: skip
         held = {ANY: True, ABSENT: record is None, PRESENT: record is not None}
         if not held.get(request.condition, request.condition == present):
             return Result(Status.CONDITION_FAILED, present)
-        if request.kind is Kind.DELETE:
-            if record is None:
-                return Result(Status.NOT_FOUND)
-            self.index += 1
-            del self.records[request.key]
-            return Result(Status.DELETED, self.index)
+        return self._apply(request, record, now)
+
+    def _apply(self, request: Request, record: Record | None, now: int) -> Result:
+        """Do what the core's own table of operations says."""
+        tail = tail_of(record.content_type, record.value) if record else None
+        message = Forward(
+            0, PartitionId(0), Epoch(0), 0, request.kind, 0, b"", 0, 0, request.key, request.value,
+            request.content_type, request.idempotency, request.fingerprint, request.ttl_ms,
+        )  # fmt: skip
+        effect = evaluate(Standing(tail, record.deadline if record else 0), message, now)
+        if not effect.kind:
+            return Result(effect.status, record.version if record else 0)
         self.index += 1
-        self.records[request.key] = Record(request.value, request.content_type, self.index)
-        return Result(Status.REPLACED if record else Status.CREATED, self.index)
+        if effect.kind == ChangeKind.DELETE:
+            del self.records[request.key]
+        elif effect.kind == ChangeKind.TOUCH:
+            assert record is not None
+            self.records[request.key] = replace(record, version=self.index, deadline=effect.deadline)
+        else:
+            at = value_at(effect.tail)
+            self.records[request.key] = Record(
+                effect.tail[at:], effect.tail[1:at], self.index, effect.deadline
+            )
+        result = Result(effect.status, self.index)
+        if has_result(request.kind, effect.status):
+            at = value_at(effect.result)
+            result.value, result.content_type = effect.result[at:], effect.result[1:at]
+        return result
 
     # --- the rest -------------------------------------------------------------------------------------
 

@@ -14,8 +14,9 @@ from ringkeep.core.protocol.messages import Forward
 from ringkeep.core.protocol.record import tail_of, value_at
 from ringkeep.core.protocol.types import Millis
 
-LENGTH_ONLY: Final = b"length"
-"""The content type of a result that is only the length of a large value, in decimal digits."""
+LENGTH_ONLY: Final = b"\0length"
+"""The content type of a result that is only the length of a large value, in decimal digits. No value of a
+client has it: those are printable."""
 NOTHING: Final = b""
 UNREAD: Final = b"\0"
 """The tail of a record whose value was not needed."""

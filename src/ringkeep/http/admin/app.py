@@ -25,7 +25,7 @@ from ringkeep.http.admin.responses import json_answer, parameters_of, problem_an
 from ringkeep.http.admin.status_page import status_page
 from ringkeep.http.openapi.document import document
 from ringkeep.http.openapi.examples import ADDRESS
-from ringkeep.http.parse.put_body import put_member
+from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.parse.target import parse_key
 from ringkeep.http.problems import UNKNOWN, Problem, wrong_method
 from ringkeep.http.routes import MOVES_PATH

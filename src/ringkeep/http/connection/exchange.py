@@ -13,13 +13,15 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.limits import KEPT_RESULT_BYTES, KIB, VALUE_BYTES
 from ringkeep.http import problems
 from ringkeep.http.connection.listener_state import ListenerState
+from ringkeep.http.connection.operation_answer import operation_members
 from ringkeep.http.limits import SMALL_BODY_BYTES
 from ringkeep.http.parse.header_fields import ANYTHING
-from ringkeep.http.parse.put_body import put_member
+from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
-from ringkeep.http.routes import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3
+from ringkeep.http.routes import DELETE3, GET3, KV_DELETE, KV_GET, KV_POST, KV_PUT, OTHER, PUT3
 
 log = logging.getLogger("ringkeep.http")
 
@@ -31,6 +33,7 @@ _INERT: Final = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sa
 _WHOLE_BYTES: Final = 16 * 1024  # up to here body and head are joined; a larger body is not copied
 
 _JSON: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
+_OPERATED: Final = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b%b\r\n%b"
 _VALUE: Final = b'HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nETag: "%d"\r\n%b%b%b\r\n'
 _STORED: Final = b'HTTP/1.1 %b\r\nContent-Length: 0\r\nETag: "%d"\r\n%b%b%b\r\n'
 _BARE: Final = b"HTTP/1.1 %b\r\n%b%b%b\r\n"
@@ -161,6 +164,8 @@ class Exchange:
         primary = listener.primary(result.primary)
         if status is Status.FOUND:
             primary += self._age(result)
+            if result.ttl_ms:
+                primary += b"Ringkeep-TTL: %d\r\n" % result.ttl_ms
             if route == KV_GET:
                 return self._value(result, primary)
             assert route == GET3
@@ -168,11 +173,15 @@ class Exchange:
             put_member(members, "key", request.key)
             put_member(members, "value", result.value)
             members["version"] = result.version
+            if result.ttl_ms:
+                members["ttl"] = result.ttl_ms
         elif status is Status.CREATED or status is Status.REPLACED:
             if route == KV_PUT:
                 code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
                 self.answer = _STORED % (line, result.version, primary, listener.common, self.connection_line)
                 return code
+            if route == KV_POST:
+                return self._operated(request, result, primary)
             assert route == PUT3
             members = {"status": "Success"}
             put_member(members, "key", request.key)
@@ -181,6 +190,8 @@ class Exchange:
             if route == KV_DELETE:
                 self.answer = _BARE % (b"204 No Content", primary, listener.common, self.connection_line)
                 return 204
+            if route == KV_POST:
+                return self._operated(request, result, primary)
             assert route == DELETE3
             members = {"status": "Success"}
             put_member(members, "key", request.key)
@@ -190,6 +201,16 @@ class Exchange:
         body = _encode(members)
         self.answer = _JSON % (len(body), primary, listener.common, self.connection_line, body)
         return 200
+
+    def _operated(self, request: Request, result: Result, primary: bytes) -> int:
+        """Write the answer of an operation on a key; the ETag is the version of what is there now."""
+        body = _encode(operation_members(request, result))
+        status = result.status
+        code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
+        etag = b'ETag: "%d"\r\n' % result.version if status is not Status.DELETED else b""
+        common = self.listener.common
+        self.answer = _OPERATED % (line, len(body), etag, primary, common, self.connection_line, body)
+        return code
 
     def _age(self, result: Result) -> bytes:
         """Return the header line that says how old what a stale read saw may be, also if it saw nothing."""
@@ -274,9 +295,12 @@ class Exchange:
             if self.match is not None:
                 return Problem(problems.CONDITION, _CONDITION_TEXT, headers=age)
             return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.", headers=age)
-        if status is Status.CONDITION_FAILED:
+        if status in _PRESENT:
+            kind, text = _PRESENT[status]
+            if status is Status.TOO_LARGE and request.kind is not Kind.APPEND:
+                text = _NOT_KEPT_TEXT
             etag = b'ETag: "%d"\r\n' % result.version if result.version else b""
-            return Problem(problems.CONDITION, _CONDITION_TEXT, headers=etag)
+            return Problem(kind, text, headers=etag)
         if status is Status.DEFECT:
             return self._defect(result.detail or "The node met an internal error.")
         if status is Status.UNKNOWN and request.kind is not Kind.GET:
@@ -303,6 +327,24 @@ _CONDITION_TEXT: Final = (
     "The condition of the request does not hold. Nothing was applied; "
     "read the key and decide again (a present version comes as ETag)."
 )
+_NOT_KEPT_TEXT: Final = (
+    f"The old value has more than {KEPT_RESULT_BYTES // KIB} KiB, so that the answer cannot be kept for an "
+    "Idempotency-Key. Nothing was applied; send the request without one, or read the key and write it with "
+    "If-Match."
+)
+# Where the answer has the version that stands.
+_PRESENT: Final = {
+    Status.CONDITION_FAILED: (problems.CONDITION, _CONDITION_TEXT),
+    Status.WRONG_TYPE: (
+        problems.WRONG_TYPE,
+        "The value is not a decimal integer of 64 bits, or would not be one after this. Nothing was applied; "
+        "read the key, or replace its value.",
+    ),
+    Status.TOO_LARGE: (
+        problems.TOO_LARGE,
+        f"The value would have more than {VALUE_BYTES} bytes. Nothing was applied; go on under another key.",
+    ),
+}
 _UNAVAILABLE: Final = (
     problems.UNAVAILABLE,
     "Nobody could serve the request by its deadline. Nothing was applied, and it never will be; try again.",

@@ -22,6 +22,7 @@ from ringkeep.http.parse.header_fields import (
     stored_content_type,
     write_condition,
 )
+from ringkeep.http.parse.operation_body import one_condition, parse_operation
 from ringkeep.http.parse.put_body import parse_put
 from ringkeep.http.parse.target import (
     check_key,
@@ -32,6 +33,7 @@ from ringkeep.http.parse.target import (
     parse_timeout,
     unquote,
 )
+from ringkeep.http.parse.time_to_live import parse_ttl
 from ringkeep.http.problems import Problem, bad, busy, wrong_method
 from ringkeep.http.routes import (
     DELETE3,
@@ -39,6 +41,7 @@ from ringkeep.http.routes import (
     KV,
     KV_DELETE,
     KV_GET,
+    KV_POST,
     KV_PUT,
     KV_ROUTES,
     ORIGINAL,
@@ -52,9 +55,10 @@ _PARAMETERS: Final = {
     PUT3: _TIMEOUT,
     GET3: _READ | {b"key"},
     DELETE3: _TIMEOUT | {b"key"},
-    KV_PUT: _TIMEOUT,
+    KV_PUT: _TIMEOUT | {b"ttl"},
     KV_GET: _READ,
     KV_DELETE: _TIMEOUT,
+    KV_POST: _TIMEOUT,
 }
 _KINDS: Final = {
     PUT3: Kind.PUT,
@@ -63,6 +67,7 @@ _KINDS: Final = {
     KV_PUT: Kind.PUT,
     KV_GET: Kind.GET,
     KV_DELETE: Kind.DELETE,
+    KV_POST: Kind.ADD,  # until its body says which operation it is
 }
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) (/[!-~]*) HTTP/1\.[01]\r\n")
@@ -215,6 +220,8 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
             request.at_least = parse_at_least(parameters[b"at_least"])
         if b"consistency" in parameters:
             request.stale = parse_stale(parameters[b"consistency"])
+        if b"ttl" in parameters:
+            request.ttl_ms = parse_ttl(parameters[b"ttl"].decode("latin-1"), "The parameter")
     if route in (KV_GET, GET3):
         exchange.safe = True
         if route == KV_GET:
@@ -224,7 +231,7 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
     request.condition = write_condition(fields.get(b"if-match"), fields.get(b"if-none-match"))
     if b"idempotency-key" in fields:
         request.idempotency = idempotency_key(fields[b"idempotency-key"])
-    if route in (KV_PUT, PUT3):
+    if route in (KV_PUT, PUT3, KV_POST):
         if b"content-encoding" in fields:
             check_encoding(fields[b"content-encoding"])
         content_type = fields.get(b"content-type", b"")
@@ -242,7 +249,7 @@ def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
     route = exchange.route
     length = fields.get(b"content-length")
     if length is None:
-        if route in (PUT3, KV_PUT) and b"transfer-encoding" not in fields:
+        if route in (PUT3, KV_PUT, KV_POST) and b"transfer-encoding" not in fields:
             raise Problem(
                 problems.LENGTH,
                 "The request has neither Content-Length nor a chunked body. Nothing was applied; "
@@ -312,13 +319,27 @@ def complete(exchange: Exchange, body: bytes) -> None:
     if exchange.route == KV_PUT:
         request.value = body
     elif exchange.route == PUT3:
-        request.key, request.value = parse_put(body)
+        request.key, request.value, request.ttl_ms = parse_put(body)
+    elif exchange.route == KV_POST:
+        operation = parse_operation(body)
+        request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
+        request.condition = one_condition(request.condition, condition)
     if request.idempotency:
-        # Length-prefixed, so that no two requests have one text.
-        digest = blake2b(
-            b"%b %d %d %b"
-            % (exchange.method, request.condition, len(request.content_type), request.content_type),
-            digest_size=16,
-        )
-        digest.update(request.value)
-        request.fingerprint = digest.digest()
+        request.fingerprint = _fingerprint(exchange, request)
+
+
+def _fingerprint(exchange: Exchange, request: Request) -> bytes:
+    """Return the digest of all that makes a write another one than one of the same Idempotency-Key.
+
+    Length-prefixed, so that no two requests have one text. Nodes of all versions have to agree on it: without
+    a ttl it is as it was before there were any.
+    """
+    name = exchange.method if exchange.route != KV_POST else request.kind.name.lower().encode()
+    if request.ttl_ms:
+        name += b";ttl=%d" % request.ttl_ms
+    content_type = request.content_type
+    digest = blake2b(
+        b"%b %d %d %b" % (name, request.condition, len(content_type), content_type), digest_size=16
+    )
+    digest.update(request.value)
+    return digest.digest()

@@ -14,6 +14,12 @@ from ringkeep.core.protocol.limits import (
     VALUE_BYTES,
 )
 from ringkeep.http.openapi.examples import ADDRESS, EXAMPLES
+from ringkeep.http.openapi.key_operations import (
+    KEY_OPERATION_SCHEMAS,
+    TTL_LEFT,
+    TTL_QUERY,
+    key_operation,
+)
 from ringkeep.http.openapi.operator import OPERATOR_SCHEMAS, operator_paths
 from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi.schemas import SCHEMAS
@@ -49,6 +55,7 @@ _PATH_KEY: Final = {
     "schema": {"type": "string", "minLength": 1},
 }
 _ETAG: Final = {"ETag": {"description": "The version, in quotes.", "schema": {"type": "string"}}}
+_FOUND: Final = _ETAG | TTL_LEFT
 _READ_ERRORS: Final = (400, 403, 404, 408, 413, 414, 429, 431, 500, 503)
 _WRITE_ERRORS: Final = (400, 403, 408, 412, 413, 414, 415, 417, 422, 429, 431, 500, 503, 504, 507)
 _OCTETS: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -98,10 +105,10 @@ def _raw() -> Json:
         field("If-Match", "412 unless one is present."),
     ]
     found = {
-        200: good("The stored bytes, with the stored Content-Type.", _OCTETS, _ETAG),
-        304: good("The client has the present version.", headers=_ETAG),
+        200: good("The stored bytes, with the stored Content-Type.", _OCTETS, _FOUND),
+        304: good("The client has the present version.", headers=_FOUND),
     }
-    head = {200: good("The key exists.", headers=_ETAG), 304: found[304]}
+    head = {200: good("The key exists.", headers=_FOUND), 304: found[304]}
     limit = (
         f"The value, up to {VALUE_BYTES} bytes; its Content-Type (up to {CONTENT_TYPE_BYTES} bytes) is kept."
     )
@@ -124,7 +131,7 @@ def _raw() -> Json:
             "put": {
                 "operationId": "write",
                 "summary": "Store the body as the value.",
-                "parameters": writes,
+                "parameters": [*writes, TTL_QUERY],
                 "requestBody": {
                     "required": True,
                     "description": limit,
@@ -138,6 +145,7 @@ def _raw() -> Json:
                 "parameters": writes,
                 "responses": answers({204: good("Deleted.")}, (*_WRITE_ERRORS, 404)),
             },
+            "post": key_operation(writes, _WRITE_ERRORS, _ETAG),
         }
     }
 
@@ -183,6 +191,6 @@ def document(version: str) -> Json:
                 "compare-and-set on every key, through any node.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS | OPERATOR_SCHEMAS},
+            "components": {"schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | OPERATOR_SCHEMAS},
         }
     )

@@ -55,6 +55,10 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         f"curl -i -X PUT {_KV} {_TEXT} --data-binary 'good morning'", 'HTTP/1.1 201 Created\nETag: "7"\n…'
     ),
     "remove": Example(f"curl -i -X DELETE {_KV}", "HTTP/1.1 204 No Content\n…"),
+    "operate": Example(
+        f"""curl -X POST {{node}}/v1/kv/visits {_JSON} -d '{{"op": "add", "by": 1}}'""",
+        '{"key":"visits","version":7,"value":"42"}',
+    ),
     "cluster": Example(
         f"curl {_CLUSTER}",
         '{"cluster":"default","cluster_id":"9f2a…","map_version":12,"controller":"node-1","health":"healthy",…}',
