@@ -16,6 +16,7 @@ from ringkeep.cli.commands import (
     moves,
     node,
     nodes,
+    operations,
     recover,
     simulate,
     status,
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, kv, status, wait, moves, nodes, recover, simulate, check):
+for group in (up, node, zookeeper, kv, operations, status, wait, moves, nodes, recover, simulate, check):
     group.register(app)
 
 

@@ -13,6 +13,7 @@ from tests.support.wait import until, until_each
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 TTL_MS = 3_000
+LATE_MS = 6_000  # the new primary may know of a time that is a second older
 KEY = b"{one partition}%b"
 NO_TEXT = {"length": 1, "value_base64": "/w=="}
 
@@ -150,19 +151,19 @@ def test_a_failover_does_not_renew_what_expires(nodes: Cluster) -> None:
     via = nodes.strangers(short)[0]
     began = time.monotonic()
     for key in (short, renewed, counted):
-        assert nodes.put(via, key, b"1", ttl=f"{TTL_MS}ms").status == 201
+        assert nodes.put(via, key, b"1", ttl=f"{LATE_MS}ms").status == 201
     nodes.stored(via, forever, b"1")
     assert operate(nodes, via, renewed, op="touch", ttl="1h").status == 200
     assert operate(nodes, via, counted, op="add").status == 200
-    before = ttl_of(nodes, via, short)
+    until(lambda: ttl_of(nodes, via, short) < LATE_MS // 2, "half of its time to pass")
     victim = nodes.where(short)["primary"]
     nodes.kill(victim)
     until(lambda: nodes.where(short, via)["primary"] != victim, "another primary")
     nodes.wait_active(via)
     after = nodes.get(via, short)
-    assert after.status == 404 or int(after.headers["Ringkeep-TTL"]) <= before, "its time went on"
+    assert after.status == 404 or int(after.headers["Ringkeep-TTL"]) < LATE_MS * 3 // 4, "it is not renewed"
     until(lambda: gone(nodes, via, short), "the key to expire under the new primary")
-    assert 1_000 * (time.monotonic() - began) >= TTL_MS, "not before its time"
+    assert 1_000 * (time.monotonic() - began) >= LATE_MS, "not before its time"
     until(lambda: gone(nodes, via, counted), "the counter to expire: add keeps a ttl")
     assert 0 < ttl_of(nodes, via, renewed) <= 3_600_000
     assert ttl_of(nodes, via, forever) == 0

@@ -44,6 +44,12 @@ class Answer:
         digits = self.headers.get("etag", "").strip('"')
         return int(digits) if digits.isdecimal() else None
 
+    @property
+    def ttl_ms(self) -> int | None:
+        """The milliseconds that a key still lives; None: for ever."""
+        digits = self.headers.get("ringkeep-ttl", "")
+        return int(digits) if digits.isdecimal() else None
+
     def json(self) -> object:
         """Return the decoded body. Raises Failure if it is not JSON."""
         try:
