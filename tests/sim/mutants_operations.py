@@ -17,6 +17,7 @@ from ringkeep.core.protocol.record import deadline_of, is_parted, rows_bytes, ve
 from ringkeep.core.protocol.types import Millis
 from ringkeep.core.replication import execute, results
 from ringkeep.core.replication.expiry import Expiry, removal
+from ringkeep.core.replication.found import Found
 from ringkeep.core.replication.log_clock import LogClock
 from ringkeep.core.replication.operations import UNREAD
 from ringkeep.core.replication.primary import Primary
@@ -111,12 +112,12 @@ def condition_read_from_committed_state() -> Any:
         def mutant(primary: Primary, key: bytes) -> Any:
             record = primary.replica.state.record(key)
             if record is None:
-                return execute.Found()
-            return execute.Found(version_of(record), UNREAD, deadline_of(record), is_parted(record), record)
+                return Found()
+            return Found(version_of(record), UNREAD, deadline_of(record), is_parted(record), record)
 
         return mutant
 
-    return patched(execute, "_found", make)
+    return patched(execute, "found_of", make)
 
 
 def result_lost_in_a_replay() -> Any:

@@ -121,4 +121,6 @@ def test_which_answers_hold_a_result() -> None:
     assert held == {
         (Kind.ADD, Status.CREATED), (Kind.ADD, Status.REPLACED), (Kind.APPEND, Status.CREATED),
         (Kind.APPEND, Status.REPLACED), (Kind.SWAP, Status.REPLACED), (Kind.TAKE, Status.DELETED),
+        (Kind.BATCH, Status.DONE), (Kind.BATCH, Status.CONDITION_FAILED), (Kind.BATCH, Status.WRONG_TYPE),
+        (Kind.BATCH, Status.TOO_LARGE),
     }  # fmt: skip

@@ -7,6 +7,7 @@ from tests.support.core.group import Group, a_put, scanned
 from tests.support.core.parts import A, B, C, D, P, a_context
 
 from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.batch import CHECK, Step, encode_steps
 from ringkeep.core.protocol.client_requests import ABSENT, KEEP, PRESENT, Kind, Request
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.record import record_of, row_bytes, tail_of
@@ -42,18 +43,36 @@ conditions = st.sampled_from([0, 0, 0, ABSENT, PRESENT, 2])
 own_keys = st.sampled_from([b"", b"", b"1", b"once", b"again" * 9])
 
 
+single_writes = st.sampled_from([Kind.PUT, Kind.PUT, Kind.PUT, Kind.DELETE, *Kind]).filter(
+    lambda kind: kind not in (Kind.GET, Kind.BATCH)
+)
+reads_and_checks = st.sampled_from([Kind.GET, CHECK])
+
+
 @st.composite
-def a_client_request(draw: st.DrawFn) -> Request:
+def a_step(draw: st.DrawFn, kinds: st.SearchStrategy[int] = single_writes) -> Step:
     value, content_type = draw(bodies)
-    own = draw(own_keys)
-    kind = draw(st.sampled_from([Kind.PUT, Kind.PUT, Kind.PUT, Kind.DELETE, *Kind]).filter(Kind.GET.__ne__))
-    fingerprint = bytes(16) if own else b""
+    kind = draw(kinds)
     ttl = draw(st.sampled_from([0, 0, KEEP, 1, 500, LONGEST_TTL_MS]))
     if kind == Kind.ADD:
         value = pack_numbers(draw(st.integers(-5, 5)), 7)
-    elif kind in (Kind.DELETE, Kind.TAKE, Kind.PERSIST):
+    elif kind in (Kind.DELETE, Kind.TAKE, Kind.PERSIST, Kind.GET, CHECK):
         value, content_type, ttl = b"", b"", 0
-    return Request(kind, draw(keys), value, content_type, draw(conditions), own, fingerprint, ttl_ms=ttl)
+    return Step(kind, draw(keys), value, content_type, draw(conditions), ttl)
+
+
+@st.composite
+def a_client_request(draw: st.DrawFn) -> Request:
+    step, own = draw(a_step()), draw(own_keys)
+    fingerprint = bytes(16) if own else b""
+    if draw(st.integers(0, 4)) == 0:
+        steps = draw(st.lists(a_step() | a_step(reads_and_checks), min_size=1, max_size=4))
+        batch = encode_steps(steps, draw(st.booleans()))
+        return Request(Kind.BATCH, steps[0].key, batch, idempotency=own, fingerprint=fingerprint)
+    return Request(
+        Kind(step.kind), step.key, step.value, step.content_type, step.condition, own, fingerprint,
+        ttl_ms=step.ttl_ms,
+    )  # fmt: skip
 
 
 turns = st.lists(
