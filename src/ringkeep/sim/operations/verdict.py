@@ -25,31 +25,32 @@ def judge(world: World, logs: Mapping[PartitionId, CommittedLog], clients: Opera
         witness = Witness(f"partition {number}", logs[partition], calls, clients.calm_from)
         witness.judge()
         world.count("expired_after_failover", witness.outlived)
-        world.count("results_kept", witness.results)
         wanted = {
             key: Stored(record.version, record.value, record.content_type, record.deadline)
             for key, record in witness.records.items()
         }
-        _look_at_stores(world, partition, set(clients.keys), wanted)
+        left = _look_at_stores(world, partition, set(clients.keys), wanted)
+        world.count("results_forgotten", witness.results - left)
 
 
 def _look_at_stores(
     world: World, partition: PartitionId, keys: set[bytes], wanted: Mapping[bytes, Stored]
-) -> None:
-    """Compare the records of every replica, and look for what should have been removed by now."""
+) -> int:
+    """Compare the records of every replica, and look for what should have been removed by now; return how
+    many results are still kept."""
     assert world.map is not None
-    leader = world.nodes[world.map.partitions[partition].primary]
-    leading = leader.driver.node.primaries[partition]
+    left = 0
+    leading = world.nodes[world.map.partitions[partition].primary].driver.node.primaries[partition]
     for node in world.nodes.values():
         replica = node.driver.node.replicas.get(partition)
         if replica is None:
             continue
         rows = rows_of(node, replica)
-        if node is leader:
-            world.count("results_left", sum(key[0] == RESULTS for key, _ in rows))
+        left = sum(key[0] == RESULTS for key, _ in rows)
         records = records_of(rows)
         found = {key: record for key, record in records.items() if key in keys}
         assert found == wanted, f"partition {partition}, {node.name}: holds {found}, not {wanted}"
         late = leading.log_time - SOON_MS
         due = {key: record for key, record in records.items() if 0 < record.deadline <= late}
         assert not due, f"partition {partition}, {node.name}: at {leading.log_time} still holds {due}"
+    return left
