@@ -97,13 +97,13 @@ CAUGHT = {
     "end of the copy keeps its versions": (120, "not appended anew|is seen again"),
     "end of the copy dropped": (120, "not appended anew"),
     "absence before its removal": (15, "no place in"),
-    "expiry by a backup's own clock": (80, "no place in .* stale"),
+    "expiry by a backup's own clock": (200, "no place in .* stale"),
     "log time taken back": (15, "log time 0 after"),
     "pending renewal expired": (15, "removed once, if not replaced"),
-    "condition read from committed state": (15, "go together|says|still saw|leaves another|was answered"),
-    "result lost in a replay": (300, "was answered"),
-    "ttl counted from the confirmed clock": (120, "removes .* after"),
-    "unknown kind acknowledged": (15, "was answered|says|leaves another|differs from"),
+    "condition read from committed state": (15, "go together|removed once|says|still saw|leaves another|was answered"),
+    "result lost in a replay": (150, "was answered"),
+    "ttl counted from the confirmed clock": (120, "removes .* after|no place in"),
+    "unknown kind acknowledged": (15, "removed once|was answered|says|leaves another|differs from"),
 }
 
 SOON = 15
