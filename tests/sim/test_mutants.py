@@ -100,7 +100,10 @@ CAUGHT = {
     "expiry by a backup's own clock": (200, "no place in .* stale"),
     "log time taken back": (15, "log time 0 after"),
     "pending renewal expired": (15, "removed once, if not replaced"),
-    "condition read from committed state": (15, "go together|removed once|says|still saw|leaves another|was answered"),
+    "condition read from committed state": (
+        15,
+        "go together|removed once|says|still saw|leaves another|was answered",
+    ),
     "result lost in a replay": (150, "was answered"),
     "ttl counted from the confirmed clock": (120, "removes .* after|no place in"),
     "unknown kind acknowledged": (15, "removed once|was answered|says|leaves another|differs from"),
