@@ -237,6 +237,16 @@ class Primary:
         if self.phase == Phase.FETCHING:
             self.takeover.fetch()
 
+    def on_transfer(self) -> None:
+        """A snapshot moves on: until it is complete, another primary would only have to begin anew."""
+        if self.phase in (Phase.FETCHING, Phase.STARTING):
+            self.since = self.context.now
+
+    @property
+    def awaits_copies(self) -> bool:
+        """Whether it serves nobody until a majority has its log."""
+        return self.phase == Phase.STARTING
+
     def begin(self) -> None:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING

@@ -51,6 +51,13 @@ class Leading(Protocol):
     def on_snapshot(self) -> None:
         """A snapshot was switched to."""
 
+    def on_transfer(self) -> None:
+        """A snapshot of its partition was sent or received a little further."""
+
+    @property
+    def awaits_copies(self) -> bool:
+        """Whether it serves nobody until a majority has its log."""
+
     def durable_at(self, peer: NodeId) -> Index:
         """Return up to where a peer is known to hold the log durably."""
 
@@ -413,7 +420,7 @@ class Replica:
 
     def urgency_for(self, receiver: NodeId) -> Urgency:
         """Return how urgently a node needs this partition's state."""
-        if self.promised.node == receiver:
+        if self.promised.node == receiver or (self.primary is not None and self.primary.awaits_copies):
             return Urgency.TAKEOVER
         cluster_map = self.context.cluster_map
         learns = cluster_map is not None and cluster_map.partitions[self.partition].learner == receiver
