@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Status
 from ringkeep.core.protocol.types import Millis
+from ringkeep.sim.histories.history import short
 from ringkeep.sim.operations.calls import Call
 
 KEPT_BYTES: Final = 64 * 1024
@@ -30,6 +31,10 @@ class Record(NamedTuple):
     ttl_ms: Millis = 0
     asked_ms: Millis = 0
     asked: int = 0
+
+    def __str__(self) -> str:
+        lives = f" until {self.deadline}, {self.ttl_ms} ms from {self.asked_ms}" if self.deadline else ""
+        return f"version {self.version} {short(self.value)}{lives}"
 
 
 class Shown(NamedTuple):

@@ -70,7 +70,7 @@ class Places:
         """Describe the possible places of a call, for people."""
         floor = max((place for end, place in self._ended if end < call.start), default=0)
         shown = [
-            f"{self._indices[place]}@{self._times[place]}: {_text(self._state(call.key, place))}"
+            f"{self._indices[place]}@{self._times[place]}: {self._state(call.key, place) or 'absent'}"
             for place in self._range(call, floor)
         ]
         return f"[{'; '.join(shown[:4] + shown[-4:])}]"
@@ -111,9 +111,3 @@ def _lives(call: Call, result: Result, record: Record, time: Millis) -> bool:
 def _shows(record: Record, result: Result) -> bool:
     told = result.status, result.version, result.value, result.content_type
     return told == (Status.FOUND, record.version, record.value, record.content_type)
-
-
-def _text(record: Record | None) -> str:
-    if record is None:
-        return "absent"
-    return f"version {record.version} {record.value[:20]!r} until {record.deadline} ({record.ttl_ms} ms)"

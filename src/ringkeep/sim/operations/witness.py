@@ -125,7 +125,7 @@ class Witness:
             return
         tail = bytes((len(decision.made.content_type),)) + decision.made.content_type + decision.made.value
         same = change.kind == ChangeKind.TOUCH or (change.kind == ChangeKind.PUT and change.tail == tail)
-        self._require(same, f"leaves another record than {decision.made}: {call}")
+        self._require(same, f"leaves another record: {call}")
         time, record = entry.log_time, Record(index, *decision.made)
         lives = decision.lives
         if lives == KEEP and before is not None and before.deadline:
