@@ -14,6 +14,8 @@ from ringkeep.sim.operations.calls import Call
 
 KEPT_BYTES: Final = 64 * 1024
 """Of a result: a content type with its length, and a value."""
+LENGTH: Final = b"\0length"
+"""The content type of a result that is only the length of what is too large to be kept."""
 VALUE_BYTES: Final = 4 * 1024 * 1024
 _NUMBERS: Final = struct.Struct("!qq")
 _NUMBER: Final = re.compile(rb"-[0-9]{1,19}|[0-9]{1,20}")
@@ -116,7 +118,7 @@ def _append(record: Record | None, call: Call, status: Status) -> Decision:
         made = Shown(record.value + call.value, record.content_type)
     if len(made.value) > VALUE_BYTES:
         return Decision(Status.TOO_LARGE)
-    shown = made if _kept_bytes(made) <= KEPT_BYTES else Shown(b"%d" % len(made.value), b"length")
+    shown = made if _kept_bytes(made) <= KEPT_BYTES else Shown(b"%d" % len(made.value), LENGTH)
     return Decision(status, made, call.ttl_ms or KEEP, shown)
 
 
