@@ -166,6 +166,20 @@ def unknown_kind_acknowledged() -> Any:
     )
 
 
+def half_a_batch_applied() -> Any:
+    """Of a batch only the first change is carried out."""
+
+    def make(apply: Any) -> Any:
+        def mutant(self: State, entry: Entry) -> Any:
+            if entry.counter and len(entry.changes) > 1:
+                entry = replace(entry, changes=entry.changes[:1])
+            return apply(self, entry)
+
+        return mutant
+
+    return patched(State, "apply", make)
+
+
 OF_OPERATIONS: dict[str, Callable[[], Any]] = {
     "absence before its removal": absence_before_its_removal,
     "expiry by a backup's own clock": expiry_by_a_backups_clock,
@@ -175,4 +189,5 @@ OF_OPERATIONS: dict[str, Callable[[], Any]] = {
     "result lost in a replay": result_lost_in_a_replay,
     "ttl counted from the confirmed clock": ttl_counted_from_the_confirmed_clock,
     "unknown kind acknowledged": unknown_kind_acknowledged,
+    "half a batch applied": half_a_batch_applied,
 }

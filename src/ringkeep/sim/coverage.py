@@ -16,6 +16,7 @@ PATHS: Final = (
     "answer_not_final",
     "append_refused_epoch",
     "appended_anew",
+    "batch_done",
     "busy_for_a_transfer",
     "busy_pipeline",
     "busy_waiting_room",

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ringkeep.core.protocol.client_requests import Kind, Request, Result
+from ringkeep.core.protocol.batch import CHECK, Step, decode_outcomes
+from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.histories.history import short
 
@@ -11,6 +12,7 @@ from ringkeep.sim.histories.history import short
 class Call:
     """`start`, `end`: event numbers, all distinct. `result`: the final answer, None if there was none.
     `tries`: of each, the coordinator's origin and the request, which has its counter once it was accepted.
+    `steps`, `goes_on`: of a batch.
     """
 
     client: int
@@ -29,6 +31,13 @@ class Call:
     end_ms: Millis = 0
     result: Result | None = None
     tries: list[tuple[bytes, Request]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    goes_on: bool = False
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys that it concerns."""
+        return [step.key for step in self.steps] or [self.key]
 
     @property
     def ids(self) -> list[tuple[bytes, int]]:
@@ -37,7 +46,9 @@ class Call:
 
     def __str__(self) -> str:
         asked = [self.kind.name.lower(), repr(self.key)]
-        if self.value:
+        if self.steps:
+            asked += [f"[{_text(step)}]" for step in self.steps] + ["goes on"] * self.goes_on
+        elif self.value:
             asked.append(short(self.value))
         asked += [f"{name} {getattr(self, name)}" for name in ("condition", "ttl_ms", "at_least")
                   if getattr(self, name)]  # fmt: skip
@@ -50,5 +61,16 @@ class Call:
         if result is None:
             return "unknown"
         text = f"{result.status.name.lower()} {result.version}"
+        if self.steps and result.value:
+            told = [f"{Status(each.status).name.lower() if each.status else '?'} {each.version}"
+                    for each in decode_outcomes(result.value)]  # fmt: skip
+            return f"{text} [{', '.join(told)}]"
         shown = f" {short(result.value)}" if result.value or result.content_type else ""
         return text + shown + (f" ttl {result.ttl_ms}" if result.ttl_ms else "")
+
+
+def _text(step: Step) -> str:
+    kind = "check" if step.kind == CHECK else Kind(step.kind).name.lower()
+    value = f" {short(step.value)}" if step.value else ""
+    condition = f" if {step.condition}" if step.condition else ""
+    return f"{kind} {step.key!r}{value}{condition}" + (f" ttl {step.ttl_ms}" if step.ttl_ms else "")

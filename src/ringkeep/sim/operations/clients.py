@@ -10,6 +10,7 @@ from typing import Final
 
 from ringkeep.core.cluster.feature_level import OPERATIONS, feature_level
 from ringkeep.core.cluster.slots import partition_of
+from ringkeep.core.protocol.batch import CHECK, Step, decode_outcomes, encode_steps
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis, origin_of
 from ringkeep.core.replication.operations import pack_numbers
@@ -32,10 +33,11 @@ LARGE_BYTES: Final = 70_000
 """Of a value that has a row of its own under any bounds, and is no result that is kept under a key."""
 _KINDS: Final = (
     *[Kind.GET] * 6, *[Kind.PUT] * 4, *[Kind.ADD] * 3, *[Kind.APPEND] * 2, *[Kind.SWAP] * 2,
-    *[Kind.TOUCH] * 2, Kind.TAKE, Kind.DELETE, Kind.PERSIST,
+    *[Kind.TOUCH] * 2, Kind.TAKE, Kind.DELETE, Kind.PERSIST, *[Kind.BATCH] * 3,
 )  # fmt: skip
 _SHORT_MS: Final = (20, 50, 200, 200, 1_000, 3_000)
 _LONG_MS: Final = 600_000
+_STEPS: Final = (CHECK, *(kind for kind in _KINDS if kind != Kind.BATCH))
 _TTLS: Final = (*_SHORT_MS, *_SHORT_MS, KEEP, KEEP, 0, 0, 0, 0, 0, 0)
 _NEW_TTLS: Final = (*_SHORT_MS, KEEP)
 _TYPES: Final = (b"", b"text/plain", b"a/b")
@@ -117,15 +119,39 @@ class OperationClients(Attempts[_Attempt]):
         reads = kind == Kind.GET
         stale = reads and random.random() < 0.4
         start = self._stamp()
-        return Call(
-            client, kind, key, self._value(kind), b"" if reads else random.choice(_TYPES),
-            ANY if reads else random.choice((ANY, ANY, ANY, ABSENT, PRESENT, known or ANY)),
-            self._ttl(kind), stale, known if reads and random.random() < 0.2 else 0,
+        call = Call(
+            client, kind, key, b"", b"", 0, 0, stale, known if reads and random.random() < 0.2 else 0,
             b"call-%d" % start if not reads and random.random() < NAMED else b"",
             start, self._world.events.now,
         )  # fmt: skip
+        if kind == Kind.BATCH:
+            self._draw_steps(call)
+        else:
+            step = self._step(kind, key)
+            call.value, call.content_type = step.value, step.content_type
+            call.condition, call.ttl_ms = 0 if reads else step.condition, step.ttl_ms
+        return call
 
-    def _value(self, kind: Kind) -> bytes:
+    def _draw_steps(self, call: Call) -> None:
+        """Draw a batch on keys of the partition of `call.key`, one of them often twice."""
+        random, partitions = self._world.random, self._world.partitions
+        number = partition_of(call.key, partitions)
+        keys = [key for key in self._hot if partition_of(key, partitions) == number]
+        for at in range(random.randint(1, 4)):
+            key = random.choice(keys) if at else call.key
+            call.steps.append(self._step(random.choice(_STEPS), key))
+        call.goes_on = random.random() < 0.3
+        call.value = encode_steps(call.steps, call.goes_on)
+
+    def _step(self, kind: int, key: bytes) -> Step:
+        random = self._world.random
+        known = self._versions.get(key, 0)
+        writes = kind not in (Kind.GET, CHECK)
+        condition = random.choice((ANY, ANY, ANY, ABSENT, PRESENT, known or ANY))
+        content_type = random.choice(_TYPES) if writes else b""
+        return Step(kind, key, self._value(kind), content_type, condition, self._ttl(kind))
+
+    def _value(self, kind: int) -> bytes:
         random = self._world.random
         self._written += 1
         if kind == Kind.ADD:
@@ -139,9 +165,9 @@ class OperationClients(Attempts[_Attempt]):
             return b"%d" % self._written if random.random() < 0.7 else b"w%d" % self._written
         return b""
 
-    def _ttl(self, kind: Kind) -> Millis:
+    def _ttl(self, kind: int) -> Millis:
         random = self._world.random
-        if kind in (Kind.GET, Kind.DELETE, Kind.TAKE, Kind.PERSIST):
+        if kind in (CHECK, Kind.GET, Kind.DELETE, Kind.TAKE, Kind.PERSIST):
             return 0
         if random.random() < 0.01:
             return _LONG_MS
@@ -172,7 +198,11 @@ class OperationClients(Attempts[_Attempt]):
                 )
             if attempt.unsure and result.value and call.kind != Kind.GET:
                 self._world.count("result_answered_again")
-            if result.version:
+            if call.steps and result.status == Status.DONE:
+                told = zip(call.steps, decode_outcomes(result.value), strict=True)
+                self._versions.update((step.key, each.version) for step, each in told)
+                self._world.count("batch_done")
+            elif result.version and not call.steps:
                 self._versions[call.key] = result.version
         self._world.log(node, f"{call} on {call.key!r}")
 

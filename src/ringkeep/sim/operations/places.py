@@ -3,10 +3,12 @@
 from bisect import bisect_left
 from typing import Final
 
+from ringkeep.core.protocol.batch import decode_outcomes
 from ringkeep.core.protocol.client_requests import Kind, Result, Status
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.attempts import FASTEST_CLOCK, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.operations.batch_model import NO_ENTRY, agree, decide_batch
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Record, decide
 
@@ -88,14 +90,20 @@ class Places:
         return states[at - 1][1] if at else None
 
     def _fits(self, call: Call, result: Result, place: int) -> bool:
-        record, time = self._state(call.key, place), self._times[place]
-        if record is not None and 0 < record.deadline <= time:
+        time = self._times[place]
+        records = {key: record for key in call.keys if (record := self._state(key, place)) is not None}
+        if any(0 < record.deadline <= time for record in records.values()):
             return False  # whoever meets it there removes it first
+        record = records.get(call.key)
         if call.kind == Kind.GET:
             if result.status == Status.NOT_FOUND or record is None:
                 return record is None and result.status == Status.NOT_FOUND
             return _shows(record, result) and _lives(call, result, record, time)
-        done = decide(record, call)
+        if call.kind == Kind.BATCH:
+            batch = decide_batch(records, call, NO_ENTRY, time, time)
+            same = batch.status == result.status and not batch.after and not result.version
+            return same and agree(decode_outcomes(result.value), batch.outcomes)
+        done = decide(record, call, kept=False)
         present = record.version if record is not None else 0
         return done.status == result.status and result.version == present and not result.value
 

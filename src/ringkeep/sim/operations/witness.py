@@ -5,18 +5,21 @@ says at its place. A read has its place between two entries: not before what was
 after what was committed when it ended, nor before the place of a read that had ended.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
+from ringkeep.core.protocol.batch import decode_outcomes
 from ringkeep.core.protocol.change import Change, ChangeKind
-from ringkeep.core.protocol.client_requests import KEEP, WROTE, Kind, Result, Status
+from ringkeep.core.protocol.client_requests import WROTE, Kind, Result, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, decode, epoch_of
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.histories.history import NEVER
+from ringkeep.sim.operations.batch_model import agree, decide_batch
 from ringkeep.sim.operations.calls import Call
-from ringkeep.sim.operations.model import Decision, Record, Shown, decide
+from ringkeep.sim.operations.logged import change_of, difference, says, starts_of
+from ringkeep.sim.operations.model import Decision, Record, Shown, decide, left
 from ringkeep.sim.operations.places import ROUNDED_MS, Places
 
 SOON_MS: Final = 2_000
@@ -35,7 +38,7 @@ class Witness:
         self._log = log
         self._calm_from = calm_from or NEVER
         self._calls = list(calls)
-        self._keys = {call.key for call in self._calls}
+        self._keys = {key for call in self._calls for key in call.keys}
         self._by_id = {each: call for call in self._calls for each in call.ids}
         self._entry: dict[Call, int] = {}
         self._place = "its end"
@@ -99,48 +102,55 @@ class Witness:
         began = call.start <= self._log.since[index]
         ended = call.result is None or self._log.since[index] < call.end
         self._require(began and ended, f"committed at {self._log.since[index]}, though {call}")
+        for key in call.keys:
+            record = self.records.get(key)
+            lives = record is None or not record.deadline or record.deadline > entry.log_time
+            self._require(lives, f"of log time {entry.log_time} still saw {record}: {call}")
+        if call.kind == Kind.BATCH:
+            self._batch(index, entry, call)
+        else:
+            self._single(index, entry, call)
+
+    def _single(self, index: int, entry: Entry, call: Call) -> None:
+        """Compare what the entry of one operation says, and its answer."""
         record = self.records.get(call.key)
-        lives = record is None or not record.deadline or record.deadline > entry.log_time
-        self._require(lives, f"of log time {entry.log_time} still saw {record}: {call}")
-        decision = decide(record, call)
+        decision = decide(record, call, kept=bool(call.name))
         self._require(
             entry.status == decision.status, f"says {entry.status}, not {decision.status}: {call}, {record}"
         )
         version = index
         if decision.status in WROTE:
-            self._wrote(index, entry, call, decision)
+            change = change_of(entry)
+            made = left(record, decision, index, change.deadline, call)
+            wrong = difference(change, made)
+            self._require(not wrong, f"{wrong}: {call}")
+            in_time = decision.lives <= 0 or change.deadline >= entry.log_time + decision.lives
+            self._require(in_time, f"of {entry.log_time} lives until {change.deadline}: {call}")
+            self._leave(index, call.key, made)
         else:
             self._require(entry.kind == EntryKind.OUTCOME, f"writes for {call}")
             version = record.version if record is not None else 0
         if call.result is not None:
             self._check_answer(call, call.result, decision, version)
 
-    def _wrote(self, index: int, entry: Entry, call: Call, decision: Decision) -> None:
-        """Compare the record that an entry leaves."""
-        change = _change_of(entry)
-        before = self.records.get(call.key)
-        if decision.made is None:
-            self._require(change.kind == ChangeKind.DELETE, f"leaves a record: {call}")
-            self._leave(index, call.key, None)
-            return
-        tail = bytes((len(decision.made.content_type),)) + decision.made.content_type + decision.made.value
-        same = change.kind == ChangeKind.TOUCH or (change.kind == ChangeKind.PUT and change.tail == tail)
-        self._require(same, f"leaves another record: {call}")
-        time, record = entry.log_time, Record(index, *decision.made)
-        lives = decision.lives
-        if lives == KEEP and before is not None and before.deadline:
-            record = record._replace(
-                deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms, asked=before.asked
-            )
-        elif lives > 0:
-            record = record._replace(
-                deadline=change.deadline, ttl_ms=lives, asked_ms=call.start_ms, asked=call.start
-            )
-            self._require(change.deadline >= time + lives, f"of {time} lives until {change.deadline}: {call}")
-        self._require(
-            change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
-        )
-        self._leave(index, call.key, record)
+    def _batch(self, index: int, entry: Entry, call: Call) -> None:
+        """Compare what the entry of a batch says: all of it or nothing; and its answer."""
+        time, result = entry.log_time, call.result
+        starts = {time, *starts_of(entry.changes, call)}  # of times to live: the entry tells only their ends
+        for now in sorted(start for start in starts if start >= time):
+            batch = decide_batch(self.records, call, index, now, time)
+            if entry.status == batch.status and says(entry.changes, batch.after):
+                break
+        else:
+            self._require(False, f"says {entry.status} {entry.changes}, not {batch}: {call}")
+        for key, record in batch.after.items():
+            self._leave(index, key, record)
+        if result is not None:
+            same = result.status == batch.status and result.version == index
+            self._require(same, f"was answered {result.status} {result.version}, not {batch.status}: {call}")
+            told = decode_outcomes(result.value)
+            same = agree(told, batch.outcomes)
+            self._require(same, f"was answered {told}, not {batch.outcomes}: {call}")
 
     def _leave(self, index: int, key: bytes, record: Record | None) -> None:
         self.places.leave(index, key, record)
@@ -159,7 +169,7 @@ class Witness:
 
     def _judge_reads(self) -> None:
         """Find a place for each answer that wrote nothing, by start: the first that is possible."""
-        reads = [call for call in self._calls if _is_read(call)]
+        reads = [call for call in self._calls if call not in self._entry and _is_read(call)]
         for call in sorted(reads, key=lambda call: call.start):
             assert call.result is not None
             found = (
@@ -174,9 +184,9 @@ class Witness:
 def _has_entry(call: Call) -> bool:
     """Whether the answer says that there is an entry: of an effect, or of a result that is kept."""
     result = call.result
-    return result is not None and (
-        result.status in WROTE or (bool(call.name) and result.status in _UNCHANGED)
-    )
+    if result is None or (call.kind == Kind.BATCH and not call.name):  # a batch may change nothing
+        return False
+    return result.status in WROTE or (bool(call.name) and result.status in _UNCHANGED)
 
 
 def _is_read(call: Call) -> bool:
@@ -184,18 +194,7 @@ def _is_read(call: Call) -> bool:
     result = call.result
     if result is None or result.status in REJECTED:
         return False
-    return call.kind == Kind.GET or (result.status in _UNCHANGED and not call.name)
-
-
-def _change_of(entry: Entry) -> Change:
-    """Return what an entry does to its key."""
-    if entry.kind == EntryKind.CHANGES:
-        assert len(entry.changes) == 1 and entry.changes[0].key == entry.key
-        return entry.changes[0]
-    kinds: Mapping[int, ChangeKind] = {
-        EntryKind.PUT: ChangeKind.PUT, EntryKind.DELETE: ChangeKind.DELETE,
-    }  # fmt: skip
-    return Change(kinds[entry.kind], entry.key, entry.tail)
+    return call.kind in (Kind.GET, Kind.BATCH) or (result.status in _UNCHANGED and not call.name)
 
 
 def _short(told: tuple[int, int, Shown]) -> str:
