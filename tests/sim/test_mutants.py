@@ -96,7 +96,7 @@ CAUGHT = {
     "versions go on from the copy": (300, "was given out twice|is seen again"),
     "end of the copy keeps its versions": (120, "not appended anew|is seen again"),
     "end of the copy dropped": (120, "not appended anew"),
-    "absence before its removal": (15, "no place in"),
+    "absence before its removal": (80, "no place in"),
     "expiry by a backup's own clock": (200, "no place in .* stale"),
     "log time taken back": (15, "log time 0 after"),
     "pending renewal expired": (15, "removed once, if not replaced"),
@@ -106,7 +106,11 @@ CAUGHT = {
     ),
     "result lost in a replay": (150, "was answered"),
     "ttl counted from the confirmed clock": (120, "removes .* after|no place in"),
-    "unknown kind acknowledged": (15, "removed once|was answered|says|leaves another|differs from"),
+    "unknown kind acknowledged": (
+        15,
+        "removed once|was answered|says|leaves another|differs from|bytes of rows",
+    ),
+    "half a batch applied": (15, "says|no place in|was answered|go together|removed once|bytes of rows"),
 }
 
 SOON = 15
