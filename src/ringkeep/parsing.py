@@ -25,8 +25,8 @@ _TTL: Final = re.compile(r"([0-9]{1,14})(ms|s|m|h|d)")
 _UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 TTL_FORM: Final = (
-    "an integer and a unit (ms, s, m, h or d), "
-    f"from 1ms to {limits.MAX_TTL_MS // _UNITS_MS['d']}d, such as 30s"
+    "an integer and a unit (ms, s, m, h or d), such as 30s, "
+    f"from 1ms to {limits.MAX_TTL_MS // _UNITS_MS['d']}d"
 )
 """What a time to live looks like."""
 

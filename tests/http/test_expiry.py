@@ -57,7 +57,8 @@ def test_put_in_json_takes_a_ttl(wire: Wire, key: str) -> None:
     assert about(wire.request("GET", f"/get?key={key}").json()["ttl"], 3)
     hint = wire.request("POST", "/put", json.dumps({"key": key, "value": "v", "ttl": 30}).encode())
     assert hint.status == 400 and '"30s"' in hint.json()["detail"]
-    assert wire.request("POST", "/put?ttl=30s", body).status == 400
+    misplaced = wire.request("POST", "/put?ttl=30s", body)
+    assert misplaced.status == 400 and "as a member" in misplaced.json()["detail"]
 
 
 def test_which_writes_keep_a_ttl(wire: Wire, key: str) -> None:

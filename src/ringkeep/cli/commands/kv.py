@@ -110,13 +110,13 @@ def get(
         raise http_client.refuse(answer, is_write=False)
     ttl_ms = answer.ttl_ms
     if as_json:
-        lives = {} if ttl_ms is None else {"ttl": ttl_ms}
-        show_json({**shown_key(key), **shown("value", answer.body), "version": answer.version, **lives})
+        left = {} if ttl_ms is None else {"ttl": ttl_ms}
+        show_json({**shown_key(key), **shown("value", answer.body), "version": answer.version, **left})
         return
     if verbose:
-        lives_s = "for ever" if ttl_ms is None else duration(ttl_ms / 1_000)
+        lives = "lives for ever" if ttl_ms is None else f"expires in {duration(ttl_ms / 1_000)}"
         kind = answer.headers.get("content-type", "")
-        print(f"version {answer.version}, {kind}, lives {lives_s}", file=sys.stderr)
+        print(f"version {answer.version}, {kind}, {lives}", file=sys.stderr)
     print_value(answer.body)
 
 

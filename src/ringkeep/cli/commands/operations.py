@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import sys
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from ringkeep.cli.cluster.key_requests import (
 from ringkeep.cli.terminal import options
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_json
+from ringkeep.exit_codes import USAGE
 
 Ttl = Annotated[
     str | None,
@@ -65,7 +67,7 @@ def register(app: typer.Typer) -> None:
 
 def add(
     key: options.Key,
-    by: Annotated[int, typer.Argument(metavar="[BY]", help="What is added; it may be negative.")] = 1,
+    by: Annotated[str, typer.Argument(metavar="[BY]", help="What is added; it may be negative.")] = "1",
     initial: Annotated[
         int,
         typer.Option(
@@ -83,12 +85,21 @@ def add(
 
     The value is a decimal integer of 64 bits; anything else is refused.
     """
-    members = {"by": by, "initial": initial} | _ttl(ttl)
+    members = {"by": _whole(by), "initial": initial} | _ttl(ttl)
     answer = _operate("add", key, members, condition(if_version, if_absent), endpoint, timeout)
     if as_json:
         _show(answer)
     else:
         print(object_of(answer)["value"])
+
+
+def _whole(text: str) -> int:
+    """Read BY, and say what is wrong with an option that was taken for it."""
+    if text.startswith("--"):
+        raise Failure(f"no such option: {text} (see: ringkeep add --help)", USAGE)
+    if not re.fullmatch(r"-?[0-9]{1,19}", text):
+        raise Failure(f"BY: '{text}' is not a whole number of 64 bits", USAGE)
+    return int(text)
 
 
 def append(
@@ -107,7 +118,9 @@ def append(
     members: dict[str, Any] = _ttl(ttl) | shown("value", value_bytes(value, file))
     answer = _operate("append", key, members, conditions, endpoint, timeout)
     said = object_of(answer)
-    _report(answer, as_json, f"appended, the value has {said['length']} bytes, version {said['version']}")
+    length = int(str(said["length"]))
+    plural = "" if length == 1 else "s"
+    _report(answer, as_json, f"appended: now {length} byte{plural}, version {said['version']}")
 
 
 def swap(
@@ -196,7 +209,7 @@ def _operate(
         follows = "put" if op == "swap" else "delete"
         raise Failure(
             f"the old value is too large to be returned by {op} (not applied); "
-            f"use ringkeep get, then ringkeep {follows} --if-version"
+            f"use ringkeep get --verbose, then ringkeep {follows} --if-version"
         )
     if answer.status not in (200, 201):
         raise refused(answer)

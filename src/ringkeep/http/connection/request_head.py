@@ -250,10 +250,11 @@ def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
     length = fields.get(b"content-length")
     if length is None:
         if route in (PUT3, KV_PUT, KV_POST) and b"transfer-encoding" not in fields:
+            body = "--data-binary; an empty value has Content-Length: 0" if route == KV_PUT else "-d '{…}'"
             raise Problem(
                 problems.LENGTH,
                 "The request has neither Content-Length nor a chunked body. Nothing was applied; "
-                "send one (curl: --data-binary; an empty value has Content-Length: 0).",
+                f"send one (curl: {body}).",
             )
     elif int(length) > exchange.body_limit:
         raise too_large(exchange.body_limit)

@@ -15,7 +15,7 @@ from ringkeep.http.parse.header_fields import stored_content_type
 from ringkeep.http.parse.json_members import bytes_of, check_once, null_member
 from ringkeep.http.parse.put_body import check_value
 from ringkeep.http.parse.target import MAX_VERSION
-from ringkeep.http.parse.time_to_live import parse_ttl, wrong_ttl
+from ringkeep.http.parse.time_to_live import KEEP_WORD, parse_ttl, wrong_ttl
 from ringkeep.http.problems import Problem, bad
 
 _VALUE: Final = ("value", "value_base64", "content_type")
@@ -36,11 +36,12 @@ _ALLOWED: Final = {name: frozenset(("op", *members, *_CONDITIONS)) for name, mem
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _NAMES: Final = ", ".join(TAKES)
 _EXAMPLE: Final = '{"op": "add", "by": 1}'
-_ROUTES: Final = {
+_CALLED_HERE: Final = {
     "get": "GET /v1/kv/KEY",
     "put": "PUT /v1/kv/KEY",
     "set": "PUT /v1/kv/KEY",
     "delete": "DELETE /v1/kv/KEY",
+    "del": "DELETE /v1/kv/KEY",
     "incr": '"add"',
     "increment": '"add"',
     "decr": '"add" with a negative "by"',
@@ -100,12 +101,20 @@ def parse_operation(body: bytes) -> Operation:
         value = bytes_of("value", given.value, given.value_base64)
         check_value(value)
         content_type = stored_content_type((given.content_type or "").encode())
-    ttl_ms = 0
-    if given.ttl is not None:
-        ttl_ms = parse_ttl(given.ttl, "The member", keeps=kind is Kind.SWAP)
-    elif kind is Kind.TOUCH:
-        raise bad('The operation "touch" needs the member \'ttl\', such as "30s"; "persist" takes it away.')
-    return Operation(kind, value, content_type, ttl_ms, _condition(members))
+    return Operation(kind, value, content_type, _ttl(kind, given.ttl), _condition(members))
+
+
+def _ttl(kind: Kind, text: str | None) -> int:
+    """Return the ttl as `Request.ttl_ms` has it. Raises Problem (400)."""
+    if text is None:
+        if kind is Kind.TOUCH:
+            raise bad('The operation "touch" needs the member \'ttl\', such as "30s".')
+        return 0
+    if text == KEEP_WORD and (kind is Kind.ADD or kind is Kind.APPEND):
+        raise bad(
+            f"The operation \"{kind.name.lower()}\" keeps the ttl by itself; leave the member 'ttl' out."
+        )
+    return parse_ttl(text, "The member", keeps=kind is Kind.SWAP)
 
 
 def _kind(op: str | None, members: Mapping[str, Any]) -> Kind:
@@ -114,13 +123,18 @@ def _kind(op: str | None, members: Mapping[str, Any]) -> Kind:
         raise bad(f"The body names no operation: 'op' is one of {_NAMES}; send JSON like {_EXAMPLE}.")
     kind = _KINDS.get(op)
     if kind is None:
-        hint = f"; use {_ROUTES[op.lower()]}" if op.lower() in _ROUTES else ""
-        raise bad(f"There is no operation {op[:64]!r}{hint}: 'op' is one of {_NAMES}.")
+        here = _CALLED_HERE.get(op.lower())
+        hint = f" (here that is {here})" if here else ""
+        raise bad(f"There is no operation {op[:64]!r}{hint}; 'op' is one of {_NAMES}.")
     for name in members:
         if name not in _ALLOWED[op]:
-            takes = ", ".join((*TAKES[op], *_CONDITIONS))
-            raise bad(f'The operation "{op}" takes no member {name!r}; it takes: {takes}.')
+            raise _not_taken(op, name)
     return kind
+
+
+def _not_taken(op: str, name: str) -> Problem:
+    takes = ", ".join((*TAKES[op], *_CONDITIONS))
+    return bad(f'The operation "{op}" takes no member {name[:80]!r}; it takes: {takes}.')
 
 
 def _whole(members: Mapping[str, Any], name: str, default: int) -> int:
@@ -162,17 +176,15 @@ def _refusal(body: bytes, error: str) -> Problem:
         members = None
     if not isinstance(members, dict):
         return bad(f"The body is not a JSON object like {_EXAMPLE}: {error[:200]}.")
+    op = members.get("op")
     for name, value in members.items():
         wanted = _TYPES.get(name)
+        if isinstance(op, str) and op in TAKES and name not in _ALLOWED[op]:
+            return _not_taken(op, name)
         if wanted is None:
-            return _unknown(name, members.get("op"))
+            return bad(f"There is no member {name[:80]!r}; known are: {', '.join(_TYPES)}.")
         if value is None:
             return null_member(name)
         if type(value) is not wanted:
             return wrong_ttl() if name == "ttl" else bad(f"The member {name!r} must be {_SHAPES[wanted]}.")
     return bad(f"The body must be JSON like {_EXAMPLE}: {error[:200]}.")
-
-
-def _unknown(name: str, op: object) -> Problem:
-    known = TAKES[op] if isinstance(op, str) and op in TAKES else _Operation.__struct_fields__[:-3]
-    return bad(f"There is no member {name[:80]!r}; known are: {', '.join((*known, *_CONDITIONS))}.")

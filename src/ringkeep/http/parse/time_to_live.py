@@ -7,7 +7,6 @@ from ringkeep.core.protocol.client_requests import KEEP
 from ringkeep.http.problems import Problem, bad
 
 KEEP_WORD: Final = "keep"
-FORM: Final = parsing.TTL_FORM
 
 
 def parse_ttl(text: str, place: str, *, keeps: bool = True) -> int:
@@ -20,8 +19,8 @@ def parse_ttl(text: str, place: str, *, keeps: bool = True) -> int:
     try:
         return parsing.ttl_ms(text)
     except ValueError:
-        word = f"; or {KEEP_WORD!r}: what is left of the present one" if keeps else ""
-        raise bad(f"{place} 'ttl' must be {FORM}{word}.") from None
+        keep = f", or {KEEP_WORD!r} for the time that the record has left" if keeps else ""
+        raise bad(f"{place} 'ttl' must be {parsing.TTL_FORM}{keep}.") from None
 
 
 def wrong_ttl() -> Problem:

@@ -97,8 +97,8 @@ def test_refusals_say_that_nothing_was_applied(fake: Fake) -> None:
         (409, ("add", "k"), "because"),
         (412, ("add", "k", "--if-absent"), "version 9"),
         (413, ("append", "k", "v"), "because"),
-        (413, ("swap", "k", "v"), "ringkeep get, then ringkeep put --if-version"),
-        (413, ("take", "k"), "ringkeep get, then ringkeep delete --if-version"),
+        (413, ("swap", "k", "v"), "ringkeep get --verbose, then ringkeep put --if-version"),
+        (413, ("take", "k"), "ringkeep get --verbose, then ringkeep delete --if-version"),
     ):
         done = ringkeep(*command, "--endpoint", fake(problem(status, "Refused", ETag='"9"')).url)
         text = done.stderr.decode()
@@ -118,6 +118,6 @@ def test_get_shows_the_time_to_live(fake: Fake) -> None:
     shown = json.loads(ringkeep("get", "k", "--json", "--endpoint", node.url).stdout)
     assert shown == {"key": "k", "value": "v", "version": 3, "ttl": 29312}
     done = ringkeep("get", "k", "--verbose", "--endpoint", node.url)
-    assert (done.stdout, done.stderr) == (b"v", b"version 3, a/b, lives 29 s\n")
+    assert (done.stdout, done.stderr) == (b"v", b"version 3, a/b, expires in 29 s\n")
     for_ever = fake((200, {"ETag": '"3"', "Content-Type": "a/b"}, b"v"))
     assert b"lives for ever" in ringkeep("get", "k", "-v", "--endpoint", for_ever.url).stderr
