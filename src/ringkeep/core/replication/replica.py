@@ -42,6 +42,10 @@ class Leading(Protocol):
     peers: tuple[NodeId, ...]
     confirmed_at: Millis
 
+    @property
+    def log_time(self) -> Millis:
+        """The log time now, as confirmed; too early until the primary is ACTIVE."""
+
     def appended_here(self, index: Index) -> Entry | None:
         """Return the entry at `index`, once, if this primary appended it for a call."""
 

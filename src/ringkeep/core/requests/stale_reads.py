@@ -52,10 +52,18 @@ class StaleReads:
                 value,
                 content_type,
                 age_ms=age,
-                ttl=max(deadline - time, 0),
+                ttl=max(deadline - self._time_of(replica), 1) if deadline else 0,
             )
         self._context.reply(caller, reply)
         return True
+
+    def _time_of(self, replica: Replica) -> Millis:
+        """Return the log time as far as it is known here. What is gone is judged by what is applied alone: in
+        between a write may have been committed that keeps the record.
+        """
+        primary = replica.primary
+        known = max(replica.clock, replica.applied_time)
+        return max(known, primary.log_time) if primary is not None else known
 
     def age_of(self, replica: Replica) -> Millis:
         """Return how old a replica's data may be at most, in milliseconds."""

@@ -62,10 +62,10 @@ class Places:
             if result.status == Status.NOT_FOUND:
                 if over:
                     return True
-            elif record is not None and not over and _shows(record, result):
-                left = record.deadline - time if record.deadline else 0
-                if result.ttl_ms == left:
-                    return True
+            elif record is None or over:
+                continue
+            elif _shows(record, result) and _lives(call, result, record, time):
+                return True
         return False
 
     def around(self, call: Call) -> str:
