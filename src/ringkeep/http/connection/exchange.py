@@ -352,7 +352,7 @@ _UNAVAILABLE: Final = (
 _REFUSALS: Final = {
     Status.KEY_REUSED: (
         problems.KEY_REUSED,
-        "The Idempotency-Key stands for another request (method, body or condition differ). "
+        "The Idempotency-Key stands for another request (method, body, condition or ttl differ). "
         "Nothing was applied; use a new key for a new request.",
     ),
     Status.BUSY: (problems.BUSY, problems.BUSY_TEXT),

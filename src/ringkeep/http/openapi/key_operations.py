@@ -124,7 +124,8 @@ def _json_of(schema: str, which: int) -> Json:
 
 def key_operation(parameters: list[Json], errors: tuple[int, ...], headers: Json) -> dict[str, Any]:
     """Return `POST /v1/kv/{key}`, which has the parameters, errors and header fields of other writes."""
-    content = _json_of("Operated", 2)
+    done = good("Done.", _json_of("Operated", 2), headers)
+    created = good("Done; the key was created.", json_of("Operated"), headers)
     return {
         "operationId": "operate",
         "summary": "Change a key in one step: add, append, swap, take, touch or persist.",
@@ -135,7 +136,7 @@ def key_operation(parameters: list[Json], errors: tuple[int, ...], headers: Json
             "content": _json_of("Operation", 1),
         },
         "responses": answers(
-            {200: good("Done.", content, headers), 201: good("Done; the key was created.", content, headers)},
+            {200: done, 201: created},
             (*errors, *_ERRORS), "Problem", NOT_FOUND, WRONG_TYPE,
         ),
     }  # fmt: skip
