@@ -317,11 +317,14 @@ def complete(exchange: Exchange, body: bytes) -> None:
         assert exchange.app_request is not None, "a request that was not refused is for somebody"
         exchange.app_request.body = body
         return
-    if exchange.route == KV_PUT:
+    route = exchange.route
+    if route == KV_PUT:
         request.value = body
-    elif exchange.route == PUT3:
+    elif exchange.safe:
+        return  # a read has no use for a body
+    elif route == PUT3:
         request.key, request.value, request.ttl_ms = parse_put(body)
-    elif exchange.route == KV_POST:
+    elif route == KV_POST:
         operation = parse_operation(body)
         request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
         request.condition = one_condition(request.condition, condition)
