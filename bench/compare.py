@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cluster import Trouble
+from harness.cluster import Trouble
 from quick import Load, fill, measure, wrk
-from report import Row
+from reporting.report import Row
 from systems import Ringkeep
 
 LOADS: Final = (

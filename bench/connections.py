@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cluster import Trouble
-from load import Broken, Connection, Endpoint, drive, percentile
+from harness.cluster import Trouble
+from harness.load import Broken, Connection, Endpoint, drive, percentile
 from quick import Load, fill, wrk
 from systems import Ringkeep
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cluster import Cluster, alive, wait_for
-from load import Job, Pace, Tally, drive, put_job, run
-from tour import CONNECTIONS, Progress, Records, compare, report, run_demo, say
+from harness.cluster import Cluster, alive, wait_for
+from harness.load import Job, Pace, Tally, drive, put_job, run
+from harness.tour import CONNECTIONS, Progress, Records, compare, report, run_demo, say
 
 NODES: Final = 5
 SMALL_IMPORT_S: Final = 10.0  # slow on purpose: two nodes have to fall and come back during it

@@ -14,7 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
-from elastic import (
+from harness.elastic import (
     MOST_HELD,
     WITNESS,
     Change,
@@ -26,10 +26,10 @@ from elastic import (
     least_for_join,
     least_for_leave,
 )
-from load import Tally, drive, put_job, run
+from harness.load import Tally, drive, put_job, run
+from harness.steady import Phase, Steady
+from harness.tour import CONNECTIONS, Failed, Line, Progress, Records, compare, report, run_demo, say
 from ringkeep.cli.terminal.tables import show_table
-from steady import Phase, Steady
-from tour import CONNECTIONS, Failed, Line, Progress, Records, compare, report, run_demo, say
 
 RATE: Final = 100.0  # requests per second of the steady load
 QUIET_S: Final = 8.0  # the load alone, to compare with

@@ -22,8 +22,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from cluster import Cluster, Trouble, alive, command_line, fetch, wait_for
-from load import Broken, Connection, Endpoint, drive, key_path
+from harness.cluster import Cluster, Trouble, alive, command_line, fetch, wait_for
+from harness.load import Broken, Connection, Endpoint, drive, key_path
 from ringkeep.core.cluster.slots import default_partitions, partition_of
 
 PROBE_S: Final = 0.005

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cluster import Cluster, Trouble
-from resources import cpu_s, memory
+from harness.cluster import Cluster, Trouble
+from harness.resources import cpu_s, memory
 
 NODES: Final = 3
 PARTITIONS: Final = (64, 4_096)

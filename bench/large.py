@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from cluster import Trouble, fetch
-from load import Endpoint, percentile
-from resources import written_bytes
+from harness.cluster import Trouble, fetch
+from harness.load import Endpoint, percentile
+from harness.resources import written_bytes
 from systems import Ringkeep
 
 KIB: Final = 1 << 10

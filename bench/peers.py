@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import generator
-import page
-from cluster import Trouble
-from figures import KINDS, Figure, as_json, costs, from_json, latencies, rates, void_runs
 from generator import Order
-from report import Sample
-from resources import busy_s, cpu_s, disk_mb, machine, memory
+from harness.cluster import Trouble
+from harness.resources import busy_s, cpu_s, disk_mb, machine, memory
+from reporting import page
+from reporting.figures import KINDS, Figure, as_json, costs, from_json, latencies, rates, void_runs
+from reporting.report import Sample
 from systems import Etcd, Redis, Ringkeep, System, ZooKeeper, check_programs
 
 ROOT: Final = Path(__file__).parent.parent

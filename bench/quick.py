@@ -22,10 +22,10 @@ import time
 from pathlib import Path
 from typing import Final
 
-from cluster import Trouble, fetch_raw
-from load import Tally, drive, run
-from report import Row, Sample, as_json, chart, table, verdict
-from resources import cpu_s, machine
+from harness.cluster import Trouble, fetch_raw
+from harness.load import Tally, drive, run
+from harness.resources import cpu_s, machine
+from reporting.report import Row, Sample, as_json, chart, table, verdict
 from systems import Etcd, HttpSystem, Ringkeep, check_programs, version_of
 
 HERE: Final = Path(__file__).parent

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cluster import Cluster, Trouble, alive, wait_for
-from load import Endpoint, Tally, drive, key_path, put_job, run
-from resources import memory
+from harness.cluster import Cluster, Trouble, alive, wait_for
+from harness.load import Endpoint, Tally, drive, key_path, put_job, run
+from harness.resources import memory
 from ringkeep.core.cluster.slots import partition_of
 
 NODES: Final = 3

@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cluster import HOST, PORT_STEP, Cluster, Trouble, command_line, fetch, free_base, wait_for
-from load import Endpoint, Job, Pace, Tally, drive, get_job, percentile, put_job, run
-from resources import MB, cpu_s, disk_rate, forget_peak, loopback_rate, memory, written_bytes
+from harness.cluster import HOST, PORT_STEP, Cluster, Trouble, command_line, fetch, free_base, wait_for
+from harness.load import Endpoint, Job, Pace, Tally, drive, get_job, percentile, put_job, run
+from harness.resources import MB, cpu_s, disk_rate, forget_peak, loopback_rate, memory, written_bytes
 from ringkeep.core.cluster.slots import partition_of
 
 NODES: Final = 3

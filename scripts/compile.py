@@ -89,7 +89,10 @@ def build() -> None:
 
 
 def build_in_background() -> None:
-    """Have it built by a process of the lowest priority, and say so; nothing is awaited."""
+    """Have it built by a process of the lowest priority, and say so; nothing is awaited.
+
+    It outlives a run that is ended early: otherwise short runs would never come to be compiled.
+    """
     if is_current():
         return
     if not can_build():
@@ -97,13 +100,14 @@ def build_in_background() -> None:
         return
     TARGET.parent.mkdir(exist_ok=True)
     with LOG.open("w") as log:
-        subprocess.Popen(
+        compiler = subprocess.Popen(
             [sys.executable, __file__, "--lowest-priority"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     print(
         "compiling the core in the background, for one to several minutes (build/compile.log);"
-        " until it is done nodes start as plain Python, which is slower",
+        " until it is done nodes start as plain Python, which is slower.\nIt continues after Ctrl-C, for the"
+        f" next run; to end it: kill -- -{compiler.pid}",
         flush=True,
     )
 

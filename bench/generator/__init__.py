@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from cluster import Trouble
-from load import Endpoint
+from harness.cluster import Trouble
+from harness.load import Endpoint
 
 SOURCES: Final = Path(__file__).parent
 ABOUT: Final = "bench/generator, one thread, C"

@@ -9,8 +9,8 @@ from pathlib import Path
 from shutil import which
 from typing import Final, Protocol
 
-from cluster import Trouble
-from load import Endpoint, Job
+from harness.cluster import Trouble
+from harness.load import Endpoint, Job
 
 NODES: Final = 3
 VALUE_BYTES: Final = 128

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster import HOST, PORT_STEP, fetch, free_base, wait_for
-from load import Endpoint, Job, Reply
+from harness.cluster import HOST, PORT_STEP, fetch, free_base, wait_for
+from harness.load import Endpoint, Job, Reply
 from systems.base import NODES, Processes, key_of, value_of, version_of
 
 

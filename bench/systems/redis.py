@@ -4,8 +4,8 @@ import contextlib
 import socket
 from pathlib import Path
 
-from cluster import HOST, PORT_STEP, free_base, wait_for
-from load import Endpoint
+from harness.cluster import HOST, PORT_STEP, free_base, wait_for
+from harness.load import Endpoint
 from systems.base import NODES, Processes, version_of
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Final
 
 import ringkeep
-from cluster import Cluster
-from load import Endpoint, Job, get_job, put_job
+from harness.cluster import Cluster
+from harness.load import Endpoint, Job, get_job, put_job
 from ringkeep.core.replication import primary
 from systems.base import NODES, key_of, value_of
 

@@ -4,8 +4,8 @@ import socket
 from pathlib import Path
 from typing import Final
 
-from cluster import HOST, PORT_STEP, Trouble, free_base, wait_for
-from load import Endpoint
+from harness.cluster import HOST, PORT_STEP, Trouble, free_base, wait_for
+from harness.load import Endpoint
 from ringkeep.coordination.server import MAIN_CLASS, find_classpath, find_java, serves
 from ringkeep.errors import StartError
 from systems.base import NODES, Processes

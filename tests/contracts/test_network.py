@@ -11,7 +11,7 @@ from tests.support.transport.world import A, B, C, World, note, on_both_loops
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.effects import Lane
-from ringkeep.core.protocol.messages import Append
+from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 
 

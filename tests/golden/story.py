@@ -14,6 +14,7 @@ from tests.support.core.parts import bound
 
 from ringkeep.core.context import Durable
 from ringkeep.core.node import Node
+from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, Kind, Request, Result, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, Partition
@@ -251,11 +252,11 @@ class Story:
 
     def do_ack(self, path: str, epoch: str, index: str) -> None:
         """An Acks for a part of what was sent: `ack n3->n1 4 2`."""
-        self._inject(path, m.Acks([ONLY, int(epoch), int(index)]))
+        self._inject(path, hot.Acks([ONLY, int(epoch), int(index)]))
 
     def do_commits(self, path: str, epoch: str, index: str) -> None:
         """A Commits that overtakes an Append: `commits n2->n3 2 3`."""
-        self._inject(path, m.Commits(0, [ONLY, int(epoch), int(index)]))
+        self._inject(path, hot.Commits(0, [ONLY, int(epoch), int(index)]))
 
     def _inject(self, path: str, message: m.Message) -> None:
         sender, receiver = path.split("->")
@@ -337,7 +338,7 @@ def written(batch: Batch) -> str:
 
 def spell(message: m.Message) -> str:
     match message:
-        case m.Append():
+        case hot.Append():
             entries = ", ".join(map(spell_entry, message.entries)) or "nothing"
             before = f"{message.prev_epoch}/{message.prev_index}"
             return f"Append epoch {message.epoch}: after {before}: {entries}; commit {message.commit}"
@@ -346,18 +347,18 @@ def spell(message: m.Message) -> str:
             return (
                 f"Entries epoch {message.epoch}: after {message.prev_epoch}/{message.prev_index}: {entries}"
             )
-        case m.Acks():
+        case hot.Acks():
             return f"Ack epoch {message.items[1]}: durable up to {message.items[2]}"
-        case m.Commits():
+        case hot.Commits():
             return f"Commits epoch {message.items[1]}: up to {message.items[2]}"
-        case m.Confirm() | m.Confirmed():
+        case hot.Confirm() | hot.Confirmed():
             return f"{type(message).__name__} epoch {message.items[1]}"
-        case m.Forward():
+        case hot.Forward():
             condition = {ANY: "", ABSENT: " if absent"}.get(message.condition, f" if {message.condition}")
             what = f"{Kind(message.kind).name} {message.key.decode()} {message.value.decode()}".strip()
             return f"Forward epoch {message.epoch}: {what}{condition}"
-        case m.Reply():
-            status = "RETRY" if message.status == m.RETRY else Status(message.status).name
+        case hot.Reply():
+            status = "RETRY" if message.status == hot.RETRY else Status(message.status).name
             version = f" version {message.version}" if message.version else ""
             return f"Reply epoch {message.epoch}: {status}{version}"
         case m.Prepare():

@@ -14,7 +14,8 @@ from typing import Any
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.messages import Acks, Promise
+from ringkeep.core.protocol.hot_messages import Acks
+from ringkeep.core.protocol.messages import Promise
 from ringkeep.core.protocol.rows import Promised, promised_key
 from ringkeep.core.protocol.types import Incarnation, Index
 from ringkeep.core.replication.log import Log

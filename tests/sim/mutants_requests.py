@@ -7,7 +7,7 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Result, Status
-from ringkeep.core.protocol.messages import RETRY
+from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication import execute
 from ringkeep.core.replication.deduplication import Sessions

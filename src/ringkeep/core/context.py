@@ -12,11 +12,13 @@ from ringkeep.core.disk_state import Disks
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Effects, Family
-from ringkeep.core.protocol.messages import Message, Reply
+from ringkeep.core.protocol.hot_messages import Reply
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.types import Incarnation, Index, Life, Millis, NodeId, PartitionId
 
-_MISSING: Final = object()
+MISSING: Final = object()
+"""Stands for a row that nothing is known of, where None stands for one that was deleted."""
 
 
 class Awaiting(Protocol):
@@ -102,9 +104,9 @@ class Context:
         self.disks = Disks(me)
 
     def get(self, key: bytes) -> bytes | None:
-        """Return the data row as it is after everything applied so far, this turn included."""
-        found = self.effects.batch.data.get(key, _MISSING)
-        if found is _MISSING:
+        """Return the data row as it is after everything written so far, this turn included."""
+        found = self.effects.batch.data.get(key, MISSING)
+        if found is MISSING:
             return self.reader.get(Family.DATA, key)
         return found  # type: ignore[return-value]  # the sentinel is excluded above
 

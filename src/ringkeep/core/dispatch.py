@@ -9,6 +9,7 @@ from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
+from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.types import Incarnation, Life, MapVersion, NodeId
@@ -42,7 +43,7 @@ class Receiving(Protocol):
     copies: CopySurvey
     controller: Controller
 
-    def on_forward(self, caller: Life, message: m.Forward) -> None:
+    def on_forward(self, caller: Life, message: hot.Forward) -> None:
         """A coordinator sends a request to this node as its primary."""
 
     def on_scan(self, caller: Life, message: m.Scan) -> None:
@@ -77,14 +78,14 @@ class Dispatch:
         self._replicas = node.replica_set.replicas
         self._primaries = node.replica_set.primaries
         self._handlers: dict[type, Handler] = {
-            m.Append: self._append,
-            m.Acks: self._acks,
-            m.Commits: self._commits,
-            m.Clocks: self._clocks,
-            m.Confirm: self._confirm,
-            m.Confirmed: self._confirmed,
-            m.Forward: self._forward,
-            m.Reply: self._reply,
+            hot.Append: self._append,
+            hot.Acks: self._acks,
+            hot.Commits: self._commits,
+            hot.Clocks: self._clocks,
+            hot.Confirm: self._confirm,
+            hot.Confirmed: self._confirmed,
+            hot.Forward: self._forward,
+            hot.Reply: self._reply,
             m.StaleRead: self._stale_read,
             m.Scan: self._scan,
             m.Scanned: self._scanned,
@@ -119,7 +120,7 @@ class Dispatch:
             if context.recognised or kind in _OF_THEMSELVES:
                 self._handlers[kind](peer, incarnation, message)
 
-    def _append(self, peer: NodeId, incarnation: Incarnation, message: m.Append) -> None:
+    def _append(self, peer: NodeId, incarnation: Incarnation, message: hot.Append) -> None:
         replica = self._replicas.get(message.partition)
         context = self._context
         if replica is None or context.damaged:
@@ -129,14 +130,14 @@ class Dispatch:
         else:
             self._node.replica_set.missed[message.partition] = None
 
-    def _acks(self, peer: NodeId, _: Incarnation, message: m.Acks) -> None:
+    def _acks(self, peer: NodeId, _: Incarnation, message: hot.Acks) -> None:
         items, primaries = message.items, self._primaries
         for at in range(0, len(items), 3):
             primary = primaries.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if primary is not None and primary.epoch == items[at + 1]:
                 primary.on_ack(peer, items[at + 2])
 
-    def _commits(self, peer: NodeId, _: Incarnation, message: m.Commits) -> None:
+    def _commits(self, peer: NodeId, _: Incarnation, message: hot.Commits) -> None:
         items, replicas = message.items, self._replicas
         for at in range(0, len(items), 3):
             replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
@@ -149,14 +150,14 @@ class Dispatch:
                 if message.probe:
                     self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
 
-    def _clocks(self, peer: NodeId, _: Incarnation, message: m.Clocks) -> None:
+    def _clocks(self, peer: NodeId, _: Incarnation, message: hot.Clocks) -> None:
         items, replicas = message.items, self._replicas
         for at in range(0, len(items), 3):
             replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if replica is not None and replica.promised[:2] == (items[at + 1], peer):
                 replica.clock = max(replica.clock, items[at + 2])
 
-    def _confirm(self, peer: NodeId, incarnation: Incarnation, message: m.Confirm) -> None:
+    def _confirm(self, peer: NodeId, incarnation: Incarnation, message: hot.Confirm) -> None:
         if self._context.damaged:
             return
         items, replicas = message.items, self._replicas
@@ -166,15 +167,15 @@ class Dispatch:
             if replica is not None and replica.promised.epoch <= items[at + 1]:
                 echoed += items[at : at + 2]
         if echoed:
-            self._context.send(peer, m.Confirmed(message.round, echoed))
+            self._context.send(peer, hot.Confirmed(message.round, echoed))
 
-    def _confirmed(self, peer: NodeId, _: Incarnation, message: m.Confirmed) -> None:
+    def _confirmed(self, peer: NodeId, _: Incarnation, message: hot.Confirmed) -> None:
         self._node.reads.on_confirmed(peer, message)
 
-    def _forward(self, peer: NodeId, incarnation: Incarnation, message: m.Forward) -> None:
+    def _forward(self, peer: NodeId, incarnation: Incarnation, message: hot.Forward) -> None:
         self._node.on_forward((peer, incarnation), message)
 
-    def _reply(self, _: NodeId, __: Incarnation, message: m.Reply) -> None:
+    def _reply(self, _: NodeId, __: Incarnation, message: hot.Reply) -> None:
         self._node.coordinator.on_reply(message)
 
     def _stale_read(self, peer: NodeId, incarnation: Incarnation, message: m.StaleRead) -> None:

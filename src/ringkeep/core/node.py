@@ -22,21 +22,8 @@ from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.core.protocol.client_requests import ListRequest, Request, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
-from ringkeep.core.protocol.messages import (
-    RETRY,
-    Acks,
-    Commits,
-    Forward,
-    Heartbeat,
-    Lost,
-    MapPush,
-    Message,
-    Reply,
-    Report,
-    Scan,
-    Sizes,
-    StaleRead,
-)
+from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
+from ringkeep.core.protocol.messages import Heartbeat, Lost, MapPush, Message, Report, Scan, Sizes, StaleRead
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId

@@ -9,11 +9,12 @@ from ringkeep.sim.faults.schedule import FAULT, FaultSchedule
 from ringkeep.sim.faults.triggers import KINDS, TRIGGER
 from ringkeep.sim.world.world import World
 
-OF_ALL_KINDS: Final = 15
-"""A seed in whose world every kind of fault may strike."""
+OF_ALL_KINDS: Final = (15, 7)
+"""Seeds in whose worlds, together, every kind of fault may strike."""
 PATHS: Final = (
     "acknowledged_lost",
     "answer_not_final",
+    "asked_through_another_link",
     "append_refused_epoch",
     "appended_anew",
     "batch_done",
@@ -53,6 +54,7 @@ PATHS: Final = (
     "learner_given_up",
     "log_trimmed",
     "log_trimmed_sooner",
+    "lost_in_a_move",
     "loss_admitted",
     "log_time_logged",
     "loss_noticed",
@@ -88,9 +90,9 @@ PATHS: Final = (
 
 def never(total: Mapping[str, int]) -> list[str]:
     """Return what is not in these totals: kinds of fault, triggers that did not fire, paths not taken."""
-    world = World(OF_ALL_KINDS)
-    kinds = FaultSchedule(world, Clients(world, 0, 0, 1, []), Invariants(world)).kinds
-    wanted = {FAULT + kind.__name__.lstrip("_") for _, kind in kinds}
+    worlds = [World(seed) for seed in OF_ALL_KINDS]
+    faults = [FaultSchedule(world, Clients(world, 0, 0, 1, []), Invariants(world)) for world in worlds]
+    wanted = {FAULT + kind.__name__.lstrip("_") for each in faults for _, kind in each.kinds}
     wanted.update(TRIGGER + kind for kind in KINDS)
     wanted.update(PATHS)
     return sorted(name for name in wanted if not total.get(name))

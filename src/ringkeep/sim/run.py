@@ -16,7 +16,7 @@ from ringkeep.sim.operations.clients import CALLS, OperationClients, has_operati
 from ringkeep.sim.operations.verdict import judge
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
-from ringkeep.sim.world.environment import has_stragglers
+from ringkeep.sim.world.environment import has_full_rooms, has_stragglers
 from ringkeep.sim.world.world import World
 
 CLIENTS = 8
@@ -49,7 +49,7 @@ class SeedOutcome:
 
 def size_of(seed: int) -> tuple[int, int]:
     """Return with how many nodes and partitions this seed's world begins."""
-    return (5, 3) if seed % 4 == 0 or has_stragglers(seed) else (3, 2)
+    return (5, 3) if seed % 4 == 0 or has_stragglers(seed) or has_full_rooms(seed) else (3, 2)
 
 
 def run_seed(

@@ -15,6 +15,9 @@ SYNCED: Final = "synced"
 DAMAGED: Final = "damaged"
 STAGED: Final = "staged"
 
+PROBE: Final = "direct"
+"""A file that exists only while it is tried whether the file system takes direct I/O."""
+
 TEMPORARY: Final = ".new"
 """The suffix under which a file is written before it replaces the old one."""
 
@@ -26,6 +29,20 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def takes_direct_io(directory: Path) -> bool:
+    """Tell whether files in this directory can be written past the page cache: some file systems refuse."""
+    if not hasattr(os, "O_DIRECT"):
+        return False
+    path = directory / PROBE
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_DIRECT, 0o644))
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+    return True
 
 
 def make_directories(path: Path) -> None:

@@ -309,7 +309,8 @@ class RocksEngine:
 def open_database(path: Path, tables: int) -> Database:
     """Open RocksDB as this store uses it, with at most so many tables open at a time."""
     families = {family.name.lower(): family_options(family) for family in Family}
-    return Database(str(path), database_options(tables), column_families=families)
+    options = database_options(tables, files.takes_direct_io(path.parent))
+    return Database(str(path), options, column_families=families)
 
 
 def open_engine(

@@ -13,17 +13,20 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ringkeep.core.protocol.messages import (
+from ringkeep.core.protocol.hot_messages import (
     Acks,
     Append,
     Clocks,
     Commits,
     Confirm,
     Confirmed,
+    Forward,
+    Reply,
+)
+from ringkeep.core.protocol.messages import (
     Copies,
     Entries,
     Fetch,
-    Forward,
     Heartbeat,
     Lost,
     MapPush,
@@ -33,7 +36,6 @@ from ringkeep.core.protocol.messages import (
     Refuse,
     Relayed,
     Release,
-    Reply,
     Report,
     Scan,
     Scanned,
@@ -47,7 +49,7 @@ from ringkeep.core.protocol.messages import (
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId, PartitionId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire import hot
-from ringkeep.wire.framing import BODY_BYTES, FORMAT, FORMAT_BYTE, frame
+from ringkeep.wire.framing import BODY_BYTES, FORMAT, FORMAT_BYTE, frame_of
 
 _Writer = Callable[[Any], bytes]
 _Reader = Callable[[bytes, int, int], Message]
@@ -165,10 +167,11 @@ class Encoder:
     `forget` drops what is remembered; call it once per turn of the loop. `holds`: something is remembered.
     """
 
-    __slots__ = ("_appends", "remember")
+    __slots__ = ("_alone", "_appends", "remember")
 
     def __init__(self, remember: bool = True) -> None:
         self._appends: dict[Append, bytes] = {}  # by identity: Append does not compare
+        self._alone: dict[Append, bytes] = {}  # whole frames of those that are too large for company
         self.remember = remember
 
     @property
@@ -178,6 +181,7 @@ class Encoder:
     def forget(self) -> None:
         """Drop the remembered Appends."""
         self._appends.clear()
+        self._alone.clear()
 
     def encode(self, messages: list[Message], body_bytes: int = BODY_BYTES) -> list[bytes]:
         """Return the messages, in order, as frames: one, or several where `body_bytes` would be passed.
@@ -199,13 +203,26 @@ class Encoder:
             size += len(part)
             if size > body_bytes:
                 if len(parts) > 1:
-                    frames.append(frame(b"".join(parts)))
+                    frames.append(frame_of(parts))
                 parts = [FORMAT_BYTE]
                 size = 1 + len(part)
+                if size > body_bytes:
+                    frames.append(self._frame_alone(message, part))
+                    size = 1
+                    continue
             parts.append(part)
         if len(parts) > 1:
-            frames.append(frame(b"".join(parts)))
+            frames.append(frame_of(parts))
         return frames
+
+    def _frame_alone(self, message: Message, part: bytes) -> bytes:
+        """Return the frame of one large message; an Append's is made once for all backups."""
+        if type(message) is not Append or not self.remember:
+            return frame_of([FORMAT_BYTE, part])
+        found = self._alone.get(message)
+        if found is None:
+            found = self._alone[message] = frame_of([FORMAT_BYTE, part])
+        return found
 
 
 def encode(messages: list[Message]) -> list[bytes]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
-from ringkeep.core.protocol.messages import (
+from ringkeep.core.protocol.hot_messages import (
     RETRY,
     Acks,
     Append,

@@ -114,3 +114,14 @@ def test_a_flood_changes_no_epoch_and_lets_small_reads_by(five: Cluster, size: i
         f" longest {1000 * took[-1]:.0f} ms; {changed} epochs changed"
     )
     assert changed == 0, "load is no death"
+
+
+def test_a_flood_of_small_values_right_after_large_ones_changes_no_epoch(five: Cluster) -> None:
+    """What large values left behind (compactions, syncs, queues) is still there when the small ones come."""
+    before = epochs(five)
+    for _ in range(3):
+        for size, count in ((4 << 20, 16), (128, 128)):
+            with Flood(five, {size: count}):
+                time.sleep(FLOOD_S / 4)
+    changed = sum(one != other for one, other in zip(before, epochs(five), strict=True))
+    assert changed == 0, "load is no death"

@@ -11,7 +11,7 @@ import pytest
 from tests.support.cluster.cluster import HOST, Cluster
 from tests.support.wait import until
 
-from ringkeep.core.protocol.messages import Acks
+from ringkeep.core.protocol.hot_messages import Acks
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.wire.codec import encode
 from ringkeep.wire.handshake import (

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.cluster.cluster import SHORT_SESSION, Cluster
 from tests.support.cluster.make_cluster import MakeCluster
+from tests.support.cluster.steering import recovered
 from tests.support.wait import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -74,6 +75,25 @@ def test_an_older_copy_put_back_is_never_believed(nodes: Cluster) -> None:
         read(nodes, b"new", via)
     nodes.wait_healthy()
     assert not is_damaged(nodes, "n2", "n1"), "filled anew"
+
+
+def test_an_older_copy_can_be_recovered_when_nothing_else_is_left(nodes: Cluster) -> None:
+    """It has no vote, and no other node can join: an operator's order lets it continue."""
+    copy = copy_of(nodes, "n2")
+    write(nodes, b"new")
+    nodes.kill(*nodes.names)
+    put_back(nodes, "n2", copy)
+    for name in ("n1", "n3"):
+        shutil.rmtree(nodes.places[name].data)
+    nodes.start("n2")
+    until(lambda: nodes.ask("n2", "GET", "/livez"), "n2 to listen")
+    recovered(nodes, "n1", "n3")
+    nodes.start("n1", "n3")
+    nodes.wait_whole(60)
+    nodes.wait_healthy()
+    assert not is_damaged(nodes, "n2", "n1")
+    for via in nodes.names:
+        read(nodes, b"old", via)
 
 
 def test_a_copy_of_a_stopped_node_is_measured_exactly(nodes: Cluster) -> None:

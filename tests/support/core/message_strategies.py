@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
-from ringkeep.core.protocol.messages import (
+from ringkeep.core.protocol.hot_messages import (
     RETRY,
     Acks,
     Append,
@@ -16,9 +16,9 @@ from ringkeep.core.protocol.messages import (
     Confirm,
     Confirmed,
     Forward,
-    Message,
     Reply,
 )
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion, NodeId, PartitionId
 
 wide = st.integers(0, 2**64 - 1)

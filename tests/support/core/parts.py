@@ -20,17 +20,8 @@ from ringkeep.core.protocol.client_requests import Kind, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.effects import MapWrite
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
-from ringkeep.core.protocol.messages import (
-    Acks,
-    Forward,
-    Heartbeat,
-    MapPush,
-    Message,
-    Order,
-    Promise,
-    Said,
-    Sizes,
-)
+from ringkeep.core.protocol.hot_messages import Acks, Forward
+from ringkeep.core.protocol.messages import Heartbeat, MapPush, Message, Order, Promise, Said, Sizes
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
 from ringkeep.core.replication.budget import Budget

@@ -15,7 +15,7 @@ from tests.support.http.fake_cluster import FakeCluster
 
 from ringkeep.core.protocol.change import ChangeKind
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.record import tail_of, value_at
 from ringkeep.core.protocol.types import Epoch, PartitionId
 from ringkeep.core.replication.operations import Standing, evaluate, has_result

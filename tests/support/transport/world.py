@@ -12,7 +12,8 @@ import uvloop
 from tests.support.wait import PATIENCE_S, until_async
 
 from ringkeep.core.protocol.effects import Lane
-from ringkeep.core.protocol.messages import Acks, Message
+from ringkeep.core.protocol.hot_messages import Acks
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.transport.links import PeerNetwork
 from ringkeep.wire.handshake import Hello, Opening, OpeningReader, PeerIdentity, Welcome, hello, opening

@@ -10,10 +10,19 @@ from tests.support.paths import BENCH, ROOT
 
 sys.path.insert(0, str(BENCH))
 
-import charts
-import page
-from figures import Figure, as_json, comparison, from_json, grid, median_share, rates, shown, void_runs
-from report import Sample
+from reporting import charts, page
+from reporting.figures import (
+    Figure,
+    as_json,
+    comparison,
+    from_json,
+    grid,
+    median_share,
+    rates,
+    shown,
+    void_runs,
+)
+from reporting.report import Sample
 
 SYSTEMS = ["ringkeep", "redis"]
 

@@ -14,10 +14,10 @@ sys.path.insert(0, str(BENCH))
 
 import generator
 import peers
-from cluster import Trouble
 from generator import Order
-from load import Endpoint
-from resources import disk_mb
+from harness.cluster import Trouble
+from harness.load import Endpoint
+from harness.resources import disk_mb
 
 
 class Fake:

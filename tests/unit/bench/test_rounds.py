@@ -8,8 +8,8 @@ from tests.support.paths import BENCH
 
 sys.path.insert(0, str(BENCH))
 
-from load import percentile
-from report import Row, Sample, as_json, chart, table, verdict
+from harness.load import percentile
+from reporting.report import Row, Sample, as_json, chart, table, verdict
 
 SYSTEMS = ("ringkeep", "etcd")
 

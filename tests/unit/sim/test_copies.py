@@ -4,8 +4,9 @@ import pytest
 from tests.support.core.parts import A, B, P, a_map, a_part
 
 from ringkeep.core.protocol.effects import Batch
+from ringkeep.core.protocol.hot_messages import Acks
 from ringkeep.core.protocol.keys import log_key
-from ringkeep.core.protocol.messages import Acks, Message
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.rows import FRESH, encode_replica, replica_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index
 from ringkeep.sim.checks.invariants import Invariants

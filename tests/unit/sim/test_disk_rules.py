@@ -9,7 +9,8 @@ import pytest
 from tests.support.core.parts import NAMES, A, B, C, Host, P, a_part, a_promise, map_of, some_entries
 
 from ringkeep.core.protocol.effects import Batch
-from ringkeep.core.protocol.messages import Append, Message
+from ringkeep.core.protocol.hot_messages import Append
+from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Epoch, Index, NodeId
 from ringkeep.sim.checks.disk_rules import KNOWN_AFTER, DiskRules
 from ringkeep.sim.errors import Violated

@@ -15,14 +15,8 @@ from tests.support.paths import DOCS
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
-from ringkeep.core.protocol.messages import (
-    Acks,
-    Append,
-    Forward,
-    Message,
-    Prepare,
-    Reply,
-)
+from ringkeep.core.protocol.hot_messages import Acks, Append, Forward, Reply
+from ringkeep.core.protocol.messages import Message, Prepare
 from ringkeep.core.protocol.types import Epoch, Index, PartitionId
 from ringkeep.errors import ProtocolError
 from ringkeep.wire.codec import Encoder, decode, encode
@@ -95,6 +89,21 @@ def test_an_append_to_two_backups_is_encoded_once() -> None:
     encoder.forget()
     assert not encoder.holds
     assert encoder.encode([append]) != first
+
+
+def test_a_large_append_is_framed_once_for_both_backups_and_arrives_whole() -> None:
+    append = Append(PartitionId(1), Epoch(1), Epoch(1), Index(1), Index(1), [bytes(range(256)) * 1_024])
+    encoder = Encoder()
+    most = 64 << 10
+    (first,) = encoder.encode([append], most)
+    before, second, after = encoder.encode([Acks([1, 1, 1]), append, Acks([2, 1, 1])], most)
+    assert second is first
+    assert before != after
+    (body,) = FrameReader().feed(first)
+    (back,) = decode(body)
+    assert contents(back) == contents(append)
+    encoder.forget()
+    assert encoder.encode([append], most)[0] is not first
 
 
 def test_a_detail_is_cut() -> None:

@@ -96,7 +96,8 @@ def next_map(current: ClusterMap, seen: Observations) -> ClusterMap | None:
     partitions = list(current.partitions)
     led = {number for number, part in enumerate(current.partitions) if part is not before.partitions[number]}
     for number, part in enumerate(current.partitions):
-        if number in led:
+        if number in led:  # recovered: its node may have started again since any map could be written
+            partitions[number] = replace(part, incarnation=incarnations[part.primary])
             continue
         last = [node for node in part.voters if (number, node) in seen.tried or node == part.replaces]
         word = said.get((number, Said.FAILED)) or said.get((number, Said.HANDOVER))

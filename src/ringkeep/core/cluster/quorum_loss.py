@@ -65,10 +65,15 @@ def copies_of(current: ClusterMap, number: int, reachability: Reachability) -> t
 
 
 def home_of(current: ClusterMap, number: int, reachability: Reachability) -> NodeId | None:
-    """Return the node with which a partition continues: the best copy's; without any copy, an empty one."""
+    """Return the node with which a partition continues: the best copy's; without any copy, an empty one.
+
+    Without any copy, a node that is to stay goes before one that leaves, and an undamaged one before one that
+    is damaged. But any node that answers will do: without a majority, no other node can join.
+    """
     left = copies_of(current, number, reachability)
-    empty = (n.id for n in current.nodes if holds_data(n.state) and reachability.votes(n.id))
-    return left[0] if left else next(empty, None)
+    empty = [node for node in _living(current) if reachability.answers(node.id)]
+    empty.sort(key=lambda node: (not holds_data(node.state), reachability.damaged(node.id)))
+    return next(iter((*left, *(node.id for node in empty))), None)
 
 
 def _said(current: ClusterMap, number: int, reachability: Reachability) -> list[tuple[NodeInfo, Copy]]:
@@ -95,6 +100,12 @@ def objection(current: ClusterMap, subject: str, reachability: Reachability, los
         return f"there is no partition {subject}: they are 0 to {len(current.partitions) - 1}"
     if not is_lost(part, reachability):
         return f"partition {subject} has a majority of its replicas, and needs no recovery"
+    survivor = _goes_on_with(current, part)
+    if survivor is not None and reachability.answers(survivor.id):
+        return (
+            f"partition {subject} was recovered already, and continues with {survivor.name} as soon as it"
+            f" can: try again in some seconds, and restart {survivor.name} if nothing changes"
+        )
     silent = [node for node in _living(current) if not reachability.answers(node.id)]
     alive = next(filter(None, (sign_of_life(current, node, reachability) for node in silent)), "")
     if alive:
@@ -113,8 +124,19 @@ def objection(current: ClusterMap, subject: str, reachability: Reachability, los
             " try again in some seconds, and repair the network if some nodes cannot reach each other"
         )
     if home_of(current, int(subject), reachability) is None:
-        return f"no node is left that could hold partition {subject}: add one first"
+        return f"no node is left that could hold partition {subject}: form a new cluster, under another name"
     return ""
+
+
+def _goes_on_with(current: ClusterMap, part: Partition) -> NodeInfo | None:
+    """Return the node with whose present start a partition was recovered, if it is still the only voter.
+
+    Until others hear that it is not damaged any more it seems lost to them, and may serve already: what it
+    reported before may be less than it has acknowledged since.
+    """
+    node = current.node(part.primary)
+    alone = part.base > 0 and part.voters == (part.primary,) and not part.old_voters
+    return node if alone and node is not None and node.incarnation == part.incarnation else None
 
 
 def sign_of_life(current: ClusterMap, silent: NodeInfo, reachability: Reachability) -> str:

@@ -62,7 +62,14 @@ class Status(IntEnum):
 WROTE: Final = frozenset({Status.CREATED, Status.REPLACED, Status.DELETED, Status.DONE})
 
 
-@dataclass(slots=True)
+# As in `hot_messages`, what is made for each request has an `__init__` that is compiled.
+
+
+def _nobody(result: "Result") -> None:
+    """Take a result that nobody waits for."""
+
+
+@dataclass(slots=True, init=False)
 class Result:
     """The one answer to one request.
 
@@ -73,16 +80,29 @@ class Result:
     """
 
     status: Status
-    version: int = 0
-    value: bytes = b""
-    content_type: bytes = b""
-    primary: str = ""
-    detail: str = ""
-    age_ms: Millis = 0
-    ttl_ms: Millis = 0
+    version: int
+    value: bytes
+    content_type: bytes
+    primary: str
+    detail: str
+    age_ms: Millis
+    ttl_ms: Millis
+
+    def __init__(
+        self, status: Status, version: int = 0, value: bytes = b"", content_type: bytes = b"",
+        primary: str = "", detail: str = "", age_ms: Millis = 0, ttl_ms: Millis = 0,
+    ) -> None:  # fmt: skip
+        self.status = status
+        self.version = version
+        self.value = value
+        self.content_type = content_type
+        self.primary = primary
+        self.detail = detail
+        self.age_ms = age_ms
+        self.ttl_ms = ttl_ms
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, init=False, eq=False)
 class Request:
     """One client operation at its coordinator.
 
@@ -96,24 +116,48 @@ class Request:
 
     kind: Kind
     key: bytes
-    value: bytes = b""
-    content_type: bytes = b""
-    condition: int = ANY
-    idempotency: bytes = b""
-    fingerprint: bytes = b""
-    timeout_ms: Millis = 5_000
-    stale: bool = False
-    at_least: int = 0
-    ttl_ms: Millis = 0
-    inside: bool = False
-    done: Callable[[Result], None] = lambda result: None
+    value: bytes
+    content_type: bytes
+    condition: int
+    idempotency: bytes
+    fingerprint: bytes
+    timeout_ms: Millis
+    stale: bool
+    at_least: int
+    ttl_ms: Millis
+    inside: bool
+    done: Callable[[Result], None]
 
-    partition: PartitionId = PartitionId(0)
-    deadline: Millis = 0
-    tag: int = 0
-    counter: int = 0
-    open_copies: dict[int, Epoch] = field(default_factory=dict)  # tag of each unsettled copy, ascending
-    finished: bool = False
+    partition: PartitionId
+    deadline: Millis
+    tag: int
+    counter: int
+    open_copies: dict[int, Epoch]  # tag of each unsettled copy, ascending
+    finished: bool
+
+    def __init__(
+        self, kind: Kind, key: bytes, value: bytes = b"", content_type: bytes = b"", condition: int = ANY,
+        idempotency: bytes = b"", fingerprint: bytes = b"", timeout_ms: Millis = 5_000, stale: bool = False,
+        at_least: int = 0, ttl_ms: Millis = 0, inside: bool = False,
+        done: Callable[[Result], None] = _nobody,
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self.key = key
+        self.value = value
+        self.content_type = content_type
+        self.condition = condition
+        self.idempotency = idempotency
+        self.fingerprint = fingerprint
+        self.timeout_ms = timeout_ms
+        self.stale = stale
+        self.at_least = at_least
+        self.ttl_ms = ttl_ms
+        self.inside = inside
+        self.done = done
+        self.partition = PartitionId(0)
+        self.deadline = self.tag = self.counter = 0
+        self.open_copies = {}
+        self.finished = False
 
 
 class Item(NamedTuple):

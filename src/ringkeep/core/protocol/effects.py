@@ -5,7 +5,7 @@ answered; what must wait for durability is sent in a later turn, which `synced` 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from ringkeep.core.protocol.client_requests import ListRequest, Page, Request, Result
@@ -76,7 +76,6 @@ class MapWrite:
     next_map: ClusterMap
 
 
-@dataclass(slots=True)
 class Effects:
     """Everything that one turn of the core asks for.
 
@@ -89,20 +88,26 @@ class Effects:
     the operator.
     """
 
-    batch: Batch = field(default_factory=Batch)
-    sync: bool = False
-    sends: dict[NodeId, list[Message]] = field(default_factory=dict)
-    bulk: dict[NodeId, list[Message]] = field(default_factory=dict)
-    beats: dict[NodeId, list[Message]] = field(default_factory=dict)
-    renewals: list[NodeId] = field(default_factory=list)
-    again: bool = False
-    answers: list[tuple[Request, Result]] = field(default_factory=list)
-    pages: list[tuple[ListRequest, Page]] = field(default_factory=list)
-    map_write: MapWrite | None = None
-    reregister: bool = False
-    repaired: bool = False
-    damage: str = ""
-    alarms: list[str] = field(default_factory=list)
+    __slots__ = (
+        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "map_write", "pages", "renewals",
+        "repaired", "reregister", "sends", "sync",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.batch = Batch()
+        self.sync = False
+        self.sends: dict[NodeId, list[Message]] = {}
+        self.bulk: dict[NodeId, list[Message]] = {}
+        self.beats: dict[NodeId, list[Message]] = {}
+        self.renewals: list[NodeId] = []
+        self.again = False
+        self.answers: list[tuple[Request, Result]] = []
+        self.pages: list[tuple[ListRequest, Page]] = []
+        self.map_write: MapWrite | None = None
+        self.reregister = False
+        self.repaired = False
+        self.damage = ""
+        self.alarms: list[str] = []
 
     def frames(self) -> Iterator[tuple[NodeId, Lane, list[Message]]]:
         """Yield (peer, lane, messages) in the order of sending."""

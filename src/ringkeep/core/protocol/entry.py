@@ -38,7 +38,7 @@ class EntryKind(IntEnum):
 _NEWEST_KIND: Final = max(EntryKind)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Entry:
     """A decoded entry. `status`, `version`: the request's result (`version` 0: this entry's own index).
 
@@ -47,6 +47,7 @@ class Entry:
     if there was none. It is encoded in the place of an OUTCOME's `version`. `horizon` is the log time before
     which idempotency rows are forgotten (0 without an idempotency key).
     `changes`, `result`: of CHANGES only, in the place of `tail`; `result` is a tail too, b"" for none.
+    `__init__` is compiled, as those in `hot_messages`.
     """
 
     kind: int
@@ -56,16 +57,40 @@ class Entry:
     origin: bytes
     counter: int
     low: int
-    key: bytes = b""
-    status: int = 0
-    version: int = 0
-    idempotency: bytes = b""
-    fingerprint: bytes = b""
-    horizon: Millis = 0
-    tail: bytes = b"\0"
-    replaced_bytes: int = 0
-    changes: Sequence[Change] = ()
-    result: bytes = b""
+    key: bytes
+    status: int
+    version: int
+    idempotency: bytes
+    fingerprint: bytes
+    horizon: Millis
+    tail: bytes
+    replaced_bytes: int
+    changes: Sequence[Change]
+    result: bytes
+
+    def __init__(
+        self, kind: int, epoch: Epoch, index: Index, log_time: Millis, origin: bytes, counter: int, low: int,
+        key: bytes = b"", status: int = 0, version: int = 0, idempotency: bytes = b"",
+        fingerprint: bytes = b"", horizon: Millis = 0, tail: bytes = b"\0", replaced_bytes: int = 0,
+        changes: Sequence[Change] = (), result: bytes = b"",
+    ) -> None:  # fmt: skip
+        self.kind = kind
+        self.epoch = epoch
+        self.index = index
+        self.log_time = log_time
+        self.origin = origin
+        self.counter = counter
+        self.low = low
+        self.key = key
+        self.status = status
+        self.version = version
+        self.idempotency = idempotency
+        self.fingerprint = fingerprint
+        self.horizon = horizon
+        self.tail = tail
+        self.replaced_bytes = replaced_bytes
+        self.changes = changes
+        self.result = result
 
     @property
     def value_bytes(self) -> int:

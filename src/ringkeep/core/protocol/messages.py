@@ -1,134 +1,28 @@
 """The messages that nodes send to each other.
 
 A message belongs to the connection it came on, which names the sender and both incarnations: no message
-repeats them. Hot messages carry flat lists, one message per peer and turn, instead of an object per request.
-`wire/` defines their encoding.
+repeats them. Those of the data path are in `hot_messages`; `wire/` defines the encoding of all.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+from ringkeep.core.protocol.hot_messages import (
+    Acks,
+    Append,
+    Clocks,
+    Commits,
+    Confirm,
+    Confirmed,
+    Forward,
+    Reply,
+)
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
 
 SNAPSHOT_FORMAT: Final = 1
 
-# --- replication, hot ---------------------------------------------------------------------------------
-
-
-@dataclass(slots=True, eq=False)
-class Append:
-    """Primary to voter or learner: these entries follow (prev_epoch, prev_index); commit so far.
-
-    `entries` are encoded log entries, as they are stored and sent; consecutive from prev_index + 1.
-    """
-
-    partition: PartitionId
-    epoch: Epoch
-    prev_epoch: Epoch
-    prev_index: Index
-    commit: Index
-    entries: list[bytes]
-
-
-@dataclass(slots=True)
-class Acks:
-    """Backup to primary: durable here. Flat triples partition, epoch, last index *of the Append*."""
-
-    items: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Commits:
-    """Primary to backup: flat triples partition, epoch, commit, for what no Append carried.
-
-    `probe` (0: none) is a Heartbeat probe of the receiver that reached the sender before the Confirm round
-    that confirmed these partitions began. The age of a stale read counts from it.
-    """
-
-    probe: int = 0
-    items: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Clocks:
-    """Primary to backup: flat triples partition, epoch, log time, of partitions whose records expire. A
-    backup that becomes the primary continues from it.
-    """
-
-    items: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Confirm:
-    """Primary to voters: do you still follow these? Flat pairs partition, epoch."""
-
-    round: int
-    items: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Confirmed:
-    """Voter to primary: of that round's pairs, these I follow, having promised nothing higher. Flat pairs."""
-
-    round: int
-    items: list[int] = field(default_factory=list)
-
-
-# --- requests, hot -----------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Forward:
-    """Coordinator to primary: execute this, under exactly this epoch, before `remaining_ms` are over.
-
-    `tag` names the request on this coordinator's side (unique per incarnation) and, in its lowest 16 bits,
-    the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
-    coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
-    as in `core.protocol.client_requests`; for a read, `condition` is the version that must be reached, 0 for
-    none. `ttl`: how many milliseconds the record is to live, 0 for ever, or `client_requests.KEEP`.
-    """
-
-    tag: int
-    partition: PartitionId
-    epoch: Epoch
-    remaining_ms: Millis
-    kind: int
-    condition: int
-    origin: bytes
-    counter: int
-    low: int
-    key: bytes
-    value: bytes = b""
-    content_type: bytes = b""
-    idempotency: bytes = b""
-    fingerprint: bytes = b""
-    ttl: Millis = 0
-
-
-@dataclass(slots=True)
-class Reply:
-    """Primary to coordinator: how the copy of `tag` sent under `epoch` ended.
-
-    `status` as in `client_requests.Status`, or RETRY: this copy was not executed and never will be.
-    `active`: the sender is an ACTIVE primary, so copies sent under lower epochs can no longer take effect
-    unless this answer reports it. `ttl`: how many milliseconds the record still lives, 0 for ever.
-    """
-
-    tag: int
-    epoch: Epoch
-    status: int
-    active: bool
-    version: int = 0
-    value: bytes = b""
-    content_type: bytes = b""
-    detail: str = ""
-    age_ms: Millis = 0
-    ttl: Millis = 0
-
-
-RETRY = 100
-"""Reply status: not executed here, under this epoch; read the map and send it again."""
+# --- requests ---------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)

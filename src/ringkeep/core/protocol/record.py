@@ -33,7 +33,7 @@ def record_of(version: Index, tail: bytes, deadline: Millis = 0) -> bytes:
     """Return the record of a key, with its value."""
     if deadline:
         return _EXPIRING.pack(EXPIRING, version, tail[0], deadline) + tail[1:]
-    return _PLAIN.pack(PLAIN, version, tail[0]) + tail[1:]
+    return _VERSION.pack(PLAIN, version) + tail  # one copy: the tail begins with the type's length
 
 
 def parted_record(version: Index, content_type: bytes, value_bytes: int, deadline: Millis) -> bytes:

@@ -11,7 +11,7 @@ from ringkeep.core.protocol.batch import CHECK, READ_ANEW, Outcome, Step, decode
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import EntryKind
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.record import value_at
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.expiry import removal

@@ -9,7 +9,7 @@ from ringkeep.core.disk_state import DiskState
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import EntryKind
-from ringkeep.core.protocol.messages import RETRY
+from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.batches import execute_batch
 from ringkeep.core.replication.expiry import removal

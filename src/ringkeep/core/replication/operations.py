@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.change import ChangeKind
 from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.record import tail_of, value_at
 from ringkeep.core.protocol.types import Millis
 

@@ -8,7 +8,8 @@ from collections.abc import Collection
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.messages import Append, Promise
+from ringkeep.core.protocol.hot_messages import Append
+from ringkeep.core.protocol.messages import Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
 

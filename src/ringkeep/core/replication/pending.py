@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from ringkeep.core.protocol.entry import Entry, EntryKind
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.types import Index, Life, Millis
 
 Newest = tuple[Index, bytes | None, Millis, bool]

@@ -15,8 +15,9 @@ from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.protocol.hot_messages import RETRY, Append, Reply
 from ringkeep.core.protocol.keys import log_key
-from ringkeep.core.protocol.messages import RETRY, Append, Entries, Lost, Prepare, Promise, Reply
+from ringkeep.core.protocol.messages import Entries, Lost, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.departed_coordinators import Departed

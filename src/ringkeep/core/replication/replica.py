@@ -10,8 +10,9 @@ from typing import Protocol
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, decode, epoch_of, is_known, renumbered
+from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
-from ringkeep.core.protocol.messages import Append, Entries, Prepare, Promise, Refuse
+from ringkeep.core.protocol.messages import Entries, Prepare, Promise, Refuse
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import (
     FRESH,

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.messages import RETRY
+from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.record import value_at
 from ringkeep.core.replication.operations import has_result
 from ringkeep.core.replication.pending import Call

@@ -10,7 +10,7 @@ After a restart, entries whose rows were not written are applied again.
 import struct
 from typing import Final, NamedTuple
 
-from ringkeep.core.context import Context
+from ringkeep.core.context import MISSING, Context
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, origins_in
@@ -45,7 +45,6 @@ _ROW: Final = struct.Struct("!BBQQ16s")
 _ROW_FORMAT: Final = 1
 _ROW_KEY: Final = struct.Struct("!H")
 _NUMBER: Final = struct.Struct("!Q")
-_MISSING: Final = object()
 NEVER: Final[Millis] = 2**63
 """A log time that is never reached."""
 
@@ -187,8 +186,8 @@ class State:
         return KeptResult(status, version, fingerprint, row[_ROW.size :])
 
     def _get(self, key: bytes) -> bytes | None:
-        row = self.unwritten.get(key, _MISSING)
-        return self._context.get(key) if row is _MISSING else row  # type: ignore[return-value]  # excluded
+        row = self.unwritten.get(key, MISSING)
+        return self._context.get(key) if row is MISSING else row  # type: ignore[return-value]  # excluded
 
     # --- writing --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Protocol
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.messages import RETRY, Confirm, Confirmed
+from ringkeep.core.protocol.hot_messages import RETRY, Confirm, Confirmed
 from ringkeep.core.protocol.record import (
     deadline_of,
     is_parted,

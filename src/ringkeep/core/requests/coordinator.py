@@ -8,17 +8,19 @@ RETRY settles only the copy that it answers: its sender may have been deposed, a
 log, or may have run. An answer of an ACTIVE primary also settles the copies of all lower epochs.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import WROTE, Kind, Request, Result, Status
-from ringkeep.core.protocol.messages import RETRY, Forward, Reply, StaleRead
+from ringkeep.core.protocol.hot_messages import RETRY, Forward, Reply
+from ringkeep.core.protocol.messages import StaleRead
 from ringkeep.core.protocol.types import COPY_BITS, Epoch, Life, Millis, NodeId, PartitionId, origin_of
 
 _BUCKET_MS = 64
+_STATUSES: Final = {int(status): status for status in Status}  # calling the class takes longer
 
 
 class OwnNode(Protocol):
@@ -161,7 +163,7 @@ class Coordinator:
                 self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies
             return  # another copy may still run: its own answer decides
         self._finish(request, Result(
-            Status(status), reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms,
+            _STATUSES[status], reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms,
             reply.ttl,
         ))  # fmt: skip
 

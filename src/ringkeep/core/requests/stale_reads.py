@@ -8,7 +8,8 @@ from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.context import Context
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.messages import Clocks, Commits, Reply, StaleRead
+from ringkeep.core.protocol.hot_messages import Clocks, Commits, Reply
+from ringkeep.core.protocol.messages import StaleRead
 from ringkeep.core.protocol.record import deadline_of, read_record
 from ringkeep.core.protocol.types import Epoch, Life, Millis, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary

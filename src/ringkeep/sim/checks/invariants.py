@@ -8,8 +8,9 @@ from ringkeep.core.protocol import quorum
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, decode, origins_in
+from ringkeep.core.protocol.hot_messages import Acks, Confirmed
 from ringkeep.core.protocol.keys import log_key
-from ringkeep.core.protocol.messages import Acks, Confirmed, Message, Promise
+from ringkeep.core.protocol.messages import Message, Promise
 from ringkeep.core.protocol.rows import decode_promised, decode_replica, promised_key, replica_key
 from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary

@@ -15,20 +15,14 @@ def recovered(partitions: Iterable[Partition], others: Iterable[Partition]) -> l
 
 
 def unfounded(world: World, before: ClusterMap, old: Partition) -> bool:
-    """Return whether a partition was recovered though a majority of its disks is available. A node damaged in
-    this life does not count, because the others may not know yet that it is repaired.
-    """
+    """Return whether a partition was recovered though a majority of its disks is available."""
     dead = {node.id for node in before.nodes if node.state == NodeState.DEAD}
     there = [
         voter
         for voter in quorum_loss.voters_of(old)
-        if voter in world.nodes and voter not in dead and not _was_damaged(world.nodes[voter])
+        if voter in world.nodes and voter not in dead and not world.nodes[voter].lost
     ]
     return quorum.won(old.voters, old.old_voters, there)
-
-
-def _was_damaged(node: SimMachine) -> bool:
-    return node.lost or (node.alive and "damage_repaired" in node.driver.node.context.counters)
 
 
 def holders(world: World, before: ClusterMap) -> list[SimMachine]:

@@ -22,6 +22,7 @@ class MembershipFaults:
     def __init__(self, world: World, crashes: Crashes) -> None:
         self._world = world
         self._crashes = crashes
+        self._undrained_at: dict[str, Millis] = {}
         self.kinds: list[tuple[int, Callable[[], None]]] = [
             (3, self._join),
             (3, self._leave),
@@ -89,7 +90,9 @@ class MembershipFaults:
             node = world.nodes.get(world.random.choice(world.map.nodes).id)
             if node is not None:
                 self._order(node, Verb.DRAIN)
-                world.events.after(world.random.randint(500, 8_000), lambda: self._order(node, Verb.UNDRAIN))
+                lasts_ms = world.random.randint(500, 8_000)
+                self._undrained_at[node.name] = world.events.now + lasts_ms
+                world.events.after(lasts_ms, lambda: self._order(node, Verb.UNDRAIN))
 
     def _weigh(self) -> None:
         """Change a node's weight."""
@@ -117,6 +120,10 @@ class MembershipFaults:
     def _shorten_grace(self) -> None:
         """Give silent nodes up soon, from now on."""
         self._set(GRACE_MS, self._world.random.choice((1_000, 2_000, 5_000)))
+
+    def will_undrain(self, node: SimMachine) -> bool:
+        """Tell whether an order is still to come that ends a drain of this machine; it would undo others."""
+        return self._undrained_at.get(node.name, 0) >= self._world.events.now
 
     def candidate(self) -> SimMachine | None:
         """Return a node that the cluster can lose, or None."""

@@ -14,6 +14,7 @@ from ringkeep.sim.faults.period import FaultPeriod
 from ringkeep.sim.faults.stragglers import StragglerFaults
 from ringkeep.sim.faults.triggers import Triggers
 from ringkeep.sim.faults.updates import Updates
+from ringkeep.sim.faults.waiting_rooms import WaitingRoomFaults
 from ringkeep.sim.world.machine import PLENTY
 from ringkeep.sim.world.world import World
 
@@ -46,10 +47,13 @@ class FaultSchedule:
             *self._copies.kinds,
         ]
         self._weights = self._swarm()
+        more: list[tuple[int, Callable[[], None]]] = []
         if world.stragglers:
-            late = StragglerFaults(world, period, triggers, clients, self.membership).kinds
-            self.kinds += late
-            self._weights += [weight for weight, _ in late]
+            more = StragglerFaults(world, period, triggers, clients, self.membership).kinds
+        elif world.full_rooms:
+            more = WaitingRoomFaults(world, period, triggers, clients, crashes).kinds
+        self.kinds += more
+        self._weights += [weight for weight, _ in more]
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
         self.updates = Updates(world, period, crashes)
         self._soon()

@@ -10,7 +10,8 @@ from typing import Final
 
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
-from ringkeep.core.protocol.messages import Append, Message, Promise, Release, Report, Said, SnapshotPull
+from ringkeep.core.protocol.hot_messages import Append
+from ringkeep.core.protocol.messages import Message, Promise, Release, Report, Said, SnapshotPull
 from ringkeep.core.protocol.types import NodeId
 from ringkeep.ports import Ending
 from ringkeep.sim.faults.crashes import Crashes

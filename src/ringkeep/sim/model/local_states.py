@@ -12,7 +12,8 @@ from traceback import extract_tb
 from typing import Any, Final, NamedTuple
 
 from ringkeep.core.protocol.cluster_map import Partition
-from ringkeep.core.protocol.messages import Acks, Promise, Reply
+from ringkeep.core.protocol.hot_messages import Acks, Reply
+from ringkeep.core.protocol.messages import Promise
 from ringkeep.core.protocol.rows import NOBODY, Promised
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.core.replication.handover import StatementRow

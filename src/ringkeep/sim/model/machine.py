@@ -15,8 +15,9 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, Partition
 from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.hot_messages import Reply
 from ringkeep.core.protocol.keys import log_key
-from ringkeep.core.protocol.messages import Heartbeat, MapPush, Message, Reply, Report, Sizes
+from ringkeep.core.protocol.messages import Heartbeat, MapPush, Message, Report, Sizes
 from ringkeep.core.protocol.rows import (
     NOBODY,
     Promised,

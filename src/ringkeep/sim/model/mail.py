@@ -6,12 +6,13 @@ removed at once: they would only multiply states.
 
 from typing import Any, Final, NamedTuple
 
+from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import messages as m
 from ringkeep.sim.model.projection import walk
 
-_TO_PRIMARY: Final = (m.Acks, m.Promise, m.Refuse, m.Entries, m.Confirmed)
-_ANSWERED: Final = (m.Fetch, m.Confirm)
-_REFUSED: Final = (m.Prepare, m.Append)
+_TO_PRIMARY: Final = (hot.Acks, m.Promise, m.Refuse, m.Entries, hot.Confirmed)
+_ANSWERED: Final = (m.Fetch, hot.Confirm)
+_REFUSED: Final = (m.Prepare, hot.Append)
 
 
 class Standing(NamedTuple):
@@ -50,9 +51,9 @@ class Frames:
 
 
 def _epochs_of(message: m.Message) -> list[int]:
-    if isinstance(message, m.Acks | m.Commits):
+    if isinstance(message, hot.Acks | hot.Commits):
         return message.items[1::3]
-    if isinstance(message, m.Confirm | m.Confirmed):
+    if isinstance(message, hot.Confirm | hot.Confirmed):
         return message.items[1::2]
     return [getattr(message, "epoch", 0)]
 
@@ -68,7 +69,7 @@ def _is_dead(kind: type, epoch: int, standing: Standing) -> bool:
         return epoch < standing.promised or standing.sender != epoch
     if kind in _REFUSED:  # the refusal would be dead
         return epoch < standing.promised and standing.sender != epoch
-    return kind is m.Commits and epoch < standing.promised
+    return kind is hot.Commits and epoch < standing.promised
 
 
 class Queues:

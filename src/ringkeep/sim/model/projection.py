@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ringkeep.core.context import Context, Durable
 from ringkeep.core.node import Node
-from ringkeep.core.protocol import messages
+from ringkeep.core.protocol import hot_messages, messages
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
 from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.parked import Parked
@@ -243,7 +243,7 @@ def _choose(kind: type) -> Walker:
         return lambda value, names: _refer(value)
     if kind in FIELDS:
         return fields_of
-    if is_dataclass(kind) and kind.__module__ == messages.__name__:
+    if is_dataclass(kind) and kind.__module__ in (messages.__name__, hot_messages.__name__):
         chosen = [each.name for each in fields(kind)]
         return lambda value, names: (kind.__name__, *[walk(getattr(value, name), names) for name in chosen])
     raise AssertionError(f"the projection does not know {kind.__module__}.{kind.__name__}")

@@ -4,7 +4,7 @@ way."""
 from dataclasses import dataclass, field
 from typing import Final
 
-from ringkeep.core.protocol import messages as m
+from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol.client_requests import ANY, Kind, Status
 from ringkeep.core.protocol.entry import EntryKind, decode
 from ringkeep.core.protocol.record import read_record
@@ -18,16 +18,16 @@ _COPY: Final = 1  # the copies of a request are not distinguished here
 _READS: Final = 1 << 8
 
 
-def write_of(number: int, epoch: Epoch) -> m.Forward:
+def write_of(number: int, epoch: Epoch) -> hot.Forward:
     """Return the `number`-th write, from 1, for the primary of this epoch."""
-    return m.Forward(
+    return hot.Forward(
         tag_of(number), ONLY, epoch, 1_000, Kind.PUT, ANY, ORIGIN, number, 1, KEY, b"v%d" % number
     )  # fmt: skip
 
 
-def read_of(number: int, epoch: Epoch) -> m.Forward:
+def read_of(number: int, epoch: Epoch) -> hot.Forward:
     """Return the `number`-th read, from 1, for the primary of this epoch."""
-    return m.Forward(tag_of(_READS + number), ONLY, epoch, 1_000, Kind.GET, ANY, ORIGIN, 0, 0, KEY)
+    return hot.Forward(tag_of(_READS + number), ONLY, epoch, 1_000, Kind.GET, ANY, ORIGIN, 0, 0, KEY)
 
 
 def tag_of(number: int) -> int:

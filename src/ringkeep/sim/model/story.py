@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import EntryKind, decode
@@ -112,7 +113,7 @@ def spell_voters(part: Any) -> str:
 def spell_reply(tag: int, status: int, version: int, value: bytes) -> str:
     """Describe a client's answer."""
     what = "read" if requests.is_read(tag) else "write"
-    name = "RETRY" if status == m.RETRY else Status(status).name
+    name = "RETRY" if status == hot.RETRY else Status(status).name
     text = f"{what} {requests.number_of(tag)}: {name}"
     if version:
         text += f" version {version}"
@@ -122,19 +123,19 @@ def spell_reply(tag: int, status: int, version: int, value: bytes) -> str:
 def spell(message: m.Message) -> str:
     """Describe a message."""
     match message:
-        case m.Append() | m.Entries():
+        case hot.Append() | m.Entries():
             before = f"{message.prev_epoch}/{message.prev_index}"
-            commit = f"; commit {message.commit}" if isinstance(message, m.Append) else ""
+            commit = f"; commit {message.commit}" if isinstance(message, hot.Append) else ""
             entries = spell_log(tuple(message.entries)) if message.entries else "nothing"
             return f"{type(message).__name__} epoch {message.epoch}: after {before}: {entries}{commit}"
-        case m.Acks():
+        case hot.Acks():
             rows = zip(message.items[1::3], message.items[2::3], strict=True)
             return f"Acks: {', '.join(f'durable up to {last} in epoch {epoch}' for epoch, last in rows)}"
-        case m.Commits():
+        case hot.Commits():
             return f"Commits epoch {message.items[1]}: up to {message.items[2]}"
-        case m.Confirm() | m.Confirmed():
+        case hot.Confirm() | hot.Confirmed():
             return f"{type(message).__name__} epoch {message.items[1]}"
-        case m.Forward():
+        case hot.Forward():
             return f"Forward epoch {message.epoch}: {Kind(message.kind).name}"
         case m.Promise():
             last = f"{message.last_epoch}/{message.last_index}"

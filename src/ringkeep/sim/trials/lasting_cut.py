@@ -149,11 +149,12 @@ class LastingCut:
         return order
 
     def _well(self, alive: list[SimMachine]) -> list[SimMachine]:
-        """Return the nodes that any order may concern: no earlier order about them is under way."""
+        """Return the nodes that any order may concern: none about them is under way, or still to come."""
         cluster_map = self._world.map
         assert cluster_map is not None, "the cluster was formed"
         active = {node.id for node in cluster_map.nodes if node.state == NodeState.ACTIVE}
-        return [node for node in alive if node.id in active]
+        settled = [node for node in alive if not self._faults.membership.will_undrain(node)]
+        return [node for node in settled if node.id in active]
 
     # --- what must be true meanwhile ------------------------------------------------------------------
 

@@ -70,12 +70,14 @@ IN_FLIGHT: Final = (1, 1, 100)
 noticed there."""
 
 
-def draw(seed: int, stragglers: bool = False) -> Bounds:
+def draw(seed: int, stragglers: bool = False, full_rooms: bool = False) -> Bounds:
     """Return the bounds of this seed's world. They do not use the world's own random numbers.
 
-    `stragglers`: whether much arrives twice in it.
+    `stragglers`: whether much arrives twice in it. `full_rooms`: whether one request may wait for a primary.
     """
     low = _some(LOW, seed)
+    if full_rooms:
+        low["parked_requests"] = 1
     if stragglers:
         low["inflight_bytes"] = IN_FLIGHT[seed // 16 % len(IN_FLIGHT)]
     if "staging_unsynced_bytes" in low:

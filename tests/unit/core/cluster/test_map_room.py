@@ -99,6 +99,7 @@ def full(monkeypatch: pytest.MonkeyPatch, found: ClusterMap, room: int = 5) -> C
     return world
 
 
+@pytest.mark.plain  # the bound is replaced
 def test_a_join_that_the_map_has_no_room_for_is_refused_and_said_and_failovers_are_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -118,6 +119,7 @@ def test_a_join_that_the_map_has_no_room_for_is_refused_and_said_and_failovers_a
     assert write.next_map.node(E) is None
 
 
+@pytest.mark.plain  # the bound is replaced
 def test_who_was_refused_joins_once_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead node that is kept for nothing makes room at once."""
     found = a_map(a_part(A), nodes=(A, B, C, D), states={D: DEAD})
@@ -133,6 +135,7 @@ def test_who_was_refused_joins_once_there_is_room(monkeypatch: pytest.MonkeyPatc
     assert world.controller.no_room == ""
 
 
+@pytest.mark.plain  # the bound is replaced
 def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -149,6 +152,7 @@ def test_a_setting_that_the_map_has_no_room_for_is_refused_when_it_is_asked_for(
     assert world.controller.objection(order) == ""
 
 
+@pytest.mark.plain  # the bound is replaced
 def test_a_newcomer_without_room_holds_no_order_up(monkeypatch: pytest.MonkeyPatch) -> None:
     world = full(
         monkeypatch, replace(a_map(a_part(A)), settings={cluster_settings.MOVES: cluster_settings.PAUSED})

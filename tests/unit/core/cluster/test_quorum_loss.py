@@ -287,12 +287,42 @@ def test_with_no_copy_left_it_begins_empty_with_one_voter_that_answers() -> None
     assert (cluster.part.base, states(cluster)) == (STEP, "abc"), "its indices were used all the same"
 
 
-def test_with_nobody_left_who_could_hold_it_nothing_is_done() -> None:
+@pytest.mark.parametrize("damaged", [set[NodeId](), {D}])
+def test_with_no_copy_left_it_begins_empty_also_on_a_node_that_leaves_or_is_damaged(
+    damaged: set[NodeId],
+) -> None:
+    """Nobody else could join before: a map needs a majority of its voters."""
     cluster = Cluster(a_part(A), nodes="abcd", d=LEAVING)
+    cluster.damaged = damaged
+    cluster.die(A, B, C)
+    assert recover(cluster)
+    assert (cluster.part.voters, cluster.part.base, states(cluster)) == ((D,), STEP, "abc")
+
+
+def test_an_undamaged_empty_node_goes_before_a_damaged_one() -> None:
+    cluster = Cluster(a_part(A), nodes="abcde")
+    cluster.damaged = {D}
+    cluster.die(A, B, C)
+    assert recover(cluster)
+    assert cluster.part.voters == (E,)
+
+
+def test_with_nobody_left_who_could_hold_it_nothing_is_done() -> None:
+    cluster = Cluster(a_part(A), nodes="abc")
     cluster.die(A, B, C)
     assert "no node is left that could hold partition 0" in why_not(cluster)
     assert not recover(cluster)
     assert (cluster.part, states(cluster)) == (a_part(A), "")
+
+
+def test_the_survivor_leads_in_the_start_in_which_it_answers() -> None:
+    """The map may name an earlier start: without a majority it could not be written when that one ended."""
+    cluster = Cluster(a_part(A), nodes="abc")
+    cluster.damaged = {A}
+    cluster.die(B, C)
+    cluster.members = [replace(member, incarnation=Incarnation(2)) for member in cluster.members]
+    assert recover(cluster)
+    assert (cluster.part.voters, cluster.part.incarnation, cluster.node(A).incarnation) == ((A,), 2, 2)
 
 
 # --- past everything that was promised -------------------------------------------------------------------
@@ -335,6 +365,22 @@ def test_a_recovery_is_not_repeated_when_its_survivor_falls_silent_too() -> None
     assert cluster.part.voters == (A,)
     assert recover(cluster, epoch=4)
     assert (cluster.part.voters, cluster.part.epoch) == ((D,), 5), "but another order may"
+
+
+def test_a_recovery_is_not_repeated_while_its_survivor_only_seems_damaged() -> None:
+    """It may have begun to serve, which others hear later; what it reported before says nothing of that."""
+    cluster = Cluster(a_part(A), nodes="abc")
+    cluster.damaged = cluster.unfit = {A}
+    cluster.die(B, C)
+    assert recover(cluster)
+    assert quorum_loss.is_lost(cluster.part, cluster.reachability)
+    assert why_not(cluster).startswith("partition 0 was recovered already, and continues with a")
+    assert not recover(cluster, epoch=4)
+    cluster.members = [replace(member, incarnation=Incarnation(2)) for member in cluster.members]
+    cluster.step()
+    assert cluster.node(A).incarnation == 2
+    assert recover(cluster, epoch=4), "another start of it has not continued yet"
+    assert (cluster.part.incarnation, cluster.part.base) == (2, 2 * STEP)
 
 
 def test_a_recovered_partition_has_its_majority() -> None:

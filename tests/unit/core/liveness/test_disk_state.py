@@ -20,7 +20,8 @@ from tests.support.core.parts import (
 from ringkeep.core.disk_state import NOTHING_ASKED, DiskState, OwnDisk, Questions
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
-from ringkeep.core.protocol.messages import Acks, Append, Prepare, Promise, Refuse, Reply
+from ringkeep.core.protocol.hot_messages import Acks, Append, Reply
+from ringkeep.core.protocol.messages import Prepare, Promise, Refuse
 from ringkeep.core.protocol.types import Epoch, Index
 
 RESERVE = 64 << 20

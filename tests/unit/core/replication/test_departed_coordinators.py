@@ -7,7 +7,7 @@ from tests.support.core.parts import A, B, C, Host, P, a_map, a_part, a_promise,
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
-from ringkeep.core.protocol.messages import RETRY, Append, Commits, Reply
+from ringkeep.core.protocol.hot_messages import RETRY, Append, Commits, Reply
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, origin_of
 from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.departed_coordinators import AT_ONCE

@@ -24,18 +24,8 @@ from tests.support.core.parts import (
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind
 from ringkeep.core.protocol.cluster_map import Partition
-from ringkeep.core.protocol.messages import (
-    Append,
-    Confirm,
-    Confirmed,
-    Heartbeat,
-    MapPush,
-    Prepare,
-    Reply,
-    Report,
-    Said,
-    SnapshotOffer,
-)
+from ringkeep.core.protocol.hot_messages import Append, Confirm, Confirmed, Reply
+from ringkeep.core.protocol.messages import Heartbeat, MapPush, Prepare, Report, Said, SnapshotOffer
 from ringkeep.core.protocol.rows import NO_NODE
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion
 from ringkeep.core.replication.primary import Phase

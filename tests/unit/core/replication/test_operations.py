@@ -7,7 +7,7 @@ import pytest
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.change import ChangeKind
 from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
-from ringkeep.core.protocol.messages import Forward
+from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.record import tail_of
 from ringkeep.core.protocol.types import Epoch, PartitionId
 from ringkeep.core.replication.operations import (

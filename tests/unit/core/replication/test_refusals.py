@@ -12,7 +12,7 @@ from ringkeep.core.disk_state import NOTHING_ASKED
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.entry import Entry, EntryKind, encode
-from ringkeep.core.protocol.messages import Append, Forward, Reply
+from ringkeep.core.protocol.hot_messages import Append, Forward, Reply
 from ringkeep.core.protocol.types import Epoch, Index, Millis
 from ringkeep.core.replication.primary import Phase
 

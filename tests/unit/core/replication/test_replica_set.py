@@ -23,11 +23,8 @@ from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, encode
+from ringkeep.core.protocol.hot_messages import Acks, Append, Confirm, Confirmed
 from ringkeep.core.protocol.messages import (
-    Acks,
-    Append,
-    Confirm,
-    Confirmed,
     Fetch,
     Message,
     Prepare,

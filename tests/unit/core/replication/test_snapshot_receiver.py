@@ -13,8 +13,9 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, encode
+from ringkeep.core.protocol.hot_messages import Append, Reply
 from ringkeep.core.protocol.keys import data_prefix
-from ringkeep.core.protocol.messages import Append, Message, Reply, SnapshotChunk, SnapshotOffer, StaleRead
+from ringkeep.core.protocol.messages import Message, SnapshotChunk, SnapshotOffer, StaleRead
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index
 from ringkeep.core.replication.snapshot_receiver import Staging
 

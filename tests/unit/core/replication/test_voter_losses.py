@@ -4,7 +4,8 @@ import pytest
 from tests.support.core.parts import A, B, C, Host, P, a_part, a_promise, an_ack, map_of, to
 
 from ringkeep.core.protocol.entry import EntryKind
-from ringkeep.core.protocol.messages import Acks, Append, Confirm, Lost, Message, Prepare, Promise
+from ringkeep.core.protocol.hot_messages import Acks, Append, Confirm
+from ringkeep.core.protocol.messages import Lost, Message, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId
 from ringkeep.core.replication.primary import Phase
 

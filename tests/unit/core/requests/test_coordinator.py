@@ -5,7 +5,7 @@ from tests.support.core.parts import A, B, C, Notes, a_context, a_map, a_part, s
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Request, Status
-from ringkeep.core.protocol.messages import RETRY, Forward, Reply
+from ringkeep.core.protocol.hot_messages import RETRY, Forward, Reply
 from ringkeep.core.protocol.types import Epoch, Incarnation, PartitionId
 from ringkeep.core.requests.coordinator import Coordinator
 

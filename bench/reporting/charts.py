@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from xml.sax.saxutils import escape
 
-from figures import KINDS, Figure, shown
+from reporting.figures import KINDS, Figure, shown
 
 COLOURS: Final = {"ringkeep": "#2b6cb0", "etcd": "#c05621", "zookeeper": "#2f855a", "redis": "#9b2c2c"}
 OTHER: Final = "#4a5568"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cluster import HOST, PORT_STEP, Cluster, Trouble, alive, command_line, fetch, free_base, wait_for
-from load import Endpoint
+from harness.cluster import HOST, PORT_STEP, Cluster, Trouble, alive, command_line, fetch, free_base, wait_for
+from harness.load import Endpoint
 from ringkeep.core.cluster.slots import partition_of
 
 NODES: Final = 3

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import charts
-from figures import (
+from reporting import charts
+from reporting.figures import (
     KINDS,
     Figure,
     comparison,
@@ -31,7 +31,7 @@ OURS: Final = "ringkeep"
 HEAD: Final = """\
 # Benchmarks
 
-<!-- Written by bench/page.py from the JSON of a run: the next run replaces it. -->
+<!-- Written by bench/reporting/page.py from the JSON of a run: the next run replaces it. -->
 
 Ringkeep beside three systems that people know, each with three nodes, on one machine and one disk. `make
 bench` measures; `make bench ARGS=--reference` also writes this page, its charts, and [all

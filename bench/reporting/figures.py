@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from report import Sample
+from reporting.report import Sample
 
 KINDS: Final = {"put": "PUT", "get": "GET", "mixed": "90 % GET, 10 % PUT"}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from load import Endpoint, Job, Pace, Reply, Tally, get_job, percentile, put_job, run
+from harness.load import Endpoint, Job, Pace, Reply, Tally, get_job, percentile, put_job, run
 
 CONNECTIONS_EACH: Final = 4
 KEYS: Final = 500

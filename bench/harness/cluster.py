@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from load import Endpoint
+from harness.load import Endpoint
 
 HOST: Final = "127.0.0.1"
 PORT_STEP: Final = 10  # from one node to the next

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from cluster import Cluster, Trouble
-from load import Tally, get_job, percentile, run
+from harness.cluster import Cluster, Trouble
+from harness.load import Tally, get_job, percentile, run
 
 CONNECTIONS: Final = 64
 SMALL: Final = 2_000

@@ -1,0 +1,1 @@
+"""From what was measured to what people read: figures, tables, charts, and the page in docs/. Pure."""
