@@ -113,6 +113,11 @@ class OwnDisk:
                 return "the disk is well again"
 
     @property
+    def pauses_writes(self) -> bool:
+        """Whether the store refuses writes, but has not for long: what can wait does."""
+        return self.stalled and self._stalled_ms < limits.STALL_WAIT_MS
+
+    @property
     def full(self) -> bool:
         """Whether there is less room than the reserve."""
         return self.state in (DiskState.SHORT, DiskState.SPENT)

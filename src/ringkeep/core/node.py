@@ -19,7 +19,7 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
-from ringkeep.core.protocol.client_requests import ListRequest, Request, Status
+from ringkeep.core.protocol.client_requests import Kind, ListRequest, Request, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
@@ -92,6 +92,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
+        self._writes_paused = False
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -148,6 +149,10 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
+        if self._writes_paused and not context.disks.own.pauses_writes:
+            for primary in list(self.primaries.values()):
+                primary.unpark()
+        self._writes_paused = context.disks.own.pauses_writes
         watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
@@ -337,7 +342,8 @@ class Node:
         self.execute(primary, Call(caller, message, self.context.now + message.remaining_ms))
 
     def execute(self, primary: Primary, call: Call) -> None:
-        if primary.may_execute:
+        paused = self.context.disks.own.pauses_writes and call.message.kind != Kind.GET
+        if primary.may_execute and not paused:
             execute(primary, call)
             return
         self.context.watched[primary.replica.partition] = None

@@ -51,6 +51,7 @@ MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer silent for so long no longer delays a change
 GRACE_MS: Final = 10 * 60 * 1_000  # a node silent for so long is given up (a setting)
 FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
+STALL_WAIT_MS: Final = 1_000  # how long writes wait for a store that refuses, before they are refused, too
 DISK_ANSWERS_MS: Final = 3_000  # a disk that has not answered for so long counts as failed until it does
 FULL_MS: Final = 10_000  # for so long after its disk was full, a node receives no moves
 SIZES_MS: Final = 1_000  # how often nodes report sizes of partitions that may have changed

@@ -120,7 +120,8 @@ class Invariants:
         for number, replica in replicas.items():
             primary = primaries.get(number)
             if primary is not None and primary.parked:
-                self._require(not primary.may_execute, node, replica, "requests wait, and could be executed")
+                waits = not primary.may_execute or primary.context.disks.own.pauses_writes
+                self._require(waits, node, replica, "requests wait, and could be executed")
             state = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
             if seen.get(number) == state:
                 continue
