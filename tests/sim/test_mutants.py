@@ -104,6 +104,8 @@ CAUGHT = {
     "result lost in a replay": (300, "was answered"),
     "ttl counted from the confirmed clock": (120, "removes .* after"),
     "unknown kind acknowledged": (15, "was answered|says|leaves another|differs from"),
+    "half a batch applied": (15, "no place in|says|holds|leaves another|go together|was answered"),
+    "condition of a batch read from committed state": (80, "no place in|says|was answered"),
 }
 
 SOON = 15

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ringkeep.core.protocol.client_requests import Kind, Request, Result
+from ringkeep.core.protocol.batch import CHECK, Outcome, Step, decode_outcomes
+from ringkeep.core.protocol.client_requests import ABSENT, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.histories.history import short
 
@@ -11,6 +12,7 @@ from ringkeep.sim.histories.history import short
 class Call:
     """`start`, `end`: event numbers, all distinct. `result`: the final answer, None if there was none.
     `tries`: of each, the coordinator's origin and the request, which has its counter once it was accepted.
+    `steps`, `goes_on`: of a batch, whose `key` is that of its first step.
     """
 
     client: int
@@ -29,15 +31,30 @@ class Call:
     end_ms: Millis = 0
     result: Result | None = None
     tries: list[tuple[bytes, Request]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    goes_on: bool = False
 
     @property
     def ids(self) -> list[tuple[bytes, int]]:
         """The ids under which an entry of it may be in the log."""
         return [(origin, request.counter) for origin, request in self.tries if request.counter]
 
+    @property
+    def keys(self) -> set[bytes]:
+        """The keys that it is about."""
+        return {step.key for step in self.steps} or {self.key}
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What the answer says of the steps of a batch."""
+        assert self.result is not None
+        return decode_outcomes(self.result.value)
+
     def __str__(self) -> str:
         asked = [self.kind.name.lower(), repr(self.key)]
-        if self.value:
+        if self.steps:
+            asked = ["batch", *map(_said, self.steps), *(["goes on"] if self.goes_on else [])]
+        elif self.value:
             asked.append(short(self.value))
         asked += [f"{name} {getattr(self, name)}" for name in ("condition", "ttl_ms", "at_least")
                   if getattr(self, name)]  # fmt: skip
@@ -50,5 +67,20 @@ class Call:
         if result is None:
             return "unknown"
         text = f"{result.status.name.lower()} {result.version}"
+        if self.steps:
+            return f"{text} ({'; '.join(map(_told, self.outcomes))})"
         shown = f" {short(result.value)}" if result.value or result.content_type else ""
         return text + shown + (f" ttl {result.ttl_ms}" if result.ttl_ms else "")
+
+
+def _said(step: Step) -> str:
+    name = Kind(step.kind).name.lower() if step.kind != CHECK else "check"
+    shown = f"{name} {step.key!r}" + (f" {short(step.value)}" if step.value else "")
+    condition = {0: "", ABSENT: " if absent", PRESENT: " if present"}
+    shown += condition.get(step.condition, f" if {step.condition}")
+    return shown + (f" ttl {step.ttl_ms}" if step.ttl_ms else "") + ";"
+
+
+def _told(outcome: Outcome) -> str:
+    name = Status(outcome.status).name.lower() if outcome.status else "read anew"
+    return f"{name} {outcome.version}" + (f" {short(outcome.value)}" if outcome.value else "")

@@ -10,7 +10,18 @@ from typing import Final
 
 from ringkeep.core.cluster.feature_level import OPERATIONS, feature_level
 from ringkeep.core.cluster.slots import partition_of
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result, Status
+from ringkeep.core.protocol.batch import CHECK, READ_ANEW, Step, encode_steps
+from ringkeep.core.protocol.client_requests import (
+    ABSENT,
+    ANY,
+    KEEP,
+    PRESENT,
+    Kind,
+    ReadGroup,
+    Request,
+    Result,
+    Status,
+)
 from ringkeep.core.protocol.types import Millis, origin_of
 from ringkeep.core.replication.operations import pack_numbers
 from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
@@ -27,6 +38,10 @@ CROWD: Final = 12
 """Keys in each partition: those that clients contend for, and others, of which many are due at once."""
 NAMED: Final = 0.35
 """The share of writes that carry an idempotency key."""
+BATCHES: Final = 0.15
+"""The share of calls that are atomic batches."""
+GROUPS: Final = 0.08
+"""The share of calls that are reads of several keys, in one request."""
 LARGE: Final = 0.02
 LARGE_BYTES: Final = 70_000
 """Of a value that has a row of its own under any bounds, and is no result that is kept under a key."""
@@ -96,20 +111,63 @@ class OperationClients(Attempts[_Attempt]):
     def _next(self, client: int) -> None:
         if self._left <= 0:
             return
-        call = self._draw(client)
-        if not self._try(_Attempt(call)):
+        if self._world.random.random() < GROUPS:
+            calls = self._draw_reads(client)
+            taken = self._read_together(client, calls)
+        else:
+            calls = [self._draw(client)]
+            taken = self._try(_Attempt(calls[0]))
+        if not taken:
             self._pause(client)
             return
         assert self._world.map is not None
         if feature_level(self._world.map) >= OPERATIONS:  # before that most calls are refused
             self._left -= 1
         self._busy += 1
-        self.calls.append(call)
+        self.calls += calls
+
+    # --- reads of many keys ---------------------------------------------------------------------------
+
+    def _draw_reads(self, client: int) -> list[Call]:
+        """Draw reads that are asked for in one request; to the witness each is a read of its own."""
+        random = self._world.random
+        return [
+            Call(
+                client, Kind.GET, random.choice((*self._hot, *self.keys)), b"", b"", ANY, 0, False, 0, b"",
+                self._stamp(), self._world.events.now,
+            )
+            for _ in range(random.randint(1, 8))
+        ]  # fmt: skip
+
+    def _read_together(self, client: int, calls: list[Call]) -> bool:
+        """Ask a node for all of them. One that dies never answers: then nothing was seen."""
+        world, open_ones = self._world, [calls]
+        node = world.random.choice(list(world.nodes.values()))
+
+        def over(results: list[Result]) -> None:
+            if not open_ones:
+                return
+            open_ones.clear()
+            for call, result in zip(calls, results, strict=False):
+                call.end, call.end_ms, call.result = self._stamp(), world.events.now, result
+                assert not self.calm_from or result.status not in REJECTED, f"in a calm cluster: {call}"
+                world.log(node, f"together: {call} on {call.key!r}")
+            world.count("read_together", len(results))
+            self._busy -= 1
+            self._pause(client)
+
+        group = ReadGroup([call.key for call in calls], TIMEOUT_MS, over)
+        if not world.submit_reads(node, group):
+            return False
+        world.events.after(3 * TIMEOUT_MS, lambda: over([]))
+        return True
 
     # --- what is asked --------------------------------------------------------------------------------
 
     def _draw(self, client: int) -> Call:
         random = self._world.random
+        if random.random() < BATCHES:
+            return self._draw_batch(client)
         key, kind = random.choice(self._hot), random.choice(_KINDS)
         if random.random() < 0.3:
             key, kind = random.choice(self.keys), random.choice((kind, Kind.PUT))
@@ -125,23 +183,47 @@ class OperationClients(Attempts[_Attempt]):
             start, self._world.events.now,
         )  # fmt: skip
 
-    def _value(self, kind: Kind) -> bytes:
+    def _draw_batch(self, client: int) -> Call:
+        """Draw an atomic batch on keys of one partition; some come twice, some are only looked at."""
+        random = self._world.random
+        first = random.choice(self._hot)
+        wanted = partition_of(first, self._world.partitions)
+        keys = [key for key in self._hot if partition_of(key, self._world.partitions) == wanted]
+        keys.append(random.choice(
+            [key for key in self.keys if partition_of(key, self._world.partitions) == wanted]
+        ))  # fmt: skip
+        steps = []
+        for _ in range(random.randint(1, 5)):
+            key, kind = random.choice(keys), random.choice((*_KINDS, *[CHECK] * 4))
+            known = self._versions.get(key, 0) or ANY
+            conditions = (PRESENT, known, ABSENT) if kind == CHECK else (*[ANY] * 6, PRESENT, ABSENT, known)
+            content_type = b"" if kind in (CHECK, Kind.GET) else random.choice(_TYPES)
+            condition, ttl_ms = random.choice(conditions), self._ttl(kind)
+            steps.append(Step(kind, key, self._value(kind, 0.0), content_type, condition, ttl_ms))
+        start, goes_on = self._stamp(), random.random() < 0.4
+        return Call(
+            client, Kind.BATCH, steps[0].key, encode_steps(steps, goes_on), b"", ANY, 0, False, 0,
+            b"call-%d" % start if random.random() < NAMED else b"", start, self._world.events.now,
+            steps=steps, goes_on=goes_on,
+        )  # fmt: skip
+
+    def _value(self, kind: int, large: float = LARGE) -> bytes:
         random = self._world.random
         self._written += 1
         if kind == Kind.ADD:
             by = _MOST if random.random() < 0.03 else random.randint(-9, 9)
             return pack_numbers(by, random.choice((0, 0, 100)))
         if kind == Kind.APPEND:
-            return b"0" * LARGE_BYTES if random.random() < LARGE else b"%d" % (self._written % 10)
+            return b"0" * LARGE_BYTES if random.random() < large else b"%d" % (self._written % 10)
         if kind in (Kind.PUT, Kind.SWAP):
-            if random.random() < LARGE:
+            if random.random() < large:
                 return b"%d" % self._written * (LARGE_BYTES // 4)
             return b"%d" % self._written if random.random() < 0.7 else b"w%d" % self._written
         return b""
 
-    def _ttl(self, kind: Kind) -> Millis:
+    def _ttl(self, kind: int) -> Millis:
         random = self._world.random
-        if kind in (Kind.GET, Kind.DELETE, Kind.TAKE, Kind.PERSIST):
+        if kind in (CHECK, Kind.GET, Kind.DELETE, Kind.TAKE, Kind.PERSIST):
             return 0
         if random.random() < 0.01:
             return _LONG_MS
@@ -170,6 +252,10 @@ class OperationClients(Attempts[_Attempt]):
                 assert result.status not in (Status.UNAVAILABLE, Status.NO_SPACE), (
                     f"in a calm cluster: {call}"
                 )
+            if call.steps and result.status in (Status.DONE, Status.CONDITION_FAILED):
+                self._world.count("batch_done" if result.status == Status.DONE else "batch_undone")
+                if any(each.status == READ_ANEW for each in call.outcomes):
+                    self._world.count("batch_answered_again")
             if attempt.unsure and result.value and call.kind != Kind.GET:
                 self._world.count("result_answered_again")
             if result.version:

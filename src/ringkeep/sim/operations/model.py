@@ -39,6 +39,9 @@ class Shown(NamedTuple):
     content_type: bytes = b""
 
 
+NO_SHOWN: Final = Shown()
+
+
 class Decision(NamedTuple):
     """`made`: the value and content type that are written, None if nothing is. `lives`: how long it lives: a
     time to live, 0 for ever, or KEEP."""
@@ -46,7 +49,7 @@ class Decision(NamedTuple):
     status: Status
     made: Shown | None = None
     lives: Millis = 0
-    shown: Shown = Shown()
+    shown: Shown = NO_SHOWN
 
 
 def decide(record: Record | None, call: Call) -> Decision:
@@ -56,7 +59,7 @@ def decide(record: Record | None, call: Call) -> Decision:
     if not holds:
         return Decision(Status.CONDITION_FAILED)
     done = _decide(record, call)
-    if call.name and _kept_bytes(done.shown) > KEPT_BYTES:
+    if call.name and kept_bytes(done.shown) > KEPT_BYTES:
         return Decision(Status.TOO_LARGE)
     return done
 
@@ -64,7 +67,7 @@ def decide(record: Record | None, call: Call) -> Decision:
 def _decide(record: Record | None, call: Call) -> Decision:
     status = Status.CREATED if record is None else Status.REPLACED
     said = Shown(call.value, call.content_type)
-    before = Shown(record.value, record.content_type) if record is not None else Shown()
+    before = Shown(record.value, record.content_type) if record is not None else NO_SHOWN
     match call.kind:
         case Kind.PUT:
             return Decision(status, said, call.ttl_ms)
@@ -111,9 +114,10 @@ def _append(record: Record | None, call: Call, status: Status) -> Decision:
         made = Shown(record.value + call.value, record.content_type)
     if len(made.value) > VALUE_BYTES:
         return Decision(Status.TOO_LARGE)
-    shown = made if _kept_bytes(made) <= KEPT_BYTES else Shown(b"%d" % len(made.value), b"length")
+    shown = made if kept_bytes(made) <= KEPT_BYTES else Shown(b"%d" % len(made.value), b"\0length")
     return Decision(status, made, call.ttl_ms or KEEP, shown)
 
 
-def _kept_bytes(shown: Shown) -> int:
+def kept_bytes(shown: Shown) -> int:
+    """Return the size of a result that is kept."""
     return 1 + len(shown.content_type) + len(shown.value)

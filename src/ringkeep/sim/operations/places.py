@@ -7,6 +7,7 @@ from ringkeep.core.protocol.client_requests import Kind, Result, Status
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.attempts import FASTEST_CLOCK, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.operations.batches import differs, run
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Record, decide
 
@@ -70,7 +71,8 @@ class Places:
         """Describe the possible places of a call, for people."""
         floor = max((place for end, place in self._ended if end < call.start), default=0)
         shown = [
-            f"{self._indices[place]}@{self._times[place]}: {_text(self._state(call.key, place))}"
+            f"{self._indices[place]}@{self._times[place]}: "
+            + ", ".join(_text(self._state(key, place)) for key in sorted(call.keys))
             for place in self._range(call, floor)
         ]
         return f"[{'; '.join(shown[:4] + shown[-4:])}]"
@@ -87,25 +89,39 @@ class Places:
         at = bisect_left(states, place + 1, key=lambda state: state[0])
         return states[at - 1][1] if at else None
 
+    def _fits_batch(self, call: Call, place: int) -> bool:
+        """Whether a batch that left no entry can have been run here."""
+        ran = run(call, lambda key: self._state(key, place))
+        time = self._times[place]
+        due = any(record is not None and 0 < record.deadline <= time for record in ran.before.values())
+        assert call.result is not None
+        if due or ran.wrote or call.result.status != ran.status or call.result.version:
+            return False
+        return not differs(
+            ran.told, call.outcomes, None, lambda said, record: lives(call, said.ttl_ms, record, time)
+        )
+
     def _fits(self, call: Call, result: Result, place: int) -> bool:
+        if call.kind == Kind.BATCH:
+            return self._fits_batch(call, place)
         record, time = self._state(call.key, place), self._times[place]
         if record is not None and 0 < record.deadline <= time:
             return False  # whoever meets it there removes it first
         if call.kind == Kind.GET:
             if result.status == Status.NOT_FOUND or record is None:
                 return record is None and result.status == Status.NOT_FOUND
-            return _shows(record, result) and _lives(call, result, record, time)
+            return _shows(record, result) and lives(call, result.ttl_ms, record, time)
         done = decide(record, call)
         present = record.version if record is not None else 0
         return done.status == result.status and result.version == present and not result.value
 
 
-def _lives(call: Call, result: Result, record: Record, time: Millis) -> bool:
+def lives(call: Call, ttl_ms: Millis, record: Record, time: Millis) -> bool:
     """Whether the time that is left can be true, by any clock."""
     if not record.deadline:
-        return result.ttl_ms == 0
+        return ttl_ms == 0
     least = record.ttl_ms - (call.end_ms - record.asked_ms) * FASTEST_CLOCK - ROUNDED_MS
-    return max(least, 1) <= result.ttl_ms <= record.deadline - time
+    return max(least, 1) <= ttl_ms <= record.deadline - time
 
 
 def _shows(record: Record, result: Result) -> bool:

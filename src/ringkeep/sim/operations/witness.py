@@ -15,9 +15,10 @@ from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.attempts import FASTEST_CLOCK, REJECTED, SLOWEST_CLOCK
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.histories.history import NEVER
+from ringkeep.sim.operations.batches import OWN, differs, run
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import Decision, Record, Shown, decide
-from ringkeep.sim.operations.places import ROUNDED_MS, Places
+from ringkeep.sim.operations.places import ROUNDED_MS, Places, lives
 
 SOON_MS: Final = 2_000
 """So late a record that is due is removed in a calm cluster, at most."""
@@ -35,7 +36,7 @@ class Witness:
         self._log = log
         self._calm_from = calm_from or NEVER
         self._calls = list(calls)
-        self._keys = {call.key for call in self._calls}
+        self._keys = {key for call in self._calls for key in call.keys}
         self._by_id = {each: call for call in self._calls for each in call.ids}
         self._entry: dict[Call, int] = {}
         self._place = "its end"
@@ -99,9 +100,12 @@ class Witness:
         began = call.start <= self._log.since[index]
         ended = call.result is None or self._log.since[index] < call.end
         self._require(began and ended, f"committed at {self._log.since[index]}, though {call}")
+        if call.kind == Kind.BATCH:
+            self._batched(index, entry, call)
+            return
         record = self.records.get(call.key)
-        lives = record is None or not record.deadline or record.deadline > entry.log_time
-        self._require(lives, f"of log time {entry.log_time} still saw {record}: {call}")
+        there = record is None or not record.deadline or record.deadline > entry.log_time
+        self._require(there, f"of log time {entry.log_time} still saw {record}: {call}")
         decision = decide(record, call)
         self._require(
             entry.status == decision.status, f"says {entry.status}, not {decision.status}: {call}, {record}"
@@ -115,6 +119,53 @@ class Witness:
         if call.result is not None:
             self._check_answer(call, call.result, decision, version)
 
+    def _batched(self, index: int, entry: Entry, call: Call) -> None:
+        """The entry of a batch: all of what the model says, or nothing; and so did the answer."""
+        ran = run(call, self.records.get)
+        time = entry.log_time
+        for key, record in ran.before.items():
+            there = record is None or not record.deadline or record.deadline > time
+            self._require(there, f"of log time {time} still saw {key!r} {record}: {call}")
+        self._require(entry.status == ran.status, f"says {entry.status}, not {ran.status}: {call}")
+        self._require(bool(ran.wrote or call.name), f"is of a batch that changes nothing: {call}")
+        made = {key: record for key, record in ran.after.items() if record is not ran.before[key]}
+        made = {key: each for key, each in made.items() if each or ran.before[key]}
+        changes = {change.key: change for change in entry.changes}
+        whole = changes.keys() == made.keys() and len(changes) == len(entry.changes)
+        self._require(whole, f"changes {sorted(changes)}, not {sorted(made)}: {call}")
+        for key, record in made.items():
+            self._left_by_batch(index, time, call, changes[key], record)
+        if call.result is not None:
+            told = call.result.status == ran.status and call.result.version == index
+            self._require(told, f"was answered {call.result.status.name} {call.result.version}: {call}")
+            what = differs(
+                ran.told, call.outcomes, index, lambda said, record: lives(call, said.ttl_ms, record, time)
+            )
+            self._require(not what, f"was answered otherwise: {what}: {call}")
+
+    def _left_by_batch(
+        self, index: int, time: Millis, call: Call, change: Change, record: Record | None
+    ) -> None:
+        """Compare the record that a batch leaves of a key."""
+        if record is None:
+            self._require(change.kind == ChangeKind.DELETE, f"leaves {change.key!r}: {call}")
+            self._leave(index, change.key, None)
+            return
+        before = self.records.get(change.key)
+        tail = bytes((len(record.content_type),)) + record.content_type + record.value
+        same = change.kind == ChangeKind.PUT and change.tail == tail
+        if change.kind == ChangeKind.TOUCH and before is not None:
+            same = (before.value, before.content_type) == (record.value, record.content_type)
+        self._require(same, f"leaves another {change.key!r} than {record}: {call}")
+        if record.deadline == OWN:
+            enough = change.deadline >= time + record.ttl_ms
+            self._require(enough, f"of {time} lives until {change.deadline}: {call}")
+            record = record._replace(deadline=change.deadline)
+        self._require(
+            change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
+        )
+        self._leave(index, change.key, record._replace(version=index))
+
     def _wrote(self, index: int, entry: Entry, call: Call, decision: Decision) -> None:
         """Compare the record that an entry leaves."""
         change = _change_of(entry)
@@ -127,16 +178,16 @@ class Witness:
         same = change.kind == ChangeKind.TOUCH or (change.kind == ChangeKind.PUT and change.tail == tail)
         self._require(same, f"leaves another record than {decision.made}: {call}")
         time, record = entry.log_time, Record(index, *decision.made)
-        lives = decision.lives
-        if lives == KEEP and before is not None and before.deadline:
+        asked = decision.lives
+        if asked == KEEP and before is not None and before.deadline:
             record = record._replace(
                 deadline=before.deadline, ttl_ms=before.ttl_ms, asked_ms=before.asked_ms, asked=before.asked
             )
-        elif lives > 0:
+        elif asked > 0:
             record = record._replace(
-                deadline=change.deadline, ttl_ms=lives, asked_ms=call.start_ms, asked=call.start
+                deadline=change.deadline, ttl_ms=asked, asked_ms=call.start_ms, asked=call.start
             )
-            self._require(change.deadline >= time + lives, f"of {time} lives until {change.deadline}: {call}")
+            self._require(change.deadline >= time + asked, f"of {time} lives until {change.deadline}: {call}")
         self._require(
             change.deadline == record.deadline, f"lives until {change.deadline}, not {record}: {call}"
         )
@@ -174,6 +225,8 @@ class Witness:
 def _has_entry(call: Call) -> bool:
     """Whether the answer says that there is an entry: of an effect, or of a result that is kept."""
     result = call.result
+    if result is not None and call.kind == Kind.BATCH and not call.name:
+        return result.status == Status.DONE and result.version > 0
     return result is not None and (
         result.status in WROTE or (bool(call.name) and result.status in _UNCHANGED)
     )
@@ -184,6 +237,8 @@ def _is_read(call: Call) -> bool:
     result = call.result
     if result is None or result.status in REJECTED:
         return False
+    if call.kind == Kind.BATCH and result.status == Status.DONE:
+        return not call.name and not result.version
     return call.kind == Kind.GET or (result.status in _UNCHANGED and not call.name)
 
 
