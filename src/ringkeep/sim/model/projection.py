@@ -75,6 +75,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "_codec": _CONSTANT, "map_payload": _DERIVED, "_dispatch": _LINK,
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
+            "listings": _EMPTY, "scans": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
             "watched": _TIME,
         },
