@@ -116,6 +116,14 @@ class Request:
     finished: bool = False
 
 
+class Wanted(IntEnum):
+    """What a listing tells of each key."""
+
+    KEYS = 0  # version and time to live
+    VALUES = 1  # content type and value, too; a large value is only announced
+    COUNT = 2  # nothing: the keys are counted
+
+
 class Item(NamedTuple):
     """One key of a listing. `ttl_ms`: how long it still lives, 0 for ever. `content_type` and `value` are
     empty unless they were wanted.

@@ -4,7 +4,7 @@ The order is part of the meaning: the batch is written (not yet durable) before 
 answered; what must wait for durability is sent in a later turn, which `synced` starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -83,10 +83,10 @@ class Effects:
     `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what goes to
     each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane. `renewals`:
     peers whose link must be closed and made again. `again`: work is left, so another turn follows at once.
-    `answers`, `pages`: finished client requests. `reregister`: register again, with the highest sequence
-    number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage. `damage`:
-    what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the log and
-    the operator.
+    `answers`, `pages`: finished client requests. `fed`: calls to readers of changes, in order. `reregister`:
+    register again, with the highest sequence number. `repaired`: nobody relies any more on what the damaged
+    store lost; clear the damage. `damage`: what the store has lost; it must be recorded durably before
+    anything is sent. `alarms`: for the log and the operator.
     """
 
     batch: Batch = field(default_factory=Batch)
@@ -98,6 +98,7 @@ class Effects:
     again: bool = False
     answers: list[tuple[Request, Result]] = field(default_factory=list)
     pages: list[tuple[ListRequest, Page]] = field(default_factory=list)
+    fed: list[Callable[[], None]] = field(default_factory=list)
     map_write: MapWrite | None = None
     reregister: bool = False
     repaired: bool = False

@@ -142,19 +142,11 @@ class StaleRead:
     key: bytes
 
 
-class Wanted(IntEnum):
-    """What a listing tells of each key."""
-
-    KEYS = 0  # version and time to live
-    VALUES = 1  # content type and value, too; a large value is only announced
-    COUNT = 2  # nothing: the keys are counted
-
-
 @dataclass(slots=True)
 class Scan:
     """Coordinator to primaries on one node: merge what is from `begin` on and before `end` (b"": no end).
 
-    `partitions`: flat pairs partition, epoch. `limit`: of keys.
+    `partitions`: flat pairs partition, epoch. `limit`: of keys. `wanted`: `client_requests.Wanted`.
     """
 
     tag: int
@@ -188,15 +180,51 @@ class Scanned:
     large: list[int]
 
 
+# --- changes, as readers of them are told ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Follow:
+    """Reader's node to a replica's holder: tell me the changes of keys with this prefix in these partitions.
+
+    `tag` names what one reader asks of one node; a further message of it adds to that. `positions`: flat
+    pairs partition, after which entry, or `feed.NOW`, which only a confirmed primary knows. `ended`: these
+    partitions no more. `credit`: so many more bytes, as `feed.size_of` counts. `closed`: nothing any more.
+    """
+
+    tag: int
+    prefix: bytes
+    values: bool
+    credit: int
+    positions: list[int]
+    ended: list[PartitionId]
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """The answer, in pieces; `number` counts those of one tag, from 1, since lanes may overtake each other.
+
+    `events`: as `feed.Event`; those of one entry are not divided. `marks`: flat triples partition, after, up
+    to: all changes after the one entry and up to the other are here. `refused`: flat pairs partition,
+    `feed.Refusal`: not told any more. `age`: what was committed so many milliseconds ago in the partitions of
+    this tag is told; -1: not all.
+    """
+
+    tag: int
+    number: int
+    events: list[tuple[PartitionId, Index, int, bytes, bytes, bytes, int]]
+    marks: list[int]
+    refused: list[int]
+    age: int
+
+
 # --- change of primary, recovery ---------------------------------------------------------------------
 
 
 @dataclass(slots=True)
 class Prepare:
-    """New primary to voter: follow me from this epoch on, and report the end of your log.
-
-    Repeated after a reconnect.
-    """
+    """New primary to voter: follow me from now on, and tell the end of your log. Again after a reconnect."""
 
     partition: PartitionId
     epoch: Epoch
@@ -450,6 +478,8 @@ Message = (
     | StaleRead
     | Scan
     | Scanned
+    | Follow
+    | Changes
     | Prepare
     | Promise
     | Refuse

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ringkeep.core.context import Context
+from ringkeep.core.protocol.client_requests import Wanted
 from ringkeep.core.protocol.entry import EntryKind
-from ringkeep.core.protocol.messages import Scan, Scanned, Wanted
+from ringkeep.core.protocol.messages import Scan, Scanned
 from ringkeep.core.protocol.record import deadline_of, is_parted, read_record
 from ringkeep.core.protocol.types import Index, Life, Millis, PartitionId
 from ringkeep.core.replication.primary import Primary
