@@ -16,7 +16,7 @@ from ringkeep.core.protocol.record import value_at
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication.expiry import removal
 from ringkeep.core.replication.found import Found, found_of, holds, next_entry, whole
-from ringkeep.core.replication.operations import NEEDS_VALUE, Standing, evaluate
+from ringkeep.core.replication.operations import NEEDS_VALUE, UNREAD, Standing, evaluate
 from ringkeep.core.replication.pending import Call, Newest
 from ringkeep.core.replication.primary import Primary
 
@@ -37,7 +37,9 @@ class _Batch:
         self.index = Index(primary.replica.log.last_index + 1)
         self.outcomes: list[Outcome] = []
         self._rewritten: set[bytes] = set()  # keys of which more changes than the deadline
-        self._told_bytes = 0
+        self._told_bytes = 0  # of values in the answer,
+        self._kept_bytes = 0  # of those that a retry is told too,
+        self._held_bytes = 0  # and of all that was read, made and told
 
     def _find(self, steps: list[Step]) -> None:
         """Find the records of all keys; those that are due are removed first."""
@@ -65,11 +67,23 @@ class _Batch:
             self.outcomes.append(outcome)
             if outcome.status in FAILED and (step.kind == CHECK or not goes_on):
                 return Status(outcome.status)
-        written = sum(len(found.tail) for found in self.after.values() if found.tail is not None)
-        most = limits.KEPT_RESULT_BYTES if self._message.idempotency else limits.VALUE_BYTES
-        if self._told_bytes > most or written + self._told_bytes > limits.ENTRY_BYTES:
-            return Status.TOO_LARGE
+            if self._too_large:
+                self.outcomes[-1] = Outcome(Status.TOO_LARGE)
+                return Status.TOO_LARGE
         return Status.DONE
+
+    @property
+    def _too_large(self) -> bool:
+        """Whether the batch reads, makes or answers more than an entry and an answer may hold.
+
+        It is looked at after each step, so that no batch reads, or copies, without bound.
+        """
+        kept = self._kept_bytes if self._message.idempotency else 0
+        return (
+            self._told_bytes > limits.VALUE_BYTES
+            or kept > limits.KEPT_RESULT_BYTES
+            or self._held_bytes > limits.ENTRY_BYTES
+        )
 
     def _step(self, step: Step) -> Outcome:
         found = self.after[step.key]
@@ -77,14 +91,17 @@ class _Batch:
             return Outcome(Status.CONDITION_FAILED, found.version)
         if step.kind == CHECK:
             return Outcome(Status.FOUND if found.version else Status.NOT_FOUND, found.version)
-        if found.record is not None and (step.kind in NEEDS_VALUE or step.kind == Kind.GET):
+        needed = step.kind in NEEDS_VALUE or step.kind == Kind.GET
+        if needed and found.record is not None and found.tail == UNREAD:
             found.tail = whole(self._primary.replica.state, step.key, found.record)
+            self._held_bytes += len(found.tail)
         return self._read(found) if step.kind == Kind.GET else self._write(step, found)
 
     def _read(self, found: Found) -> Outcome:
         if found.tail is None:
             return Outcome(Status.NOT_FOUND)
         at = value_at(found.tail)
+        self._told_bytes += len(found.tail) - at
         left = max(found.deadline - self.now, 1) if found.deadline else 0
         return Outcome(Status.FOUND, found.version, left, found.tail[at:], found.tail[1:at])
 
@@ -98,6 +115,7 @@ class _Batch:
         effect = evaluate(Standing(found.tail, found.deadline), single, self.now)
         if not effect.kind:
             return Outcome(effect.status, found.version)
+        self._held_bytes += len(effect.tail) + len(effect.result)
         if effect.kind == ChangeKind.DELETE:
             made = Found(evidence=found.evidence)
         elif effect.kind == ChangeKind.TOUCH:
@@ -112,7 +130,8 @@ class _Batch:
         if effect.result:
             at = value_at(effect.result)
             outcome.value, outcome.content_type = effect.result[at:], effect.result[1:at]
-            self._told_bytes += len(effect.result)
+            self._told_bytes += len(outcome.value)
+            self._kept_bytes += len(effect.result)
         return outcome
 
     def changes(self) -> list[Change]:
