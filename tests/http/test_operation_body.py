@@ -7,7 +7,8 @@ import pytest
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind
 from ringkeep.core.protocol.limits import MAX_TTL_MS, VALUE_BYTES
-from ringkeep.http.parse.operation_body import TAKES, one_condition, parse_operation
+from ringkeep.http.parse.operation_body import one_condition, parse_operation
+from ringkeep.http.parse.operation_table import TAKES
 from ringkeep.http.parse.put_body import parse_put
 from ringkeep.http.parse.time_to_live import parse_ttl
 from ringkeep.http.problems import Problem

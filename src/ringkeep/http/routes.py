@@ -16,17 +16,18 @@ ROUTES: Final = (
     ("GET", "/v1/kv/{key}"),
     ("DELETE", "/v1/kv/{key}"),
     ("POST", "/v1/kv/{key}"),
+    ("POST", "/v1/batch"),
     ("*", "other"),
 )
-PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, KV_POST, OTHER = range(len(ROUTES))
+PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, KV_POST, BATCH, OTHER = range(len(ROUTES))
 """The routes by number. The first three are the original ones; OTHER is the admin app and what is unknown."""
 
-ORIGINAL: Final = {
+FIXED: Final = {
     path.encode(): (method.encode(), number)
     for number, (method, path) in enumerate(ROUTES)
-    if number in (PUT3, GET3, DELETE3)
+    if number in (PUT3, GET3, DELETE3, BATCH)
 }
-"""Method and number of each original route, by its path."""
+"""Method and number of each data route whose path names no key, by its path."""
 
 KV: Final = b"/v1/kv/"
 """What stands before the key in the path of the raw routes."""
@@ -58,8 +59,8 @@ _POSTED: Final = re.compile(
 
 def methods_of(path: bytes) -> str:
     """Return the methods that a path serves, as the header field Allow has them."""
-    if path in ORIGINAL:
-        return ORIGINAL[path][0].decode()
+    if path in FIXED:
+        return FIXED[path][0].decode()
     if path.startswith(KV):
         return ", ".join(method.decode() for method in KV_ROUTES)
     if _POSTED.fullmatch(path):

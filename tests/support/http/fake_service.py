@@ -13,11 +13,21 @@ from typing import Any, Literal
 
 from tests.support.http.fake_cluster import FakeCluster
 
+from ringkeep.core.protocol.batch import (
+    CHECK,
+    READ_ANEW,
+    Outcome,
+    decode_outcomes,
+    decode_steps,
+    encode_outcomes,
+)
 from ringkeep.core.protocol.change import ChangeKind
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.hot_messages import Forward
+from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.core.protocol.record import tail_of, value_at
 from ringkeep.core.protocol.types import Epoch, PartitionId
+from ringkeep.core.replication.batches import FAILED
 from ringkeep.core.replication.operations import Standing, evaluate, has_result
 from ringkeep.histogram import Histogram
 from ringkeep.http.service import Sample
@@ -43,6 +53,7 @@ class FakeService:
         self.name = name
         self.records: dict[bytes, Record] = {}
         self.index = 0
+        self._within = 0  # the version of all that the batch makes which is being applied
         self.seen: dict[tuple[bytes, bytes], tuple[bytes, Result]] = {}
         self.submitted: list[Request] = []
         self.remember = True  # requests, for tests to look at
@@ -86,11 +97,45 @@ class FakeService:
             if fingerprint != request.fingerprint:
                 return Result(Status.KEY_REUSED, primary=self.name)
             return replace(result)
-        result = self._evaluate(request)
+        result = self._batch(request) if request.kind is Kind.BATCH else self._evaluate(request)
         result.primary = self.name
         if request.idempotency and result.status is not Status.UNAVAILABLE:
-            self.seen[name] = (request.fingerprint, replace(result))
+            kept = replace(result)
+            if request.kind is Kind.BATCH:  # a retry reads anew
+                kept.value = encode_outcomes([
+                    Outcome(READ_ANEW) if each.status == Status.FOUND else each
+                    for each in decode_outcomes(result.value)
+                ])  # fmt: skip
+            self.seen[name] = (request.fingerprint, kept)
         return result
+
+    def _batch(self, request: Request) -> Result:
+        """Do all steps of a batch, or none."""
+        steps, goes_on = decode_steps(request.value)
+        records, index, told = dict(self.records), self.index, 0
+        outcomes: list[Outcome] = []
+        failed: Status | None = None
+        self._within = index + 1
+        for step in steps:
+            single = Request(
+                Kind.GET if step.kind == CHECK else Kind(step.kind), step.key, step.value, step.content_type,
+                step.condition, request.idempotency, request.fingerprint, ttl_ms=step.ttl_ms,
+            )  # fmt: skip
+            result = self._evaluate(single)
+            told += len(result.value)
+            if told > VALUE_BYTES:
+                result = Result(Status.TOO_LARGE)
+            outcomes.append(Outcome(
+                result.status, result.version, result.ttl_ms, result.value, result.content_type
+            ))  # fmt: skip
+            if told > VALUE_BYTES or (result.status in FAILED and (step.kind == CHECK or not goes_on)):
+                failed = result.status
+                break
+        self._within = 0
+        if failed is not None:
+            self.records, self.index = records, index
+        version = self.index if self.index != index else 0
+        return Result(failed or Status.DONE, version, encode_outcomes(outcomes))
 
     def now_ms(self) -> int:
         """The clock by which records expire."""
@@ -102,6 +147,9 @@ class FakeService:
             del self.records[request.key]
             record = None
         present = record.version if record else 0
+        held = {ANY: True, ABSENT: record is None, PRESENT: record is not None}
+        if not held.get(request.condition, request.condition == present):
+            return Result(Status.CONDITION_FAILED, present)
         if request.kind is Kind.GET:
             if request.at_least > self.index:
                 return Result(Status.UNAVAILABLE, detail="the version was not reached")
@@ -111,9 +159,6 @@ class FakeService:
                 Status.FOUND, record.version, record.value, record.content_type, age_ms=1_200 * request.stale,
                 ttl_ms=record.deadline and record.deadline - now,
             )  # fmt: skip
-        held = {ANY: True, ABSENT: record is None, PRESENT: record is not None}
-        if not held.get(request.condition, request.condition == present):
-            return Result(Status.CONDITION_FAILED, present)
         return self._apply(request, record, now)
 
     def _apply(self, request: Request, record: Record | None, now: int) -> Result:
@@ -126,7 +171,7 @@ class FakeService:
         effect = evaluate(Standing(tail, record.deadline if record else 0), message, now)
         if not effect.kind:
             return Result(effect.status, record.version if record else 0)
-        self.index += 1
+        self.index = self._within or self.index + 1
         if effect.kind == ChangeKind.DELETE:
             del self.records[request.key]
         elif effect.kind == ChangeKind.TOUCH:

@@ -13,15 +13,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
-from ringkeep.core.protocol.limits import KEPT_RESULT_BYTES, KIB, VALUE_BYTES
 from ringkeep.http import problems
+from ringkeep.http.connection.batch_call import BatchCall
+from ringkeep.http.connection.failures import CONDITION_TEXT, PRESENT, failure
 from ringkeep.http.connection.listener_state import ListenerState
 from ringkeep.http.connection.operation_answer import operation_members
 from ringkeep.http.limits import SMALL_BODY_BYTES
 from ringkeep.http.parse.header_fields import ANYTHING
 from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
-from ringkeep.http.routes import DELETE3, GET3, KV_DELETE, KV_GET, KV_POST, KV_PUT, OTHER, PUT3
+from ringkeep.http.routes import BATCH, DELETE3, GET3, KV_DELETE, KV_GET, KV_POST, KV_PUT, OTHER, PUT3
 
 log = logging.getLogger("ringkeep.http")
 
@@ -73,6 +74,7 @@ class Exchange:
         "answered",
         "app_request",
         "body_limit",
+        "call",
         "close",
         "connection_line",
         "head_only",
@@ -102,6 +104,7 @@ class Exchange:
         self.body_limit = SMALL_BODY_BYTES
         self.request: Request | None = None  # for the service,
         self.app_request: AppRequest | None = None  # or for the admin app
+        self.call: BatchCall | None = None  # of the request, if it is a batch
         self.running = False
         self.match: frozenset[int] | None = None
         self.none_match: frozenset[int] | None = None
@@ -143,6 +146,7 @@ class Exchange:
         """Count the answer, and let go of what the request held."""
         self.answered = True
         self.request = None  # it refers to us: without this, every request would be left to the collector
+        self.call = None
         seconds = time.monotonic() - self.started if self.started else 0.0
         self.listener.counts[self.route].count(status, seconds)
         if self.reserved:
@@ -196,6 +200,9 @@ class Exchange:
             members = {"status": "Success"}
             put_member(members, "key", request.key)
             members["deleted"] = status is Status.DELETED
+        elif status is Status.DONE:
+            assert route == BATCH and self.call is not None
+            members = self.call.answer(result)
         else:
             return 0
         body = _encode(members)
@@ -204,7 +211,10 @@ class Exchange:
 
     def _operated(self, request: Request, result: Result, primary: bytes) -> int:
         """Write the answer of an operation on a key; the ETag is the version of what is there now."""
-        body = _encode(operation_members(request, result))
+        members: dict[str, Any] = {}
+        put_member(members, "key", request.key)
+        members["version"] = result.version
+        body = _encode(members | operation_members(request.kind, result))
         status = result.status
         code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
         etag = b'ETag: "%d"\r\n' % result.version if status is not Status.DELETED else b""
@@ -224,7 +234,7 @@ class Exchange:
         common = self.listener.common
         if self.match is not None and not self.match & {ANYTHING, version}:
             headers = b'ETag: "%d"\r\n' % version + self._age(result)
-            failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=headers)
+            failed = Problem(problems.CONDITION, CONDITION_TEXT, headers=headers)
             return self._problem(failed, result.primary)
         if self.none_match is not None and self.none_match & {ANYTHING, version}:
             line = b'304 Not Modified\r\nETag: "%d"' % version
@@ -293,72 +303,10 @@ class Exchange:
         if status is Status.NOT_FOUND:
             age = self._age(result)
             if self.match is not None:
-                return Problem(problems.CONDITION, _CONDITION_TEXT, headers=age)
+                return Problem(problems.CONDITION, CONDITION_TEXT, headers=age)
             return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.", headers=age)
-        if status in _PRESENT:
-            kind, text = _PRESENT[status]
-            if status is Status.TOO_LARGE and request.kind is not Kind.APPEND:
-                text = _NOT_KEPT_TEXT
-            etag = b'ETag: "%d"\r\n' % result.version if result.version else b""
-            return Problem(kind, text, headers=etag)
         if status is Status.DEFECT:
             return self._defect(result.detail or "The node met an internal error.")
-        if status is Status.UNKNOWN and request.kind is not Kind.GET:
-            return Problem(
-                problems.FATE_UNKNOWN,
-                _with("The write was handed on and its fate is not known: it may have been applied.", result)
-                + (
-                    " Send it again with the same Idempotency-Key to learn its result."
-                    if request.idempotency
-                    else " Read the key before writing again; with an Idempotency-Key a retry is safe."
-                ),
-                outcome=UNKNOWN,
-                retryable=bool(request.idempotency),
-            )
-        kind, text = _REFUSALS.get(status, _UNAVAILABLE)
-        return Problem(kind, _with(text, result))
-
-
-def _with(text: str, result: Result) -> str:
-    return f"{text} The node says: {result.detail.rstrip('.')}." if result.detail else text
-
-
-_CONDITION_TEXT: Final = (
-    "The condition of the request does not hold. Nothing was applied; "
-    "read the key and decide again (a present version comes as ETag)."
-)
-_NOT_KEPT_TEXT: Final = (
-    f"The old value has more than {KEPT_RESULT_BYTES // KIB} KiB, so that the answer cannot be kept for an "
-    "Idempotency-Key. Nothing was applied; send the request without one, or read the key and write it with "
-    "If-Match."
-)
-# Where the answer has the version that stands.
-_PRESENT: Final = {
-    Status.CONDITION_FAILED: (problems.CONDITION, _CONDITION_TEXT),
-    Status.WRONG_TYPE: (
-        problems.WRONG_TYPE,
-        "The value is not a decimal integer of 64 bits, or would not be one after this. Nothing was applied; "
-        "read the key, or replace its value.",
-    ),
-    Status.TOO_LARGE: (
-        problems.TOO_LARGE,
-        f"The value would have more than {VALUE_BYTES} bytes. Nothing was applied; go on under another key.",
-    ),
-}
-_UNAVAILABLE: Final = (
-    problems.UNAVAILABLE,
-    "Nobody could serve the request by its deadline. Nothing was applied, and it never will be; try again.",
-)
-_REFUSALS: Final = {
-    Status.KEY_REUSED: (
-        problems.KEY_REUSED,
-        "The Idempotency-Key stands for another request (method, body, condition or ttl differ). "
-        "Nothing was applied; use a new key for a new request.",
-    ),
-    Status.BUSY: (problems.BUSY, problems.BUSY_TEXT),
-    Status.NO_SPACE: (
-        problems.NO_SPACE,
-        "There is less free disk than the reserve. Nothing was applied; make room, then try again. Deletes "
-        "are taken for as long as a part of the reserve is left.",
-    ),
-}
+        if self.call is not None and status in PRESENT:
+            return self.call.refusal(result)
+        return failure(request.kind, bool(request.idempotency), result)

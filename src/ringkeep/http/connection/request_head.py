@@ -8,12 +8,21 @@ import re
 from hashlib import blake2b
 from typing import Final
 
-from ringkeep.core.protocol.client_requests import Kind, Request
+from ringkeep.core.protocol.client_requests import ANY, Kind, Request
 from ringkeep.core.protocol.limits import KEY_BYTES, KIB, VALUE_BYTES
 from ringkeep.http import problems
+from ringkeep.http.connection.batch_call import BatchCall
 from ringkeep.http.connection.exchange import KEEP, AppRequest, Exchange
 from ringkeep.http.connection.listener_state import ListenerState
-from ringkeep.http.limits import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
+from ringkeep.http.limits import (
+    BATCH_BYTES,
+    HEADER_BYTES,
+    HEADER_COUNT,
+    IN_FLIGHT,
+    PUT_BODY_BYTES,
+    TARGET_BYTES,
+)
+from ringkeep.http.parse.batch_body import parse_batch
 from ringkeep.http.parse.header_fields import (
     check_charset,
     check_encoding,
@@ -36,7 +45,9 @@ from ringkeep.http.parse.target import (
 from ringkeep.http.parse.time_to_live import parse_ttl
 from ringkeep.http.problems import Problem, bad, busy, wrong_method
 from ringkeep.http.routes import (
+    BATCH,
     DELETE3,
+    FIXED,
     GET3,
     KV,
     KV_DELETE,
@@ -44,7 +55,6 @@ from ringkeep.http.routes import (
     KV_POST,
     KV_PUT,
     KV_ROUTES,
-    ORIGINAL,
     PUT3,
     methods_of,
 )
@@ -59,6 +69,7 @@ _PARAMETERS: Final = {
     KV_GET: _READ,
     KV_DELETE: _TIMEOUT,
     KV_POST: _TIMEOUT,
+    BATCH: _TIMEOUT,
 }
 _KINDS: Final = {
     PUT3: Kind.PUT,
@@ -68,6 +79,7 @@ _KINDS: Final = {
     KV_GET: Kind.GET,
     KV_DELETE: Kind.DELETE,
     KV_POST: Kind.ADD,  # until its body says which operation it is
+    BATCH: Kind.BATCH,
 }
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) (/[!-~]*) HTTP/1\.[01]\r\n")
@@ -145,9 +157,9 @@ def read_head(
     if version != "1.1" and version != "1.0":
         raise bad("The HTTP version is not served; use HTTP/1.1.")
     path, _, query = target.partition(b"?")
-    original = ORIGINAL.get(path)
-    if original is not None:
-        exchange.route = original[1]  # known first, because it decides how errors look
+    fixed = FIXED.get(path)
+    if fixed is not None:
+        exchange.route = fixed[1]  # known first, because it decides how errors look
     if len(target) > TARGET_BYTES:
         raise uri_too_long()
     fields = read_fields(headers)
@@ -196,15 +208,15 @@ def _route(exchange: Exchange, path: bytes, query: bytes, fields: Fields) -> Non
         request = _request(exchange, parse_query(query, _PARAMETERS[route]) if query else {}, fields)
         request.key = check_key(unquote(path[len(KV) :]))
     else:
-        original = ORIGINAL.get(path)
-        if original is None:
+        fixed = FIXED.get(path)
+        if fixed is None:
             return
-        exchange.route = original[1]
-        if method != original[0]:
+        exchange.route = fixed[1]
+        if method != fixed[0]:
             raise wrong_method(methods_of(path))
         parameters = parse_query(query, _PARAMETERS[exchange.route]) if query else {}
         request = _request(exchange, parameters, fields)
-        if exchange.route != PUT3:
+        if exchange.route in (GET3, DELETE3):
             request.key = parse_key(parameters.get(b"key"))
     exchange.request = request
 
@@ -231,7 +243,7 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
     request.condition = write_condition(fields.get(b"if-match"), fields.get(b"if-none-match"))
     if b"idempotency-key" in fields:
         request.idempotency = idempotency_key(fields[b"idempotency-key"])
-    if route in (KV_PUT, PUT3, KV_POST):
+    if route in (KV_PUT, PUT3, KV_POST, BATCH):
         if b"content-encoding" in fields:
             check_encoding(fields[b"content-encoding"])
         content_type = fields.get(b"content-type", b"")
@@ -240,7 +252,9 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
             exchange.body_limit = VALUE_BYTES
         else:
             check_charset(content_type)
-            exchange.body_limit = PUT_BODY_BYTES
+            exchange.body_limit = BATCH_BYTES if route == BATCH else PUT_BODY_BYTES
+            if route == BATCH and request.condition != ANY:
+                raise bad("A batch takes no If-Match and no If-None-Match: its conditions stand in its body.")
     return request
 
 
@@ -249,7 +263,7 @@ def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
     route = exchange.route
     length = fields.get(b"content-length")
     if length is None:
-        if route in (PUT3, KV_PUT, KV_POST) and b"transfer-encoding" not in fields:
+        if route in (PUT3, KV_PUT, KV_POST, BATCH) and b"transfer-encoding" not in fields:
             body = "--data-binary; an empty value has Content-Length: 0" if route == KV_PUT else "-d '{…}'"
             raise Problem(
                 problems.LENGTH,
@@ -328,6 +342,10 @@ def complete(exchange: Exchange, body: bytes) -> None:
         operation = parse_operation(body)
         request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
         request.condition = one_condition(request.condition, condition)
+    elif route == BATCH:
+        exchange.call = call = BatchCall(parse_batch(body), request, exchange.listener.service.submit)
+        if exchange.listener.in_flight + call.size > IN_FLIGHT:
+            raise busy()
     if request.idempotency:
         request.fingerprint = _fingerprint(exchange, request)
 
@@ -339,6 +357,8 @@ def _fingerprint(exchange: Exchange, request: Request) -> bytes:
     a ttl it is as it was before there were any.
     """
     name = exchange.method if exchange.route != KV_POST else request.kind.name.lower().encode()
+    if exchange.call is not None:
+        name = exchange.call.name
     if request.ttl_ms:
         name += b";ttl=%d" % request.ttl_ms
     content_type = request.content_type

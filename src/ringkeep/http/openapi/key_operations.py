@@ -5,7 +5,7 @@ from typing import Any, Final
 from ringkeep.core.protocol.limits import CONTENT_TYPE_BYTES, KEPT_RESULT_BYTES, KIB, VALUE_BYTES
 from ringkeep.http.openapi.parts import Json, answers, good, json_of, query
 from ringkeep.http.openapi.schemas import BASE64, KEY, TTL
-from ringkeep.http.parse.operation_body import TAKES
+from ringkeep.http.parse.operation_table import TAKES
 from ringkeep.http.problems import NOT_FOUND, WRONG_TYPE
 
 TTL_QUERY: Final = query(

@@ -36,8 +36,8 @@ def bytes_of(name: str, text: str | None, coded: str | None) -> bytes:
 def check_once(body: bytes, names: int, texts: int) -> None:
     """Raise Problem (400) for a member that is given twice or is null: which was meant is not ours to guess.
 
-    A decoder that found so many names, and so many texts among their values, has checked all else; the object
-    is flat. Without further quotation marks there is no room for another member, and nothing more is read.
+    A decoder that found so many names, and so many texts among their values, has checked all else. Without
+    further quotation marks there is no room for another member, and nothing more is read.
     """
     if body.count(b'"') != 2 * (names + texts):
         json.loads(body, object_pairs_hook=_check)
