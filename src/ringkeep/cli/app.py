@@ -11,6 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
 from ringkeep.cli.commands import (
+    batch,
     check,
     kv,
     moves,
@@ -37,7 +38,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, kv, operations, status, wait, moves, nodes, recover, simulate, check):
+for group in (
+    up,
+    node,
+    zookeeper,
+    kv,
+    operations,
+    batch,
+    status,
+    wait,
+    moves,
+    nodes,
+    recover,
+    simulate,
+    check,
+):
     group.register(app)
 
 

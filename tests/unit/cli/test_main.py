@@ -282,7 +282,7 @@ def test_help_and_version() -> None:
     assert overview.exit_code == 0
     for command in (
         "up", "node", "zookeeper", "put", "get", "delete", "add", "append", "swap", "take", "touch",
-        "persist", "status", "where", "simulate", "moves", "plan",
+        "persist", "batch", "status", "where", "simulate", "moves", "plan",
         "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
