@@ -98,7 +98,7 @@ def test_an_atomic_batch_is_all_or_nothing(wire: Wire, key: str) -> None:
     tag = f"{{{key}}}"
     assert codes(send(wire, op("put", f"{tag}a", "1"), op("put", f"{tag}b", "x"), atomic=True)) == [201, 201]
     version = wire.request("GET", f"/v1/kv/{tag}a").headers["etag"].strip('"')
-    for status, failed, operations, more in [
+    cases: list[tuple[int, Members, list[Members], Members]] = [
         (412, {"position": 1, "key": f"{tag}b", "version": int(version)},
          [op("put", f"{tag}a", "2"), op("put", f"{tag}b", "2", if_absent=True)], {}),
         (412, {"condition": 1, "key": f"{tag}c", "version": 0}, [op("put", f"{tag}a", "2")],
@@ -107,7 +107,8 @@ def test_an_atomic_batch_is_all_or_nothing(wire: Wire, key: str) -> None:
          [op("delete", f"{tag}a"), op("add", f"{tag}b")], {}),
         (412, {"condition": 0, "key": f"{tag}c", "version": 0}, [op("put", f"{tag}a", "2")],
          {"conditions": [{"key": f"{tag}c", "if_present": True}], "on_error": "continue"}),
-    ]:  # fmt: skip
+    ]  # fmt: skip
+    for status, failed, operations, more in cases:
         refused = send(wire, *operations, atomic=True, **more)
         assert refused.status == status, refused
         assert refused.headers["content-type"] == "application/problem+json"
@@ -271,7 +272,7 @@ def test_a_batch_needs_room_for_all_its_operations(host: Host, wire: Wire) -> No
         assert codes(send(wire, *batch)) == [201] * 64
         assert codes(send(wire, *batch[:1], atomic=True)) == [200]
     finally:
-        del host.service.execute  # type: ignore[method-assign]
+        del host.service.execute
     assert counted == [IN_FLIGHT] * 64 + [IN_FLIGHT - 63]
     assert host.call(lambda: listener.in_flight) == IN_FLIGHT - 64
     listener.in_flight = 0

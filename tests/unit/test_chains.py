@@ -1,4 +1,4 @@
-"""Chains of requests: order on each key, what a failure ends, deadlines, names of retries, room for values."""
+"""Chains of requests: order on each key, what a failure ends, deadlines, names of retries, and room."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

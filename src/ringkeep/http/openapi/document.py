@@ -13,6 +13,7 @@ from ringkeep.core.protocol.limits import (
     MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
+from ringkeep.http.openapi.batches import BATCH_SCHEMAS, batch_paths
 from ringkeep.http.openapi.examples import ADDRESS, EXAMPLES
 from ringkeep.http.openapi.key_operations import (
     KEY_OPERATION_SCHEMAS,
@@ -175,7 +176,13 @@ def _cluster() -> Json:
 
 def document(version: str) -> Json:
     """Return the whole document, a new one for each call."""
-    paths = _original() | _raw() | _cluster() | operator_paths()
+    paths = (
+        _original()
+        | _raw()
+        | batch_paths([_DEADLINE, _WRITES[-1]], _WRITE_ERRORS)
+        | _cluster()
+        | operator_paths()
+    )
     for methods in paths.values():
         for operation in methods.values():
             example = EXAMPLES[operation["operationId"]]
@@ -191,6 +198,6 @@ def document(version: str) -> Json:
                 "compare-and-set on every key, through any node.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | OPERATOR_SCHEMAS},
+            "components": {"schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | BATCH_SCHEMAS | OPERATOR_SCHEMAS},
         }
     )

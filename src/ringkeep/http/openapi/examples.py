@@ -59,6 +59,11 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         f"""curl -X POST {{node}}/v1/kv/visits {_JSON} -d '{{"op": "add", "by": 1}}'""",
         '{"key":"visits","version":7,"value":"42"}',
     ),
+    "batch": Example(
+        f"""curl {{node}}/v1/batch {_JSON} -d '{{"operations": [
+  {{"op": "put", "key": "hello", "value": "world"}}, {{"op": "get", "key": "hello"}}]}}'""",
+        '{"results":[{"status":200,"version":7},{"status":200,"version":7,"value":"world"}]}',
+    ),
     "cluster": Example(
         f"curl {_CLUSTER}",
         '{"cluster":"default","cluster_id":"9f2a…","map_version":12,"controller":"node-1","health":"healthy",…}',
