@@ -130,8 +130,18 @@ def test_going_on_after_an_error(wire: Wire, key: str) -> None:
 
 
 def test_reads_alone_make_no_version(wire: Wire, key: str) -> None:
-    answer = send(wire, op("get", key), op("delete", key), atomic=True)
-    assert codes(answer) == [404, 404] and answer.json()["version"] == 0
+    for name in (None, "a", "a"):
+        answer = send(wire, op("get", key), op("delete", key), atomic=True, name=name)
+        assert codes(answer) == [404, 404] and answer.json()["version"] == 0
+
+
+def test_a_version_that_was_answered_is_no_other_keys(wire: Wire, key: str) -> None:
+    """Also if nothing is left of it: the batch has deleted what it has made."""
+    answer = send(wire, op("put", key, "v"), op("delete", key), atomic=True)
+    version = answer.json()["version"]
+    assert [each["version"] for each in results(answer)] == [version] * 2 and version > 0
+    later = wire.request("PUT", f"/v1/kv/{{{key}}}", b"w").headers["etag"]
+    assert int(later.strip('"')) > version
 
 
 @pytest.mark.parametrize("atomic", [False, True])

@@ -9,7 +9,7 @@ from typing import Final
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.batch import CHECK, READ_ANEW, Outcome, Step, decode_steps, encode_outcomes
 from ringkeep.core.protocol.change import Change, ChangeKind
-from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.client_requests import WROTE, Kind, Status
 from ringkeep.core.protocol.entry import EntryKind
 from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.record import value_at
@@ -169,7 +169,8 @@ def execute_batch(primary: Primary, call: Call) -> None:
     status = batch.run(steps, goes_on)
     call.result = encode_outcomes(batch.outcomes)
     changes = batch.changes() if status == Status.DONE else []
-    if not changes and not message.idempotency:
+    wrote = status == Status.DONE and any(each.status in WROTE for each in batch.outcomes)
+    if not wrote and not message.idempotency:  # versions that were answered are given out only once
         primary.node.confirm_read(primary, call, (status, 0), batch.evidence)
         return
     entry = next_entry(primary, call, EntryKind.CHANGES, status)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from ringkeep.chains import NO_ROOM, Chains, name_all
 from ringkeep.core.protocol.batch import CHECK, READ_ANEW, Outcome, Step, decode_outcomes, encode_steps
-from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import WROTE, Kind, Request, Result, Status
 from ringkeep.http import problems
 from ringkeep.http.connection.failures import failure
 from ringkeep.http.connection.operation_answer import operation_members
@@ -131,7 +131,7 @@ class BatchCall:
             members[position]["replayed"] = True
         answer: dict[str, Any] = {"results": members}
         if batch.atomic:
-            answer["version"] = result.version
+            answer["version"] = result.version if any(each.status in WROTE for each in self._results) else 0
         return answer
 
     def refusal(self, result: Result) -> Problem:
