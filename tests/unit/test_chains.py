@@ -1,8 +1,10 @@
 """Chains of requests: order on each key, what a failure ends, deadlines, names of retries, and room."""
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from ringkeep import chains
 from ringkeep.chains import BREAKS, LATE, NO_ROOM, NOT_SENT, Chains, name_all
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.limits import IDEMPOTENCY_KEY_BYTES
@@ -129,9 +131,42 @@ def test_names_differ_by_batch_and_position() -> None:
     assert again[0].idempotency != first
 
 
+KEYS = st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=12)
+
+
 @settings(max_examples=200, deadline=None)
-@given(st.data(), st.lists(st.sampled_from([b"a", b"b", b"c"]), min_size=1, max_size=12))
+@given(st.data(), KEYS)
 def test_nothing_overtakes_on_a_key(data: st.DataObject, keys: list[bytes]) -> None:
+    nothing_overtakes(data, keys)
+
+
+@pytest.mark.parametrize("mutant", ["all at once", "on after unknown", "the rest left open"])
+def test_the_check_notices_what_overtakes(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mutant == "all at once":
+        monkeypatch.setattr(chains.Chains, "_go_on", lambda self, position, before: None)
+        start = chains.Chains.start
+
+        def mutated(self: Chains) -> None:
+            self._ready.extend(range(len(self._requests)))
+            start(self)
+
+        monkeypatch.setattr(chains.Chains, "start", mutated)
+    elif mutant == "on after unknown":
+        monkeypatch.setattr(chains, "BREAKS", BREAKS - {Status.UNKNOWN})
+    else:
+        monkeypatch.setattr(chains.Chains, "_go_on", lambda self, position, before: None)
+
+    @settings(max_examples=200, deadline=None, database=None, phases=[Phase.generate])
+    @given(st.data(), KEYS)
+    def check(data: st.DataObject, keys: list[bytes]) -> None:
+        nothing_overtakes(data, keys)
+
+    with pytest.raises(AssertionError):
+        check()
+
+
+def nothing_overtakes(data: st.DataObject, keys: list[bytes]) -> None:
+    """Answer requests in any order, and assert what chains promise."""
     run = Run(keys)
     run.chains.start()
     open_ones: list[int] = []
