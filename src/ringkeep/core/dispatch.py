@@ -18,6 +18,7 @@ from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
 from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.grouped_reads import GroupedReads
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.stale_reads import StaleReads
 
@@ -36,6 +37,7 @@ class Receiving(Protocol):
     replica_set: ReplicaSet
     coordinator: Coordinator
     listings: Listings
+    groups: GroupedReads
     reads: ConfirmedReads
     stale: StaleReads
     senders: SnapshotSenders
@@ -45,6 +47,9 @@ class Receiving(Protocol):
 
     def on_forward(self, caller: Life, message: hot.Forward) -> None:
         """A coordinator sends a request to this node as its primary."""
+
+    def on_question(self, caller: Life, message: m.ReadMany) -> None:
+        """A coordinator reads many keys of what this node leads."""
 
     def on_scan(self, caller: Life, message: m.Scan) -> None:
         """A coordinator reads slices of what this node leads."""
@@ -89,6 +94,8 @@ class Dispatch:
             m.StaleRead: self._stale_read,
             m.Scan: self._scan,
             m.Scanned: self._scanned,
+            m.ReadMany: self._read_many,
+            m.Records: self._records,
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
@@ -186,6 +193,12 @@ class Dispatch:
 
     def _scanned(self, _: NodeId, __: Incarnation, message: m.Scanned) -> None:
         self._node.listings.on_scanned(message)
+
+    def _read_many(self, peer: NodeId, incarnation: Incarnation, message: m.ReadMany) -> None:
+        self._node.on_question((peer, incarnation), message)
+
+    def _records(self, _: NodeId, __: Incarnation, message: m.Records) -> None:
+        self._node.groups.on_records(message)
 
     def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
         self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))

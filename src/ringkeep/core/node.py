@@ -19,11 +19,21 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
-from ringkeep.core.protocol.client_requests import Kind, ListRequest, Request, Status
+from ringkeep.core.protocol.client_requests import Kind, ListRequest, ReadGroup, Request, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
-from ringkeep.core.protocol.messages import Heartbeat, Lost, MapPush, Message, Report, Scan, Sizes, StaleRead
+from ringkeep.core.protocol.messages import (
+    Heartbeat,
+    Lost,
+    MapPush,
+    Message,
+    ReadMany,
+    Report,
+    Scan,
+    Sizes,
+    StaleRead,
+)
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
@@ -40,6 +50,7 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.grouped_reads import GroupedReads, NodeReads
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.scans import Scans
 from ringkeep.core.requests.stale_reads import StaleReads
@@ -79,6 +90,8 @@ class Node:
         self.reads = ConfirmedReads(context)
         self.listings = Listings(context, self)
         self.scans = Scans(context, self.primaries, self.reads, self.listings.on_scanned)
+        self.groups = GroupedReads(context, self)
+        self._node_reads = NodeReads(context, self.primaries, self.reads, self.groups.on_records)
         self.pace = Pace()
         self.senders = SnapshotSenders(context, self.pace)
         self.receivers = SnapshotReceivers(context)
@@ -172,6 +185,7 @@ class Node:
         self.reads.on_tick()
         self.scans.on_tick()
         self.listings.on_tick()
+        self.groups.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
         self.coordinator.on_tick()
@@ -223,6 +237,7 @@ class Node:
         if self.context.cluster_map is not None:
             self.coordinator.on_link(peer)
             self.listings.on_link(peer)
+            self.groups.on_link(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -231,6 +246,7 @@ class Node:
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
             self.listings.on_link(peer)
+            self.groups.on_link(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -275,6 +291,10 @@ class Node:
         """Take a client's request for a page of keys; likewise."""
         self.listings.submit(request)
 
+    def submit_reads(self, group: ReadGroup) -> None:
+        """Take a client's request for many keys; likewise."""
+        self.groups.submit(group)
+
     # --- events: coordination -------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
@@ -309,6 +329,7 @@ class Node:
         context.coordinators = coordinators_of(cluster_map)
         context.feature_level = feature_level(cluster_map)
         self.coordinator.names = {node.id: node.name for node in cluster_map.nodes}
+        self.groups.names = self.coordinator.names
         self.map_payload = payload
         self.controller.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
@@ -329,6 +350,7 @@ class Node:
         changed = [PartitionId(p) for p, part in enumerate(after) if part.epoch != before[p].epoch]
         self.coordinator.on_map(changed)
         self.listings.on_map(changed)
+        self.groups.on_map(changed)
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -353,6 +375,9 @@ class Node:
 
     def on_scan(self, caller: Life, message: Scan) -> None:
         self.scans.on_scan(caller, message)
+
+    def on_question(self, caller: Life, message: ReadMany) -> None:
+        self._node_reads.on_question(caller, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

@@ -22,7 +22,7 @@ from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.client_requests import ListRequest, Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
@@ -338,6 +338,9 @@ class Server:
 
     def submit(self, request: Request) -> None:
         self._driver.submit(request)
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        self._driver.submit_reads(group)
 
     def submit_listing(self, request: ListRequest) -> None:
         self._driver.submit_listing(request)

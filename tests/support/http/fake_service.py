@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from tests.support.http.fake_cluster import FakeCluster
@@ -22,7 +23,16 @@ from ringkeep.core.protocol.batch import (
     encode_outcomes,
 )
 from ringkeep.core.protocol.change import ChangeKind
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import (
+    ABSENT,
+    ANY,
+    PRESENT,
+    Kind,
+    ReadGroup,
+    Request,
+    Result,
+    Status,
+)
 from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.core.protocol.record import tail_of, value_at
@@ -83,6 +93,18 @@ class FakeService:
             self._later(self.delay_s, lambda: request.done(self.execute(request)))
         else:
             request.done(self.execute(request))
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        """Answer as so many single reads would be answered."""
+        results: list[Result | None] = [None] * len(group.keys)
+
+        def answered(place: int, result: Result) -> None:
+            results[place] = result
+            if None not in results:
+                group.done([each for each in results if each is not None])
+
+        for place, key in enumerate(group.keys):
+            self.submit(Request(Kind.GET, key, timeout_ms=group.timeout_ms, done=partial(answered, place)))
 
     def _later(self, delay_s: float, call: Callable[[], None]) -> None:
         asyncio.get_running_loop().call_later(delay_s, call)

@@ -188,6 +188,15 @@ class Page:
 
 
 @dataclass(slots=True, eq=False)
+class ReadGroup:
+    """Read these keys, each as a GET would. `done` is called once, from the loop, with a result for each."""
+
+    keys: list[bytes]
+    timeout_ms: Millis = 5_000
+    done: Callable[[list[Result]], None] = lambda results: None
+
+
+@dataclass(slots=True, eq=False)
 class ListRequest:
     """Ask for a page: the keys from `begin` on, and before `end` (b"": no end).
 

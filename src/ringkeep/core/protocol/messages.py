@@ -82,6 +82,32 @@ class Scanned:
     large: list[int]
 
 
+@dataclass(slots=True)
+class ReadMany:
+    """Coordinator to primaries on one node: read these keys.
+
+    `partitions`: flat triples partition, epoch, how many of the keys it has; the keys stand in that order.
+    """
+
+    tag: int
+    remaining_ms: Millis
+    partitions: list[int]
+    keys: list[bytes]
+
+
+@dataclass(slots=True)
+class Records:
+    """The answer: of each key its version (0: there is no such key; -1: it is to be read alone), milliseconds
+    left (0: for ever), content type and value. If all versions are -1, the other lists may be empty.
+    """
+
+    tag: int
+    versions: list[int]
+    ttls: list[int]
+    types: list[bytes]
+    values: list[bytes]
+
+
 # --- change of primary, recovery ---------------------------------------------------------------------
 
 
@@ -344,6 +370,8 @@ Message = (
     | StaleRead
     | Scan
     | Scanned
+    | ReadMany
+    | Records
     | Prepare
     | Promise
     | Refuse
