@@ -1,8 +1,8 @@
 """Several requests of one client at once, that are no atomic batch: those on one key run one after the other.
 
-All are submitted in one go but for those on a key that an earlier one names: they form a chain, in which each
-waits for the one before, so that it sees what that has done. Across keys no order is promised. Knows requests
-and results only; the interfaces say what they mean.
+All are submitted in one go, the reads among them as one group, but for those on a key that an earlier one
+names: they form a chain, in which each waits for the one before, so that it sees what that has done. Across
+keys no order is promised. Knows requests and results only; the interfaces say what they mean.
 """
 
 from collections import deque
@@ -11,7 +11,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Final
 
-from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import Kind, ReadGroup, Request, Result, Status
 
 BREAKS: Final = frozenset({
     Status.BUSY, Status.UNAVAILABLE, Status.UNKNOWN, Status.NO_SPACE, Status.DEFECT,
@@ -27,23 +27,28 @@ NO_ROOM: Final = "the values read before it are all that one answer carries"
 _NONE: Final = Result(Status.DEFECT)  # stands where there is no result yet
 
 
+def _nothing(results: list[Result]) -> None:
+    """Stands for `done` once it was called."""
+
+
 class Chains:
     """One run of such requests. `start` is called once, and so is `done`, with their results in order.
 
-    `submit` takes a request, and calls its `done` once, at once or later. `now_ms` is any clock. The
-    requests' `timeout_ms` is that of all together. `room_bytes`: of values that reads may answer together;
-    what is read beyond is TOO_LARGE, and not kept.
+    `submit`, `submit_reads` take a request, and call its `done` once, at once or later. `now_ms`: any clock.
+    The requests' `timeout_ms` is that of all together. `room_bytes`: of values that reads may answer
+    together; what is read beyond is TOO_LARGE, and not kept.
     """
 
     __slots__ = (
         "_deadline", "_done", "_next", "_now_ms", "_open", "_ready", "_requests", "_results", "_room",
-        "_sending", "_submit",
+        "_sending", "_submit", "_submit_reads",
     )  # fmt: skip
 
     def __init__(
         self,
         requests: Sequence[Request],
         submit: Callable[[Request], None],
+        submit_reads: Callable[[ReadGroup], None],
         now_ms: Callable[[], int],
         room_bytes: int,
         done: Callable[[list[Result]], None],
@@ -51,6 +56,7 @@ class Chains:
         assert requests, "there is something to run"
         self._requests = requests
         self._submit = submit
+        self._submit_reads = submit_reads
         self._now_ms = now_ms
         self._room = room_bytes
         self._done = done
@@ -72,7 +78,22 @@ class Chains:
             else:
                 self._next[before] = position
             last[request.key] = position
+        self._send_reads()
         self._send()
+
+    def _send_reads(self) -> None:
+        """Submit the reads that are ready, together if there are several."""
+        requests = self._requests
+        reads = [position for position in self._ready if requests[position].kind is Kind.GET]
+        if len(reads) < 2:
+            return
+        self._ready = deque(position for position in self._ready if requests[position].kind is not Kind.GET)
+        keys = [requests[position].key for position in reads]
+        self._submit_reads(ReadGroup(keys, requests[reads[0]].timeout_ms, partial(self._read, reads)))
+
+    def _read(self, reads: list[int], results: list[Result]) -> None:
+        for position, result in zip(reads, results, strict=True):
+            self._answered(position, result)
 
     def _send(self) -> None:
         """Submit what is ready. What is answered at once makes more ready: without recursion."""
@@ -88,7 +109,8 @@ class Chains:
         self._sending = False
         if not self._open:
             self._open = -1
-            self._done(self._results)
+            done, self._done, self._requests = self._done, _nothing, ()  # no cycle is left to the collector
+            done(self._results)
 
     def _answered(self, position: int, result: Result) -> None:
         if result.value and self._requests[position].kind is Kind.GET:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ringkeep import chains
 from ringkeep.chains import BREAKS, LATE, NO_ROOM, NOT_SENT, Chains, name_all
-from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import Kind, ReadGroup, Request, Result, Status
 from ringkeep.core.protocol.limits import IDEMPOTENCY_KEY_BYTES
 
 
@@ -15,10 +15,16 @@ class Run:
 
     def __init__(self, keys: list[bytes], kind: Kind = Kind.PUT, room: int = 1_000) -> None:
         self.now = 0
+        self.groups: list[ReadGroup] = []
         self.sent: list[Request] = []
         self.results: list[Result] | None = None
         self.requests = [Request(kind, key, timeout_ms=1_000) for key in keys]
-        self.chains = Chains(self.requests, self.sent.append, lambda: self.now, room, self._done)
+        self.chains = Chains(
+            self.requests, self.sent.append, self._together, lambda: self.now, room, self._done
+        )  # fmt: skip
+
+    def _together(self, group: ReadGroup) -> None:
+        self.groups.append(group)
 
     def _done(self, results: list[Result]) -> None:
         assert self.results is None, "done once"
@@ -91,10 +97,8 @@ def test_the_deadline_is_that_of_the_batch() -> None:
 def test_reads_beyond_the_room_are_too_large() -> None:
     run = Run([b"a", b"b", b"c", b"d"], Kind.GET, room=10)
     run.chains.start()
-    run.answer(0, Status.FOUND, b"12345")
-    run.answer(2, Status.FOUND, b"123456")
-    run.answer(1, Status.FOUND, b"1")
-    run.answer(3, Status.FOUND, b"")
+    (group,) = run.groups
+    group.done([Result(Status.FOUND, 1, value) for value in (b"12345", b"123456", b"1", b"")])
     assert run.statuses() == [Status.FOUND, Status.TOO_LARGE, Status.TOO_LARGE, Status.FOUND]
     assert run.results is not None
     assert run.results[2].value == b"" and run.results[2].detail == NO_ROOM
@@ -113,9 +117,25 @@ def test_a_long_chain_of_answers_at_once() -> None:
         order.append(request)
         request.done(Result(Status.REPLACED, len(order)))
 
-    Chains(requests, submit, lambda: 0, 0, results.append).start()
+    Chains(requests, submit, lambda group: None, lambda: 0, 0, results.append).start()
     assert order == requests
     assert [result.version for result in results[0]] == list(range(1, 5_001))
+
+
+def test_reads_are_asked_for_together_and_chained_as_others() -> None:
+    run = Run([b"a", b"b", b"a", b"c"], Kind.GET)
+    run.requests[3].kind = Kind.PUT
+    run.chains.start()
+    (group,) = run.groups
+    assert (group.keys, group.timeout_ms, run.positions) == ([b"a", b"b"], 1_000, [3])
+    run.answer(3, Status.CREATED)
+    group.done([Result(Status.NOT_FOUND), Result(Status.FOUND, 9, b"v")])
+    assert run.positions == [3, 2], "another read of a key sees nothing older"
+    run.answer(2, Status.FOUND, b"v")
+    assert run.statuses() == [Status.NOT_FOUND, Status.FOUND, Status.FOUND, Status.CREATED]
+    alone = Run([b"a", b"a"], Kind.GET)
+    alone.chains.start()
+    assert alone.positions == [0] and not alone.groups
 
 
 def test_names_differ_by_batch_and_position() -> None:

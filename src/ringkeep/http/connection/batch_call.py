@@ -19,6 +19,7 @@ from ringkeep.http.limits import BATCH_VALUES_BYTES
 from ringkeep.http.parse.batch_body import Batch
 from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.problems import DEFECT, NOT_FOUND, TOO_LARGE, UNKNOWN, Problem
+from ringkeep.http.service import Service
 
 log = logging.getLogger("ringkeep.http")
 
@@ -47,12 +48,12 @@ class BatchCall:
     `request`: made from the head of the HTTP request, with the client's key for the whole batch.
     """
 
-    __slots__ = ("_batch", "_done", "_ends_ms", "_replayed", "_request", "_results", "_submit", "size")
+    __slots__ = ("_batch", "_done", "_ends_ms", "_replayed", "_request", "_results", "_service", "size")
 
-    def __init__(self, batch: Batch, request: Request, submit: Callable[[Request], None]) -> None:
+    def __init__(self, batch: Batch, request: Request, service: Service) -> None:
         self._batch = batch
         self._request = request
-        self._submit = submit
+        self._service = service
         self._done = request.done
         self._results: list[Result] = []
         self._replayed: Sequence[int] = ()  # positions of reads that a retry has read anew
@@ -74,7 +75,7 @@ class BatchCall:
         self._ends_ms = _now_ms() + request.timeout_ms
         if self._batch.atomic:
             request.done = self._decided
-            self._submit(request)
+            self._service.submit(request)
             return
         requests = [
             Request(
@@ -85,7 +86,7 @@ class BatchCall:
         ]  # fmt: skip
         if request.idempotency:
             name_all(requests, request.idempotency, request.fingerprint)
-        Chains(requests, self._submit, _now_ms, BATCH_VALUES_BYTES, self._finished).start()
+        self._run(requests, self._finished)
 
     def _finished(self, results: list[Result]) -> None:
         self._results = results
@@ -120,7 +121,11 @@ class BatchCall:
                 self._results[position] = each
             self._done(result)
 
-        Chains(reads, self._submit, _now_ms, BATCH_VALUES_BYTES, read).start()
+        self._run(reads, read)
+
+    def _run(self, requests: list[Request], done: Callable[[list[Result]], None]) -> None:
+        service = self._service
+        Chains(requests, service.submit, service.submit_reads, _now_ms, BATCH_VALUES_BYTES, done).start()
 
     def answer(self, result: Result) -> dict[str, Any]:
         """Return the members of the answer of a batch that was not refused."""

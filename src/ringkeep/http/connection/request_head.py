@@ -343,7 +343,7 @@ def complete(exchange: Exchange, body: bytes) -> None:
         request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
         request.condition = one_condition(request.condition, condition)
     elif route == BATCH:
-        exchange.call = call = BatchCall(parse_batch(body), request, exchange.listener.service.submit)
+        exchange.call = call = BatchCall(parse_batch(body), request, exchange.listener.service)
         if exchange.listener.in_flight + call.size > IN_FLIGHT:
             raise busy()
     if request.idempotency:
