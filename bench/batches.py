@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from cluster import Trouble
+from harness.cluster import Trouble
 from quick import HERE, KEYS, THREADS, fill
 from systems import Ringkeep, check_programs
 
