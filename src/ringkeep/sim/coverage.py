@@ -69,6 +69,8 @@ PATHS: Final = (
     "partition_recovered",
     "position_asked_again",
     "primary_paused",
+    "read_alone",
+    "read_together",
     "replica_deleted",
     "request_sent_again",
     "restart_while_forming",

@@ -76,7 +76,8 @@ FIELDS: Final[dict[type, Fields]] = {
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
-            "watched": _TIME, "_writes_paused": _CONSTANT,
+            "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
+            "_node_reads": _LINK, "watched": _TIME, "_writes_paused": _CONSTANT,
         },
     ),
     Context: Fields(

@@ -11,7 +11,17 @@ from typing import Final
 from ringkeep.core.cluster.feature_level import OPERATIONS, feature_level
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.protocol.batch import CHECK, Step, decode_outcomes, encode_steps
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind, Request, Result, Status
+from ringkeep.core.protocol.client_requests import (
+    ABSENT,
+    ANY,
+    KEEP,
+    PRESENT,
+    Kind,
+    ReadGroup,
+    Request,
+    Result,
+    Status,
+)
 from ringkeep.core.protocol.types import Millis, origin_of
 from ringkeep.core.replication.operations import pack_numbers
 from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
@@ -28,6 +38,8 @@ CROWD: Final = 12
 """Keys in each partition: those that clients contend for, and others, of which many are due at once."""
 NAMED: Final = 0.35
 """The share of writes that carry an idempotency key."""
+GROUPS: Final = 0.08
+"""The share of calls that are reads of several keys, in one request."""
 LARGE: Final = 0.02
 LARGE_BYTES: Final = 70_000
 """Of a value that has a row of its own under any bounds, and is no result that is kept under a key."""
@@ -98,15 +110,54 @@ class OperationClients(Attempts[_Attempt]):
     def _next(self, client: int) -> None:
         if self._left <= 0:
             return
-        call = self._draw(client)
-        if not self._try(_Attempt(call)):
+        if self._world.random.random() < GROUPS:
+            calls = self._draw_reads(client)
+            taken = self._read_together(client, calls)
+        else:
+            calls = [self._draw(client)]
+            taken = self._try(_Attempt(calls[0]))
+        if not taken:
             self._pause(client)
             return
         assert self._world.map is not None
         if feature_level(self._world.map) >= OPERATIONS:  # before that most calls are refused
             self._left -= 1
         self._busy += 1
-        self.calls.append(call)
+        self.calls += calls
+
+    # --- reads of many keys ---------------------------------------------------------------------------
+
+    def _draw_reads(self, client: int) -> list[Call]:
+        """Draw reads that are asked for in one request; to the witness each is a read of its own."""
+        random = self._world.random
+        keys = [random.choice((*self._hot, *self.keys)) for _ in range(random.randint(1, 8))]
+        now = self._world.events.now
+        return [
+            Call(client, Kind.GET, key, b"", b"", 0, 0, False, 0, b"", self._stamp(), now) for key in keys
+        ]
+
+    def _read_together(self, client: int, calls: list[Call]) -> bool:
+        """Ask a node for all of them. One that dies never answers: then nothing was seen."""
+        world, waiting = self._world, [calls]
+        node = world.random.choice(list(world.nodes.values()))
+
+        def over(results: list[Result]) -> None:
+            if not waiting:
+                return
+            waiting.clear()
+            for call, result in zip(calls, results, strict=False):
+                call.end, call.end_ms, call.result = self._stamp(), world.events.now, result
+                assert not self.calm_from or result.status not in REJECTED, f"in a calm cluster: {call}"
+                world.log(node, f"together: {call} on {call.key!r}")
+            world.count("read_together", len(results))
+            self._busy -= 1
+            self._pause(client)
+
+        group = ReadGroup([call.key for call in calls], TIMEOUT_MS, over)
+        if not world.submit_reads(node, group):
+            return False
+        world.events.after(3 * TIMEOUT_MS, lambda: over([]))
+        return True
 
     # --- what is asked --------------------------------------------------------------------------------
 
