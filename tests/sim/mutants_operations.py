@@ -10,14 +10,15 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core.cluster import planner
 from ringkeep.core.cluster.feature_level import NEWEST, SETTING
+from ringkeep.core.protocol.batch import CHECK, Outcome, Step
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.entry import Entry, EntryKind
 from ringkeep.core.protocol.record import deadline_of, is_parted, rows_bytes, version_of
 from ringkeep.core.protocol.types import Millis
-from ringkeep.core.replication import execute, results
+from ringkeep.core.replication import batches, execute, results
 from ringkeep.core.replication.expiry import Expiry, removal
-from ringkeep.core.replication.found import Found
+from ringkeep.core.replication.found import Found, holds
 from ringkeep.core.replication.log_clock import LogClock
 from ringkeep.core.replication.operations import UNREAD
 from ringkeep.core.replication.primary import Primary
@@ -180,6 +181,25 @@ def half_a_batch_applied() -> Any:
     return patched(State, "apply", make)
 
 
+def condition_of_a_batch_read_from_committed_state() -> Any:
+    """Conditions of a batch are judged on applied records, though writes are pending before it."""
+
+    def make(original: Any) -> Any:
+        def mutant(self: Any, step: Step) -> Outcome:
+            if step.kind != CHECK:
+                outcome: Outcome = original(self, step)
+                return outcome
+            record = self._primary.replica.state.record(step.key)
+            version = version_of(record) if record is not None else 0
+            if not holds(step.condition, version):
+                return Outcome(Status.CONDITION_FAILED, version)
+            return Outcome(Status.FOUND if version else Status.NOT_FOUND, version)
+
+        return mutant
+
+    return patched(batches._Batch, "_step", make)
+
+
 OF_OPERATIONS: dict[str, Callable[[], Any]] = {
     "absence before its removal": absence_before_its_removal,
     "expiry by a backup's own clock": expiry_by_a_backups_clock,
@@ -190,4 +210,5 @@ OF_OPERATIONS: dict[str, Callable[[], Any]] = {
     "ttl counted from the confirmed clock": ttl_counted_from_the_confirmed_clock,
     "unknown kind acknowledged": unknown_kind_acknowledged,
     "half a batch applied": half_a_batch_applied,
+    "condition of a batch read from committed state": condition_of_a_batch_read_from_committed_state,
 }

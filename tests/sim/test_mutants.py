@@ -114,6 +114,7 @@ CAUGHT = {
         "removed once|was answered|says|leaves another|differs from|bytes of rows",
     ),
     "half a batch applied": (2, "says|no place in|was answered|go together|removed once|bytes of rows"),
+    "condition of a batch read from committed state": (40, "no place in|says|was answered|go together"),
 }
 
 OWN_WORLDS = {
