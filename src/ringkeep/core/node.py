@@ -23,7 +23,17 @@ from ringkeep.core.protocol.client_requests import Kind, ListRequest, Request, S
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
-from ringkeep.core.protocol.messages import Heartbeat, Lost, MapPush, Message, Report, Scan, Sizes, StaleRead
+from ringkeep.core.protocol.messages import (
+    Changes,
+    Heartbeat,
+    Lost,
+    MapPush,
+    Message,
+    Report,
+    Scan,
+    Sizes,
+    StaleRead,
+)
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
@@ -40,6 +50,8 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.feeds import Feeds
+from ringkeep.core.requests.followers import Followers
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.scans import Scans
 from ringkeep.core.requests.stale_reads import StaleReads
@@ -85,6 +97,10 @@ class Node:
         self._sizes = SizeReports(context)
         self._listener = listener
         self.stale = StaleReads(context, self.replicas, self.detector)
+        self.followers = Followers(
+            context, self.replicas, self.primaries, self.reads, self.stale.age_of, self._on_own_changes
+        )
+        self.feeds = Feeds(context, self.replicas, self.followers)
         self.handover = Handover(context, self.detector)
         self.copies = CopySurvey(context, self.replicas)
         self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
@@ -128,6 +144,7 @@ class Node:
             context.stirred, context.effects.again = left, True
         self.reads.on_progress()
         self.reads.end_turn()
+        self.followers.serve()
         return context.end()
 
     def settle(self, durable: Durable) -> None:
@@ -175,6 +192,8 @@ class Node:
         self.listings.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
+        self.followers.on_tick()
+        self.feeds.on_tick()
         self.coordinator.on_tick()
         version = context.cluster_map.version if context.cluster_map else MapVersion(0)
         if context.now >= self._probe_at:
@@ -224,6 +243,7 @@ class Node:
         if self.context.cluster_map is not None:
             self.coordinator.on_link(peer)
             self.listings.on_link(peer)
+            self.feeds.on_link(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -232,6 +252,8 @@ class Node:
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
             self.listings.on_link(peer)
+            self.feeds.on_link(peer)
+            self.followers.on_link_lost(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -330,6 +352,7 @@ class Node:
         changed = [PartitionId(p) for p, part in enumerate(after) if part.epoch != before[p].epoch]
         self.coordinator.on_map(changed)
         self.listings.on_map(changed)
+        self.feeds.on_map()
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -354,6 +377,9 @@ class Node:
 
     def on_scan(self, caller: Life, message: Scan) -> None:
         self.scans.on_scan(caller, message)
+
+    def _on_own_changes(self, peer: NodeId, message: Changes) -> None:
+        self.feeds.on_changes(peer, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

@@ -24,9 +24,11 @@ from ringkeep.core.protocol.hot_messages import (
     Reply,
 )
 from ringkeep.core.protocol.messages import (
+    Changes,
     Copies,
     Entries,
     Fetch,
+    Follow,
     Heartbeat,
     Lost,
     MapPush,
@@ -64,6 +66,8 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (8, StaleRead),
     (12, Scan),
     (13, Scanned),
+    (14, Follow),
+    (15, Changes),
     (16, Prepare),
     (17, Promise),
     (18, Refuse),
