@@ -6,7 +6,7 @@ partition.
 """
 
 import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from struct import Struct
 from typing import Final
@@ -42,7 +42,7 @@ def decode_cursor(cluster_id: str, text: str, partitions: int) -> dict[Partition
     if len(text) > _MOST:
         raise BadCursor("this is no cursor: it is too long")
     try:
-        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadCursor("this is no cursor") from error
     if len(data) < _HEAD.size:

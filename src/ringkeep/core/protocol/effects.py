@@ -89,8 +89,8 @@ class Effects:
     """
 
     __slots__ = (
-        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "fed", "map_write", "pages", "renewals",
-        "repaired", "reregister", "sends", "sync",
+        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "fed", "map_write", "pages",
+        "renewals", "repaired", "reregister", "sends", "sync",
     )  # fmt: skip
 
     def __init__(self) -> None:

@@ -65,11 +65,11 @@ class _Stream:
 
 class _Feed:
     """One reader's feed. `idle`: partitions that nobody is asked for. `credit`: bytes that may yet be told.
-    `unknown`: partitions whose position is not known yet."""
+    `unknown`: partitions whose position is not known yet. `cut`: some node's log did not reach back."""
 
     __slots__ = (
-        "changed", "credit", "due_at", "fresh_at", "idle", "look_at", "marked_at", "request", "streams",
-        "tails", "unknown",
+        "changed", "credit", "cut", "due_at", "fresh_at", "idle", "look_at", "marked_at", "request",
+        "streams", "tails", "unknown",
     )  # fmt: skip
 
     def __init__(self, request: FeedRequest, positions: Mapping[PartitionId, Index], now: Millis) -> None:
@@ -80,6 +80,7 @@ class _Feed:
         self.credit = 0
         self.unknown = sum(position == NOW for position in positions.values())
         self.changed = True
+        self.cut = False
         self.due_at: Millis = now
         self.look_at: Millis = now + LOOK_MS
         self.marked_at: Millis = now - limits.KEEP_ALIVE_MS
@@ -294,6 +295,7 @@ class Feeds:
                 continue
             if refused[at + 1] == Refusal.CUT:
                 tail.cut[stream.peer] = tail.position
+                feed.cut = True
                 self._detach(tail)
                 if self._is_gone(tail):
                     gone.append(tail.partition)
@@ -348,6 +350,10 @@ class Feeds:
         for stream in [each for each in self._streams.values() if each.peer == peer]:
             stream.feed.due_at = self._context.now
             self._end_stream(stream)
+        for feed in self._open.values():
+            if feed.cut:  # what it said may not be true of its next life
+                for tail in feed.tails.values():
+                    tail.cut.pop(peer, None)
 
     def on_tick(self) -> None:
         """Ask again where nobody is asked, or where nothing is heard; give bookmarks."""

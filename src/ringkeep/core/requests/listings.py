@@ -14,17 +14,8 @@ from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.client_requests import (
-    Item,
-    Kind,
-    ListRequest,
-    Page,
-    Request,
-    Result,
-    Status,
-    Wanted,
-)
-from ringkeep.core.protocol.messages import Scan, Scanned
+from ringkeep.core.protocol.client_requests import Item, Kind, ListRequest, Page, Request, Result, Status
+from ringkeep.core.protocol.messages import Scan, Scanned, Wanted
 from ringkeep.core.protocol.types import Life, Millis, NodeId, PartitionId
 from ringkeep.core.requests.merge import END, Source, merged, share_of, watermark
 
