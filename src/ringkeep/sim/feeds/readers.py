@@ -115,7 +115,6 @@ class Reader:
 
     def _on_gone(self, connection: Connection, partitions: Sequence[PartitionId]) -> None:
         assert connection.is_open, "told after it was closed"
-        assert connection.positions is not None, "a feed from now on is not gone at once"
         connection.is_open = False
         connection.lost = Gone(list(partitions), _reach(self._world, partitions), self._world.events.count)
         self._world.count("feed_gone_told")

@@ -118,7 +118,7 @@ class _Judge:
         lost = self._connection.lost
         assert lost is not None
         for partition in lost.partitions:
-            last = max(positions[partition], self._last.get(partition, NOW))
+            last = max(positions.get(partition, NOW), self._last.get(partition, NOW))
             able = {name: begin for name, begin in lost.reach[partition].items() if begin <= last}
             self._require(not able, f"{partition}: gone after {last}, and {able} could tell")
 
