@@ -14,7 +14,6 @@ from ringkeep.core.protocol.entry import Entry, decode, epoch_of, is_known, renu
 from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Entries, Prepare, Promise, Refuse
-from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import (
     FRESH,
     NOBODY,
@@ -34,7 +33,7 @@ from ringkeep.core.protocol.rows import (
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
 from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.history import History
-from ringkeep.core.replication.log import Log
+from ringkeep.core.replication.log import Log, stored_entries
 from ringkeep.core.replication.snapshot_flow import Urgency
 from ringkeep.core.replication.state_machine import State
 
@@ -106,7 +105,7 @@ class Replica:
         self.written_in = -1  # the turn in which that was written: the store shows it after it
         self.write_down_in = -1  # the turn in which everything is written down as it is applied
         self.generation, self.next_generation = row.generation, row.next_generation
-        entries = _load_entries(reader, partition, row.floor_index)
+        entries = stored_entries(reader, partition, row.floor_index)
         self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
         assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
         assert row.sessions_index <= self.applied, "what is known of requests is known of their rows too"
@@ -495,11 +494,3 @@ class Replica:
         """Return the key range of the live generation."""
         prefix = data_prefix(self.partition, self.generation)
         return prefix, after(prefix)
-
-
-def _load_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:
-    end = log_key(PartitionId(partition), Index(2**64 - 1))
-    rows = reader.scan(Family.LOG, log_key(partition, Index(floor + 1)), end, 2**31)
-    for offset, (key, _) in enumerate(rows):
-        assert key == log_key(partition, Index(floor + 1 + offset)), "the stored log has no holes"
-    return [entry for _, entry in rows]
