@@ -66,11 +66,6 @@ def test_wrong_queries(wire: Wire, target: str) -> None:
     assert answer.json()["outcome"] == "not-applied"
 
 
-def test_the_route_of_a_later_version_says_so(wire: Wire) -> None:
-    answer = wire.request("GET", "/v1/kv?prefix=a")
-    assert answer.status == 404 and "later version" in answer.json()["detail"]
-
-
 def test_metrics(host: Host, wire: Wire) -> None:
     wire.request("GET", "/get?key=metrics")
     text = wire.request("GET", "/metrics").body.decode()

@@ -63,6 +63,8 @@ def methods_of(path: bytes) -> str:
         return FIXED[path][0].decode()
     if path.startswith(KV):
         return ", ".join(method.decode() for method in KV_ROUTES)
+    if path == KEYS_PATH.encode():
+        return "DELETE, GET, HEAD"
     if _POSTED.fullmatch(path):
         return "POST"
     return "GET, HEAD, PATCH" if path == SETTINGS_PATH.encode() else "GET, HEAD"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from typing import Any, Literal
 
 from tests.support.http.fake_cluster import FakeCluster
@@ -27,14 +28,17 @@ from ringkeep.core.protocol.client_requests import (
     ABSENT,
     ANY,
     PRESENT,
+    Item,
     Kind,
+    ListRequest,
+    Page,
     ReadGroup,
     Request,
     Result,
     Status,
 )
 from ringkeep.core.protocol.hot_messages import Forward
-from ringkeep.core.protocol.limits import VALUE_BYTES
+from ringkeep.core.protocol.limits import LISTED_KEYS, PAGE_BYTES, VALUE_BYTES
 from ringkeep.core.protocol.record import tail_of, value_at
 from ringkeep.core.protocol.types import Epoch, PartitionId
 from ringkeep.core.replication.batches import FAILED
@@ -56,7 +60,8 @@ class Record:
 class FakeService:
     """One node that holds and answers everything itself.
 
-    `delay_s` holds every answer back; `forced` replaces results.
+    `delay_s` holds every answer back; `forced` replaces results, `forced_pages` pages, one after the other;
+    None among them: a true one.
     """
 
     def __init__(self, name: str = "node-1") -> None:
@@ -70,6 +75,8 @@ class FakeService:
         self.delay_s = 0.0
         self.mute = False  # never answers before the request's deadline
         self.forced: Result | None = None
+        self.forced_pages: list[Page | None] = []
+        self.listed: list[ListRequest] = []
         self.reason: str | None = None
         self.waits_for: list[str] = []
         self.raises: Exception | None = None
@@ -209,6 +216,41 @@ class FakeService:
             at = value_at(effect.result)
             result.value, result.content_type = effect.result[at:], effect.result[1:at]
         return result
+
+    def submit_listing(self, request: ListRequest) -> None:
+        """Answer later, at once or at the deadline."""
+        if self.remember:
+            self.listed.append(request)
+        if self.mute:
+            page = Page(Status.UNAVAILABLE, detail="nobody answers")
+            self._later(request.timeout_ms / 1_000, lambda: request.done(page))
+        else:
+            self._later(self.delay_s, lambda: request.done(self.page(request)))
+
+    def page(self, request: ListRequest) -> Page:
+        """Return the page of a request, as things stand now."""
+        forced = self.forced_pages.pop(0) if self.forced_pages else None
+        if forced is not None:
+            return forced
+        if request.positions:
+            return Page(Status.FOUND, positions=(self.index,))
+        found = [
+            (key, record)
+            for key, record in sorted(self.records.items())
+            if request.begin <= key and (not request.end or key < request.end)
+            if not request.until or record.version <= request.until[0]
+        ]
+        if request.count:
+            return Page(Status.FOUND, count=len(found))
+        room = min(request.limit, LISTED_KEYS)
+        if request.values:
+            sizes = accumulate(len(record.value) for _, record in found)
+            room = min(room, 1 + sum(1 for size in sizes if size < PAGE_BYTES))
+        items = [
+            Item(key, each.version, 0, *((each.content_type, each.value) if request.values else ()))
+            for key, each in found[:room]
+        ]
+        return Page(Status.FOUND, items, found[room][0] if room < len(found) else b"", len(items))
 
     # --- the rest -------------------------------------------------------------------------------------
 

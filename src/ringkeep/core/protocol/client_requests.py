@@ -177,7 +177,8 @@ class Page:
     """A part of a listing: the next keys in byte order, over all partitions.
 
     `status`: FOUND, or why there is no page. `next`: the listing continues from here; b"": that was all.
-    `count`: of keys; they are not in `items` if only counted.
+    `count`: of keys; they are not in `items` if only counted. `positions`: of each partition the version that
+    it had reached, if they were wanted.
     """
 
     status: Status
@@ -185,6 +186,7 @@ class Page:
     next: bytes = b""
     count: int = 0
     detail: str = ""
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -201,7 +203,9 @@ class ListRequest:
     """Ask for a page: the keys from `begin` on, and before `end` (b"": no end).
 
     `limit`: how many at most. `values`: with their values; the page then ends after some MiB of them, but has
-    one key at least. `count`: only count them, without a limit. `done` is called once, from the loop.
+    one key at least. `count`: only count them, without a limit. `positions`: no keys, but the version that
+    each partition has reached after the request was made. `until`: leave out what is newer than these
+    positions. `done` is called once, from the loop.
     """
 
     begin: bytes = b""
@@ -210,4 +214,6 @@ class ListRequest:
     values: bool = False
     count: bool = False
     timeout_ms: Millis = 5_000
+    positions: bool = False
+    until: tuple[int, ...] = ()
     done: Callable[[Page], None] = lambda page: None

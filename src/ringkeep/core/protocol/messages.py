@@ -42,6 +42,7 @@ class Wanted(IntEnum):
     KEYS = 0  # version and time to live
     VALUES = 1  # content type and value, too; a large value is only announced
     COUNT = 2  # nothing: the keys are counted
+    POSITIONS = 3  # nothing, of no key: the partitions say how far they are
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class Scanned:
 
     `versions`, `ttls` (milliseconds left, 0 for ever), `types`, `values`: of each of the `keys`; the last two
     are empty unless values are wanted. `large`: places of keys whose values are not told, because they are
-    large.
+    large. `positions`: flat pairs partition, applied index, confirmed, if those are wanted.
     """
 
     tag: int
@@ -80,6 +81,7 @@ class Scanned:
     types: list[bytes]
     values: list[bytes]
     large: list[int]
+    positions: list[int]
 
 
 @dataclass(slots=True)

@@ -134,28 +134,44 @@ class State:
 
     def scan(self, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Return the first rows of a range of this generation, as they are after all that is applied."""
+        return self._scan(begin, end, limit, None)[0]
+
+    def _scan(
+        self, begin: bytes, end: bytes, limit: int, limit_bytes: int | None
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return these rows, and before which key they are all there are; b"": in the whole range."""
         newer = self.unwritten
         if self._overwritten_in == self._context.turn:
             newer = self._overwritten | newer
         among = sorted(key for key in newer if begin <= key < end)
-        stored = self._context.reader.scan(Family.DATA, begin, end, limit + len(among))
+        stored = self._context.reader.scan(Family.DATA, begin, end, limit + len(among), limit_bytes)
+        until = b""
+        if stored and (
+            len(stored) == limit + len(among)
+            or (limit_bytes is not None and sum([len(key) + len(row) for key, row in stored]) >= limit_bytes)
+        ):
+            until = stored[-1][0] + b"\0"  # nothing is known of what follows
+            among = [key for key in among if key < until]
         if not among:
-            return stored
-        if len(stored) == limit + len(among):  # nothing is known of what follows
-            among = [key for key in among if key <= stored[-1][0]]
-        merged = {key: row for key, row in stored if key not in newer}
+            return stored, until
+        merged: dict[bytes, bytes | None] = dict(stored)
         for key in among:
-            row = newer[key]
-            if row is not None:
-                merged[key] = row
-        return [(key, merged[key]) for key in sorted(merged)][:limit]
+            merged[key] = newer[key]
+        rows = [(key, row) for key in sorted(merged) if (row := merged[key]) is not None]
+        if len(rows) > limit:
+            rows = rows[:limit]
+            until = rows[-1][0] + b"\0"
+        return rows, until
 
-    def records_between(self, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the first (key, record) of those from `begin` on, and before `end` (b"": no end)."""
+    def records_between(
+        self, begin: bytes, end: bytes, limit: int, limit_bytes: int
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return the first (key, record) of those from `begin` on, and before `end` (b"": no end); and before
+        which key these are all, b"": before the end. Some `limit_bytes` of stored rows are read."""
         prefix = self.records
-        rows = self.scan(prefix + begin, prefix + end if end else after(prefix), limit)
+        rows, until = self._scan(prefix + begin, prefix + end if end else after(prefix), limit, limit_bytes)
         at = len(prefix)
-        return [(key[at:], record) for key, record in rows]
+        return [(key[at:], record) for key, record in rows], until[at:]
 
     def due(self, until: Millis, limit: int) -> list[tuple[Millis, bytes]]:
         """Return the first (deadline, key) of records whose deadline is not after `until`."""

@@ -12,15 +12,14 @@ them.
 from collections.abc import Iterable
 from typing import Protocol
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
+from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Item, Kind, ListRequest, Page, Request, Result, Status
 from ringkeep.core.protocol.messages import Scan, Scanned, Wanted
 from ringkeep.core.protocol.types import Life, Millis, NodeId, PartitionId
-from ringkeep.core.requests.merge import END, Source, merged, share_of, watermark
-
-Row = tuple[bytes, int, Millis, bytes, bytes, bool]
-"""Key, version, time to live, content type, value, and whether the value is yet to be read."""
+from ringkeep.core.requests.merge import END, Row, Source, first_of, merged, share_of, watermark
 
 
 class Asking(Protocol):
@@ -33,7 +32,7 @@ class Asking(Protocol):
         """Take a request."""
 
 
-class _Part(Source[Row]):
+class _Part(Source):
     """Partitions that are read together: led by one node when they were asked for. `asked`: the tag of the
     question that is not answered yet, 0 for none; `peer`: who was asked.
     """
@@ -48,15 +47,18 @@ class _Part(Source[Row]):
 
 
 class _Listing:
-    """One page under way. `count`: of keys that were only counted. `items`: once all rows are there."""
+    """One page under way. `count`: of keys that were only counted. `items`: once all rows are there.
+    `positions`: by partition, where they are wanted.
+    """
 
-    __slots__ = ("count", "deadline", "due_at", "items", "next", "parts", "request", "rows")
+    __slots__ = ("count", "deadline", "due_at", "items", "next", "parts", "positions", "request", "rows")
 
     def __init__(self, request: ListRequest, deadline: Millis, parts: list[_Part]) -> None:
         self.request = request
         self.deadline = deadline
         self.parts = parts
         self.count = 0
+        self.positions: dict[int, int] = {}
         self.due_at: Millis = 0  # when to ask again for what was refused
         self.rows: list[Row] = []  # of the page, those that are not among the items yet
         self.items: list[Item] = []
@@ -78,6 +80,10 @@ class Listings:
         """Take a request. `request.done` is called once, with its page."""
         context = self._context
         assert context.cluster_map is not None, "nobody serves before there is a map"
+        if context.feature_level < OPERATIONS:
+            detail = "some node of the cluster runs an older version, which cannot list"
+            context.effects.pages.append((request, Page(Status.UNAVAILABLE, detail=detail)))
+            return
         if len(self._open) >= context.bounds.listings_at_once:
             detail = "this node puts together as many listings as it may at one time"
             context.effects.pages.append((request, Page(Status.BUSY, detail=detail)))
@@ -136,11 +142,10 @@ class Listings:
         flat: list[int] = []
         for partition in part.partitions:
             flat += (partition, context.cluster_map.partitions[partition].epoch)
-        wanted = Wanted.COUNT if request.count else Wanted.VALUES if request.values else Wanted.KEYS
         limit = min(request.limit, context.bounds.listed_keys)
         message = Scan(
             part.asked, listing.deadline - context.now, part.position, request.end,
-            share_of(limit, len(listing.parts)), wanted, flat,
+            share_of(limit, len(listing.parts)), _wanted(request), flat,
         )  # fmt: skip
         if part.peer == context.me:
             self._node.on_scan(self._life, message)
@@ -162,26 +167,35 @@ class Listings:
             listing.parts.append(_Part(again, part.position))
             listing.due_at = listing.due_at or self._context.now + limits.TICK_MS
         if part.partitions:
-            part.rows += _rows_of(message)
+            part.rows += self._rows_of(message, listing.request.until)
             part.position = message.to or END
             listing.count += message.count
+            at = message.positions
+            listing.positions.update(zip(at[::2], at[1::2], strict=True))
         else:
             part.position = END
         self._look(listing)
+
+    def _rows_of(self, message: Scanned, until: tuple[int, ...]) -> list[Row]:
+        """Return the rows of an answer, without those that are newer than `until`."""
+        rows = _rows_of(message)
+        if not until:
+            return rows
+        return [row for row in rows if row[1] <= until[partition_of(row[0], len(until))]]
 
     def _look(self, listing: _Listing) -> None:
         """Finish the page if enough is known, else ask for what limits it, unless that is under way."""
         request = listing.request
         limit = min(request.limit, self._context.bounds.listed_keys)
         rows, until = merged(listing.parts)
-        behind = [each for each in listing.parts if each.position != END and each.position == until]
-        enough = until == END or (not request.count and len(rows) >= limit)
-        if not enough:
+        full = 0 if request.count else first_of(rows, limit, self._context.bounds.page_bytes)
+        if until != END and not full:
+            behind = [each for each in listing.parts if each.position == until]
             if not listing.due_at and not all(each.asked for each in behind):
                 self._ask(listing)
             return
-        if len(rows) > limit and not request.count:
-            rows, until = rows[:limit], rows[limit][0]
+        if 0 < full < len(rows):
+            rows, until = rows[:full], rows[full][0]
         self._forget(listing)
         listing.rows, listing.next = rows[::-1], until if until != END else b""
         self._fill(listing, 0)
@@ -204,7 +218,9 @@ class Listings:
             size += len(value)
             listing.items.append(Item(key, version, ttl, content_type, value))
         count = listing.count if listing.request.count else len(listing.items)
-        self._finish(listing, Page(Status.FOUND, listing.items, listing.next, count))
+        positions = tuple([listing.positions[partition] for partition in sorted(listing.positions)])
+        page = Page(Status.FOUND, listing.items, listing.next, count, positions=positions)
+        self._finish(listing, page)
 
     def _read(self, listing: _Listing, key: bytes, size: int) -> None:
         """Read a large value. What was written meanwhile is newer, which is as good; or nothing is left."""
@@ -265,6 +281,14 @@ class Concerned(Protocol):
     """Whether something is to be asked for again."""
 
     def __call__(self, part: _Part, /) -> bool: ...
+
+
+def _wanted(request: ListRequest) -> Wanted:
+    if request.positions:
+        return Wanted.POSITIONS
+    if request.count:
+        return Wanted.COUNT
+    return Wanted.VALUES if request.values else Wanted.KEYS
 
 
 def _rows_of(message: Scanned) -> list[Row]:

@@ -7,20 +7,20 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from math import isqrt
 from operator import itemgetter
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.types import Millis
 
-Row = TypeVar("Row", bound=tuple[object, ...])
+Row = tuple[bytes, int, Millis, bytes, bytes, bool]
+"""Key, version, time to live (0: for ever), content type, value, and whether that is large, and left out."""
 
 END: Final = b"\xff" * (limits.KEY_BYTES + 1)
 """The position of a source that has told everything: no key is so high."""
 
 
-class Source(Generic[Row]):
-    """What one source has told. `rows` begin with their keys, ascending. `position`: every key before it is
-    told; END: all keys.
-    """
+class Source:
+    """What one source has told. `rows`: ascending. `position`: every key before it is told; END: all keys."""
 
     __slots__ = ("position", "rows")
 
@@ -29,20 +29,35 @@ class Source(Generic[Row]):
         self.rows: list[Row] = []
 
 
-def watermark(sources: Iterable[Source[Row]]) -> bytes:
+def watermark(sources: Iterable[Source]) -> bytes:
     """Return the key before which everything is known; END if all is."""
-    return min((each.position for each in sources), default=END)
+    return min([each.position for each in sources], default=END)
 
 
-def merged(sources: Iterable[Source[Row]]) -> tuple[list[Row], bytes]:
+def merged(sources: Iterable[Source]) -> tuple[list[Row], bytes]:
     """Return the rows before the watermark, in order, and the watermark."""
     sources = list(sources)
     until = watermark(sources)
     rows: list[Row] = []
     for each in sources:
-        rows += each.rows[: bisect_left(each.rows, until, key=itemgetter(0))]
+        if each.rows and each.rows[-1][0] < until:
+            rows += each.rows
+        else:
+            rows += each.rows[: bisect_left(each.rows, until, key=itemgetter(0))]
     rows.sort(key=itemgetter(0))
     return rows, until
+
+
+def first_of(rows: list[Row], limit: int, most_bytes: int) -> int:
+    """Return how many rows fill a page: `limit`, or so many that their values reach `most_bytes`; 0: these do
+    not fill it.
+    """
+    size = 0
+    for at, row in enumerate(rows[:limit]):
+        size += len(row[4])
+        if size >= most_bytes:
+            return at + 1
+    return limit if len(rows) >= limit else 0
 
 
 def share_of(limit: int, sources: int) -> int:

@@ -11,50 +11,56 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ringkeep.core.context import Context
+from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.entry import EntryKind
 from ringkeep.core.protocol.messages import Scan, Scanned, Wanted
-from ringkeep.core.protocol.record import deadline_of, is_parted, read_record
+from ringkeep.core.protocol.record import deadline_of, is_parted, read_record, version_of
 from ringkeep.core.protocol.types import Index, Life, Millis, PartitionId
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
-from ringkeep.core.requests.merge import END, Source, merged, share_of
+from ringkeep.core.requests.merge import END, Row, Source, first_of, merged, share_of
 
 COUNTED: Final = 500  # the same, where keys are counted
 
-Row = tuple[bytes, bytes, Millis]
-"""A key, its record, and how long it still lives, 0 for ever."""
 
-
-class _Slice(Source[Row]):
+class _Slice(Source):
     """What a scan has read of one partition. `ready`: it is confirmed. `count`: of keys that were not
-    kept."""
+    kept. `index`: what was applied when it was confirmed."""
 
-    __slots__ = ("count", "primary", "ready")
+    __slots__ = ("count", "index", "primary", "ready")
 
     def __init__(self, primary: Primary, position: bytes) -> None:
         super().__init__(position)
         self.primary = primary
         self.ready = False
+        self.index = Index(0)
         self.count = 0
 
-    def read(self, end: bytes, most: int, keep: bool) -> int:
-        """Read on, `most` rows at most; return how many were read."""
+    def read(self, end: bytes, most: int, most_bytes: int, wanted: int) -> int:
+        """Read on, `most` rows at most, some `most_bytes`; return how many were read."""
         primary, state = self.primary, self.primary.replica.state
         assert self.position != END
-        found = state.records_between(self.position, end, most)
+        found, until = state.records_between(self.position, end, most, most_bytes)
         time, now = primary.replica.applied_time, primary.clock.unconfirmed(primary.context.now)
         alive: list[Row] = []
         for key, record in found:
             deadline = deadline_of(record)
             if not deadline:
-                alive.append((key, record, 0))
+                ttl = 0
             elif deadline > time:
-                alive.append((key, record, max(deadline - now, 1)))
-        if keep:
-            self.rows += alive
-        else:
+                ttl = max(deadline - now, 1)
+            else:
+                continue
+            if wanted == Wanted.VALUES:
+                version, content_type, value = read_record(record)
+                alive.append((key, version, ttl, content_type, value, is_parted(record)))
+            else:
+                alive.append((key, version_of(record), ttl, b"", b"", False))
+        if wanted == Wanted.COUNT:
             self.count += len(alive)
-        self.position = found[-1][0] + b"\0" if len(found) == most else END
+        else:
+            self.rows += alive
+        self.position = until or END
         return len(found)
 
 
@@ -97,6 +103,7 @@ class SliceRead:
         part = self._running.slices.get(self._partition)
         if part is not None:
             part.ready = True
+            part.index = part.primary.replica.applied
             self._scans.go_on(self._running)
 
     def refused(self) -> None:
@@ -167,50 +174,47 @@ class Scans:
         for partition, part in list(running.slices.items()):
             if not (part.primary.may_execute and part.primary.replica.readable):
                 running.refuse(partition)
-        counting = message.wanted == Wanted.COUNT
         slices = running.slices.values()
+        if message.wanted == Wanted.POSITIONS:
+            self._answer(running, [], END)
+            return True
+        counting = message.wanted == Wanted.COUNT
         share = COUNTED if counting else share_of(message.limit, len(slices))
+        share_bytes = self._context.bounds.page_bytes * 2 // max(len(slices), 1) + limits.BULK_BYTES
         while True:
             rows, until = merged(slices)
-            behind = [each for each in slices if each.position != END and each.position == until]
-            if not behind or (not counting and len(rows) >= message.limit):
+            full = 0 if counting else first_of(rows, message.limit, self._context.bounds.page_bytes)
+            if until == END or full:
+                if 0 < full < len(rows):
+                    rows, until = rows[:full], rows[full][0]
                 self._answer(running, rows, until)
                 return True
+            behind = [each for each in slices if each.position == until]
             for each in behind:
                 if self._rows_left <= 0:
                     return False
-                self._rows_left -= each.read(message.end, min(share, self._rows_left), not counting) + 1
+                most = min(share, self._rows_left)
+                self._rows_left -= each.read(message.end, most, share_bytes, message.wanted) + 1
 
     def _answer(self, running: _Running, rows: list[Row], until: bytes) -> None:
-        message, bounds = running.message, self._context.bounds
-        if len(rows) > message.limit:
-            rows, until = rows[: message.limit], rows[message.limit][0]
+        message = running.message
+        positions: list[int] = []
+        if message.wanted == Wanted.POSITIONS:
+            for partition, part in running.slices.items():
+                positions += (partition, part.index)
+        values = message.wanted == Wanted.VALUES
         answer = Scanned(
-            message.tag, b"", running.refused, sum(each.count for each in running.slices.values()),
-            [], [], [], [], [], [],
+            message.tag, until if until != END else b"", running.refused,
+            len(rows) + sum([each.count for each in running.slices.values()]),
+            [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows],
+            [row[3] for row in rows] if values else [], [row[4] for row in rows] if values else [],
+            [at for at, row in enumerate(rows) if row[5]] if values else [], positions,
         )  # fmt: skip
-        size = 0
-        for key, record, ttl in rows:
-            if size >= bounds.page_bytes:
-                until = key
-                break
-            version, content_type, value = read_record(record)
-            answer.keys.append(key)
-            answer.versions.append(version)
-            answer.ttls.append(ttl)
-            if message.wanted == Wanted.VALUES:
-                if is_parted(record):
-                    answer.large.append(len(answer.keys) - 1)
-                answer.types.append(content_type)
-                answer.values.append(value)
-                size += len(value)
-        answer.count += len(answer.keys)
-        answer.to = until if until != END else b""
         peer, life = running.caller
         if peer == self._context.me:
             self._to_self(answer)
         elif self._context.links.get(peer) == life:
-            self._context.send_sized(peer, answer, size)
+            self._context.send_sized(peer, answer, sum([len(row[4]) for row in rows]))
 
     def on_tick(self) -> None:
         """Forget scans for which nobody waits any more."""

@@ -1,11 +1,11 @@
-"""`GET /v1/kv`: keys in byte order, as pages of JSON, as a stream of lines, or counted.
+"""`/v1/kv`: GET lists keys in byte order, as pages of JSON, as a stream of lines, or counted; DELETE deletes
+them.
 
 A stream asks for one page after the other, each once its reader has taken the one before, so a reader that is
 slow costs two pages. A page may end early; only where the store says so is the listing complete.
 """
 
 import asyncio
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -14,17 +14,29 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ringkeep.core.protocol.client_requests import Item, Page, Status
+from ringkeep.core.protocol.client_requests import Page
 from ringkeep.core.protocol.limits import LISTED_KEYS
 from ringkeep.http import problems
+from ringkeep.http.admin.pages_of_keys import ask, check, key_members, listed, page_of
+from ringkeep.http.admin.range_deletion import RangeDeletion
 from ringkeep.http.admin.responses import json_answer, parameters_of
-from ringkeep.http.parse.listing import PARAMETERS, USUAL_LIMIT, Listing, parse_listing
+from ringkeep.http.parse.listing import (
+    DELETION_PARAMETERS,
+    PARAMETERS,
+    USUAL_LIMIT,
+    Listing,
+    parse_deletion,
+    parse_listing,
+)
+from ringkeep.http.parse.positions import decode_positions, encode_positions
 from ringkeep.http.problems import Problem
 from ringkeep.http.routes import KEYS_PATH
 from ringkeep.http.service import Service
 
 LINES: Final = "application/x-ndjson"
 STREAMED_KEYS: Final = 4_000  # in one page of a stream
+
+NO_LINES: Final[tuple[bytes, ...]] = ()
 
 _encoder: Final = msgspec.json.Encoder()
 
@@ -37,30 +49,42 @@ class ListingRoutes:
 
     def routes(self) -> list[Route]:
         """Return the routes with their methods."""
-        return [Route(KEYS_PATH, self.listing, methods=["GET"])]
+        return [Route(KEYS_PATH, self.keys, methods=["GET", "DELETE"])]
 
-    async def listing(self, request: Request) -> Response:
+    async def keys(self, request: Request) -> Response:
         """`/v1/kv`: keys of a range."""
-        wanted = parse_listing(parameters_of(request, *PARAMETERS))
+        return await (self._delete(request) if request.method == "DELETE" else self._list(request))
+
+    def _check_serving(self, outcome: str) -> None:
         reason = self._service.serving()
         if reason is not None:
-            raise Problem(problems.UNAVAILABLE, f"This node does not serve yet: {reason}. Nothing was read.")
+            raise Problem(problems.UNAVAILABLE, f"This node does not serve yet: {reason}. {outcome}.")
+
+    # --- listing --------------------------------------------------------------------------------------
+
+    async def _list(self, request: Request) -> Response:
+        wanted = parse_listing(parameters_of(request, *PARAMETERS))
+        self._check_serving("Nothing was read")
         if wanted.count:
-            return json_answer({"count": (await self._page(wanted, wanted.begin, 1)).count})
+            return json_answer({"count": (await page_of(self._service, wanted, wanted.begin, 1)).count})
         if LINES in request.headers.get("accept", ""):
-            first = await self._page(wanted, wanted.begin, _room(wanted, 0, STREAMED_KEYS))
-            return StreamingResponse(
-                self._lines(wanted, first), headers={"Cache-Control": "no-store"}, media_type=LINES
-            )
+            lines = self._nothing() if request.method == "HEAD" else await self._begin_lines(wanted)
+            return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type=LINES)
         limit = USUAL_LIMIT if wanted.limit is None else min(wanted.limit, LISTED_KEYS)
-        page = await self._page(wanted, wanted.begin, limit)
-        members: dict[str, Any] = {
-            "items": [item_of(each, wanted.values) for each in page.items],
-            "next": None,
-        }
-        if page.next:
-            members |= key_members("next", page.items[-1].key)
+        page = await page_of(self._service, wanted, wanted.begin, limit)
+        members: dict[str, Any] = {"items": [listed(each, wanted.values) for each in page.items]}
+        members |= key_members("next", page.items[-1].key) if page.next else {"next": None}
         return json_answer(members)
+
+    async def _begin_lines(self, wanted: Listing) -> AsyncIterator[bytes]:
+        """Read the first page before the answer begins: what goes wrong there has a status of its own."""
+        room = _room(wanted, 0)
+        return self._lines(wanted, await page_of(self._service, wanted, wanted.begin, room))
+
+    async def _nothing(self) -> AsyncIterator[bytes]:
+        """Yield no line: a HEAD asks for none."""
+        for line in NO_LINES:
+            yield line
 
     async def _lines(self, wanted: Listing, page: Page) -> AsyncIterator[bytes]:
         """Yield the lines of a stream, a page at a time. The last one says that it is complete; or what
@@ -68,77 +92,53 @@ class ListingRoutes:
         count = 0
         while True:
             count += len(page.items)
-            room = _room(wanted, count, STREAMED_KEYS)
             more = None
-            if page.next and room:
-                more = asyncio.ensure_future(self._page(wanted, page.next, room))
+            if page.next and (room := _room(wanted, count)):
+                further = page_of(self._service, wanted, page.next, room, patient=True)
+                more = asyncio.ensure_future(further)
             try:
                 if page.items:
-                    yield _encoder.encode_lines([item_of(each, wanted.values) for each in page.items])
+                    yield _encoder.encode_lines([listed(each, wanted.values) for each in page.items])
                 if more is None:
-                    end = {"end": True, "count": count}
+                    end: dict[str, Any] = {"end": True, "count": count}
                     if page.next:
                         end |= key_members("next", page.items[-1].key)
                     yield _encoder.encode_lines([end])
                     return
                 page = await more
             except Problem as problem:
-                yield _encoder.encode_lines(
-                    [{"end": False, "count": count, "error": problem.document(False)}]
-                )
+                end = {"end": False, "count": count, "error": problem.document(original=False)}
+                yield _encoder.encode_lines([end])
                 return
             finally:
                 if more is not None:
                     more.cancel()
 
-    async def _page(self, wanted: Listing, begin: bytes, limit: int) -> Page:
-        """Return a page that has a key, or is the last one. Raises Problem if there is none in time."""
-        if wanted.empty:
-            return Page(Status.FOUND)
-        while True:
-            page = await self._asked(wanted, begin, limit)
-            if page.status == Status.BUSY:
-                raise problems.busy()
-            if page.status != Status.FOUND:
-                detail = f"{page.detail[:1].upper()}{page.detail[1:]}. Nothing was changed; ask again"
-                raise Problem(problems.UNAVAILABLE, f"{detail}, a stream from its last key on.")
-            if page.items or not page.next:
-                return page
-            begin = page.next
+    # --- deletion -------------------------------------------------------------------------------------
 
-    async def _asked(self, wanted: Listing, begin: bytes, limit: int) -> Page:
-        answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-
-        def done(page: Page) -> None:
-            if not answer.done():
-                answer.set_result(page)
-
-        request = wanted.request(begin, limit)
-        request.done = done
-        self._service.submit_listing(request)
-        return await answer
+    async def _delete(self, request: Request) -> Response:
+        found = parameters_of(request, *DELETION_PARAMETERS)
+        wanted = parse_deletion(found, request.headers)
+        self._check_serving("Nothing was applied")
+        cluster_id = self._service.cluster()["cluster_id"]
+        until = decode_positions(cluster_id, "'until'", wanted.until) if wanted.until else ()
+        if not until and not wanted.range.empty:
+            asked = wanted.range.request(b"", 1)
+            asked.positions = True
+            page = await ask(self._service, asked)
+            check(page)
+            until = page.positions
+        deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)
+        shown = encode_positions(cluster_id, until)
+        try:
+            await deletion.run()
+        except Problem as problem:
+            if problem.outcome == problems.UNKNOWN:
+                problem.extra |= deletion.members(shown)
+            raise
+        return json_answer(deletion.members(shown))
 
 
-def _room(wanted: Listing, count: int, most: int) -> int:
+def _room(wanted: Listing, count: int) -> int:
     """Return how many keys the next page of a stream may have, after so many."""
-    return most if wanted.limit is None else min(most, wanted.limit - count)
-
-
-def key_members(name: str, key: bytes) -> dict[str, Any]:
-    """Return bytes as members of an answer: as text, or as base64 if they are not UTF-8."""
-    try:
-        return {name: key.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(key).decode()}
-
-
-def item_of(item: Item, values: bool) -> dict[str, Any]:
-    """Return a key of a listing as members of an answer."""
-    members = key_members("key", item.key)
-    members["version"] = item.version
-    if item.ttl_ms:
-        members["ttl"] = item.ttl_ms
-    if values:
-        members |= key_members("value", item.value)
-        members["content_type"] = item.content_type.decode("latin-1") or "application/octet-stream"
-    return members
+    return STREAMED_KEYS if wanted.limit is None else min(STREAMED_KEYS, wanted.limit - count)

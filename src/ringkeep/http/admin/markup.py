@@ -3,10 +3,11 @@
 from html import escape
 from typing import Final
 
-_STYLE: Final = """ body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0
-1rem;color:#1c2430; background:#fff} table{border-collapse:collapse;width:100%;margin:1rem
-0}th,td{text-align:left;padding:.3rem .6rem; border-bottom:1px solid
-#dde3ea;vertical-align:top}th{color:#56606d;font-weight:600}
+_STYLE: Final = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1c2430;
+background:#fff}
+table{border-collapse:collapse;width:100%;margin:1rem 0}th,td{text-align:left;padding:.3rem .6rem;
+border-bottom:1px solid #dde3ea;vertical-align:top}th{color:#56606d;font-weight:600}
 code,pre{font-family:ui-monospace,monospace;background:#f2f5f8;border-radius:4px;padding:.1rem .3rem}
 pre{padding:.8rem;overflow:auto}h1{margin-bottom:0}h2{margin-top:2rem}h2,h3{margin-bottom:.3rem}.healthy{color:#0a7a3d}.degraded{color:#9a6700}
 .unavailable{color:#b42318}.method{font-weight:700}

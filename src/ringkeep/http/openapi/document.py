@@ -10,7 +10,6 @@ from ringkeep.core.protocol.limits import (
     CONTENT_TYPE_BYTES,
     IDEMPOTENCY_KEY_BYTES,
     KEY_BYTES,
-    MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
 from ringkeep.http.openapi.batches import BATCH_SCHEMAS, batch_paths
@@ -21,16 +20,14 @@ from ringkeep.http.openapi.key_operations import (
     TTL_QUERY,
     key_operation,
 )
+from ringkeep.http.openapi.listing import listing_paths
 from ringkeep.http.openapi.operator import OPERATOR_SCHEMAS, operator_paths
-from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
+from ringkeep.http.openapi.parts import DEADLINE, Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi.schemas import SCHEMAS
-
-_TIMEOUT: Final = f"Deadline: '<int>ms' or '<int>s', up to {MAX_TIMEOUT_MS // 1_000}s; 5s by default."
 
 _KEY: Final = query(
     "key", f"The key: 1 to {KEY_BYTES:,} bytes, percent-encoded.", {"type": "string", "minLength": 1}, True
 )
-_DEADLINE: Final = query("timeout", _TIMEOUT, {"type": "string", "pattern": "^[0-9]{1,9}(ms|s)$"})
 _READS: Final = [
     query(
         "consistency",
@@ -71,7 +68,7 @@ def _original() -> Json:
             "post": {
                 "operationId": "put",
                 "summary": "Store a value under a key.",
-                "parameters": [_DEADLINE, *_WRITES],
+                "parameters": [DEADLINE, *_WRITES],
                 "requestBody": body,
                 "responses": answers(
                     {200: good("Stored.", json_of("Stored"))}, (*_WRITE_ERRORS, 411), failed
@@ -82,7 +79,7 @@ def _original() -> Json:
             "get": {
                 "operationId": "get",
                 "summary": "Read the value of a key.",
-                "parameters": [_KEY, _DEADLINE, *_READS],
+                "parameters": [_KEY, DEADLINE, *_READS],
                 "responses": answers({200: good("Found.", json_of("Found"))}, _READ_ERRORS, failed),
             }
         },
@@ -90,7 +87,7 @@ def _original() -> Json:
             "delete": {
                 "operationId": "delete",
                 "summary": "Delete a key; that it was not there is no error.",
-                "parameters": [_KEY, _DEADLINE, *_WRITES],
+                "parameters": [_KEY, DEADLINE, *_WRITES],
                 "responses": answers({200: good("Done.", json_of("Deleted"))}, _WRITE_ERRORS, failed),
             }
         },
@@ -99,8 +96,8 @@ def _original() -> Json:
 
 def _raw() -> Json:
     """`/v1/kv/{key}`."""
-    reads = [_PATH_KEY, _DEADLINE, *_READS]
-    writes = [_PATH_KEY, _DEADLINE, *_WRITES]
+    reads = [_PATH_KEY, DEADLINE, *_READS]
+    writes = [_PATH_KEY, DEADLINE, *_WRITES]
     tags = [
         field("If-None-Match", "Versions that the client has: 304 if one is present."),
         field("If-Match", "412 unless one is present."),
@@ -178,8 +175,9 @@ def document(version: str) -> Json:
     """Return the whole document, a new one for each call."""
     paths = (
         _original()
+        | listing_paths()
         | _raw()
-        | batch_paths([_DEADLINE, _WRITES[-1]], _WRITE_ERRORS)
+        | batch_paths([DEADLINE, _WRITES[-1]], _WRITE_ERRORS)
         | _cluster()
         | operator_paths()
     )

@@ -64,6 +64,14 @@ EXAMPLES: Final[Mapping[str, Example]] = {
   {{"op": "put", "key": "hello", "value": "world"}}, {{"op": "get", "key": "hello"}}]}}'""",
         '{"results":[{"status":200,"version":7},{"status":200,"version":7,"value":"world"}]}',
     ),
+    "list": Example(
+        "curl '{node}/v1/kv?prefix=gre&values=true'",
+        '{"items":[{"key":"greeting","version":7,"value":"good morning","content_type":"text/plain…"}],'
+        '"next":null}',
+    ),
+    "deleteRange": Example(
+        "curl -X DELETE '{node}/v1/kv?prefix=old/'", '{"count":12,"next":null,"until":"AfN0…"}'
+    ),
     "cluster": Example(
         f"curl {_CLUSTER}",
         '{"cluster":"default","cluster_id":"9f2a…","map_version":12,"controller":"node-1","health":"healthy",…}',

@@ -56,6 +56,35 @@ SCHEMAS: Final[Json] = {
         version=_NUMBER,
         ttl=_NUMBER | {"description": "Milliseconds that it still lives; left out: for ever."},
     ),
+    "Page": {
+        "description": "A page of keys, or with `count=true` their number alone.",
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}},
+            "next": {
+                "type": ["string", "null"],
+                "description": "Give it as `after` for the next page; null: this was the last one.",
+            },
+            "next_base64": BASE64 | {"description": "Instead of `next` where it is not valid UTF-8."},
+            "count": _NUMBER | {"description": "The number of keys in the range."},
+        },
+    },
+    "Item": _object(
+        "version",
+        **KEY,
+        version=_NUMBER,
+        ttl=_NUMBER | {"description": "Milliseconds that it still lives; absent: for ever."},
+        value=_TEXT | {"description": "With `values=true`."},
+        value_base64=BASE64 | {"description": "Instead of `value` where it is not valid UTF-8."},
+        content_type=_TEXT | {"description": "With `values=true`."},
+    ),
+    "RangeDeleted": _object(
+        "count until",
+        count=_NUMBER | {"description": "How many keys this request deleted."},
+        next={"type": ["string", "null"], "description": "Go on with it as `after`; null: that was all."},
+        next_base64=BASE64 | {"description": "Instead of `next` where it is not valid UTF-8."},
+        until=_TEXT | {"description": "Give it to go on, or to repeat: what is newer stays."},
+    ),
     "Deleted": _object("status deleted", status={"const": "Success"}, **KEY, deleted={"type": "boolean"}),
     "Problem": _object("type title status detail outcome retryable", status=_NUMBER, **_OUTCOME),
     "OriginalProblem": _object(

@@ -1,6 +1,7 @@
-"""The query of a listing: which keys, and how much of each."""
+"""The query of a listing, and of a deletion by prefix: which keys, and how much of each."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +12,10 @@ from ringkeep.http.parse.target import parse_timeout
 from ringkeep.http.problems import bad
 
 PARAMETERS: Final = ("prefix", "after", "before", "limit", "values", "count", "timeout")
+DELETION_PARAMETERS: Final = ("prefix", "after", "before", "limit", "all", "until", "timeout")
 USUAL_LIMIT: Final = 1_000
+UNTIL: Final = "Ringkeep-Until"
+"""The header field for what is too long for a URL."""
 _LIMIT: Final = re.compile(rb"[0-9]{1,18}")
 _SWITCH: Final = {b"true": True, b"": True, b"1": True, b"false": False, b"0": False}
 
@@ -36,6 +40,15 @@ class Listing:
         return ListRequest(begin, self.end, limit, self.values, self.count, self.timeout_ms)
 
 
+@dataclass(slots=True)
+class Deletion:
+    """What a deletion asks for. `until`: what an earlier one answered, as it was sent; b"" for none."""
+
+    range: Listing
+    limit: int
+    until: bytes
+
+
 def parse_listing(found: dict[str, bytes]) -> Listing:
     """Return what a query's parameters ask for. Raises Problem (400)."""
     prefix = _part_of_key(found, "prefix")
@@ -54,6 +67,25 @@ def parse_listing(found: dict[str, bytes]) -> Listing:
         raise bad("'count' counts all keys of the range; it does not go together with 'values' and 'limit'.")
     timeout_ms = parse_timeout(found["timeout"]) if "timeout" in found else TIMEOUT_MS
     return Listing(begin, end, _limit(found.get("limit")), values, count, timeout_ms)
+
+
+def parse_deletion(found: dict[str, bytes], fields: Mapping[str, str]) -> Deletion:
+    """Return what the parameters and header fields of a deletion by prefix ask for. Raises Problem (400)."""
+    for name in ("Idempotency-Key", "If-Match", "If-None-Match"):
+        if name in fields:
+            raise bad(f"A deletion by prefix takes no {name}; to repeat it, give its 'until'.")
+    if not found.get("prefix") and not _switch(found, "all"):
+        raise bad("Without a prefix every key would be deleted; say 'all=true' if that is meant.")
+    if found.get("prefix") and "all" in found:
+        raise bad("'all' is for a deletion without a prefix.")
+    if UNTIL in fields and "until" in found:
+        raise bad(f"Give 'until' or the field {UNTIL}, not both.")
+    until = fields.get(UNTIL, "").encode("latin-1") or found.get("until", b"")
+    if not until and (UNTIL in fields or "until" in found):
+        raise bad("'until' is empty; leave it out in the first request.")
+    wanted = parse_listing({name: found[name] for name in found if name not in ("all", "until")})
+    limit = LISTED_KEYS if wanted.limit is None else min(wanted.limit, LISTED_KEYS)
+    return Deletion(wanted, limit, until)
 
 
 def _part_of_key(found: dict[str, bytes], name: str) -> bytes:
