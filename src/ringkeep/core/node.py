@@ -105,7 +105,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
-        self._writes_paused = False
+        self._disk_holds = False  # requests back, at the last tick
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -162,10 +162,11 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
-        if self._writes_paused and not context.disks.own.pauses_writes:
+        own = context.disks.own
+        before, self._disk_holds = self._disk_holds, own.pauses_writes or not own.answers
+        if before and not self._disk_holds:
             for primary in list(self.primaries.values()):
                 primary.unpark()
-        self._writes_paused = context.disks.own.pauses_writes
         watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
