@@ -83,7 +83,7 @@ class Replica:
     """
 
     __slots__ = (
-        "applied", "caught_up", "clock", "commit", "context", "deleted", "fresh_at", "generation", "log",
+        "_clock", "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log",
         "matched", "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
         "swapped_in", "write_down_in", "written", "written_in",
     )  # fmt: skip
@@ -110,7 +110,10 @@ class Replica:
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
-        self.clock: Millis = 0  # the highest log time that the primary has told
+        self._clock: tuple[Epoch, Millis] = (
+            Epoch(0),
+            0,
+        )  # the highest log time that a primary told, by epoch
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
@@ -134,6 +137,22 @@ class Replica:
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
             self.state.replay(decode(self.log[Index(index)]))
+
+    # --- the log's clock ------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Millis:
+        """The highest log time told by the primary of the newest entries here; 0 if it told none.
+
+        A time from before them is void: their primary may not have heard of it, and what they let live was
+        counted from an earlier one.
+        """
+        epoch, time = self._clock
+        return time if epoch >= self.log.last_epoch else 0
+
+    def learn_clock(self, epoch: Epoch, time: Millis) -> None:
+        """The primary of this epoch tells its log time."""
+        self._clock = max(self._clock, (epoch, time))
 
     # --- promises -------------------------------------------------------------------------------------
 

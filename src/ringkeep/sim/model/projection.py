@@ -107,7 +107,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
             "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
-            "clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
+            "_clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },
     ),
     Log: Fields(
