@@ -130,8 +130,8 @@ class Node:
         context = self.context
         if context.disks.own.holds != self._disk_held:
             self._disk_held = context.disks.own.holds
-            for primary in list(self.primaries.values()):
-                primary.unpark()
+            for waiting in list(self.primaries.values()):
+                waiting.unpark()
         stirred, context.stirred = context.stirred, {}
         left: dict[Stirred, None] = {}
         while stirred:
