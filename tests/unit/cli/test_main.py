@@ -281,8 +281,8 @@ def test_help_and_version() -> None:
     overview = runner.invoke(app.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
-        "up", "node", "zookeeper", "put", "get", "delete", "add", "append", "swap", "take", "touch",
-        "persist", "batch", "status", "where", "simulate", "moves", "plan",
+        "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
+        "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where", "simulate", "moves", "plan",
         "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
