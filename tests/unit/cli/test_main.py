@@ -282,8 +282,8 @@ def test_help_and_version() -> None:
     assert overview.exit_code == 0
     for command in (
         "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
-        "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where", "simulate", "moves", "plan",
-        "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
+        "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where",
+        "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
         assert shown.exit_code == 0

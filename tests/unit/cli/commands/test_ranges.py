@@ -273,7 +273,8 @@ def test_a_deletion_that_cannot_begin_deletes_nothing(fake: Fake, nowhere: str) 
     "arguments",
     [
         ["list", "a", "b"], ["list", "--limit", "0"], ["list", "--before", ""],
-        ["list", "--after", "k" * 1025], ["list", "--timeout", "31s"], ["count", "--limit", "3"], ["delete"], ["delete", "--prefix", ""],
+        ["list", "--after", "k" * 1025], ["list", "--timeout", "31s"],
+        ["count", "--limit", "3"], ["delete"], ["delete", "--prefix", ""],
         ["delete", "k", "--prefix", "a"], ["delete", "k", "--all"], ["delete", "--prefix", "a", "--all"],
         ["delete", "--prefix", "a", "--if-version", "3"], ["delete", "k", "--after", "a"],
         ["delete", "k", "--until", "U"],
