@@ -283,7 +283,8 @@ def test_help_and_version() -> None:
     for command in (
         "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
         "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where",
-        "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
+        "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings",
+        "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
         assert shown.exit_code == 0
