@@ -71,7 +71,8 @@ class Stream:
         if self._reply.status == 200:
             self._read_line()
         else:
-            assert self._reply.status in (429, 503), (self._reply.status, self._reply.read())
+            refusal = self._reply.read()
+            assert self._reply.status in (429, 503), (self._reply.status, refusal)
         return self
 
     def finish(self) -> "Stream":
@@ -173,7 +174,7 @@ class Lister(threading.Thread):
                 known = dict(self._churn.known)
                 self._judge(listing(self._nodes, cycle([*names[at:], *names[:at]])), known)
                 self.done += 1
-        except AssertionError as error:
+        except Exception as error:  # it is a thread: the test says what happened to it
             self.failure = f"lister {self._number}, listing {self.done + 1}: {error}"
 
     def _judge(self, rows: Sequence[Row], known: dict[str, int]) -> None:
