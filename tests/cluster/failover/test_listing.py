@@ -410,6 +410,7 @@ def test_what_is_written_after_a_deletion_began_stays(nodes: Cluster) -> None:
         nodes.kill(victim)
         until(complete, lambda: f"the deletion to end: it is at {after}", 60)
         nodes.start(victim)
+        nodes.wait_ready(victim)
         until(lambda: not any(each.is_alive() for each in writers), "the writers to end", 60)
     finally:
         over.set()
