@@ -128,8 +128,10 @@ class ListingRoutes:
             page = await ask(self._service, asked)
             check(page)
             until = page.positions
-        deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)
         shown = encode_positions(cluster_id, until)
+        if not wanted.limit:
+            return json_answer({"count": 0, **key_members("next", found.get("after", b"")), "until": shown})
+        deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)
         try:
             await deletion.run()
         except Problem as problem:
