@@ -105,7 +105,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
-        self._disk_held = False  # requests back, at the end of the last turn
+        self.disk_held = False  # requests back, at the end of the last turn
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -128,8 +128,8 @@ class Node:
         When the batch is durable, `settle` what was returned with it (if it is not empty), in a later turn.
         """
         context = self.context
-        if context.disks.own.holds != self._disk_held:
-            self._disk_held = context.disks.own.holds
+        if context.disks.own.holds != self.disk_held:
+            self.disk_held = context.disks.own.holds
             for waiting in list(self.primaries.values()):
                 waiting.unpark()
         stirred, context.stirred = context.stirred, {}

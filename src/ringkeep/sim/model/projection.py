@@ -77,7 +77,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
             "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
-            "_node_reads": _LINK, "watched": _TIME, "_disk_held": _CONSTANT,
+            "_node_reads": _LINK, "watched": _TIME, "disk_held": _CONSTANT,
         },
     ),
     Context: Fields(
