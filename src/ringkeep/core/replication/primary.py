@@ -20,6 +20,7 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Entries, Lost, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
+from ringkeep.core.replication.deduplication import STALE
 from ringkeep.core.replication.departed_coordinators import Departed
 from ringkeep.core.replication.expiry import Expiry
 from ringkeep.core.replication.in_sync import InSync
@@ -453,6 +454,10 @@ class Primary:
         if index is not None:
             self.context.count("duplicate_waits")
             pending.calls[index].append(call)
+            return True
+        if pending.outdates(message.origin, message.counter):
+            self.context.count("outdated_refused")
+            answer_known(self, call, *STALE)
             return True
         return False
 
