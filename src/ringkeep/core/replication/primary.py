@@ -314,14 +314,17 @@ class Primary:
         if news and index > self.replica.commit:
             self.context.stirred[self] = None
 
-    def on_ack(self, peer: NodeId, index: Index) -> None:
+    def on_ack(self, peer: NodeId, life: Incarnation, index: Index) -> None:
         """A backup holds everything up to `index` durably.
 
         Ignored while the peer's position is unknown: since the Append was sent, the replica may have been
-        deleted and created again.
+        deleted and created again. And while the position is that of another life: a Promise that this life
+        sent before may be on its way, and would seem to lack what is acknowledged here.
         """
         progress = self.progress
-        if peer not in progress.next or not progress.acknowledged(peer, index):
+        if peer not in progress.next or progress.lives.get(peer, life) != life:
+            return
+        if not progress.acknowledged(peer, index):
             return
         last = self.replica.log.last_index
         assert index <= last, "acknowledged, but never sent"
