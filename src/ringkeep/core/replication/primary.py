@@ -317,14 +317,11 @@ class Primary:
     def on_ack(self, peer: NodeId, life: Incarnation, index: Index) -> None:
         """A backup holds everything up to `index` durably.
 
-        Ignored while the peer's position is unknown: since the Append was sent, the replica may have been
-        deleted and created again. And while the position is that of another life: a Promise that this life
-        sent before may be on its way, and would seem to lack what is acknowledged here.
+        Ignored while it is not known where the peer stands: since the Append was sent, the replica may have
+        been deleted and created again.
         """
         progress = self.progress
-        if peer not in progress.next or progress.lives.get(peer, life) != life:
-            return
-        if not progress.acknowledged(peer, index):
+        if not progress.stands(peer, life) or not progress.acknowledged(peer, index):
             return
         last = self.replica.log.last_index
         assert index <= last, "acknowledged, but never sent"
@@ -458,11 +455,9 @@ class Primary:
             self.context.count("duplicate_waits")
             pending.calls[index].append(call)
             return True
-        if pending.outdates(message.origin, message.counter):
-            self.context.count("outdated_refused")
+        if outdated := pending.outdates(message.origin, message.counter):
             answer_known(self, call, *STALE)
-            return True
-        return False
+        return outdated
 
     def on_tick(self) -> None:
         """Ask silent peers again; give up requests past their deadline."""
