@@ -30,26 +30,26 @@ local function base64(bytes)
   return table.concat(out)
 end
 
-local function key(i) return string.format("key-%08d", i) end
+function systems.key(i) return string.format("key-%08d", i) end
 
-local function value(i)
+function systems.value(i)
   local text = string.format("%08d-%06d-", i, generation)
   return text .. string.rep("v", 128 - #text)
 end
 
 function systems.put(i)
   if etcd then
-    local body = string.format('{"key":"%s","value":"%s"}', base64(key(i)), base64(value(i)))
+    local body = string.format('{"key":"%s","value":"%s"}', base64(systems.key(i)), base64(systems.value(i)))
     return wrk.format("POST", "/v3/kv/put", nil, body)
   end
-  return wrk.format("PUT", "/v1/kv/" .. key(i), nil, value(i))
+  return wrk.format("PUT", "/v1/kv/" .. systems.key(i), nil, systems.value(i))
 end
 
 function systems.get(i)
   if etcd then
-    return wrk.format("POST", "/v3/kv/range", nil, string.format('{"key":"%s"}', base64(key(i))))
+    return wrk.format("POST", "/v3/kv/range", nil, string.format('{"key":"%s"}', base64(systems.key(i))))
   end
-  return wrk.format("GET", "/v1/kv/" .. key(i))
+  return wrk.format("GET", "/v1/kv/" .. systems.key(i))
 end
 
 local threads = 0

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from ringkeep.core.cluster.feature_level import feature_level, too_old
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState, partitions_of
 from ringkeep.core.protocol.types import Incarnation, NodeId
 
@@ -172,6 +173,12 @@ def refusal(
         return (
             f"ZooKeeper holds cluster map {cluster_map.version}, older than this node's {stored.version}:"
             " it was restored from a copy. Nothing was changed. Write the map again: ringkeep recover map"
+        )
+    if too_old(member, cluster_map):
+        return (
+            f"the cluster uses feature level {feature_level(cluster_map)}, this version of Ringkeep speaks"
+            f" up to {member.feature_level}: it cannot read what the others write. Nothing was changed. Start"
+            " a version that is as new as the other nodes'"
         )
     if partitions is not None and partitions != len(cluster_map.partitions):
         return (

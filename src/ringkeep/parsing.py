@@ -1,7 +1,7 @@
-"""Parses the text of settings: addresses, names, numbers.
+"""Parses text that people write: addresses, names, numbers, times.
 
 Each parser returns the canonical value, or raises ValueError with what is wrong and the remedy; the caller
-puts the setting's name in front. Knows nothing of the text's source.
+puts the name of what was read in front. Knows nothing of the text's source.
 """
 
 import ipaddress
@@ -21,6 +21,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
 _ZONE: Final = re.compile(r"[!-~]+")
 _HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 _ZOOKEEPER_PATH: Final = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_TTL: Final = re.compile(r"([0-9]{1,14})(ms|s|m|h|d)")
+_UNITS_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+TTL_FORM: Final = (
+    "an integer and a unit (ms, s, m, h or d), such as 30s, "
+    f"from 1ms to {limits.MAX_TTL_MS // _UNITS_MS['d']}d"
+)
+"""What a time to live looks like."""
 
 
 def address(text: str) -> str:
@@ -185,6 +193,15 @@ def replication(text: str) -> int:
     if value not in map(str, limits.REPLICATIONS):
         raise ValueError(f"'{text}' is invalid; give 1, 3 or 5 (an odd number, for clear majorities)")
     return int(value)
+
+
+def ttl_ms(text: str) -> int:
+    """Return a time to live in milliseconds."""
+    match = _TTL.fullmatch(text)
+    milliseconds = int(match[1]) * _UNITS_MS[match[2]] if match else 0
+    if not 1 <= milliseconds <= limits.MAX_TTL_MS:
+        raise ValueError(f"'{text[:40]}' is not a time to live; write {TTL_FORM}")
+    return milliseconds
 
 
 def log_level(text: str) -> str:

@@ -52,8 +52,11 @@ class Engine(Protocol):
 
     def get(self, family: Family, key: bytes) -> bytes | None: ...
 
-    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return at most `limit` rows in byte order, begin <= key < end."""
+    def scan(
+        self, family: Family, begin: bytes, end: bytes, limit: int, limit_bytes: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Return rows in byte order, begin <= key < end; at most `limit`, stopping once `limit_bytes` of keys
+        and values are reached, if that is given (at least one row, if there is one)."""
         ...
 
     def snapshot(self) -> Snapshot: ...

@@ -57,11 +57,21 @@ def host(shared_host: Host | None) -> Iterator[Host]:
     if shared_host is None:
         pytest.skip("needs the fake node")
     service = shared_host.service
-    for name in ("submitted", "orders", "planned"):
+    for name in ("submitted", "listed", "orders", "planned"):
         getattr(service, name).clear()
     yield shared_host
     fresh = FakeService()
-    for name in ("delay_s", "mute", "forced", "reason", "waits_for", "raises", "remember", "steered"):
+    for name in (
+        "delay_s",
+        "mute",
+        "forced",
+        "forced_pages",
+        "reason",
+        "waits_for",
+        "raises",
+        "remember",
+        "steered",
+    ):
         setattr(service, name, getattr(fresh, name))
 
 

@@ -58,7 +58,7 @@ class Queue(RequestQueue):
             exchange.body_limit, exchange.match, exchange.none_match, exchange.answered, exchange.answer,
             request and (request.kind, request.key, request.value, request.content_type, request.condition,
                          request.idempotency, request.fingerprint, request.timeout_ms, request.stale,
-                         request.at_least),
+                         request.at_least, request.ttl_ms),
             app and (app.target, app.headers, app.body),
         ))  # fmt: skip
 
@@ -84,6 +84,7 @@ FIELDS = [
     ]  # fmt: skip
 LINES = [
     b"GET /v1/kv/%b HTTP/1.1", b"PUT /v1/kv/%b HTTP/1.1", b"DELETE /v1/kv/%b HTTP/1.1",
+    b"POST /v1/kv/%b HTTP/1.1", b"PUT /v1/kv/%b?ttl=1s HTTP/1.1",
     b"HEAD /v1/kv/%b HTTP/1.1",
     b"GET /get?key=%b HTTP/1.1", b"DELETE /delete?key=%b HTTP/1.1", b"POST /put HTTP/1.1",
     b"POST /put?key=%b HTTP/1.1",
@@ -91,7 +92,16 @@ LINES = [
     b"GET /livez HTTP/1.1",
 ]  # fmt: skip
 KEYS = [b"a", b"b/c", b"", b"a%2Fb", b"a%zz", b"a+b", b"a&b", b"a=b", b"k" * (KEY_BYTES + 1), b"a?b", b"#"]
-BODIES = [b"", b"abc", b"ab", b'{"key":"a","value":"b"}', b"3\r\nabc\r\n0\r\n\r\n", b"\r\n\r\n"]
+BODIES = [
+    b"",
+    b"abc",
+    b"ab",
+    b'{"key":"a","value":"b"}',
+    b'{"op":"take"}',
+    b'{"op":"add","ttl":"1s","if_version":7}',
+    b"3\r\nabc\r\n0\r\n\r\n",
+    b"\r\n\r\n",
+]
 ENDS = [b"\r\n\r\n", b"\r\n\r\n", b"\r\n\r\n", b"\n\n", b"\r\n\n"]
 
 

@@ -109,7 +109,7 @@ def test_a_full_node_refuses_data_and_not_the_operator(listener: ListenerState) 
         (b"/put", "POST"),
         (b"/get", "GET"),
         (b"/delete", "DELETE"),
-        (b"/v1/kv/a/b", "GET, HEAD, PUT, DELETE"),
+        (b"/v1/kv/a/b", "GET, HEAD, PUT, DELETE, POST"),
         (b"/v1/cluster/moves", "GET, HEAD"),
         (b"/v1/cluster/moves/cancel", "POST"),
         (b"/v1/cluster/nodes/n1/undrain", "POST"),

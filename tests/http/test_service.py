@@ -31,3 +31,19 @@ def test_an_idempotency_key_belongs_to_one_data_key(wire: Wire, key: str) -> Non
     assert wire.request("PUT", f"/v1/kv/{key}-a", b"v", idempotency_key="i").status == 201
     assert wire.request("PUT", f"/v1/kv/{key}-b", b"w", idempotency_key="i").status == 201
     assert wire.request("GET", f"/v1/kv/{key}-b").body == b"w"
+
+
+def test_a_listing_shows_what_was_written_before_it(wire: Wire, key: str) -> None:
+    tag = wire.request("PUT", f"/v1/kv/{key}", b"v").headers["etag"]
+    found = wire.request("GET", f"/v1/kv?prefix={key}&values=true").json()["items"]
+    assert [(each["version"], each["value"]) for each in found] == [(int(tag.strip('"')), "v")]
+    assert wire.request("DELETE", f"/v1/kv/{key}").status == 204
+    assert wire.request("GET", f"/v1/kv?prefix={key}").json()["items"] == []
+
+
+def test_a_deletion_leaves_what_is_newer_than_its_beginning(wire: Wire, key: str) -> None:
+    assert wire.request("PUT", f"/v1/kv/{key}", b"v").status == 201
+    until = wire.request("DELETE", f"/v1/kv?prefix={key}").json()["until"]
+    assert wire.request("PUT", f"/v1/kv/{key}", b"w").status == 201
+    assert wire.request("DELETE", f"/v1/kv?prefix={key}&until={until}").json()["count"] == 0
+    assert wire.request("GET", f"/v1/kv/{key}").body == b"w"

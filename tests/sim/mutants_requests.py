@@ -7,7 +7,6 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Result, Status
-from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.types import Index
 from ringkeep.core.replication import execute
@@ -15,7 +14,7 @@ from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.state_machine import State
+from ringkeep.core.replication.timed_rows import TimedRows
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
 from ringkeep.driver.turns import Driver
@@ -189,17 +188,16 @@ def deduplication_not_replayed() -> Any:
 
 def results_of_the_turn_overlooked() -> Any:
     """Old results are looked for in the store alone, which does not show what the same turn has put."""
-    from ringkeep.core.replication import state_machine
 
-    def make(_: Any) -> Any:
-        def mutant(self: State, end: bytes) -> Any:
-            if self._forgotten >= end:
-                return []
-            return self._context.reader.scan(Family.DATA, self._forgotten, end, state_machine._FORGET_AT_ONCE)
+    def make(original: Any) -> Any:
+        def mutant(self: TimedRows, horizon: int) -> Any:
+            self._written.clear()
+            self._new.clear()
+            return original(self, horizon)
 
         return mutant
 
-    return patched(State, "_old_results", make)
+    return patched(TimedRows, "take_old", make)
 
 
 def refused_batch_forgotten() -> Any:

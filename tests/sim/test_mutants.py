@@ -15,15 +15,18 @@ from tests.sim.mutants_disk import OF_DISKS
 from tests.sim.mutants_health import OF_HEALTH
 from tests.sim.mutants_losses import OF_LOSSES
 from tests.sim.mutants_map import OF_THE_MAP
+from tests.sim.mutants_operations import OF_OPERATIONS
 from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.faults.disk_losses import loses_in_a_move
+from ringkeep.sim.operations.clients import has_operations
 from ringkeep.sim.run import run_seed
 from ringkeep.sim.world.environment import has_full_rooms
 
 MUTANTS = {
     **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,
+    **OF_OPERATIONS,
 }  # fmt: skip
 
 # mutant -> within how many seeds, from 1 (or of OWN_WORLDS), it must be caught (several times what it takes
@@ -57,7 +60,7 @@ CAUGHT = {
     "results of the turn overlooked": (200, "differs from|bytes of rows"),
     "departed coordinator served": (200, "was forgotten"),
     "refused while a copy waits": (30, "not linearizable"),
-    "time-out taken for failure": (15, "not linearizable"),
+    "time-out taken for failure": (15, "not linearizable|committed at"),
     "RETRY settles all copies": (900, "not linearizable"),
     "de-duplication lost in a failover": (8, "differs from|not linearizable"),
     "de-duplication not replayed at start": (80, "differs from|not linearizable"),
@@ -96,15 +99,32 @@ CAUGHT = {
     "versions go on from the copy": (300, "was given out twice|is seen again"),
     "end of the copy keeps its versions": (120, "not appended anew|is seen again"),
     "end of the copy dropped": (120, "not appended anew"),
+    "absence before its removal": (10, "no place in"),
+    "expiry by a backup's own clock": (25, "no place in .* stale"),
+    "log time taken back": (2, "log time 0 after"),
+    "pending renewal expired": (2, "removed once, if not replaced"),
+    "condition read from committed state": (
+        2,
+        "go together|removed once|touches|says|still saw|leaves another|was answered",
+    ),
+    "result lost in a replay": (19, "was answered"),
+    "ttl counted from the confirmed clock": (15, "removes .* after|no place in"),
+    "unknown kind acknowledged": (
+        2,
+        "removed once|was answered|says|leaves another|differs from|bytes of rows",
+    ),
+    "half a batch applied": (2, "says|no place in|was answered|go together|removed once|bytes of rows"),
+    "condition of a batch read from committed state": (40, "no place in|says|was answered|go together"),
 }
 
 OWN_WORLDS = {
+    **dict.fromkeys(OF_OPERATIONS, has_operations),
     "refused while a copy waits": has_full_rooms,
     "only voters count as copies": loses_in_a_move,
     "any copy does": loses_in_a_move,
     "unsaid taken for nothing": loses_in_a_move,
 }
-"""Mutants that hardly show anywhere else are tried in the worlds that were made for them: each 16th."""
+"""Mutants that hardly show elsewhere are tried in the worlds that were made for them: each 16th or 8th."""
 
 SOON = 15
 """Mutants that need no more seeds than this are tried by every run of the tests."""

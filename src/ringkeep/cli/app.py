@@ -11,11 +11,14 @@ from typer.exceptions import Abort, TyperException
 
 from ringkeep import __version__
 from ringkeep.cli.commands import (
+    batch,
     check,
     kv,
     moves,
     node,
     nodes,
+    operations,
+    ranges,
     recover,
     simulate,
     status,
@@ -36,7 +39,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (up, node, zookeeper, kv, status, wait, moves, nodes, recover, simulate, check):
+for group in (
+    up,
+    node,
+    zookeeper,
+    kv,
+    ranges,
+    operations,
+    batch,
+    status,
+    wait,
+    moves,
+    nodes,
+    recover,
+    simulate,
+    check,
+):
     group.register(app)
 
 

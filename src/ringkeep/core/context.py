@@ -7,6 +7,7 @@ through `get`, though the shell has not written it yet.
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from ringkeep.core.cluster.feature_level import FIRST
 from ringkeep.core.disk_state import Disks
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
 from ringkeep.core.protocol.cluster_map import ClusterMap
@@ -91,6 +92,8 @@ class Context:
         self.turn = 0
         self.coordinators: frozenset[bytes] = frozenset()
         """The origins whose writes may be executed: the lives that the map names."""
+        self.feature_level = FIRST
+        """What the nodes of the cluster may send to each other and store, by the map."""
         self.recognised = False
         """Whether the map names this very life. Before, it has no vote: a copy of its directory may live."""
         self.counters: dict[str, int] = {}

@@ -12,12 +12,14 @@ from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol import messages as m
-from ringkeep.core.protocol.types import Incarnation, Life, MapVersion, NodeId
+from ringkeep.core.protocol.types import Epoch, Incarnation, Life, MapVersion, NodeId
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
 from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.grouped_reads import GroupedReads
+from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.stale_reads import StaleReads
 
 Handler = Callable[[NodeId, Incarnation, Any], None]
@@ -34,6 +36,8 @@ class Receiving(Protocol):
     relay: Relay
     replica_set: ReplicaSet
     coordinator: Coordinator
+    listings: Listings
+    groups: GroupedReads
     reads: ConfirmedReads
     stale: StaleReads
     senders: SnapshotSenders
@@ -43,6 +47,12 @@ class Receiving(Protocol):
 
     def on_forward(self, caller: Life, message: hot.Forward) -> None:
         """A coordinator sends a request to this node as its primary."""
+
+    def on_question(self, caller: Life, message: m.ReadMany) -> None:
+        """A coordinator reads many keys of what this node leads."""
+
+    def on_scan(self, caller: Life, message: m.Scan) -> None:
+        """A coordinator reads slices of what this node leads."""
 
     def on_report(self, report: m.Report) -> None:
         """A primary makes a statement to the controller."""
@@ -76,11 +86,16 @@ class Dispatch:
             hot.Append: self._append,
             hot.Acks: self._acks,
             hot.Commits: self._commits,
+            hot.Clocks: self._clocks,
             hot.Confirm: self._confirm,
             hot.Confirmed: self._confirmed,
             hot.Forward: self._forward,
             hot.Reply: self._reply,
             m.StaleRead: self._stale_read,
+            m.Scan: self._scan,
+            m.Scanned: self._scanned,
+            m.ReadMany: self._read_many,
+            m.Records: self._records,
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
@@ -122,12 +137,12 @@ class Dispatch:
         else:
             self._node.replica_set.missed[message.partition] = None
 
-    def _acks(self, peer: NodeId, _: Incarnation, message: hot.Acks) -> None:
+    def _acks(self, peer: NodeId, life: Incarnation, message: hot.Acks) -> None:
         items, primaries = message.items, self._primaries
         for at in range(0, len(items), 3):
             primary = primaries.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if primary is not None and primary.epoch == items[at + 1]:
-                primary.on_ack(peer, items[at + 2])
+                primary.on_ack(peer, life, items[at + 2])
 
     def _commits(self, peer: NodeId, _: Incarnation, message: hot.Commits) -> None:
         items, replicas = message.items, self._replicas
@@ -141,6 +156,13 @@ class Dispatch:
                 replica.apply_late()
                 if message.probe:
                     self._node.stale.on_confirmed(replica, items[at + 2], message.probe)
+
+    def _clocks(self, peer: NodeId, _: Incarnation, message: hot.Clocks) -> None:
+        items, replicas = message.items, self._replicas
+        for at in range(0, len(items), 3):
+            replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
+            if replica is not None and replica.promised[:2] == (items[at + 1], peer):
+                replica.learn_clock(Epoch(items[at + 1]), items[at + 2])
 
     def _confirm(self, peer: NodeId, incarnation: Incarnation, message: hot.Confirm) -> None:
         if self._context.damaged:
@@ -165,6 +187,18 @@ class Dispatch:
 
     def _stale_read(self, peer: NodeId, incarnation: Incarnation, message: m.StaleRead) -> None:
         self._node.stale.on_read((peer, incarnation), message)
+
+    def _scan(self, peer: NodeId, incarnation: Incarnation, message: m.Scan) -> None:
+        self._node.on_scan((peer, incarnation), message)
+
+    def _scanned(self, _: NodeId, __: Incarnation, message: m.Scanned) -> None:
+        self._node.listings.on_scanned(message)
+
+    def _read_many(self, peer: NodeId, incarnation: Incarnation, message: m.ReadMany) -> None:
+        self._node.on_question((peer, incarnation), message)
+
+    def _records(self, _: NodeId, __: Incarnation, message: m.Records) -> None:
+        self._node.groups.on_records(message)
 
     def _report(self, _: NodeId, __: Incarnation, message: m.Report) -> None:
         self._node.on_report(m.Report(message.statements, message.orders, message.hops + 1))

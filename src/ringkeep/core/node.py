@@ -8,6 +8,7 @@ import zlib
 from typing import Protocol
 
 from ringkeep.core.cluster import cluster_settings
+from ringkeep.core.cluster.feature_level import feature_level
 from ringkeep.core.context import Context, Durable, Stirred
 from ringkeep.core.control.controller import Controller
 from ringkeep.core.control.copy_survey import CopySurvey
@@ -18,11 +19,21 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.bounds import IN_USE, Bounds
-from ringkeep.core.protocol.client_requests import Request, Status
+from ringkeep.core.protocol.client_requests import Kind, ListRequest, ReadGroup, Request, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
-from ringkeep.core.protocol.messages import Heartbeat, Lost, MapPush, Message, Report, Sizes, StaleRead
+from ringkeep.core.protocol.messages import (
+    Heartbeat,
+    Lost,
+    MapPush,
+    Message,
+    ReadMany,
+    Report,
+    Scan,
+    Sizes,
+    StaleRead,
+)
 from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
@@ -39,6 +50,9 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.grouped_reads import GroupedReads, NodeReads
+from ringkeep.core.requests.listings import Listings
+from ringkeep.core.requests.scans import Scans
 from ringkeep.core.requests.stale_reads import StaleReads
 from ringkeep.errors import ProtocolError
 
@@ -74,6 +88,10 @@ class Node:
         self.coordinator = Coordinator(context, self)
         context.answer = self.coordinator.on_reply
         self.reads = ConfirmedReads(context)
+        self.listings = Listings(context, self)
+        self.scans = Scans(context, self.primaries, self.reads, self.listings.on_scanned)
+        self.groups = GroupedReads(context, self)
+        self._node_reads = NodeReads(context, self.primaries, self.reads, self.groups.on_records)
         self.pace = Pace()
         self.senders = SnapshotSenders(context, self.pace)
         self.receivers = SnapshotReceivers(context)
@@ -87,6 +105,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
+        self.disk_held = False  # requests back, at the end of the last turn
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -101,6 +120,7 @@ class Node:
         self.replica_set.begin_turn()
         self.senders.begin_turn()
         self.reads.begin_turn()
+        self.scans.begin_turn()
 
     def end_turn(self) -> tuple[Effects, Durable]:
         """Finish the turn: commit, send and start reads for all of it at once; return what is to be done.
@@ -108,6 +128,10 @@ class Node:
         When the batch is durable, `settle` what was returned with it (if it is not empty), in a later turn.
         """
         context = self.context
+        if context.disks.own.holds != self.disk_held:
+            self.disk_held = context.disks.own.holds
+            for waiting in list(self.primaries.values()):
+                waiting.unpark()
         stirred, context.stirred = context.stirred, {}
         left: dict[Stirred, None] = {}
         while stirred:
@@ -152,6 +176,7 @@ class Node:
             self._tell_sizes(watched)
             for primary in watched:
                 primary.on_tick()
+            self.watched.seen()
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply_late()
@@ -159,6 +184,9 @@ class Node:
             self.replica_set.on_tick()
             self.copies.on_tick(self.controller.reachability)
         self.reads.on_tick()
+        self.scans.on_tick()
+        self.listings.on_tick()
+        self.groups.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
         self.coordinator.on_tick()
@@ -209,6 +237,8 @@ class Node:
                 primary.prepare(peer)
         if self.context.cluster_map is not None:
             self.coordinator.on_link(peer)
+            self.listings.on_link(peer)
+            self.groups.on_link(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -216,6 +246,8 @@ class Node:
         self.context.jammed.discard(peer)
         if linked is not None and self.context.cluster_map is not None:
             self.coordinator.on_link_lost()
+            self.listings.on_link(peer)
+            self.groups.on_link(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -256,6 +288,14 @@ class Node:
         """Take a client's request; its answer is among the effects of this or a later turn."""
         self.coordinator.submit(request)
 
+    def submit_listing(self, request: ListRequest) -> None:
+        """Take a client's request for a page of keys; likewise."""
+        self.listings.submit(request)
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        """Take a client's request for many keys; likewise."""
+        self.groups.submit(group)
+
     # --- events: coordination -------------------------------------------------------------------------
 
     def on_members(self, members: list[Member]) -> None:
@@ -288,7 +328,9 @@ class Node:
         mine = cluster_map.node(context.me)
         context.recognised = mine is not None and mine.incarnation == context.incarnation
         context.coordinators = coordinators_of(cluster_map)
+        context.feature_level = feature_level(cluster_map)
         self.coordinator.names = {node.id: node.name for node in cluster_map.nodes}
+        self.groups.names = self.coordinator.names
         self.map_payload = payload
         self.controller.map_digest = zlib.crc32(payload)
         self.detector.set_peers([
@@ -306,8 +348,10 @@ class Node:
             self._listener.on_map(cluster_map, context.now)
         before = old.partitions if old is not None else ()
         after = cluster_map.partitions[: len(before)]
-        self.coordinator.on_map([PartitionId(p) for p, part in enumerate(after)
-                                 if part.epoch != before[p].epoch])  # fmt: skip
+        changed = [PartitionId(p) for p, part in enumerate(after) if part.epoch != before[p].epoch]
+        self.coordinator.on_map(changed)
+        self.listings.on_map(changed)
+        self.groups.on_map(changed)
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -321,13 +365,20 @@ class Node:
         self.execute(primary, Call(caller, message, self.context.now + message.remaining_ms))
 
     def execute(self, primary: Primary, call: Call) -> None:
-        if primary.may_execute:
+        paused = self.context.disks.own.pauses_writes and call.message.kind != Kind.GET
+        if primary.may_execute and not paused:
             execute(primary, call)
             return
         self.context.watched[primary.replica.partition] = None
         if not primary.answer_appended(call) and not primary.parked.add(call):
             self.context.count("busy_waiting_room")
             primary.refuse(call, Status.BUSY, "too many requests wait for the partition's primary")
+
+    def on_scan(self, caller: Life, message: Scan) -> None:
+        self.scans.on_scan(caller, message)
+
+    def on_question(self, caller: Life, message: ReadMany) -> None:
+        self._node_reads.on_question(caller, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ringkeep.core.context import Durable
 from ringkeep.core.disk_state import Questions
 from ringkeep.core.node import Node
-from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Batch, Effects, Lane
 from ringkeep.core.protocol.messages import Message
@@ -108,6 +108,10 @@ class Driver:
             ports.network.renew(peer)
         for request, result in effects.answers:
             request.done(result)
+        for listed, page in effects.pages:
+            listed.done(page)
+        for group, results in effects.groups:
+            group.done(results)
         for text in effects.alarms:
             ports.shell.alarm(text)
         if effects.map_write is not None:
@@ -178,6 +182,14 @@ class Driver:
     def submit(self, request: Request) -> None:
         """Take a client's request. Call only while `serving`."""
         self._event(lambda: self.node.submit(request))
+
+    def submit_listing(self, request: ListRequest) -> None:
+        """Take a client's request for a page of keys. Call only while `serving`."""
+        self._event(lambda: self.node.submit_listing(request))
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        """Take a client's request for many keys. Call only while `serving`."""
+        self._event(lambda: self.node.submit_reads(group))
 
     @property
     def serving(self) -> bool:

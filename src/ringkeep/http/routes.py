@@ -15,23 +15,32 @@ ROUTES: Final = (
     ("PUT", "/v1/kv/{key}"),
     ("GET", "/v1/kv/{key}"),
     ("DELETE", "/v1/kv/{key}"),
+    ("POST", "/v1/kv/{key}"),
+    ("POST", "/v1/batch"),
     ("*", "other"),
 )
-PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, OTHER = range(len(ROUTES))
+PUT3, GET3, DELETE3, KV_PUT, KV_GET, KV_DELETE, KV_POST, BATCH, OTHER = range(len(ROUTES))
 """The routes by number. The first three are the original ones; OTHER is the admin app and what is unknown."""
 
-ORIGINAL: Final = {
+FIXED: Final = {
     path.encode(): (method.encode(), number)
     for number, (method, path) in enumerate(ROUTES)
-    if number in (PUT3, GET3, DELETE3)
+    if number in (PUT3, GET3, DELETE3, BATCH)
 }
-"""Method and number of each original route, by its path."""
+"""Method and number of each data route whose path names no key, by its path."""
 
 KV: Final = b"/v1/kv/"
 """What stands before the key in the path of the raw routes."""
 
-KV_ROUTES: Final = {b"GET": KV_GET, b"HEAD": KV_GET, b"PUT": KV_PUT, b"DELETE": KV_DELETE}
+KV_ROUTES: Final = {
+    b"GET": KV_GET,
+    b"HEAD": KV_GET,
+    b"PUT": KV_PUT,
+    b"DELETE": KV_DELETE,
+    b"POST": KV_POST,
+}
 
+KEYS_PATH: Final = "/v1/kv"
 MOVES_PATH: Final = "/v1/cluster/moves"
 NODES_PATH: Final = "/v1/cluster/nodes"
 SETTINGS_PATH: Final = "/v1/cluster/settings"
@@ -50,10 +59,12 @@ _POSTED: Final = re.compile(
 
 def methods_of(path: bytes) -> str:
     """Return the methods that a path serves, as the header field Allow has them."""
-    if path in ORIGINAL:
-        return ORIGINAL[path][0].decode()
+    if path in FIXED:
+        return FIXED[path][0].decode()
     if path.startswith(KV):
         return ", ".join(method.decode() for method in KV_ROUTES)
+    if path == KEYS_PATH.encode():
+        return "DELETE, GET, HEAD"
     if _POSTED.fullmatch(path):
         return "POST"
     return "GET, HEAD, PATCH" if path == SETTINGS_PATH.encode() else "GET, HEAD"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]
@@ -38,6 +38,14 @@ class Service(Protocol):
 
         It always ends: at the latest `REPLY_GRACE_MS` (core/protocol/limits) after the request's own timeout.
         """
+        ...
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        """Read many keys, each as `submit` would. `group.done(results)` is called once, likewise."""
+        ...
+
+    def submit_listing(self, request: ListRequest) -> None:
+        """Put a page of keys together. `request.done(page)` is called exactly once, later, on the loop."""
         ...
 
     def serving(self) -> str | None:

@@ -19,9 +19,10 @@ from uuid import uuid4
 import ringkeep
 from ringkeep.admission import Claim
 from ringkeep.coordination.zookeeper import ZooKeeperCoordination
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
@@ -127,6 +128,7 @@ class Server:
             http = await serve_http(
                 self, *self._settings.http_listener, self._loop,
                 advertise=(self._settings.advertise_http,), allowed_hosts=self._settings.allowed_hosts,
+                value_bytes=self._settings.value_bytes,
                 clients=self._shares.clients, burst=self._shares.burst,
             )  # fmt: skip
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -170,6 +172,7 @@ class Server:
             identity.node_id, settings.name, settings.advertise_http, settings.advertise_peer, settings.zone,
             settings.weight, settings.expect, settings.replication, settings.partitions, identity.incarnation,
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
+            feature_level=feature_level.NEWEST,
         )  # fmt: skip
         peers, coordinated = Late(), Late()
         room = Room(self._shares.openings, self._shares.peers, self._shares.burst)
@@ -336,6 +339,12 @@ class Server:
 
     def submit(self, request: Request) -> None:
         self._driver.submit(request)
+
+    def submit_reads(self, group: ReadGroup) -> None:
+        self._driver.submit_reads(group)
+
+    def submit_listing(self, request: ListRequest) -> None:
+        self._driver.submit_listing(request)
 
     def serving(self) -> str | None:
         if self._driver.serving:

@@ -1,6 +1,6 @@
-"""Simulated clients: each runs one operation after the other and records the answers. Some writes carry an
-idempotency key. Such a write is repeated, through other nodes, until an answer is definite, and is one
-operation in the history: its result must be as if it had been sent once.
+"""Simulated clients: each runs one operation after the other and records the answers. A write with an
+idempotency key, over all its tries, is one operation in the history: its result must be as if it had been
+sent once.
 """
 
 from functools import partial
@@ -8,41 +8,31 @@ from hashlib import blake2b
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Request, Result, Status
 from ringkeep.core.protocol.types import Millis
+from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
 from ringkeep.sim.histories.history import Operation
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
 
 _KINDS = ("get", "get", "get", "put", "put", "put", "delete", "delete if", "cas", "cas")
 _DEFINITE_NO = (Status.NOT_FOUND, Status.CONDITION_FAILED)
-_REJECTED = (Status.BUSY, Status.UNAVAILABLE, Status.NO_SPACE)
-TIMEOUT_MS = 1_500
-THINK_MS = 40
 KEYED = 0.3
 """The share of writes that carry an idempotency key."""
-TRIES = 8
-ANSWERED_MS = 2 * TIMEOUT_MS
-"""A request is executed within this time, or never: its primary may have another clock."""
-FASTEST_CLOCK = 1.2
 EXTRA = 99
 """The client of operations that no simulated client started."""
 
 
-class _Attempt:
-    """One operation of one client, over all its tries."""
+class _Attempt(Attempt):
+    """One operation of one client."""
 
-    __slots__ = ("asked", "begun", "client", "key", "operation", "tries", "unsure")
+    __slots__ = ("client", "operation")
 
-    def __init__(self, client: int, operation: Operation, key: bytes, begun: Millis) -> None:
-        self.begun = begun
+    def __init__(self, client: int, operation: Operation, name: bytes, begun: Millis) -> None:
+        super().__init__(name, begun)
         self.client = client
         self.operation = operation
-        self.key = key
-        self.tries = 0
-        self.asked = 0  # the number of the try that waits for an answer, 0 for none
-        self.unsure = False  # an earlier try may have been applied
 
 
-class Clients:
+class Clients(Attempts[_Attempt]):
     """All clients of one world, and the history that they saw, by start.
 
     Times in it are event numbers, all distinct.
@@ -51,7 +41,7 @@ class Clients:
     def __init__(
         self, world: World, count: int, operations: int, keys: int, history: list[Operation]
     ) -> None:
-        self._world = world
+        super().__init__(world)
         self._left = operations
         self._busy = 0
         self._value = 0
@@ -109,88 +99,46 @@ class Clients:
         self._busy += 1
         self.history.append(operation)
 
-    def _try(self, call: _Attempt, through: SimMachine | None = None) -> bool:
-        """Submit the operation to some node; False if that node accepts none at present."""
-        world, operation = self._world, call.operation
-        node = through or world.random.choice(list(world.nodes.values()))
+    def _request(self, attempt: _Attempt, node: SimMachine) -> Request:
+        operation = attempt.operation
         condition = ANY if operation.expected is None else operation.expected or ABSENT
         kind = {"get": Kind.GET, "delete": Kind.DELETE}.get(operation.kind, Kind.PUT)
         request = Request(kind, operation.key, operation.value or b"", b"", condition, timeout_ms=TIMEOUT_MS)
-        if call.key:
-            request.idempotency = call.key
+        if attempt.name:
             said = f"{kind} {operation.value!r} {condition}".encode()
             request.fingerprint = blake2b(said, digest_size=16).digest()
-        request.done = partial(self._done, call, node)
-        if not world.submit(node, request):
-            return False
-        call.tries += 1
-        call.asked = call.tries
-        world.events.after(TIMEOUT_MS, partial(self._look, call, node, node.id, node.incarnation, call.tries))
-        return True
+        return request
 
-    def _look(self, call: _Attempt, node: SimMachine, node_id: str, life: int, tries: int) -> None:
-        """A coordinator that dies answers nothing: the client continues, and learns the outcome only by
-        asking again."""
-        if call.asked != tries:
-            return
-        if node.alive and node.id == node_id and node.incarnation == life:
-            wait = partial(self._look, call, node, node_id, life, tries)
-            self._world.events.after(TIMEOUT_MS, wait)
-            return
-        self._world.count("unanswered")
-        call.asked = 0
-        call.unsure = True
-        self._again(call)
-
-    def _done(self, call: _Attempt, node: SimMachine, result: Result) -> None:
-        operation, status = call.operation, result.status
-        assert call.asked == call.tries, "a request is answered once"
-        call.asked = 0
-        assert status != Status.KEY_REUSED, "the same request again is no other request"
+    def _heard(self, attempt: _Attempt, node: SimMachine, result: Result, *, final: bool) -> None:
+        operation, status = attempt.operation, result.status
         operation.version = result.version
-        if status == Status.UNKNOWN or (status in _REJECTED and call.unsure):
-            call.unsure = True
-            self._world.log(node, f"{operation} on {operation.key!r}")
-            self._again(call)
-            return
-        operation.end = self._stamp()
-        if status in _DEFINITE_NO:
-            operation.outcome = "failed"
-        elif status in _REJECTED:
-            operation.outcome = "rejected"
-        else:
-            wrote = (Status.FOUND, Status.CREATED, Status.REPLACED, Status.DELETED)
-            assert status in wrote, f"status {status!r}"
-            operation.outcome = "ok"
-            if status == Status.FOUND:
-                operation.read = result.value
-            if call.unsure:
-                self._world.count("retry_answered")
+        if final:
+            operation.end = self._stamp()
+            if status in _DEFINITE_NO:
+                operation.outcome = "failed"
+            elif status in REJECTED:
+                operation.outcome = "rejected"
+            else:
+                wrote = (Status.FOUND, Status.CREATED, Status.REPLACED, Status.DELETED)
+                assert status in wrote, f"status {status!r}"
+                operation.outcome = "ok"
+                if status == Status.FOUND:
+                    operation.read = result.value
+                if attempt.unsure:
+                    self._world.count("retry_answered")
         self._world.log(node, f"{operation} on {operation.key!r}")
-        if operation.outcome != "rejected" and result.version:
+        if final and operation.outcome != "rejected" and result.version:
             self._versions[operation.key] = result.version
-        self._end(call)
 
-    def _again(self, call: _Attempt) -> None:
-        """Repeat a write under the same key. Without a key, or once the key may have been forgotten, its
-        outcome stays unknown."""
-        call.operation.version = 0
-        asked_for = self._world.events.now - call.begun + ANSWERED_MS
-        forgotten = asked_for * FASTEST_CLOCK >= self._world.bounds.idempotency_window_ms
-        if not call.key or call.tries >= TRIES or forgotten:
-            self._end(call)
-        elif not self._try(call):
-            self._world.events.after(self._world.draw(1, THINK_MS), partial(self._again, call))
+    def _again(self, attempt: _Attempt) -> None:
+        attempt.operation.version = 0
+        super()._again(attempt)
 
-    def _end(self, call: _Attempt) -> None:
-        self._world.count(f"outcome_{call.operation.outcome}")
+    def _end(self, attempt: _Attempt) -> None:
+        self._world.count(f"outcome_{attempt.operation.outcome}")
         self._busy -= 1
-        if call.client != EXTRA:
-            self._pause(call.client)
+        if attempt.client != EXTRA:
+            self._pause(attempt.client)
 
     def _pause(self, client: int) -> None:
         self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))
-
-    def _stamp(self) -> Millis:
-        self._world.events.count += 1
-        return self._world.events.count

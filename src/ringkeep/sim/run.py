@@ -12,6 +12,8 @@ from ringkeep.sim.faults.disk_losses import DiskLosses
 from ringkeep.sim.faults.schedule import FaultSchedule
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
+from ringkeep.sim.operations.clients import CALLS, OperationClients, has_operations
+from ringkeep.sim.operations.verdict import judge
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
 from ringkeep.sim.world.environment import has_full_rooms, has_stragglers
@@ -78,35 +80,47 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     invariants = Checks(world).invariants
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
+    callers = OperationClients(world, CALLS if has_operations(world.seed) else 0)
     faults = FaultSchedule(world, clients, invariants)
     losses = DiskLosses(world)
 
     def over() -> bool:
         enough = (
             losses.struck
+            and (not world.older_at_first or faults.updates.done)
             and len(faults.struck) >= FAULT_KINDS
             and world.counters["epochs"] > world.partitions
         )
-        return (clients.finished and enough) or world.events.count > steps
+        return (finished() and enough) or world.events.count > steps
 
-    world.events.run_until(lambda: clients.finished or world.events.count > steps, LONG_MS)
+    def finished() -> bool:
+        return clients.finished and callers.finished
+
+    world.events.run_until(lambda: finished() or world.events.count > steps, LONG_MS)
     if not over():
         faults.all_kinds()
         world.events.run_until(over, world.events.now + LONG_MS)
     faults.stop()
     clients.stop()
-    _recover(world, clients)
+    callers.stop()
+    _recover(world, finished)
     cut = LastingCut(world, faults)
     cut.endure()
     cut.end()
-    _recover(world, clients)
+    _recover(world, finished)
     if world.seed % DISK_FAILS_EVERY == 1:
         DiskFailure(world).run()
-        _recover(world, clients)
+        _recover(world, finished)
+    if has_operations(world.seed):
+        callers.go_on_calmly()
+        done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
+        assert done, "calls of a calm cluster do not end"
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
     invariants.check_agreement()
+    if has_operations(world.seed):
+        judge(world, invariants.committed, callers)
     tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
     assert tidy, "requests of departed coordinators are kept for ever"
     again = repeated(history, invariants.accepted, world.partitions)
@@ -117,12 +131,12 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     outcome.operations = len(history)
 
 
-def _recover(world: World, clients: Clients) -> None:
+def _recover(world: World, finished: Callable[[], bool]) -> None:
     looked = [0]
 
     def well() -> bool:
         looked[0] += 1
-        return clients.finished and looked[0] % LOOK_EVERY == 0 and world.healthy()
+        return finished() and looked[0] % LOOK_EVERY == 0 and world.healthy()
 
     calm = world.events.run_until(well, world.events.now + CALM_MS)
     assert calm, "not healthy again in time after the last fault"

@@ -11,7 +11,7 @@ Knows nothing of threads, files or clocks.
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from ringkeep.core.protocol.effects import Batch, Family
@@ -83,6 +83,18 @@ class _Table:
         return [(key, self.rows[key]) for key in keys[low:high]]
 
 
+def _first(rows: Iterable[Row], limit_bytes: int) -> list[Row]:
+    """Return rows up to the one that reaches `limit_bytes`."""
+    found: list[Row] = []
+    room = limit_bytes
+    for key, value in rows:
+        found.append((key, value))
+        room -= len(key) + len(value)
+        if room <= 0:
+            break
+    return found
+
+
 class MemorySnapshot:
     """A copy of the data family. Cost of opening: two shallow copies."""
 
@@ -96,15 +108,7 @@ class MemorySnapshot:
         """See `ringkeep.ports.Snapshot`. The row that reaches `limit_bytes` is the last."""
         low = bisect_left(self._keys, begin)
         high = min(bisect_left(self._keys, end, low), low + limit)
-        found: list[Row] = []
-        room = limit_bytes
-        for key in self._keys[low:high]:
-            value = self._rows[key]
-            found.append((key, value))
-            room -= len(key) + len(value)
-            if room <= 0:
-                break
-        return found
+        return _first(((key, self._rows[key]) for key in self._keys[low:high]), limit_bytes)
 
     def close(self) -> None:
         self._keys = []
@@ -196,10 +200,13 @@ class MemoryEngine:
         assert self._open, "an engine that has ended is not read"
         return self._tables[family].rows.get(key)
 
-    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[Row]:
+    def scan(
+        self, family: Family, begin: bytes, end: bytes, limit: int, limit_bytes: int | None = None
+    ) -> list[Row]:
         """See `ringkeep.ports.Engine`."""
         assert self._open, "an engine that has ended is not read"
-        return self._tables[family].scan(begin, end, limit)
+        rows = self._tables[family].scan(begin, end, limit)
+        return rows if limit_bytes is None else _first(rows, limit_bytes)
 
     def snapshot(self) -> MemorySnapshot:
         assert self._open, "an engine that has ended is not read"

@@ -200,12 +200,14 @@ class RocksEngine:
             raise self.failure(error) from error
         return value
 
-    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[Row]:
+    def scan(
+        self, family: Family, begin: bytes, end: bytes, limit: int, limit_bytes: int | None = None
+    ) -> list[Row]:
         """See `ringkeep.ports.Engine`. Raises StorageError."""
         try:
             options = ReadOptions()
             options.set_iterate_upper_bound(end)
-            return _collect(self._tables[family].iter(options), begin, end, limit, None)
+            return _collect(self._tables[family].iter(options), begin, end, limit, limit_bytes)
         except Exception as error:
             raise self.failure(error) from error
 

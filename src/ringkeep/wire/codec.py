@@ -13,7 +13,16 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from ringkeep.core.protocol.hot_messages import Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
+from ringkeep.core.protocol.hot_messages import (
+    Acks,
+    Append,
+    Clocks,
+    Commits,
+    Confirm,
+    Confirmed,
+    Forward,
+    Reply,
+)
 from ringkeep.core.protocol.messages import (
     Copies,
     Entries,
@@ -24,10 +33,14 @@ from ringkeep.core.protocol.messages import (
     Message,
     Prepare,
     Promise,
+    ReadMany,
+    Records,
     Refuse,
     Relayed,
     Release,
     Report,
+    Scan,
+    Scanned,
     Sizes,
     SnapshotChunk,
     SnapshotOffer,
@@ -51,6 +64,10 @@ _unpack_head = _HEAD.unpack_from
 
 _COLD: Final[tuple[tuple[int, type], ...]] = (
     (8, StaleRead),
+    (12, Scan),
+    (13, Scanned),
+    (14, ReadMany),
+    (15, Records),
     (16, Prepare),
     (17, Promise),
     (18, Refuse),
@@ -123,12 +140,14 @@ def _tables() -> tuple[dict[type, _Writer], list[_Reader]]:
         (hot.COMMITS, Commits, hot.write_commits, hot.read_commits),
         (hot.CONFIRM, Confirm, hot.write_confirm, hot.read_confirm),
         (hot.CONFIRMED, Confirmed, hot.write_confirmed, hot.read_confirmed),
+        (hot.CLOCKS, Clocks, hot.write_clocks, hot.read_clocks),
         (hot.FORWARD, Forward, hot.write_forward, hot.read_forward),
         (hot.REPLY, Reply, hot.write_reply, hot.read_reply),
     )
     for number, made, write, read in by_hand:
         writers[made] = write
         readers[number] = read
+    readers[hot.FORWARD_TTL], readers[hot.REPLY_TTL] = hot.read_forward_ttl, hot.read_reply_ttl
     rows = get_type_hints(SnapshotChunk)["rows"]
     assert get_origin(rows) is list, "messages keep their types: scripts/compile.py leaves them as they are"
     for number, made in _COLD:

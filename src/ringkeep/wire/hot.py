@@ -9,11 +9,13 @@ end is harmless, since the end position then differs. Errors are struct.error, V
 import struct
 from typing import Final
 
-from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
 from ringkeep.core.protocol.hot_messages import (
     RETRY,
     Acks,
     Append,
+    Clocks,
     Commits,
     Confirm,
     Confirmed,
@@ -24,8 +26,12 @@ from ringkeep.core.protocol.types import ORIGIN_BYTES
 from ringkeep.errors import ProtocolError
 
 APPEND, ACKS, COMMITS, CONFIRM, CONFIRMED, FORWARD, REPLY = 1, 2, 3, 4, 5, 6, 7
+CLOCKS, FORWARD_TTL, REPLY_TTL = 9, 10, 11
+"""The last two are FORWARD and REPLY with a ttl in front; only nodes of feature level 2 read these three."""
 
 HEAD_BYTES: Final = 5
+_TTL: Final = struct.Struct("!q")
+_TTL_HEAD: Final = struct.Struct("!BIq")
 DETAIL_CHARACTERS: Final = 4_096
 """The longest `detail` of a Reply, in characters; longer ones are cut."""
 
@@ -161,6 +167,15 @@ def read_acks(body: bytes, at: int, end: int) -> Acks:
     return Acks(_TRIPLES.read(body, at, end))
 
 
+def write_clocks(m: Clocks) -> bytes:
+    rows = _TRIPLES.write(m.items)
+    return _pack_list(CLOCKS, len(rows)) + rows
+
+
+def read_clocks(body: bytes, at: int, end: int) -> Clocks:
+    return Clocks(_TRIPLES.read(body, at, end))
+
+
 def write_commits(m: Commits) -> bytes:
     rows = _TRIPLES.write(m.items)
     return _pack_numbered(COMMITS, 8 + len(rows), m.probe) + rows
@@ -221,7 +236,34 @@ def write_forward(m: Forward) -> bytes:
         m.low,
         *lengths,
     )
+    if m.ttl:
+        head = _with_ttl(FORWARD_TTL, head, sum(lengths), m.ttl)
     return b"".join((head, origin, key, value, kind_of, idempotency, fingerprint))
+
+
+def _with_ttl(number: int, head: bytes, rest: int, ttl: int) -> bytes:
+    """Return a message's head as one of the type `number`, which has a ttl in front. `rest`: bytes that
+    follow the head."""
+    payload = head[HEAD_BYTES:]
+    return _TTL_HEAD.pack(number, _TTL.size + len(payload) + rest, ttl) + payload
+
+
+def read_forward_ttl(body: bytes, at: int, end: int) -> Forward:
+    (ttl,) = _TTL.unpack_from(body, at)
+    if not KEEP <= ttl <= limits.MAX_TTL_MS:
+        raise ProtocolError(f"Forward: a ttl of {ttl} ms")
+    made = read_forward(body, at + _TTL.size, end)
+    made.ttl = ttl
+    return made
+
+
+def read_reply_ttl(body: bytes, at: int, end: int) -> Reply:
+    (ttl,) = _TTL.unpack_from(body, at)
+    if ttl < 0:
+        raise ProtocolError(f"Reply: a ttl of {ttl} ms")
+    made = read_reply(body, at + _TTL.size, end)
+    made.ttl = ttl
+    return made
 
 
 def read_forward(body: bytes, at: int, end: int) -> Forward:
@@ -281,6 +323,8 @@ def write_reply(m: Reply) -> bytes:
         len(kind_of),
         len(detail),
     )
+    if m.ttl:
+        head = _with_ttl(REPLY_TTL, head, len(value) + len(kind_of) + len(detail), m.ttl)
     return b"".join((head, value, kind_of, detail))
 
 

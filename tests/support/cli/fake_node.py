@@ -56,7 +56,7 @@ class FakeNode:
                 self.end_headers()
                 self.wfile.write(reply[2])
 
-            do_GET = do_PUT = do_DELETE = answer
+            do_GET = do_PUT = do_DELETE = do_POST = answer
 
             def log_message(self, *args: object) -> None:
                 pass

@@ -5,9 +5,11 @@ No faults and no time but what a test lets pass: for everything that only a work
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tests.support.core.parts import A, B, C, D, Host, P, a_map, a_part, bound, map_of
 
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind, Request
 from ringkeep.core.protocol.cluster_map import ClusterMap
@@ -29,6 +31,11 @@ def scanned(host: Host) -> int:
     return sum(len(key) - len(prefix) + len(value) for key, value in rows)
 
 
+def speaking_all(cluster_map: ClusterMap) -> ClusterMap:
+    """The map of a cluster whose nodes all speak the newest feature level."""
+    return replace(cluster_map, settings={feature_level.SETTING: feature_level.NEWEST})
+
+
 class Speaking(Host):
     """A node that tells the sizes of its partitions too."""
 
@@ -41,7 +48,7 @@ class Group:
     def __init__(self, *voters: NodeId) -> None:
         self.hosts = {node: Speaking(node) for node in voters}
         self.version = 7
-        self.take(a_map(a_part(A, voters), nodes=(A, B, C, D)))
+        self.take(speaking_all(a_map(a_part(A, voters), nodes=(A, B, C, D))))
 
     def take(self, found: ClusterMap) -> None:
         left = [(host, host.take(found)) for host in self.hosts.values()]
@@ -81,6 +88,6 @@ class Group:
         self.ask(a_put(b"a", b"trims the log"))
         self.version += 1
         self.hosts[node] = Speaking(node)
-        self.take(map_of(a_part(A, (A, B, C), learner=node), self.version))
+        self.take(speaking_all(map_of(a_part(A, (A, B, C), learner=node), self.version)))
         self.tick(limits.RESEND_MS)
         assert self.hosts[node].node.context.counters["snapshot_installed"] == 1

@@ -5,11 +5,13 @@ from typing import get_args, get_origin, get_type_hints
 
 from hypothesis import strategies as st
 
-from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import KEEP, Kind, Status
 from ringkeep.core.protocol.hot_messages import (
     RETRY,
     Acks,
     Append,
+    Clocks,
     Commits,
     Confirm,
     Confirmed,
@@ -32,7 +34,7 @@ triples = st.lists(st.tuples(partitions, wide, wide), max_size=150).map(
 )
 pairs = st.lists(st.tuples(partitions, wide), max_size=150).map(lambda rows: [x for r in rows for x in r])
 
-HOT = {Append, Acks, Commits, Confirm, Confirmed, Forward, Reply}
+HOT = {Append, Acks, Clocks, Commits, Confirm, Confirmed, Forward, Reply}
 CHECKED: dict[object, st.SearchStrategy[object]] = {
     PartitionId: partitions,
     Epoch: wide,
@@ -59,23 +61,25 @@ def cold(kind: type) -> st.SearchStrategy[Message]:
     return st.builds(kind, **{field.name: by_annotation(hints[field.name]) for field in fields(kind)})
 
 
+ttls = st.integers(1, limits.MAX_TTL_MS)
 COLD = [kind for kind in Message.__args__ if kind not in HOT]
 STRATEGIES: dict[type, st.SearchStrategy[Message]] = {
     kind: cold(kind) for kind in COLD
 } | {
     Append: st.builds(Append, partitions, epochs, epochs, indexes, indexes, entries),
     Acks: st.builds(Acks, triples),
+    Clocks: st.builds(Clocks, triples),
     Commits: st.builds(Commits, wide, triples),
     Confirm: st.builds(Confirm, wide, pairs),
     Confirmed: st.builds(Confirmed, wide, pairs),
     Forward: st.builds(
         Forward, wide, partitions, epochs, st.integers(-(2**31), 2**31 - 1), st.sampled_from(Kind).map(int),
         st.integers(-2, 2**63 - 1), st.just(b"") | st.binary(min_size=20, max_size=20), wide, wide,
-        st.binary(max_size=1_024), blobs, short, short, short,
+        st.binary(max_size=1_024), blobs, short, short, short, st.just(0) | ttls | st.just(KEEP),
     ),
     Reply: st.builds(
         Reply, wide, epochs, st.sampled_from([*map(int, Status), RETRY]), st.booleans(), wide, blobs, short,
-        st.text(max_size=100), st.integers(-(2**63), 2**63 - 1),
+        st.text(max_size=100), st.integers(-(2**63), 2**63 - 1), st.just(0) | ttls,
     ),
 }  # fmt: skip
 messages = st.lists(st.one_of(*STRATEGIES.values()), max_size=6)

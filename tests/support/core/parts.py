@@ -16,7 +16,7 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.bounds import Bounds
-from ringkeep.core.protocol.client_requests import Kind, Request, Result
+from ringkeep.core.protocol.client_requests import Kind, ReadGroup, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.effects import MapWrite
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
@@ -304,6 +304,7 @@ class Host:
         )  # fmt: skip
         self.repaired = False
         self.answers: list[tuple[Request, Result]] = []
+        self.groups: list[tuple[ReadGroup, list[Result]]] = []
         self.damage = ""
         self._waiting: list[Durable] = []
         self.turn(*[partial(self.node.on_peer_up, peer, Incarnation(1)) for peer in NAMES if peer != me])
@@ -327,6 +328,7 @@ class Host:
         effects, durable = self.node.end_turn()
         self.engine.write(effects.batch)
         self.answers += effects.answers
+        self.groups += effects.groups
         if durable:
             self._waiting.append(durable)
         self.repaired = self.repaired or effects.repaired

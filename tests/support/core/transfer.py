@@ -18,7 +18,10 @@ Rows = list[tuple[bytes, bytes]]
 
 
 def some_rows(count: int, value_bytes: int = 10) -> Rows:
-    return [(b"\0key-%04d" % number, b"%d" % (number % 10) * value_bytes) for number in range(count)]
+    """Rows that begin as records do, each of `value_bytes`."""
+    return [
+        (b"\0key-%04d" % number, b"\1" + b"%d" % (number % 10) * (value_bytes - 1)) for number in range(count)
+    ]
 
 
 def size_of(rows: Rows) -> int:

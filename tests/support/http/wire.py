@@ -72,12 +72,29 @@ class Wire:
         code = int(status)
         if method == "HEAD" or code in (100, 204, 304):
             return Answer(code, headers, b"")
+        if headers.get("transfer-encoding") == "chunked":
+            return Answer(code, headers, self._chunks())
         assert "content-length" in headers, head
         length = int(headers["content-length"])
         while len(self._buffer) < length:
             self._more("the rest of a body")
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return Answer(code, headers, body)
+
+    def _chunks(self) -> bytes:
+        """Return a body that comes in chunks."""
+        body = b""
+        while True:
+            while b"\r\n" not in self._buffer:
+                self._more("the size of a chunk")
+            size, _, self._buffer = self._buffer.partition(b"\r\n")
+            length = int(size, 16)
+            while len(self._buffer) < length + 2:
+                self._more("the rest of a chunk")
+            body += self._buffer[:length]
+            self._buffer = self._buffer[length + 2 :]
+            if not length:
+                return body
 
     def closed(self) -> bool:
         """Wait for the server's end of the connection; False if anything else comes."""

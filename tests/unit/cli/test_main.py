@@ -225,6 +225,18 @@ def test_an_answer_that_is_not_ours(fake: Callable[..., FakeNode]) -> None:
         ["put", "k", "v", "--file", "f"],
         ["put", "k", "v", "--if-absent", "--if-version", "1"],
         ["put", "k", "v", "--if-version", "x"],
+        ["put", "k", "v", "--ttl", "30"],
+        ["put", "k", "v", "--ttl", "0s"],
+        ["add", "k", "x"],
+        ["add", "k", "1.5"],
+        ["add", "k", "--nonsense"],
+        ["add", "k", "--ttl", "keep"],
+        ["append", "k", "v", "--file", "f"],
+        ["swap", "k", "v", "--if-absent", "--if-version", "1"],
+        ["take"],
+        ["touch", "k"],
+        ["touch", "k", "keep"],
+        ["touch", "k", "1w"],
         ["up", "--nodes", "0"],
         ["up", "--replication", "2"],
         ["node", "--http", "nonsense"],
@@ -269,8 +281,10 @@ def test_help_and_version() -> None:
     overview = runner.invoke(app.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
-        "up", "node", "zookeeper", "put", "get", "delete", "status", "where", "simulate", "moves", "plan",
-        "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
+        "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
+        "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where",
+        "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings",
+        "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
         assert shown.exit_code == 0

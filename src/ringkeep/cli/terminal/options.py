@@ -1,6 +1,7 @@
 """Options that several commands share, with one name, meaning and help text."""
 
 import re
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,21 @@ Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Deadline, like 500ms or 5s, at most 30s.")
 ]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key, 1 to 1024 bytes.")]
+Value = Annotated[
+    str | None, typer.Argument(metavar="[VALUE]", help="The value; `-` or no argument: standard input.")
+]
+ValueFile = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Take the value from a file.")]
+After = Annotated[
+    str | None, typer.Option("--after", metavar="KEY", help="Only keys that come after this one.")
+]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="KEY", help="Only keys that come before this one.")
+]
+IfVersion = Annotated[
+    int | None,
+    typer.Option("--if-version", metavar="V", min=1, help="Only if the key has this version."),
+]
+IfAbsent = Annotated[bool, typer.Option("--if-absent", help="Only if there is no such key.")]
 
 
 def span_s(text: str) -> float:

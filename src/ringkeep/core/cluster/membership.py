@@ -7,6 +7,7 @@ no partition needs it.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from ringkeep.core.cluster.feature_level import too_old
 from ringkeep.core.cluster.observations import Observations, Reachability, Suspicions
 from ringkeep.core.cluster.orders import loss_objection
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState
@@ -30,7 +31,7 @@ def next_nodes(current: ClusterMap, seen: Observations) -> tuple[NodeInfo, ...]:
         if not _has_left(node, held, lives) and not _is_forgotten(node, held, lives, seen)
     ]
     for member in seen.members if seen.room else ():
-        if member.cluster_id or any(node.id == member.id for node in nodes):
+        if member.cluster_id or any(node.id == member.id for node in nodes) or too_old(member, current):
             continue  # a former member that the map does not name any more has left for good
         nodes = _with_newcomer(replace(current, nodes=tuple(nodes)), member, lives, seen.reachability)
     return tuple(nodes)

@@ -11,6 +11,7 @@ from functools import partial
 from operator import is_
 
 from ringkeep.core.cluster.cluster_settings import CANCELLED, MOVES, MOVES_AT_ONCE, setting
+from ringkeep.core.cluster.feature_level import first_settings, raised
 from ringkeep.core.cluster.membership import info, next_nodes, with_the_dead
 from ringkeep.core.cluster.observations import Observations, Statement, Suspicions
 from ringkeep.core.cluster.orders import carry_out
@@ -45,7 +46,8 @@ def form(members: Sequence[Member], cluster: str, cluster_id: str) -> ClusterMap
         for voters in place(ring, first.partitions, first.replication)
     )
     nodes = tuple(info(m, NodeState.ACTIVE) for m in sorted(members, key=lambda m: m.name))
-    return ClusterMap(version, cluster, cluster_id, first.replication, nodes, partitions)
+    settings = first_settings(members)
+    return ClusterMap(version, cluster, cluster_id, first.replication, nodes, partitions, settings)
 
 
 def disagreement(members: Sequence[Member]) -> str | None:
@@ -81,7 +83,7 @@ def next_map(current: ClusterMap, seen: Observations) -> ClusterMap | None:
     In each partition the most urgent is done, and only that: another primary first, then a step of the change
     under way, then the beginning of the next one.
     """
-    before, current = current, carry_out(seen.orders, current, seen.reachability)
+    before, current = current, carry_out(seen.orders, raised(current, seen.members), seen.reachability)
     nodes = next_nodes(current, seen)
     seen = replace(seen, suspicions=with_the_dead(seen.suspicions, nodes))
     incarnations = {node.id: node.incarnation for node in nodes}

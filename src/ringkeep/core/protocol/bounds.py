@@ -16,7 +16,10 @@ class Bounds:
     """Each field is the limit of the same name in `limits.py`, which explains it."""
 
     idempotency_window_ms: Millis = limits.IDEMPOTENCY_WINDOW_MS
-    log_time_step_ms: Millis = limits.LOG_TIME_STEP_MS
+    result_window_ms: Millis = limits.RESULT_WINDOW_MS
+    clock_ahead_ms: Millis = limits.CLOCK_AHEAD_MS
+    clock_logged_ms: Millis = limits.CLOCK_LOGGED_MS
+    expire_at_once: int = limits.EXPIRE_AT_ONCE
     handovers_at_once: int = limits.HANDOVERS_AT_ONCE
     append_entries: int = limits.APPEND_ENTRIES
     append_bytes: int = limits.APPEND_BYTES
@@ -42,6 +45,11 @@ class Bounds:
     probes_at_once: int = limits.PROBES_AT_ONCE
     read_turn_bytes: int = limits.READ_TURN_BYTES
     turn_bytes: int = limits.TURN_BYTES
+    listed_keys: int = limits.LISTED_KEYS
+    listings_at_once: int = limits.LISTINGS_AT_ONCE
+    scans_at_once: int = limits.SCANS_AT_ONCE
+    scan_turn_rows: int = limits.SCAN_TURN_ROWS
+    page_bytes: int = limits.PAGE_BYTES
 
     def __post_init__(self) -> None:
         assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"

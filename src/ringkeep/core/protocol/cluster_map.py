@@ -91,7 +91,8 @@ class Member:
     """One live process, as it announces itself in the coordination service.
 
     `sequence` is the number that the service gave to the registration; the member with the lowest is the
-    controller. `cluster_id` is "" for a directory that belongs to no cluster yet.
+    controller. `cluster_id` is "" for a directory that belongs to no cluster yet. `feature_level`: the newest
+    that its software speaks (`core.cluster.feature_level`).
     """
 
     id: NodeId
@@ -109,6 +110,7 @@ class Member:
     software: str = ""
     protocol: int = 1
     sequence: int = 0
+    feature_level: int = 1
 
 
 def partitions_of(cluster_map: ClusterMap, node: NodeId) -> list[PartitionId]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from ringkeep.core.protocol.client_requests import Request, Result
+from ringkeep.core.protocol.client_requests import ListRequest, Page, ReadGroup, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import NodeId
@@ -79,18 +79,18 @@ class MapWrite:
 class Effects:
     """Everything that one turn of the core asks for.
 
-    `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what
-    goes to each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane.
-    `renewals`: peers whose link must be closed and made again. `again`: work is left, so another turn follows
-    at once. `answers`: finished client requests. `reregister`: register again, with the highest sequence
-    number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage. `damage`:
-    what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the log and
-    the operator.
+    `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what goes to
+    each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane. `renewals`:
+    peers whose link must be closed and made again. `again`: work is left, so another turn follows at once.
+    `answers`, `pages`, `groups`: finished client requests. `reregister`: register again, with the highest
+    sequence number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage.
+    `damage`: what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the
+    log and the operator.
     """
 
     __slots__ = (
-        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "map_write", "renewals", "repaired",
-        "reregister", "sends", "sync",
+        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "groups", "map_write", "pages",
+        "renewals", "repaired", "reregister", "sends", "sync",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -102,6 +102,8 @@ class Effects:
         self.renewals: list[NodeId] = []
         self.again = False
         self.answers: list[tuple[Request, Result]] = []
+        self.pages: list[tuple[ListRequest, Page]] = []
+        self.groups: list[tuple[ReadGroup, list[Result]]] = []
         self.map_write: MapWrite | None = None
         self.reregister = False
         self.repaired = False

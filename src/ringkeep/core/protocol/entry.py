@@ -1,15 +1,16 @@
-"""Log entries and records as bytes: encoded once by the primary; the same bytes are sent, stored and applied.
+"""Log entries as bytes: encoded once by the primary; the same bytes are sent, stored and applied.
 
 An entry states a result: the primary evaluates every condition before it appends, so applying is
-a pure function of the entry. The layout leaves room for entries with several operations (another kind) and
-for expiry (a flag); `docs/storage.md` shows it byte by byte.
+a pure function of the entry. `docs/storage.md` shows the layout byte by byte.
 """
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
+from ringkeep.core.protocol.change import Change, decode_changes, encode_changes
 from ringkeep.core.protocol.types import ORIGIN_BYTES, Epoch, Index, Millis
 
 FORMAT: Final = 1
@@ -17,8 +18,6 @@ _HEADER: Final = struct.Struct("!BBHQQQ20sQQ")
 _BODY: Final = struct.Struct("!HBBQ")
 _IDEMPOTENCY: Final = struct.Struct("!16sQ")
 _EPOCH: Final = struct.Struct("!Q")
-_RECORD: Final = struct.Struct("!BQB")
-_RECORD_HEAD: Final = struct.Struct("!BQ")
 _EPOCH_AT: Final = 4
 _TIME_AT: Final = 20
 HEADER_BYTES: Final = _HEADER.size
@@ -33,6 +32,10 @@ class EntryKind(IntEnum):
     DELETE = 2
     OUTCOME = 3  # changes no record: keeps the result of a request with an idempotency key
     FORGET = 4  # removes these departed coordinators from the de-duplication table
+    CHANGES = 5  # changes records, all or none, and keeps a result that has a value
+
+
+_NEWEST_KIND: Final = max(EntryKind)
 
 
 @dataclass(slots=True, init=False)
@@ -42,8 +45,9 @@ class Entry:
     `tail` is content type and value as a record holds them: u8 length, content type, value. A FORGET has the
     origins there. `replaced_bytes`: size of the row that a PUT or DELETE replaces, as `row_bytes` counts; 0
     if there was none. It is encoded in the place of an OUTCOME's `version`. `horizon` is the log time before
-    which idempotency rows are forgotten (0 without an idempotency key). `__init__` is compiled, as those in
-    `hot_messages`.
+    which idempotency rows are forgotten (0 without an idempotency key).
+    `changes`, `result`: of CHANGES only, in the place of `tail`; `result` is a tail too, b"" for none.
+    `__init__` is compiled, as those in `hot_messages`.
     """
 
     kind: int
@@ -61,11 +65,14 @@ class Entry:
     horizon: Millis
     tail: bytes
     replaced_bytes: int
+    changes: Sequence[Change]
+    result: bytes
 
     def __init__(
         self, kind: int, epoch: Epoch, index: Index, log_time: Millis, origin: bytes, counter: int, low: int,
         key: bytes = b"", status: int = 0, version: int = 0, idempotency: bytes = b"",
         fingerprint: bytes = b"", horizon: Millis = 0, tail: bytes = b"\0", replaced_bytes: int = 0,
+        changes: Sequence[Change] = (), result: bytes = b"",
     ) -> None:  # fmt: skip
         self.kind = kind
         self.epoch = epoch
@@ -82,6 +89,13 @@ class Entry:
         self.horizon = horizon
         self.tail = tail
         self.replaced_bytes = replaced_bytes
+        self.changes = changes
+        self.result = result
+
+    @property
+    def value_bytes(self) -> int:
+        """The size of what it holds for clients, in bytes."""
+        return len(self.tail) + len(self.result) + sum(len(each.tail) for each in self.changes)
 
 
 def origins_tail(origins: list[bytes]) -> bytes:
@@ -115,18 +129,19 @@ def encode(entry: Entry) -> bytes:
         return header + entry.tail
     number = entry.version if entry.kind == EntryKind.OUTCOME else entry.replaced_bytes
     body = _BODY.pack(len(entry.key), len(entry.idempotency), entry.status, number)
+    tail = encode_changes(entry.changes, entry.result) if entry.kind == EntryKind.CHANGES else entry.tail
     if not entry.idempotency:
-        return b"".join((header, body, entry.key, entry.tail))
+        return b"".join((header, body, entry.key, tail))
     extra = _IDEMPOTENCY.pack(entry.fingerprint, entry.horizon)
-    return b"".join((header, body, entry.key, entry.idempotency, extra, entry.tail))
+    return b"".join((header, body, entry.key, entry.idempotency, extra, tail))
 
 
 def decode(data: bytes) -> Entry:
     """Return the entry of these bytes. Raises ValueError for bytes that are no entry of a known format."""
     try:
         form, kind, _, epoch, index, log_time, origin, counter, low = _HEADER.unpack_from(data)
-        if form != FORMAT:
-            raise ValueError(f"log entry of format {form}: written by a newer version")
+        if form != FORMAT or kind > _NEWEST_KIND:
+            raise ValueError(f"log entry of format {form}, kind {kind}: written by a newer version")
         if kind == EntryKind.NOOP:
             return Entry(kind, epoch, index, log_time, origin, counter, low)
         if kind == EntryKind.FORGET:
@@ -143,6 +158,12 @@ def decode(data: bytes) -> Entry:
             at += idempotency_bytes
             fingerprint, horizon = _IDEMPOTENCY.unpack_from(data, at)
             at += _IDEMPOTENCY.size
+        if kind == EntryKind.CHANGES:
+            changes, result = decode_changes(data[at:])
+            return Entry(
+                kind, epoch, index, log_time, origin, counter, low, key, status, version, idempotency,
+                fingerprint, horizon, changes=changes, result=result,
+            )  # fmt: skip
         _check_tail(data, at)
         tail = data[at:]
     except struct.error as error:
@@ -182,6 +203,9 @@ def renumbered(entries: list[Entry], epoch: Epoch, above: Index) -> list[bytes]:
                 epoch=epoch,
                 index=indices[entry.index],
                 version=indices.get(entry.version, entry.version),
+                changes=[
+                    replace(each, version=indices.get(each.version, each.version)) for each in entry.changes
+                ],
             )
         )
         for entry in entries
@@ -200,33 +224,11 @@ def epoch_of(data: bytes) -> Epoch:
     return Epoch(_EPOCH.unpack_from(data, _EPOCH_AT)[0])
 
 
+def is_known(data: bytes) -> bool:
+    """Whether these bytes are an entry of a format and kind that this version can apply."""
+    return data[0] == FORMAT and data[1] <= _NEWEST_KIND
+
+
 def log_time_of(data: bytes) -> Millis:
     """Return the log time of an encoded entry, in milliseconds."""
     return int(_EPOCH.unpack_from(data, _TIME_AT)[0])
-
-
-def tail_of(content_type: bytes, value: bytes) -> bytes:
-    """Return content type and value as entries and records hold them."""
-    return bytes((len(content_type),)) + content_type + value
-
-
-def record_of(version: Index, tail: bytes) -> bytes:
-    """Return the record of a key: format, version, content type, value."""
-    return _RECORD_HEAD.pack(FORMAT, version) + tail  # one copy: the tail begins with the type's length
-
-
-def row_bytes(key: bytes, tail: bytes) -> int:
-    """Return the size of a record's row: the space's byte, key and record."""
-    return len(key) + len(tail) + _RECORD.size
-
-
-def version_of(record: bytes) -> int:
-    """Return the version of a record."""
-    return int(_RECORD.unpack_from(record)[1])
-
-
-def read_record(record: bytes) -> tuple[int, bytes, bytes]:
-    """Return (version, content type, value) of a record."""
-    _, version, type_bytes = _RECORD.unpack_from(record)
-    at = _RECORD.size + type_bytes
-    return version, record[_RECORD.size : at], record[at:]

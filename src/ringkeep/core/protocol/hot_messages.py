@@ -63,6 +63,18 @@ class Commits:
 
 
 @dataclass(slots=True, init=False)
+class Clocks:
+    """Primary to backup: flat triples partition, epoch, log time, of partitions whose records expire. A
+    backup that becomes the primary continues from it.
+    """
+
+    items: list[int]
+
+    def __init__(self, items: list[int]) -> None:
+        self.items = items
+
+
+@dataclass(slots=True, init=False)
 class Confirm:
     """Primary to voters: do you still follow these? Flat pairs partition, epoch."""
 
@@ -94,7 +106,7 @@ class Forward:
     the copy: an answer repeats it. A write carries its request id (`origin`, `counter`) and `low`, the
     coordinator's lowest unfinished counter for the partition; a read has counter 0. `kind` and `condition`
     as in `core.protocol.client_requests`; for a read, `condition` is the version that must be reached, 0 for
-    none.
+    none. `ttl`: how many milliseconds the record is to live, 0 for ever, or `client_requests.KEEP`.
     """
 
     tag: int
@@ -111,11 +123,12 @@ class Forward:
     content_type: bytes
     idempotency: bytes
     fingerprint: bytes
+    ttl: Millis
 
     def __init__(
         self, tag: int, partition: PartitionId, epoch: Epoch, remaining_ms: Millis, kind: int, condition:
         int, origin: bytes, counter: int, low: int, key: bytes, value: bytes = b"", content_type: bytes =
-        b"", idempotency: bytes = b"", fingerprint: bytes = b"",
+        b"", idempotency: bytes = b"", fingerprint: bytes = b"", ttl: Millis = 0,
     ) -> None:  # fmt: skip
         self.tag = tag
         self.partition = partition
@@ -131,6 +144,7 @@ class Forward:
         self.content_type = content_type
         self.idempotency = idempotency
         self.fingerprint = fingerprint
+        self.ttl = ttl
 
 
 @dataclass(slots=True, init=False)
@@ -139,7 +153,7 @@ class Reply:
 
     `status` as in `client_requests.Status`, or RETRY: this copy was not executed and never will be.
     `active`: the sender is an ACTIVE primary, so copies sent under lower epochs can no longer take effect
-    unless this answer reports it.
+    unless this answer reports it. `ttl`: how many milliseconds the record still lives, 0 for ever.
     """
 
     tag: int
@@ -151,10 +165,11 @@ class Reply:
     content_type: bytes
     detail: str
     age_ms: Millis
+    ttl: Millis
 
     def __init__(
         self, tag: int, epoch: Epoch, status: int, active: bool, version: int = 0, value: bytes = b"",
-        content_type: bytes = b"", detail: str = "", age_ms: Millis = 0,
+        content_type: bytes = b"", detail: str = "", age_ms: Millis = 0, ttl: Millis = 0,
     ) -> None:  # fmt: skip
         self.tag = tag
         self.epoch = epoch
@@ -165,6 +180,7 @@ class Reply:
         self.content_type = content_type
         self.detail = detail
         self.age_ms = age_ms
+        self.ttl = ttl
 
 
 RETRY: Final = 100

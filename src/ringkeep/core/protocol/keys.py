@@ -19,7 +19,13 @@ PREFIX_BYTES: Final = _DATA_PREFIX.size
 RECORDS: Final = 0
 IDEMPOTENCY: Final = 1
 IDEMPOTENCY_BY_TIME: Final = 2
-"""The spaces of one (partition, generation): records by key; idempotency rows; the same by log time."""
+DEADLINES: Final = 3
+VALUES: Final = 4
+RESULTS: Final = 5
+RESULTS_BY_TIME: Final = 6
+"""The spaces of one (partition, generation): records by key; idempotency rows, and the same by log time;
+records with a deadline by that; large values by key; results that are kept by version, and the same by log
+time."""
 
 
 def log_key(partition: PartitionId, index: Index) -> bytes:

@@ -8,12 +8,21 @@ MIB: Final = 1024 * KIB
 # requests
 KEY_BYTES: Final = 1_024
 VALUE_BYTES: Final = 4 * MIB
+ENTRY_BYTES: Final = 2 * VALUE_BYTES + 64 * KIB  # a value, and the one that it replaces
 CONTENT_TYPE_BYTES: Final = 255
 IDEMPOTENCY_KEY_BYTES: Final = 255
 TIMEOUT_MS: Final = 5_000
 MAX_TIMEOUT_MS: Final = 30_000
 REPLY_GRACE_MS: Final = 500  # how long past the deadline a coordinator waits for the primary's answer
 IDEMPOTENCY_WINDOW_MS: Final = 15 * 60 * 1_000
+LISTED_KEYS: Final = 10_000  # in one page
+LISTINGS_AT_ONCE: Final = 64  # that a node coordinates; beyond: 429
+SCANS_AT_ONCE: Final = 256  # that a node reads; beyond, their coordinators ask again
+SCAN_TURN_ROWS: Final = 1_000  # that a node reads for listings in one turn: some 2 ms
+PAGE_BYTES: Final = 1 * MIB  # of values; the one that reaches it is the last
+RESULT_WINDOW_MS: Final = 60 * 1_000  # how long a result with a value is kept for its coordinator
+KEPT_RESULT_BYTES: Final = 64 * KIB  # of a result that is kept under a client's own key
+MAX_TTL_MS: Final = 100 * 366 * 24 * 60 * 60 * 1_000
 
 # failure detection
 TICK_MS: Final = 20
@@ -42,6 +51,7 @@ MOVES_AT_ONCE: Final = 8  # partitions whose replicas change at one time
 ABSENT_MS: Final = 5_000  # a newcomer silent for so long no longer delays a change
 GRACE_MS: Final = 10 * 60 * 1_000  # a node silent for so long is given up (a setting)
 FORGET_MS: Final = 24 * 60 * 60 * 1_000  # a dead node that holds nothing is forgotten after that (a setting)
+STALL_WAIT_MS: Final = 1_000  # how long writes wait for a store that refuses, before they are refused, too
 DISK_ANSWERS_MS: Final = 3_000  # a disk that has not answered for so long counts as failed until it does
 FULL_MS: Final = 10_000  # for so long after its disk was full, a node receives no moves
 SIZES_MS: Final = 1_000  # how often nodes report sizes of partitions that may have changed
@@ -77,7 +87,9 @@ MOVE_BYTES_PER_S: Final = 16 * MIB  # of snapshots that one node sends (a settin
 SNAPSHOT_TURN_BYTES: Final = 512 * KIB  # sent in one turn, and one chunk: clients wait meanwhile
 STAGING_SYNC_BYTES: Final = 4 * MIB  # staged: a sync is requested
 STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: no more chunks are requested
-LOG_TIME_STEP_MS: Final = 1_000  # log time advances by at most this much from one entry to the next
+CLOCK_AHEAD_MS: Final = 2_000  # how far a log's clock runs past the last confirmation of its primary
+CLOCK_LOGGED_MS: Final = 60_000  # so far past its last entry, a log with deadlines is given the time
+EXPIRE_AT_ONCE: Final = 256  # records that one entry removes
 COPIES_MS: Final = 500  # how often nodes report their copies of partitions without a majority
 RECOVERY_STEP: Final = 1 << 48
 """Each recovery after a loss begins the indices above the next multiple of this. At 100,000 writes a
@@ -110,7 +122,7 @@ assert LOOK_AFTER_MS * 4 <= RESEND_MS
 assert SUSPECT_AFTER_MS < DISK_ANSWERS_MS, "a node is not left sooner for its disk than for its silence"
 assert TICK_MS * 2 <= OWN_PAUSE_MS < HEARTBEAT_MS
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
-assert APPEND_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
+assert APPEND_BYTES + ENTRY_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"
 assert SNAPSHOT_CHUNK_BYTES + VALUE_BYTES + 64 * KIB < FRAME_BYTES, (
     "one chunk and one largest row fit a frame"
 )
@@ -125,4 +137,6 @@ assert RESEND_MS * 2 <= SUSPECT_AFTER_MS < SNAPSHOT_IDLE_MS, "who waits for a sn
 assert APPEND_BYTES <= INFLIGHT_BYTES <= UNCOMMITTED_BYTES
 assert 2 * INFLIGHT_BYTES <= LINK_BUFFER_BYTES, "entries alone never fill a link's buffer"
 assert COPIES_MS * 2 <= STATEMENT_MS, "one lost message is no silence"
-assert MAX_TIMEOUT_MS < IDEMPOTENCY_WINDOW_MS, "a retry within its deadline finds its first result"
+assert MAX_TIMEOUT_MS < RESULT_WINDOW_MS < IDEMPOTENCY_WINDOW_MS, (
+    "a retry within its deadline finds its first result"
+)

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
-from ringkeep.core.protocol.hot_messages import Acks, Append, Commits, Confirm, Confirmed, Forward, Reply
+from ringkeep.core.protocol.hot_messages import (
+    Acks,
+    Append,
+    Clocks,
+    Commits,
+    Confirm,
+    Confirmed,
+    Forward,
+    Reply,
+)
 from ringkeep.core.protocol.types import Epoch, Index, MapVersion, Millis, NodeId, PartitionId
 
 SNAPSHOT_FORMAT: Final = 1
@@ -25,6 +34,80 @@ class StaleRead:
     remaining_ms: Millis
     at_least: int
     key: bytes
+
+
+class Wanted(IntEnum):
+    """What a listing tells of each key."""
+
+    KEYS = 0  # version and time to live
+    VALUES = 1  # content type and value, too; a large value is only announced
+    COUNT = 2  # nothing: the keys are counted
+    POSITIONS = 3  # nothing, of no key: the partitions say how far they are
+
+
+@dataclass(slots=True)
+class Scan:
+    """Coordinator to primaries on one node: merge what is from `begin` on and before `end` (b"": no end).
+
+    `partitions`: flat pairs partition, epoch. `limit`: of keys.
+    """
+
+    tag: int
+    remaining_ms: Millis
+    begin: bytes
+    end: bytes
+    limit: int
+    wanted: int
+    partitions: list[int]
+
+
+@dataclass(slots=True)
+class Scanned:
+    """The answer: every key before `to` (b"": of the whole range) in these partitions but the `refused` ones,
+    which this node does not lead at present.
+
+    `versions`, `ttls` (milliseconds left, 0 for ever), `types`, `values`: of each of the `keys`; the last two
+    are empty unless values are wanted. `large`: places of keys whose values are not told, because they are
+    large. `positions`: flat pairs partition, applied index, confirmed, if those are wanted.
+    """
+
+    tag: int
+    to: bytes
+    refused: list[PartitionId]
+    count: int
+    keys: list[bytes]
+    versions: list[int]
+    ttls: list[int]
+    types: list[bytes]
+    values: list[bytes]
+    large: list[int]
+    positions: list[int]
+
+
+@dataclass(slots=True)
+class ReadMany:
+    """Coordinator to primaries on one node: read these keys.
+
+    `partitions`: flat triples partition, epoch, how many of the keys it has; the keys stand in that order.
+    """
+
+    tag: int
+    remaining_ms: Millis
+    partitions: list[int]
+    keys: list[bytes]
+
+
+@dataclass(slots=True)
+class Records:
+    """The answer: of each key its version (0: there is no such key; -1: it is to be read alone), milliseconds
+    left (0: for ever), content type and value. If all versions are -1, the other lists may be empty.
+    """
+
+    tag: int
+    versions: list[int]
+    ttls: list[int]
+    types: list[bytes]
+    values: list[bytes]
 
 
 # --- change of primary, recovery ---------------------------------------------------------------------
@@ -281,11 +364,16 @@ Message = (
     Append
     | Acks
     | Commits
+    | Clocks
     | Confirm
     | Confirmed
     | Forward
     | Reply
     | StaleRead
+    | Scan
+    | Scanned
+    | ReadMany
+    | Records
     | Prepare
     | Promise
     | Refuse

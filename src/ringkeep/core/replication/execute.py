@@ -4,12 +4,18 @@ Conditions are evaluated against pending-then-committed state. An answer that wr
 waits until the state that it depends on is committed, and for a confirmation.
 """
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.disk_state import DiskState
-from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind, Status
-from ringkeep.core.protocol.entry import Entry, EntryKind, row_bytes, tail_of, version_of
-from ringkeep.core.protocol.hot_messages import RETRY, Forward
+from ringkeep.core.protocol.change import Change, ChangeKind
+from ringkeep.core.protocol.client_requests import Kind, Status
+from ringkeep.core.protocol.entry import EntryKind
+from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.types import Index
-from ringkeep.core.replication.pending import Call
+from ringkeep.core.replication.batches import execute_batch
+from ringkeep.core.replication.expiry import removal
+from ringkeep.core.replication.found import Found, found_of, holds, next_entry, whole
+from ringkeep.core.replication.operations import NEEDS_VALUE, Effect, Standing, evaluate
+from ringkeep.core.replication.pending import Call, Newest
 from ringkeep.core.replication.primary import Primary
 
 
@@ -21,6 +27,9 @@ def execute(primary: Primary, call: Call) -> None:
     message = call.message
     if message.kind == Kind.GET:
         primary.node.confirm_read(primary, call, None, Index(message.condition))
+        return
+    if (message.kind > Kind.DELETE or message.ttl) and primary.context.feature_level < OPERATIONS:
+        primary.answer(call, RETRY)  # the coordinator has a newer map
         return
     if primary.answer_appended(call):
         return
@@ -35,8 +44,10 @@ def execute(primary: Primary, call: Call) -> None:
     refused = _admission(primary, message.kind)
     if refused is not None:
         primary.refuse(call, *refused)
-        return
-    _evaluate(primary, call)
+    elif message.kind == Kind.BATCH:
+        execute_batch(primary, call)
+    else:
+        _evaluate(primary, call)
 
 
 def _answer_kept(primary: Primary, call: Call) -> bool:
@@ -56,11 +67,11 @@ def _answer_kept(primary: Primary, call: Call) -> bool:
     kept = primary.replica.state.find_result(message.key, message.idempotency, horizon)
     if kept is None:
         return False
-    status, version, fingerprint = kept
-    if fingerprint != message.fingerprint:
-        status, version = Status.KEY_REUSED, 0
+    result = (
+        (kept.status, kept.version) if kept.fingerprint == message.fingerprint else (Status.KEY_REUSED, 0)
+    )
     primary.context.count("idempotent_answered")
-    primary.node.confirm_read(primary, call, (status, version), Index(0))
+    primary.node.confirm_read(primary, call, result, Index(0))
     return True
 
 
@@ -100,49 +111,61 @@ def _no_room(primary: Primary, kind: int) -> tuple[Status, str] | None:
 
 
 def _evaluate(primary: Primary, call: Call) -> None:
+    """Evaluate a write on the newest state of its key, pending writes included. A record that is due is
+    removed first.
+    """
     message = call.message
-    newest = primary.pending.versions.get(message.key)
-    if newest is None:
-        record = primary.replica.state.record(message.key)
-        version, evidence = (version_of(record) if record is not None else 0), Index(0)
-        replaced = 1 + len(message.key) + len(record) if record is not None else 0
+    found = found_of(primary, message.key)
+    if found.deadline and found.deadline <= primary.log_time:
+        removed = removal(message.key, found.version, found.rows_bytes(message.key), found.deadline)
+        found = Found(evidence=primary.expiry.remove([removed]))
+    if not holds(message.condition, found.version):
+        _answer_unchanged(primary, call, Status.CONDITION_FAILED, found)
+        return
+    if message.kind in NEEDS_VALUE and found.record is not None:
+        found.tail = whole(primary.replica.state, message.key, found.record)
+    now = primary.clock.unconfirmed(primary.context.now)
+    effect = evaluate(Standing(found.tail, found.deadline), message, now)
+    if effect.kind:
+        _append(primary, call, effect, found)
     else:
-        version, evidence = max(newest, 0), Index(abs(newest))
-        replaced = row_bytes(message.key, primary.pending.entries[newest].tail) if newest > 0 else 0
-    status = _outcome(message, version)
-    if status in (Status.CONDITION_FAILED, Status.NOT_FOUND):
-        if message.idempotency:
-            _append(primary, call, EntryKind.OUTCOME, status, version)
-        else:
-            primary.node.confirm_read(primary, call, (status, version), evidence)
-    else:
-        kind = EntryKind.PUT if message.kind == Kind.PUT else EntryKind.DELETE
-        _append(primary, call, kind, status, 0, replaced)
+        _answer_unchanged(primary, call, effect.status, found)
 
 
-def _outcome(message: Forward, version: int) -> Status:
-    """Decide what a write does to a key that has `version` now (0: it does not exist)."""
-    wanted = message.condition
-    if wanted != ANY:
-        holds = version == 0 if wanted == ABSENT else version > 0 if wanted == PRESENT else version == wanted
-        if not holds:
-            return Status.CONDITION_FAILED
-    if message.kind == Kind.PUT:
-        return Status.REPLACED if version else Status.CREATED
-    return Status.DELETED if version else Status.NOT_FOUND
-
-
-def _append(
-    primary: Primary, call: Call, kind: EntryKind, status: Status, version: int, replaced_bytes: int = 0
-) -> None:
-    message = call.message
-    log_time = primary.log_time()
-    horizon = max(log_time - primary.context.bounds.idempotency_window_ms, 0) if message.idempotency else 0
-    tail = tail_of(message.content_type, message.value) if kind == EntryKind.PUT else b"\0"
-    entry = Entry(
-        kind, primary.epoch, Index(primary.replica.log.last_index + 1), log_time, message.origin,
-        message.counter, message.low, message.key, status, version, message.idempotency,
-        message.fingerprint, horizon, tail, replaced_bytes,
-    )  # fmt: skip
+def _answer_unchanged(primary: Primary, call: Call, status: Status, found: Found) -> None:
+    """Answer a write that changes nothing; under a client's own key its result is kept."""
+    if not call.message.idempotency:
+        primary.node.confirm_read(primary, call, (status, found.version), found.evidence)
+        return
+    entry = next_entry(primary, call, EntryKind.OUTCOME, status)
+    entry.version = found.version
     primary.append(entry)
     primary.pending.add(entry, call)
+
+
+def _append(primary: Primary, call: Call, effect: Effect, found: Found) -> None:
+    """Append an effect: as an entry of one change if it has a deadline, a result, or a large value, or
+    replaces a record that has; otherwise as one that says less.
+    """
+    message, context = call.message, primary.context
+    replaced, large = found.rows_bytes(message.key), len(effect.tail) > context.bounds.bulk_bytes
+    plain = not (effect.deadline or effect.result or found.deadline or found.parted)
+    if plain and effect.kind != ChangeKind.TOUCH and (not large or context.feature_level < OPERATIONS):
+        kind = EntryKind.PUT if effect.kind == ChangeKind.PUT else EntryKind.DELETE
+        entry = next_entry(primary, call, kind, effect.status)
+        entry.replaced_bytes = replaced
+        if effect.tail:
+            entry.tail = effect.tail
+        primary.append(entry)
+        primary.pending.add(entry, call)
+        return
+    entry = next_entry(primary, call, EntryKind.CHANGES, effect.status)
+    change = Change(effect.kind, message.key, effect.tail, effect.deadline, replaced, found.deadline)
+    entry.changes, entry.result, entry.tail = [change], effect.result, b""
+    primary.append(entry)
+    newest: Newest = (entry.index, None, 0, False)
+    if effect.kind == ChangeKind.PUT:
+        newest = (entry.index, effect.tail, effect.deadline, large)
+    elif effect.kind == ChangeKind.TOUCH:
+        newest = (entry.index, found.tail, effect.deadline, found.parted)
+    primary.pending.add(entry, call, {message.key: newest})

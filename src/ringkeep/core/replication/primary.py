@@ -20,12 +20,16 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Entries, Lost, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
+from ringkeep.core.replication.deduplication import STALE
 from ringkeep.core.replication.departed_coordinators import Departed
+from ringkeep.core.replication.expiry import Expiry
 from ringkeep.core.replication.in_sync import InSync
+from ringkeep.core.replication.log_clock import LogClock
 from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.core.replication.pending import Call, Pending
 from ringkeep.core.replication.replica import Replica
+from ringkeep.core.replication.results import answer_known, answer_with
 from ringkeep.core.replication.takeover import Takeover
 
 
@@ -77,11 +81,12 @@ class Primary:
         self.told = Index(0)
         self.confirmed_at: Millis = -1
         self.confirmed_probes: dict[NodeId, int] = {}
-        self.time_at: Millis = context.now
+        self.clock = LogClock(context.now, context.bounds.clock_ahead_ms)
         self.pending = Pending()
         self.parked = Parked(context, node.budget)
         self.paused = False
         self.departed = Departed(self)
+        self.expiry = Expiry(self)
         self.place = partition
         self.peers = tuple(node for node in partition.replicas if node != context.me)
 
@@ -151,7 +156,7 @@ class Primary:
         place, commit, last = self.place, self.replica.commit, self.replica.log.last_index
         if self.phase != Phase.ACTIVE or self.paused or self.told < commit or commit < last:
             return False
-        if self.parked or self.confirmed_probes or self.departed.waits:
+        if self.parked or self.confirmed_probes or self.departed.waits or self.expiry.waits:
             return False
         if place.learner is not None or place.old_voters or place.voters[0] != self.context.me:
             return False
@@ -234,12 +239,22 @@ class Primary:
         if self.phase == Phase.FETCHING:
             self.takeover.fetch()
 
+    def on_transfer(self) -> None:
+        """A snapshot moves on: until it is complete, another primary would only have to begin anew."""
+        if self.phase in (Phase.FETCHING, Phase.STARTING):
+            self.since = self.context.now
+
+    @property
+    def awaits_copies(self) -> bool:
+        """Whether it serves nobody until a majority has its log."""
+        return self.phase == Phase.STARTING
+
     def begin(self) -> None:
         """Begin the epoch with an entry of its own: only such an entry may be counted for commitment."""
         self.phase = Phase.STARTING
         if self.replica.log.last_index < self.place.base:
             self.replica.continue_above(self.place.base, self.epoch)
-        self.time_at = self.context.now
+        self.clock.start(self.context.now, max(self.replica.log.last_time, self.replica.clock))
         self.started = self.append_own(EntryKind.NOOP)
         for peer, promise in self.takeover.promises.items():
             if peer != self.context.me:
@@ -248,7 +263,7 @@ class Primary:
     def append_own(self, kind: EntryKind, tail: bytes = b"") -> Index:
         """Append an entry that no client asked for; return its index."""
         index = Index(self.replica.log.last_index + 1)
-        self.append(Entry(kind, self.epoch, index, self.log_time(), NO_ORIGIN, 0, 0, tail=tail))
+        self.append(Entry(kind, self.epoch, index, self.log_time, NO_ORIGIN, 0, 0, tail=tail))
         return index
 
     def _learn_position(self, peer: NodeId, promise: Promise) -> None:
@@ -277,12 +292,10 @@ class Primary:
 
     # --- replicating ----------------------------------------------------------------------------------
 
+    @property
     def log_time(self) -> Millis:
-        """Return the next entry's log time: the last one's, advanced by monotonic time, in capped steps."""
-        now = self.context.now
-        step = min(now - self.time_at, self.context.bounds.log_time_step_ms)
-        self.time_at = now
-        return self.replica.log.last_time + step
+        """The log time of an entry that is appended now."""
+        return self.clock.read(self.context.now)
 
     def append(self, entry: Entry) -> None:
         """Put an entry at the end of the log: persisted here and sent to the backups with this turn."""
@@ -301,14 +314,14 @@ class Primary:
         if news and index > self.replica.commit:
             self.context.stirred[self] = None
 
-    def on_ack(self, peer: NodeId, index: Index) -> None:
+    def on_ack(self, peer: NodeId, life: Incarnation, index: Index) -> None:
         """A backup holds everything up to `index` durably.
 
-        Ignored while the peer's position is unknown: since the Append was sent, the replica may have been
-        deleted and created again.
+        Ignored while it is not known where the peer stands: since the Append was sent, the replica may have
+        been deleted and created again.
         """
         progress = self.progress
-        if peer not in progress.next or not progress.acknowledged(peer, index):
+        if not progress.stands(peer, life) or not progress.acknowledged(peer, index):
             return
         last = self.replica.log.last_index
         assert index <= last, "acknowledged, but never sent"
@@ -394,10 +407,10 @@ class Primary:
     def on_applied(self, entry: Entry, status: int, version: int) -> None:
         """Answer the requests that waited for this entry."""
         for call in self.pending.applied(entry):
-            if status < 0:
-                self.answer(call, RETRY)
+            if entry.result and not call.result and version == entry.index and status >= 0:
+                answer_with(self, call, status, version, entry.result)
             else:
-                self.answer(call, status, version)
+                answer_known(self, call, status, version)
 
     def answer(
         self,
@@ -407,11 +420,14 @@ class Primary:
         value: bytes = b"",
         content_type: bytes = b"",
         detail: str = "",
+        ttl: Millis = 0,
     ) -> None:
         """Answer a request's coordinator."""
         active = self.phase == Phase.ACTIVE and self.leads
         message = call.message
-        reply = Reply(message.tag, message.epoch, status, active, version, value, content_type, detail)
+        reply = Reply(
+            message.tag, message.epoch, status, active, version, value, content_type, detail, ttl=ttl
+        )
         self.context.reply(call.caller, reply)
 
     def refuse(self, call: Call, status: Status, detail: str) -> None:
@@ -432,17 +448,16 @@ class Primary:
         known = self.replica.state.sessions.find(message.origin, message.counter)
         if known is not None:
             self.context.count("duplicate_answered")
-            if known[0] < 0:
-                self.answer(call, RETRY)
-            else:
-                self.answer(call, known[0], known[1])
+            answer_known(self, call, *known)
             return True
         index = pending.ids.get((message.origin, message.counter))
         if index is not None:
             self.context.count("duplicate_waits")
             pending.calls[index].append(call)
             return True
-        return False
+        if outdated := pending.outdates(message.origin, message.counter):
+            answer_known(self, call, *STALE)
+        return outdated
 
     def on_tick(self) -> None:
         """Ask silent peers again; give up requests past their deadline."""
@@ -463,6 +478,8 @@ class Primary:
             elif self.progress.next.get(peer, last + 1) <= last:
                 self.context.stirred[self] = None
         self.departed.on_tick()
+        if self.may_execute:
+            self.expiry.on_tick()
         for call in self.parked.take_late(now):
             self.refuse(call, Status.UNAVAILABLE, "the partition had no active primary until the deadline")
 

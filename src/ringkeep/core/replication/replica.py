@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import Entry, decode, epoch_of, renumbered
+from ringkeep.core.protocol.entry import Entry, decode, epoch_of, is_known, renumbered
 from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Entries, Prepare, Promise, Refuse
@@ -43,6 +43,10 @@ class Leading(Protocol):
     peers: tuple[NodeId, ...]
     confirmed_at: Millis
 
+    @property
+    def log_time(self) -> Millis:
+        """The log time now, as confirmed; too early until the primary is ACTIVE."""
+
     def appended_here(self, index: Index) -> Entry | None:
         """Return the entry at `index`, once, if this primary appended it for a call."""
 
@@ -51,6 +55,13 @@ class Leading(Protocol):
 
     def on_snapshot(self) -> None:
         """A snapshot was switched to."""
+
+    def on_transfer(self) -> None:
+        """A snapshot of its partition was sent or received a little further."""
+
+    @property
+    def awaits_copies(self) -> bool:
+        """Whether it serves nobody until a majority has its log."""
 
     def durable_at(self, peer: NodeId) -> Index:
         """Return up to where a peer is known to hold the log durably."""
@@ -72,9 +83,9 @@ class Replica:
     """
 
     __slots__ = (
-        "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log", "matched",
-        "next_generation", "partition", "pins", "primary", "promised", "staging", "state", "swapped_in",
-        "write_down_in", "written", "written_in",
+        "_clock", "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log",
+        "matched", "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
+        "swapped_in", "write_down_in", "written", "written_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -99,6 +110,10 @@ class Replica:
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
+        self._clock: tuple[Epoch, Millis] = (
+            Epoch(0),
+            0,
+        )  # the highest log time that a primary told, by epoch
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
@@ -122,6 +137,22 @@ class Replica:
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
             self.state.replay(decode(self.log[Index(index)]))
+
+    # --- the log's clock ------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Millis:
+        """The highest log time told by the primary of the newest entries here; 0 if it told none.
+
+        A time from before them is void: their primary may not have heard of it, and what they let live was
+        counted from an earlier one.
+        """
+        epoch, time = self._clock
+        return time if epoch >= self.log.last_epoch else 0
+
+    def learn_clock(self, epoch: Epoch, time: Millis) -> None:
+        """The primary of this epoch tells its log time."""
+        self._clock = max(self._clock, (epoch, time))
 
     # --- promises -------------------------------------------------------------------------------------
 
@@ -190,6 +221,9 @@ class Replica:
         log, rows = self.log, self.context.effects.batch.log
         index = prev_index
         for entry in entries:
+            if not is_known(entry):
+                self.context.count("entry_of_newer_version")
+                break
             index = Index(index + 1)
             if index <= log.floor_index:
                 continue
@@ -242,6 +276,11 @@ class Replica:
             return
         self._apply_to(self.commit)
 
+    @property
+    def applied_time(self) -> Millis:
+        """The log time of what was applied last."""
+        return self.log.time_at(self.applied)
+
     def apply_late(self) -> None:
         """Apply what is committed, as a backup: nobody waits for it, so within the bound of one turn."""
         context, last = self.context, self.applied
@@ -262,7 +301,7 @@ class Replica:
             entry = primary.appended_here(Index(number)) if primary is not None else None
             if entry is not None:
                 assert primary is not None
-                self.context.turn_bytes += len(entry.tail)
+                self.context.turn_bytes += entry.value_bytes
                 primary.on_applied(entry, *state.apply(entry))
             else:
                 state.apply(decode(log[Index(number)]))
@@ -405,7 +444,7 @@ class Replica:
 
     def urgency_for(self, receiver: NodeId) -> Urgency:
         """Return how urgently a node needs this partition's state."""
-        if self.promised.node == receiver:
+        if self.promised.node == receiver or (self.primary is not None and self.primary.awaits_copies):
             return Urgency.TAKEOVER
         cluster_map = self.context.cluster_map
         learns = cluster_map is not None and cluster_map.partitions[self.partition].learner == receiver

@@ -95,6 +95,8 @@ class Staging:
             context.durable.calls.append(self.switch)
             return
         self.row_bytes += size
+        if replica.primary is not None:
+            replica.primary.on_transfer()
         context.effects.batch.staged.setdefault(self.prefix, []).append(message.rows)
         self.cursor = message.rows[-1][0]
         self._receivers.on_staged(size)

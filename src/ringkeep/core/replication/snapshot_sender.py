@@ -160,6 +160,7 @@ class SnapshotSenders:
                 self._context.send(peer, _gone(message))
             return message.done
         sending.heard = self._context.now
+        before = sending.staged.row_bytes
         if message.done:
             sending.frozen.close()
             sending.installed = True
@@ -169,6 +170,9 @@ class SnapshotSenders:
             if sending.sent != sending.staged:
                 self._context.count("snapshot_sent_again")  # a chunk was lost, or is late
             sending.pulled = sending.takes_more = message.room > 0
+            primary = sending.replica.primary
+            if primary is not None and sending.staged.row_bytes > before:
+                primary.on_transfer()
             self._send_on()
         else:
             self._close(message.snapshot)

@@ -9,17 +9,40 @@ Source: ReadIndex, Ongaro's dissertation (2014), section 6.4, batched over parti
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Protocol
 
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.entry import read_record
 from ringkeep.core.protocol.hot_messages import RETRY, Confirm, Confirmed
+from ringkeep.core.protocol.record import (
+    deadline_of,
+    is_parted,
+    read_record,
+    rows_bytes,
+    value_bytes_of,
+    version_of,
+)
 from ringkeep.core.protocol.types import Index, Millis, NodeId, PartitionId, first_name
+from ringkeep.core.replication.expiry import removal
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
+from ringkeep.core.replication.results import answer_known
 
-Waiting = tuple[Call, tuple[int, int] | None, Index]
+
+class SliceRead(Protocol):
+    """A part of something larger that waits for the confirmation of one partition."""
+
+    deadline: Millis
+
+    def confirmed(self) -> None:
+        """The partition may be read."""
+
+    def refused(self) -> None:
+        """It may not: the primary is none any more, or was not confirmed in time."""
+
+
+Waiting = tuple[Call | SliceRead, tuple[int, int] | None, Index]
 
 
 class _Ballot:
@@ -66,10 +89,18 @@ class ConfirmedReads:
         else:
             waiting.append((call, result, evidence))
 
+    def add_slice(self, primary: Primary, part: SliceRead, evidence: Index) -> None:
+        """Tell a part of something larger once its partition is confirmed, with `evidence` committed."""
+        self._arrived.setdefault(primary, []).append((part, None, evidence))
+
     def probe(self, primaries: Mapping[PartitionId, Primary]) -> None:
         """Let the next round confirm some of these partitions too, even without reads: backups count the age
-        of stale reads from it. They take turns, at most `probes_at_once` in one call.
+        of stale reads from it. They take turns, at most `probes_at_once` in one call. Where records expire,
+        the log's clock needs a confirmation each time.
         """
+        for each in primaries.values():
+            if each.phase == Phase.ACTIVE and each.expiry.waits:
+                self._arrived.setdefault(each, [])
         if not self._to_probe:
             self._to_probe = list(primaries)[::-1]
         for _ in range(min(len(self._to_probe), self._context.bounds.probes_at_once)):
@@ -82,7 +113,8 @@ class ConfirmedReads:
         self._turn_bytes = 0
         for _ in range(len(self._held)):
             primary, read = self._held.popleft()
-            if self._context.takes_bulk(read[0].caller[0]):
+            call = read[0]
+            if not isinstance(call, Call) or self._context.takes_bulk(call.caller[0]):
                 self._serve_late(primary, read)
             else:
                 self._held.append((primary, read))
@@ -153,9 +185,10 @@ class ConfirmedReads:
             return
         if current is not None:
             primary.confirmed_at, primary.confirmed_probes = current.since, current.probes
+            primary.clock.confirmed_at = max(primary.clock.confirmed_at, current.since)
             self._context.watched[primary.replica.partition] = None  # the backups must be informed
         else:
-            primary.confirmed_at = self._context.now
+            primary.confirmed_at = primary.clock.confirmed_at = self._context.now
         applied = primary.replica.applied
         assert applied >= ballot.index, "a primary applies as it commits"
         for read in ballot.reads:
@@ -169,20 +202,24 @@ class ConfirmedReads:
         for primary, reads in list(self._unapplied.items()):
             applied = primary.replica.applied
             left = [read for read in reads if read[2] > applied]
-            if len(left) < len(reads):
-                for read in reads:
-                    if read[2] <= applied:
-                        self._serve(primary, read)
-                if left:
-                    self._unapplied[primary] = left
-                else:
-                    del self._unapplied[primary]
+            if len(left) == len(reads):
+                continue
+            if left:
+                self._unapplied[primary] = left
+            else:
+                del self._unapplied[primary]
+            for read in reads:
+                if read[2] <= applied:
+                    self._serve(primary, read)  # one whose record is due by now waits again
 
     def _gave_up(self, primary: Primary, read: Waiting, now: Millis) -> bool:
         """Answer a client's read of a version that was not reached by its deadline."""
         call, result, evidence = read
         if result is not None or now < call.deadline:
             return False
+        if not isinstance(call, Call):
+            call.refused()
+            return True
         detail = (
             f"the key's partition is at version {primary.replica.applied}, and has not reached {evidence}"
         )
@@ -192,23 +229,52 @@ class ConfirmedReads:
     def _serve(self, primary: Primary, read: Waiting) -> None:
         call, result, _ = read
         context = self._context
+        if not isinstance(call, Call):
+            call.confirmed()
+            return
         if result is not None:
-            primary.answer(call, *result)
+            answer_known(primary, call, *result)
             return
         if self._turn_bytes >= context.bounds.read_turn_bytes:
             self._later.append((primary, read))
             return
-        record = primary.replica.state.record(call.message.key)
+        key, state = call.message.key, primary.replica.state
+        record = state.record(key)
         if record is None:
             primary.answer(call, Status.NOT_FOUND)
             return
-        self._turn_bytes += len(record)
-        if len(record) > context.bounds.bulk_bytes and not context.takes_bulk(call.caller[0]):
+        deadline = deadline_of(record)
+        if deadline and deadline <= primary.log_time:
+            self._serve_due(primary, call, record, deadline)
+            return
+        size = value_bytes_of(record)
+        self._turn_bytes += size
+        if size > context.bounds.bulk_bytes and not context.takes_bulk(call.caller[0]):
             context.count("large_answer_held_back")
             self._held.append((primary, read))
+            return
+        version, content_type, value = read_record(record)
+        if is_parted(record):
+            value = state.value_row(key)
+        ttl = max(deadline - primary.clock.unconfirmed(context.now), 1) if deadline else 0
+        primary.answer(call, Status.FOUND, version, value, content_type, ttl=ttl)
+
+    def _serve_due(self, primary: Primary, call: Call, record: bytes, deadline: Millis) -> None:
+        """Wait for the removal of a record that is due, or for a write that is pending behind it."""
+        key, newest = call.message.key, primary.pending.newest
+        if key in newest:
+            waiting: Waiting = (call, None, newest[key][0])
+        elif not self._context.disks.own.takes_entries:
+            detail = (
+                "the key has expired, but its removal cannot be written: the primary's disk takes no entries"
+            )
+            primary.refuse(call, Status.UNAVAILABLE, detail)
+            return
         else:
-            version, content_type, value = read_record(record)
-            primary.answer(call, Status.FOUND, version, value, content_type)
+            removed = removal(key, version_of(record), rows_bytes(key, record), deadline)
+            waiting = (call, (Status.NOT_FOUND, 0), primary.expiry.remove([removed]))
+            self._context.effects.again = True  # this turn may have been committed and sent already
+        self._unapplied.setdefault(primary, []).append(waiting)
 
     def drop(self, primary: Primary) -> None:
         """Send back every read of a primary that was deposed."""
@@ -222,7 +288,10 @@ class ConfirmedReads:
 
     def _send_back(self, primary: Primary, reads: list[Waiting]) -> None:
         for call, _, _ in reads:
-            primary.answer(call, RETRY)
+            if isinstance(call, Call):
+                primary.answer(call, RETRY)
+            else:
+                call.refused()
 
     def on_tick(self) -> None:
         """Start another round for reads whose round got no majority in time; give up those past their
@@ -241,8 +310,11 @@ class ConfirmedReads:
             for ballot in current.ballots.values():
                 self._context.count("confirm_round_again")
                 for read in ballot.reads:
-                    if now < read[0].deadline:
-                        self.add(ballot.primary, *read)
+                    call = read[0]
+                    if now < call.deadline:
+                        self._arrived.setdefault(ballot.primary, []).append(read)
+                    elif not isinstance(call, Call):
+                        call.refused()
                     else:
                         detail = "no majority of the partition's replicas confirmed its primary"
-                        ballot.primary.refuse(read[0], Status.UNAVAILABLE, detail)
+                        ballot.primary.refuse(call, Status.UNAVAILABLE, detail)

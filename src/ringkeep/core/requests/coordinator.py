@@ -10,6 +10,7 @@ log, or may have run. An answer of an ACTIVE primary also settles the copies of 
 
 from typing import Final, Protocol
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.cluster.slots import partition_of
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
@@ -74,6 +75,10 @@ class Coordinator:
         if request.kind != Kind.GET:
             request.counter = self._counters[partition] = self._counters.get(partition, 0) + 1
             self._unfinished[partition][request.counter] = request
+        if (request.kind > Kind.DELETE or request.ttl_ms) and context.feature_level < OPERATIONS:
+            detail = "some node of the cluster runs an older version, which does not know this operation"
+            self._finish(request, Result(Status.UNAVAILABLE, detail=detail))
+            return
         bucket = request.deadline // _BUCKET_MS
         queue = self._deadlines.get(bucket)
         if queue is None:
@@ -107,7 +112,7 @@ class Coordinator:
         message = Forward(
             request.tag, request.partition, place.epoch, request.deadline - context.now, request.kind,
             request.condition or request.at_least, self._origin, counter, low, request.key, request.value,
-            request.content_type, request.idempotency, request.fingerprint,
+            request.content_type, request.idempotency, request.fingerprint, request.ttl_ms,
         )  # fmt: skip
         if peer == context.me:
             self._node.on_forward(self._life, message)
@@ -152,13 +157,15 @@ class Coordinator:
             if not self._retry_at:
                 self._retry_at = self._context.now + limits.TICK_MS
             return
-        if request.kind != Kind.GET and status not in WROTE and copies:
+        wrote = status in WROTE and reply.version  # a batch that is done may have changed nothing
+        if request.kind != Kind.GET and not wrote and copies:
             self._context.count("answer_not_final")
             if next(reversed(copies)) < reply.tag:
                 self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies
             return  # another copy may still run: its own answer decides
         self._finish(request, Result(
-            _STATUSES[status], reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms
+            _STATUSES[status], reply.version, reply.value, reply.content_type, "", reply.detail, reply.age_ms,
+            reply.ttl,
         ))  # fmt: skip
 
     def _settle_others(self, copies: dict[int, Epoch], reply: Reply) -> None:
@@ -178,7 +185,10 @@ class Coordinator:
         self._waiting.pop(number, None)
         if request.counter:
             del self._unfinished[request.partition][request.counter]
-        self._context.effects.answers.append((request, result))
+        if request.inside:
+            request.done(result)
+        else:
+            self._context.effects.answers.append((request, result))
 
     # --- what changes around it -----------------------------------------------------------------------
 

@@ -4,12 +4,13 @@ The age of a replica's data counts from the newest probe of its node that reache
 round that succeeded, if the entries committed then are applied here.
 """
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.context import Context
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Status
-from ringkeep.core.protocol.entry import read_record
-from ringkeep.core.protocol.hot_messages import Commits, Reply
+from ringkeep.core.protocol.hot_messages import Clocks, Commits, Reply
 from ringkeep.core.protocol.messages import StaleRead
+from ringkeep.core.protocol.record import deadline_of, read_record
 from ringkeep.core.protocol.types import Epoch, Life, Millis, NodeId, PartitionId
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica import Replica
@@ -36,11 +37,13 @@ class StaleReads:
         if not replica.readable:
             return False
         record = replica.state.record(message.key)
-        age = self.age_of(replica)
-        if record is None:
+        age, time = self.age_of(replica), replica.applied_time
+        deadline = deadline_of(record) if record is not None else 0
+        if record is None or 0 < deadline <= time:
             reply = Reply(message.tag, replica.promised.epoch, Status.NOT_FOUND, active=False, age_ms=age)
         else:
-            version, content_type, value = read_record(record)
+            version, content_type, _ = read_record(record)
+            value = replica.state.value(message.key, record)
             reply = Reply(
                 message.tag,
                 replica.promised.epoch,
@@ -50,9 +53,18 @@ class StaleReads:
                 value,
                 content_type,
                 age_ms=age,
+                ttl=max(deadline - self._time_of(replica), 1) if deadline else 0,
             )
         self._context.reply(caller, reply)
         return True
+
+    def _time_of(self, replica: Replica) -> Millis:
+        """Return the log time as far as it is known here. What is gone is judged by what is applied alone: in
+        between a write may have been committed that keeps the record.
+        """
+        primary = replica.primary
+        known = max(replica.clock, replica.applied_time)
+        return max(known, primary.log_time) if primary is not None else known
 
     def age_of(self, replica: Replica) -> Millis:
         """Return how old a replica's data may be at most, in milliseconds."""
@@ -77,12 +89,17 @@ class StaleReads:
 
     def tell_confirmed(self, primaries: list[Primary]) -> None:
         """Send backups the partitions confirmed since the last call, and the probe of theirs that came
-        before."""
+        before; and the log times of those whose records expire."""
         told: dict[tuple[NodeId, int], list[int]] = {}
+        clocks: dict[NodeId, list[int]] = {}
         for primary in primaries:
             probes, primary.confirmed_probes = primary.confirmed_probes, {}
             if primary.phase != Phase.ACTIVE:
                 continue
+            if probes and primary.expiry.waits:
+                for peer in primary.peers:
+                    items = clocks.setdefault(peer, [])
+                    items += (primary.replica.partition, primary.epoch, primary.log_time)
             for peer in primary.peers:
                 probe = probes.get(peer)
                 if probe:
@@ -91,6 +108,9 @@ class StaleReads:
         for (peer, probe), items in told.items():
             if peer in self._context.links:
                 self._context.send(peer, Commits(probe, items))
+        for peer, items in clocks.items() if self._context.feature_level >= OPERATIONS else ():
+            if peer in self._context.links:
+                self._context.send(peer, Clocks(items))
 
     def on_confirmed(self, replica: Replica, commit: int, probe: int) -> None:
         """A primary reports that it was confirmed after our probe, and its commit index."""

@@ -18,13 +18,14 @@ from starlette.routing import Route
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
 from ringkeep.http.admin.docs_page import docs_page
+from ringkeep.http.admin.listing_routes import ListingRoutes
 from ringkeep.http.admin.metrics import ListenerNumbers, exposition
 from ringkeep.http.admin.operator_routes import OperatorRoutes
 from ringkeep.http.admin.responses import json_answer, parameters_of, problem_answer
 from ringkeep.http.admin.status_page import status_page
 from ringkeep.http.openapi.document import document
 from ringkeep.http.openapi.examples import ADDRESS
-from ringkeep.http.parse.put_body import put_member
+from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.parse.target import parse_key
 from ringkeep.http.problems import UNKNOWN, Problem, wrong_method
 from ringkeep.http.routes import MOVES_PATH
@@ -38,7 +39,6 @@ _PAGE: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_LATER: Final = frozenset({"/v1/kv"})  # listing; what follows `/v1/kv/` is a key
 
 
 class Admin:
@@ -131,14 +131,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "GET, HEAD").split(", ")))
         return problem_answer(wrong_method(allow))
-    if request.url.path in _LATER:
-        return problem_answer(
-            Problem(
-                problems.NO_ROUTE,
-                "This route comes with a later version of Ringkeep. Nothing was applied; "
-                "/docs lists the routes of this one.",
-            )
-        )
     return problem_answer(
         Problem(problems.NO_ROUTE, "There is no such route. Nothing was applied; /docs lists them.")
     )
@@ -188,6 +180,7 @@ def make_app(service: Service, listener: ListenerNumbers) -> Starlette:
     app = Starlette(
         routes=[
             *(Route(path, handler, methods=["GET"]) for path, handler in routes.items()),
+            *ListingRoutes(service).routes(),
             *OperatorRoutes(service).routes(),
         ],
         exception_handlers={

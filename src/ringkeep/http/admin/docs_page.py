@@ -1,5 +1,6 @@
 """The page of `/docs`: the OpenAPI document, to read. Everything but the markup here is escaped."""
 
+import json
 from collections.abc import Iterator
 from html import escape
 from typing import Any, Final
@@ -85,6 +86,9 @@ def _contents(contents: Json, schemas: Json) -> str:
             for name, said, meaning in _members(content["schema"], schemas)
         ]
         parts.append(f"<p>{_code(kind)}</p>" + (table(("member", "type", "meaning"), rows) if rows else ""))
+        shown = [json.dumps(each["value"]) for each in content.get("examples", {}).values()]
+        if shown:
+            parts.append(f"<pre>{escape(chr(10).join(shown))}</pre>")
     return "".join(parts)
 
 

@@ -14,12 +14,15 @@ import msgspec
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.http import problems
+from ringkeep.http.connection.batch_call import BatchCall
+from ringkeep.http.connection.failures import CONDITION_TEXT, PRESENT, failure
 from ringkeep.http.connection.listener_state import ListenerState
+from ringkeep.http.connection.operation_answer import operation_members
 from ringkeep.http.limits import SMALL_BODY_BYTES
 from ringkeep.http.parse.header_fields import ANYTHING
-from ringkeep.http.parse.put_body import put_member
+from ringkeep.http.parse.json_members import put_member
 from ringkeep.http.problems import DEFECT, UNKNOWN, Problem
-from ringkeep.http.routes import DELETE3, GET3, KV_DELETE, KV_GET, KV_PUT, OTHER, PUT3
+from ringkeep.http.routes import BATCH, DELETE3, GET3, KV_DELETE, KV_GET, KV_POST, KV_PUT, OTHER, PUT3
 
 log = logging.getLogger("ringkeep.http")
 
@@ -31,6 +34,7 @@ _INERT: Final = b"X-Content-Type-Options: nosniff\r\nContent-Security-Policy: sa
 _WHOLE_BYTES: Final = 16 * 1024  # up to here body and head are joined; a larger body is not copied
 
 _JSON: Final = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b\r\n%b"
+_OPERATED: Final = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b%b%b%b\r\n%b"
 _VALUE: Final = b'HTTP/1.1 %b\r\nContent-Type: %b\r\nContent-Length: %d\r\nETag: "%d"\r\n%b%b%b\r\n'
 _STORED: Final = b'HTTP/1.1 %b\r\nContent-Length: 0\r\nETag: "%d"\r\n%b%b%b\r\n'
 _BARE: Final = b"HTTP/1.1 %b\r\n%b%b%b\r\n"
@@ -70,6 +74,7 @@ class Exchange:
         "answered",
         "app_request",
         "body_limit",
+        "call",
         "close",
         "connection_line",
         "head_only",
@@ -99,6 +104,7 @@ class Exchange:
         self.body_limit = SMALL_BODY_BYTES
         self.request: Request | None = None  # for the service,
         self.app_request: AppRequest | None = None  # or for the admin app
+        self.call: BatchCall | None = None  # of the request, if it is a batch
         self.running = False
         self.match: frozenset[int] | None = None
         self.none_match: frozenset[int] | None = None
@@ -140,6 +146,7 @@ class Exchange:
         """Count the answer, and let go of what the request held."""
         self.answered = True
         self.request = None  # it refers to us: without this, every request would be left to the collector
+        self.call = None
         seconds = time.monotonic() - self.started if self.started else 0.0
         self.listener.counts[self.route].count(status, seconds)
         if self.reserved:
@@ -161,6 +168,8 @@ class Exchange:
         primary = listener.primary(result.primary)
         if status is Status.FOUND:
             primary += self._age(result)
+            if result.ttl_ms:
+                primary += b"Ringkeep-TTL: %d\r\n" % result.ttl_ms
             if route == KV_GET:
                 return self._value(result, primary)
             assert route == GET3
@@ -168,11 +177,15 @@ class Exchange:
             put_member(members, "key", request.key)
             put_member(members, "value", result.value)
             members["version"] = result.version
+            if result.ttl_ms:
+                members["ttl"] = result.ttl_ms
         elif status is Status.CREATED or status is Status.REPLACED:
             if route == KV_PUT:
                 code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
                 self.answer = _STORED % (line, result.version, primary, listener.common, self.connection_line)
                 return code
+            if route == KV_POST:
+                return self._operated(request, result, primary)
             assert route == PUT3
             members = {"status": "Success"}
             put_member(members, "key", request.key)
@@ -181,15 +194,33 @@ class Exchange:
             if route == KV_DELETE:
                 self.answer = _BARE % (b"204 No Content", primary, listener.common, self.connection_line)
                 return 204
+            if route == KV_POST:
+                return self._operated(request, result, primary)
             assert route == DELETE3
             members = {"status": "Success"}
             put_member(members, "key", request.key)
             members["deleted"] = status is Status.DELETED
+        elif status is Status.DONE:
+            assert route == BATCH and self.call is not None
+            members = self.call.answer(result)
         else:
             return 0
         body = _encode(members)
         self.answer = _JSON % (len(body), primary, listener.common, self.connection_line, body)
         return 200
+
+    def _operated(self, request: Request, result: Result, primary: bytes) -> int:
+        """Write the answer of an operation on a key; the ETag is the version of what is there now."""
+        members: dict[str, Any] = {}
+        put_member(members, "key", request.key)
+        members["version"] = result.version
+        body = _encode(members | operation_members(request.kind, result))
+        status = result.status
+        code, line = (201, b"201 Created") if status is Status.CREATED else (200, b"200 OK")
+        etag = b'ETag: "%d"\r\n' % result.version if status is not Status.DELETED else b""
+        common = self.listener.common
+        self.answer = _OPERATED % (line, len(body), etag, primary, common, self.connection_line, body)
+        return code
 
     def _age(self, result: Result) -> bytes:
         """Return the header line that says how old what a stale read saw may be, also if it saw nothing."""
@@ -203,7 +234,7 @@ class Exchange:
         common = self.listener.common
         if self.match is not None and not self.match & {ANYTHING, version}:
             headers = b'ETag: "%d"\r\n' % version + self._age(result)
-            failed = Problem(problems.CONDITION, _CONDITION_TEXT, headers=headers)
+            failed = Problem(problems.CONDITION, CONDITION_TEXT, headers=headers)
             return self._problem(failed, result.primary)
         if self.none_match is not None and self.none_match & {ANYTHING, version}:
             line = b'304 Not Modified\r\nETag: "%d"' % version
@@ -272,51 +303,10 @@ class Exchange:
         if status is Status.NOT_FOUND:
             age = self._age(result)
             if self.match is not None:
-                return Problem(problems.CONDITION, _CONDITION_TEXT, headers=age)
+                return Problem(problems.CONDITION, CONDITION_TEXT, headers=age)
             return Problem(problems.NOT_FOUND, "There is no such key. Nothing was changed.", headers=age)
-        if status is Status.CONDITION_FAILED:
-            etag = b'ETag: "%d"\r\n' % result.version if result.version else b""
-            return Problem(problems.CONDITION, _CONDITION_TEXT, headers=etag)
         if status is Status.DEFECT:
             return self._defect(result.detail or "The node met an internal error.")
-        if status is Status.UNKNOWN and request.kind is not Kind.GET:
-            return Problem(
-                problems.FATE_UNKNOWN,
-                _with("The write was handed on and its fate is not known: it may have been applied.", result)
-                + (
-                    " Send it again with the same Idempotency-Key to learn its result."
-                    if request.idempotency
-                    else " Read the key before writing again; with an Idempotency-Key a retry is safe."
-                ),
-                outcome=UNKNOWN,
-                retryable=bool(request.idempotency),
-            )
-        kind, text = _REFUSALS.get(status, _UNAVAILABLE)
-        return Problem(kind, _with(text, result))
-
-
-def _with(text: str, result: Result) -> str:
-    return f"{text} The node says: {result.detail.rstrip('.')}." if result.detail else text
-
-
-_CONDITION_TEXT: Final = (
-    "The condition of the request does not hold. Nothing was applied; "
-    "read the key and decide again (a present version comes as ETag)."
-)
-_UNAVAILABLE: Final = (
-    problems.UNAVAILABLE,
-    "Nobody could serve the request by its deadline. Nothing was applied, and it never will be; try again.",
-)
-_REFUSALS: Final = {
-    Status.KEY_REUSED: (
-        problems.KEY_REUSED,
-        "The Idempotency-Key stands for another request (method, body or condition differ). "
-        "Nothing was applied; use a new key for a new request.",
-    ),
-    Status.BUSY: (problems.BUSY, problems.BUSY_TEXT),
-    Status.NO_SPACE: (
-        problems.NO_SPACE,
-        "There is less free disk than the reserve. Nothing was applied; make room, then try again. Deletes "
-        "are taken for as long as a part of the reserve is left.",
-    ),
-}
+        if self.call is not None and status in PRESENT:
+            return self.call.refusal(result)
+        return failure(request.kind, bool(request.idempotency), result)

@@ -19,7 +19,7 @@ from ringkeep.http.routes import PUT3
 
 # What stands before the key, and keys that are themselves as path and as query: no '%', '+', '&', '?'.
 _LINE: Final = re.compile(
-    rb"((?:GET|PUT|DELETE) /v1/kv/|(?:GET /get|DELETE /delete)\?key=|POST /put)"
+    rb"((?:GET|PUT|DELETE|POST) /v1/kv/|(?:GET /get|DELETE /delete)\?key=|POST /put)"
     rb"([-A-Za-z0-9._~/:]*) HTTP/1\.1\r\n"
 )
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: ([0-9]{1,7})\r\n", re.IGNORECASE)

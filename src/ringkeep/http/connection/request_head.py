@@ -8,12 +8,21 @@ import re
 from hashlib import blake2b
 from typing import Final
 
-from ringkeep.core.protocol.client_requests import Kind, Request
-from ringkeep.core.protocol.limits import KEY_BYTES, KIB, VALUE_BYTES
+from ringkeep.core.protocol.client_requests import ANY, Kind, Request
+from ringkeep.core.protocol.limits import KEY_BYTES, KIB
 from ringkeep.http import problems
+from ringkeep.http.connection.batch_call import BatchCall
 from ringkeep.http.connection.exchange import KEEP, AppRequest, Exchange
 from ringkeep.http.connection.listener_state import ListenerState
-from ringkeep.http.limits import HEADER_BYTES, HEADER_COUNT, IN_FLIGHT, PUT_BODY_BYTES, TARGET_BYTES
+from ringkeep.http.limits import (
+    BATCH_BYTES,
+    HEADER_BYTES,
+    HEADER_COUNT,
+    IN_FLIGHT,
+    PUT_BODY_BYTES,
+    TARGET_BYTES,
+)
+from ringkeep.http.parse.batch_body import parse_batch
 from ringkeep.http.parse.header_fields import (
     check_charset,
     check_encoding,
@@ -22,7 +31,8 @@ from ringkeep.http.parse.header_fields import (
     stored_content_type,
     write_condition,
 )
-from ringkeep.http.parse.put_body import parse_put
+from ringkeep.http.parse.operation_body import one_condition, parse_operation
+from ringkeep.http.parse.put_body import check_value, parse_put
 from ringkeep.http.parse.target import (
     check_key,
     parse_at_least,
@@ -32,16 +42,19 @@ from ringkeep.http.parse.target import (
     parse_timeout,
     unquote,
 )
+from ringkeep.http.parse.time_to_live import parse_ttl
 from ringkeep.http.problems import Problem, bad, busy, wrong_method
 from ringkeep.http.routes import (
+    BATCH,
     DELETE3,
+    FIXED,
     GET3,
     KV,
     KV_DELETE,
     KV_GET,
+    KV_POST,
     KV_PUT,
     KV_ROUTES,
-    ORIGINAL,
     PUT3,
     methods_of,
 )
@@ -52,9 +65,11 @@ _PARAMETERS: Final = {
     PUT3: _TIMEOUT,
     GET3: _READ | {b"key"},
     DELETE3: _TIMEOUT | {b"key"},
-    KV_PUT: _TIMEOUT,
+    KV_PUT: _TIMEOUT | {b"ttl"},
     KV_GET: _READ,
     KV_DELETE: _TIMEOUT,
+    KV_POST: _TIMEOUT,
+    BATCH: _TIMEOUT,
 }
 _KINDS: Final = {
     PUT3: Kind.PUT,
@@ -63,6 +78,8 @@ _KINDS: Final = {
     KV_PUT: Kind.PUT,
     KV_GET: Kind.GET,
     KV_DELETE: Kind.DELETE,
+    KV_POST: Kind.ADD,  # until its body says which operation it is
+    BATCH: Kind.BATCH,
 }
 
 _REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}) (/[!-~]*) HTTP/1\.[01]\r\n")
@@ -140,9 +157,9 @@ def read_head(
     if version != "1.1" and version != "1.0":
         raise bad("The HTTP version is not served; use HTTP/1.1.")
     path, _, query = target.partition(b"?")
-    original = ORIGINAL.get(path)
-    if original is not None:
-        exchange.route = original[1]  # known first, because it decides how errors look
+    fixed = FIXED.get(path)
+    if fixed is not None:
+        exchange.route = fixed[1]  # known first, because it decides how errors look
     if len(target) > TARGET_BYTES:
         raise uri_too_long()
     fields = read_fields(headers)
@@ -191,15 +208,15 @@ def _route(exchange: Exchange, path: bytes, query: bytes, fields: Fields) -> Non
         request = _request(exchange, parse_query(query, _PARAMETERS[route]) if query else {}, fields)
         request.key = check_key(unquote(path[len(KV) :]))
     else:
-        original = ORIGINAL.get(path)
-        if original is None:
+        fixed = FIXED.get(path)
+        if fixed is None:
             return
-        exchange.route = original[1]
-        if method != original[0]:
+        exchange.route = fixed[1]
+        if method != fixed[0]:
             raise wrong_method(methods_of(path))
         parameters = parse_query(query, _PARAMETERS[exchange.route]) if query else {}
         request = _request(exchange, parameters, fields)
-        if exchange.route != PUT3:
+        if exchange.route in (GET3, DELETE3):
             request.key = parse_key(parameters.get(b"key"))
     exchange.request = request
 
@@ -215,6 +232,8 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
             request.at_least = parse_at_least(parameters[b"at_least"])
         if b"consistency" in parameters:
             request.stale = parse_stale(parameters[b"consistency"])
+        if b"ttl" in parameters:
+            request.ttl_ms = parse_ttl(parameters[b"ttl"].decode("latin-1"), "The parameter")
     if route in (KV_GET, GET3):
         exchange.safe = True
         if route == KV_GET:
@@ -224,16 +243,18 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
     request.condition = write_condition(fields.get(b"if-match"), fields.get(b"if-none-match"))
     if b"idempotency-key" in fields:
         request.idempotency = idempotency_key(fields[b"idempotency-key"])
-    if route in (KV_PUT, PUT3):
+    if route in (KV_PUT, PUT3, KV_POST, BATCH):
         if b"content-encoding" in fields:
             check_encoding(fields[b"content-encoding"])
         content_type = fields.get(b"content-type", b"")
         if route == KV_PUT:
             request.content_type = stored_content_type(content_type)
-            exchange.body_limit = VALUE_BYTES
+            exchange.body_limit = exchange.listener.value_bytes
         else:
             check_charset(content_type)
-            exchange.body_limit = PUT_BODY_BYTES
+            exchange.body_limit = BATCH_BYTES if route == BATCH else PUT_BODY_BYTES
+            if route == BATCH and request.condition != ANY:
+                raise bad("A batch takes no If-Match and no If-None-Match: its conditions stand in its body.")
     return request
 
 
@@ -242,14 +263,15 @@ def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
     route = exchange.route
     length = fields.get(b"content-length")
     if length is None:
-        if route in (PUT3, KV_PUT) and b"transfer-encoding" not in fields:
+        if route in (PUT3, KV_PUT, KV_POST, BATCH) and b"transfer-encoding" not in fields:
+            body = "--data-binary; an empty value has Content-Length: 0" if route == KV_PUT else "-d '{…}'"
             raise Problem(
                 problems.LENGTH,
                 "The request has neither Content-Length nor a chunked body. Nothing was applied; "
-                "send one (curl: --data-binary; an empty value has Content-Length: 0).",
+                f"send one (curl: {body}).",
             )
     elif int(length) > exchange.body_limit:
-        raise too_large(exchange.body_limit)
+        raise too_large(exchange)
     expect = fields.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise Problem(
@@ -293,12 +315,12 @@ def headers_too_large() -> Problem:
     )
 
 
-def too_large(limit: int) -> Problem:
+def too_large(exchange: Exchange) -> Problem:
     """Return the 413 of a body over the route's limit."""
     return Problem(
         problems.TOO_LARGE,
-        f"The body has more than {limit} bytes. Nothing was applied; "
-        f"a value has at most {VALUE_BYTES} bytes.",
+        f"The body has more than {exchange.body_limit} bytes. Nothing was applied; "
+        f"a value has at most {exchange.listener.value_bytes} bytes.",
     )
 
 
@@ -309,16 +331,46 @@ def complete(exchange: Exchange, body: bytes) -> None:
         assert exchange.app_request is not None, "a request that was not refused is for somebody"
         exchange.app_request.body = body
         return
-    if exchange.route == KV_PUT:
+    route, most = exchange.route, exchange.listener.value_bytes
+    if route == KV_PUT:
         request.value = body
-    elif exchange.route == PUT3:
-        request.key, request.value = parse_put(body)
+    elif exchange.safe:
+        return  # a read has no use for a body
+    elif route == PUT3:
+        request.key, request.value, request.ttl_ms = parse_put(body)
+        check_value(request.value, most)
+    elif route == KV_POST:
+        operation = parse_operation(body)
+        request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
+        request.condition = one_condition(request.condition, condition)
+        if request.kind != Kind.ADD:  # what it has are numbers
+            check_value(request.value, most)
+    elif route == BATCH:
+        batch = parse_batch(body)
+        for step in batch.steps:
+            if step.kind != Kind.ADD:
+                check_value(step.value, most)
+        exchange.call = call = BatchCall(batch, request, exchange.listener.service)
+        if exchange.listener.in_flight + call.size > IN_FLIGHT:
+            raise busy()
     if request.idempotency:
-        # Length-prefixed, so that no two requests have one text.
-        digest = blake2b(
-            b"%b %d %d %b"
-            % (exchange.method, request.condition, len(request.content_type), request.content_type),
-            digest_size=16,
-        )
-        digest.update(request.value)
-        request.fingerprint = digest.digest()
+        request.fingerprint = _fingerprint(exchange, request)
+
+
+def _fingerprint(exchange: Exchange, request: Request) -> bytes:
+    """Return the digest of all that makes a write another one than one of the same Idempotency-Key.
+
+    Length-prefixed, so that no two requests have one text. Nodes of all versions have to agree on it: without
+    a ttl it is as it was before there were any.
+    """
+    name = exchange.method if exchange.route != KV_POST else request.kind.name.lower().encode()
+    if exchange.call is not None:
+        name = exchange.call.name
+    if request.ttl_ms:
+        name += b";ttl=%d" % request.ttl_ms
+    content_type = request.content_type
+    digest = blake2b(
+        b"%b %d %d %b" % (name, request.condition, len(content_type), content_type), digest_size=16
+    )
+    digest.update(request.value)
+    return digest.digest()

@@ -39,6 +39,7 @@ class RequestQueue:
         self._owner = owner
         self._running = 0
         self._exclusive = False  # what runs, runs alone
+        self._weight = 1  # of each that runs: how many requests it counts as
         self.exchanges: deque[Exchange] = deque()  # all whose answer is not in `out` yet
         self.parked: deque[Exchange] = deque()  # those of them that were not started yet
         self.out: list[bytes] = []  # answers whose turn it is, to be written
@@ -58,7 +59,7 @@ class RequestQueue:
 
     def answered(self) -> None:
         """An exchange that was started has its answer."""
-        self._listener.in_flight -= 1
+        self._listener.in_flight -= self._weight
         self._running -= 1
         self._exclusive = False
         if self.abandoned:
@@ -109,14 +110,19 @@ class RequestQueue:
     def _start(self, exchange: Exchange) -> None:
         exchange.running = True
         self._running += 1
-        self._listener.in_flight += 1
+        call = exchange.call
+        self._weight = 1 if call is None else call.size  # then it runs alone
+        self._listener.in_flight += self._weight
         self._exclusive = not exchange.safe
         request = exchange.request
         if request is None:
             self._owner.call_app(exchange)
             return
         try:
-            self._listener.service.submit(request)
+            if call is None:
+                self._listener.service.submit(request)
+            else:
+                call.start()
         except Exception:
             log.exception("the service did not take a request")
             if not exchange.answered:

@@ -10,20 +10,24 @@ from ringkeep.core.protocol.limits import (
     CONTENT_TYPE_BYTES,
     IDEMPOTENCY_KEY_BYTES,
     KEY_BYTES,
-    MAX_TIMEOUT_MS,
     VALUE_BYTES,
 )
+from ringkeep.http.openapi.batches import BATCH_SCHEMAS, batch_paths
 from ringkeep.http.openapi.examples import ADDRESS, EXAMPLES
+from ringkeep.http.openapi.key_operations import (
+    KEY_OPERATION_SCHEMAS,
+    TTL_LEFT,
+    TTL_QUERY,
+    key_operation,
+)
+from ringkeep.http.openapi.listing import listing_paths
 from ringkeep.http.openapi.operator import OPERATOR_SCHEMAS, operator_paths
-from ringkeep.http.openapi.parts import Json, answers, field, get, good, json_of, query
+from ringkeep.http.openapi.parts import DEADLINE, Json, answers, field, get, good, json_of, query
 from ringkeep.http.openapi.schemas import SCHEMAS
-
-_TIMEOUT: Final = f"Deadline: '<int>ms' or '<int>s', up to {MAX_TIMEOUT_MS // 1_000}s; 5s by default."
 
 _KEY: Final = query(
     "key", f"The key: 1 to {KEY_BYTES:,} bytes, percent-encoded.", {"type": "string", "minLength": 1}, True
 )
-_DEADLINE: Final = query("timeout", _TIMEOUT, {"type": "string", "pattern": "^[0-9]{1,9}(ms|s)$"})
 _READS: Final = [
     query(
         "consistency",
@@ -49,6 +53,7 @@ _PATH_KEY: Final = {
     "schema": {"type": "string", "minLength": 1},
 }
 _ETAG: Final = {"ETag": {"description": "The version, in quotes.", "schema": {"type": "string"}}}
+_FOUND: Final = _ETAG | TTL_LEFT
 _READ_ERRORS: Final = (400, 403, 404, 408, 413, 414, 429, 431, 500, 503)
 _WRITE_ERRORS: Final = (400, 403, 408, 412, 413, 414, 415, 417, 422, 429, 431, 500, 503, 504, 507)
 _OCTETS: Final = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
@@ -63,7 +68,7 @@ def _original() -> Json:
             "post": {
                 "operationId": "put",
                 "summary": "Store a value under a key.",
-                "parameters": [_DEADLINE, *_WRITES],
+                "parameters": [DEADLINE, *_WRITES],
                 "requestBody": body,
                 "responses": answers(
                     {200: good("Stored.", json_of("Stored"))}, (*_WRITE_ERRORS, 411), failed
@@ -74,7 +79,7 @@ def _original() -> Json:
             "get": {
                 "operationId": "get",
                 "summary": "Read the value of a key.",
-                "parameters": [_KEY, _DEADLINE, *_READS],
+                "parameters": [_KEY, DEADLINE, *_READS],
                 "responses": answers({200: good("Found.", json_of("Found"))}, _READ_ERRORS, failed),
             }
         },
@@ -82,7 +87,7 @@ def _original() -> Json:
             "delete": {
                 "operationId": "delete",
                 "summary": "Delete a key; that it was not there is no error.",
-                "parameters": [_KEY, _DEADLINE, *_WRITES],
+                "parameters": [_KEY, DEADLINE, *_WRITES],
                 "responses": answers({200: good("Done.", json_of("Deleted"))}, _WRITE_ERRORS, failed),
             }
         },
@@ -91,17 +96,17 @@ def _original() -> Json:
 
 def _raw() -> Json:
     """`/v1/kv/{key}`."""
-    reads = [_PATH_KEY, _DEADLINE, *_READS]
-    writes = [_PATH_KEY, _DEADLINE, *_WRITES]
+    reads = [_PATH_KEY, DEADLINE, *_READS]
+    writes = [_PATH_KEY, DEADLINE, *_WRITES]
     tags = [
         field("If-None-Match", "Versions that the client has: 304 if one is present."),
         field("If-Match", "412 unless one is present."),
     ]
     found = {
-        200: good("The stored bytes, with the stored Content-Type.", _OCTETS, _ETAG),
-        304: good("The client has the present version.", headers=_ETAG),
+        200: good("The stored bytes, with the stored Content-Type.", _OCTETS, _FOUND),
+        304: good("The client has the present version.", headers=_FOUND),
     }
-    head = {200: good("The key exists.", headers=_ETAG), 304: found[304]}
+    head = {200: good("The key exists.", headers=_FOUND), 304: found[304]}
     limit = (
         f"The value, up to {VALUE_BYTES} bytes; its Content-Type (up to {CONTENT_TYPE_BYTES} bytes) is kept."
     )
@@ -124,7 +129,7 @@ def _raw() -> Json:
             "put": {
                 "operationId": "write",
                 "summary": "Store the body as the value.",
-                "parameters": writes,
+                "parameters": [*writes, TTL_QUERY],
                 "requestBody": {
                     "required": True,
                     "description": limit,
@@ -138,6 +143,7 @@ def _raw() -> Json:
                 "parameters": writes,
                 "responses": answers({204: good("Deleted.")}, (*_WRITE_ERRORS, 404)),
             },
+            "post": key_operation(writes, _WRITE_ERRORS, _ETAG),
         }
     }
 
@@ -167,7 +173,14 @@ def _cluster() -> Json:
 
 def document(version: str) -> Json:
     """Return the whole document, a new one for each call."""
-    paths = _original() | _raw() | _cluster() | operator_paths()
+    paths = (
+        _original()
+        | listing_paths()
+        | _raw()
+        | batch_paths([DEADLINE, _WRITES[-1]], _WRITE_ERRORS)
+        | _cluster()
+        | operator_paths()
+    )
     for methods in paths.values():
         for operation in methods.values():
             example = EXAMPLES[operation["operationId"]]
@@ -183,6 +196,6 @@ def document(version: str) -> Json:
                 "compare-and-set on every key, through any node.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS | OPERATOR_SCHEMAS},
+            "components": {"schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | BATCH_SCHEMAS | OPERATOR_SCHEMAS},
         }
     )

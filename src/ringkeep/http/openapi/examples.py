@@ -55,6 +55,23 @@ EXAMPLES: Final[Mapping[str, Example]] = {
         f"curl -i -X PUT {_KV} {_TEXT} --data-binary 'good morning'", 'HTTP/1.1 201 Created\nETag: "7"\n…'
     ),
     "remove": Example(f"curl -i -X DELETE {_KV}", "HTTP/1.1 204 No Content\n…"),
+    "operate": Example(
+        f"""curl -X POST {{node}}/v1/kv/visits {_JSON} -d '{{"op": "add", "by": 1}}'""",
+        '{"key":"visits","version":7,"value":"42"}',
+    ),
+    "batch": Example(
+        f"""curl {{node}}/v1/batch {_JSON} -d '{{"operations": [
+  {{"op": "put", "key": "hello", "value": "world"}}, {{"op": "get", "key": "hello"}}]}}'""",
+        '{"results":[{"status":200,"version":7},{"status":200,"version":7,"value":"world"}]}',
+    ),
+    "list": Example(
+        "curl '{node}/v1/kv?prefix=gre&values=true'",
+        '{"items":[{"key":"greeting","version":7,"value":"good morning","content_type":"text/plain…"}],'
+        '"next":null}',
+    ),
+    "deleteRange": Example(
+        "curl -X DELETE '{node}/v1/kv?prefix=old/'", '{"count":12,"next":null,"until":"AfN0…"}'
+    ),
     "cluster": Example(
         f"curl {_CLUSTER}",
         '{"cluster":"default","cluster_id":"9f2a…","map_version":12,"controller":"node-1","health":"healthy",…}',

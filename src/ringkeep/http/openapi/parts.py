@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from ringkeep.core.protocol.limits import MAX_TIMEOUT_MS
 from ringkeep.http.problems import BY_STATUS, ProblemKind
 
 Json = dict[str, Any]
@@ -13,6 +14,13 @@ LOOKS: Final = (400, 403, 500)
 def query(name: str, description: str, schema: Json, required: bool = False) -> Json:
     """Return a parameter of the query."""
     return {"name": name, "in": "query", "description": description, "required": required, "schema": schema}
+
+
+DEADLINE: Final = query(
+    "timeout",
+    f"Deadline: '<int>ms' or '<int>s', up to {MAX_TIMEOUT_MS // 1_000}s; 5s by default.",
+    {"type": "string", "pattern": "^[0-9]{1,9}(ms|s)$"},
+)
 
 
 def field(name: str, description: str, schema: Json | None = None) -> Json:

@@ -15,10 +15,11 @@ def _object(required: str, **members: Any) -> Json:
     return {"type": "object", "required": required.split(), "properties": members}
 
 
-_BASE64: Final = {"type": "string", "contentEncoding": "base64"}
-_KEY: Final = {
+BASE64: Final = {"type": "string", "contentEncoding": "base64"}
+TTL: Final = {"type": "string", "pattern": "^([0-9]{1,14}(ms|s|m|h|d)|keep)$"}
+KEY: Final = {
     "key": _TEXT,
-    "key_base64": _BASE64 | {"description": "Instead of `key` where it is not valid UTF-8."},
+    "key_base64": BASE64 | {"description": "Instead of `key` where it is not valid UTF-8."},
 }
 _OUTCOME: Final = {
     "type": {"type": "string", "format": "uri-reference"},
@@ -33,27 +34,64 @@ SCHEMAS: Final[Json] = {
         "description": "A key and a value, each as text or as base64.",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"key": _TEXT, "key_base64": _BASE64, "value": _TEXT, "value_base64": _BASE64},
+        "properties": {
+            "key": _TEXT,
+            "key_base64": BASE64,
+            "value": _TEXT,
+            "value_base64": BASE64,
+            "ttl": TTL
+            | {"description": "How long it is to live, like 30s; without it, for ever. Or 'keep'."},
+        },
         "allOf": [
             {"oneOf": [{"required": ["key"]}, {"required": ["key_base64"]}]},
             {"oneOf": [{"required": ["value"]}, {"required": ["value_base64"]}]},
         ],
     },
-    "Stored": _object("status version", status={"const": "Success"}, **_KEY, version=_NUMBER),
+    "Stored": _object("status version", status={"const": "Success"}, **KEY, version=_NUMBER),
     "Found": _object(
         "version",
-        **_KEY,
+        **KEY,
         value=_TEXT,
-        value_base64=_BASE64 | {"description": "Instead of `value` where it is not valid UTF-8."},
+        value_base64=BASE64 | {"description": "Instead of `value` where it is not valid UTF-8."},
         version=_NUMBER,
+        ttl=_NUMBER | {"description": "Milliseconds that it still lives; left out: for ever."},
     ),
-    "Deleted": _object("status deleted", status={"const": "Success"}, **_KEY, deleted={"type": "boolean"}),
+    "Page": {
+        "description": "A page of keys, or with `count=true` their number alone.",
+        "type": "object",
+        "properties": {
+            "items": {"type": "array", "items": {"$ref": "#/components/schemas/Item"}},
+            "next": {
+                "type": ["string", "null"],
+                "description": "Give it as `after` for the next page; null: this was the last one.",
+            },
+            "next_base64": BASE64 | {"description": "Instead of `next` where it is not valid UTF-8."},
+            "count": _NUMBER | {"description": "The number of keys in the range."},
+        },
+    },
+    "Item": _object(
+        "version",
+        **KEY,
+        version=_NUMBER,
+        ttl=_NUMBER | {"description": "Milliseconds that it still lives; absent: for ever."},
+        value=_TEXT | {"description": "With `values=true`."},
+        value_base64=BASE64 | {"description": "Instead of `value` where it is not valid UTF-8."},
+        content_type=_TEXT | {"description": "With `values=true`."},
+    ),
+    "RangeDeleted": _object(
+        "count until",
+        count=_NUMBER | {"description": "How many keys this request deleted."},
+        next={"type": ["string", "null"], "description": "Go on with it as `after`; null: that was all."},
+        next_base64=BASE64 | {"description": "Instead of `next` where it is not valid UTF-8."},
+        until=_TEXT | {"description": "Give it to go on, or to repeat: what is newer stays."},
+    ),
+    "Deleted": _object("status deleted", status={"const": "Success"}, **KEY, deleted={"type": "boolean"}),
     "Problem": _object("type title status detail outcome retryable", status=_NUMBER, **_OUTCOME),
     "OriginalProblem": _object(
         "type title status detail outcome retryable error",
         status={"const": "Failed"},
         error=_TEXT,
-        **_KEY,
+        **KEY,
         **_OUTCOME,
     ),
     "Cluster": _object(
@@ -126,7 +164,7 @@ SCHEMAS: Final[Json] = {
     ),
     "Where": _object(
         "slot partition primary replicas",
-        **_KEY,
+        **KEY,
         slot=_NUMBER,
         partition=_NUMBER,
         primary=_NODE,

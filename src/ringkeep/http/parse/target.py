@@ -16,6 +16,13 @@ _TIMEOUT: Final = re.compile(rb"([0-9]{1,9})(ms|s)")
 _VERSION: Final = re.compile(rb"[0-9]{1,19}")
 MAX_VERSION: Final = 2**63 - 1
 
+_IN_BODY: Final = " It is a member of the JSON body of POST /v1/kv/KEY."
+_ELSEWHERE: Final = {
+    b"ttl": ' PUT /v1/kv/KEY takes a ttl there; the JSON of POST has it as a member, such as "ttl": "30s".',
+    b"op": _IN_BODY,
+    b"by": _IN_BODY,
+}  # what is easily put into the wrong place
+
 
 def unquote(raw: bytes) -> bytes:
     """Return the percent-decoded bytes. Raises Problem (400) for a broken escape."""
@@ -40,7 +47,9 @@ def parse_query(raw: bytes, allowed: frozenset[bytes]) -> dict[bytes, bytes]:
         if name not in allowed:
             shown = name[:64].decode("utf-8", "replace")
             takes = ", ".join(sorted(each.decode() for each in allowed)) or "none"
-            raise bad(f"Unknown query parameter {shown!r}; this route takes: {takes}.")
+            raise bad(
+                f"Unknown query parameter {shown!r}; this route takes: {takes}.{_ELSEWHERE.get(name, '')}"
+            )
         if name in found:
             raise bad(f"The query parameter {name.decode()!r} is given twice.")
         found[name] = unquote(value)

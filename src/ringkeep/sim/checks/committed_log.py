@@ -4,18 +4,21 @@ loss cuts the log at the end of the best remaining copy, and continues it far ab
 
 from dataclasses import dataclass, field
 
-from ringkeep.core.protocol.types import Index
+from ringkeep.core.protocol.types import Index, Millis
 
 
 @dataclass(slots=True)
 class CommittedLog:
     """`last`: the highest index that was committed. `base`: the log continues above it after a loss.
     `going_on`: a recovery is ordered, and its survivor has not continued yet. `gone`: entries that recoveries
-    have cut off: other nodes may know them to be committed until they are refilled.
+    have cut off: other nodes may know them to be committed until they are refilled. `since`: of each entry,
+    the number of an event before the turn that committed it. `until`: the number of one after that turn, and
+    the time then.
     """
 
     entries: dict[int, bytes] = field(default_factory=dict)
-    since: dict[int, int] = field(default_factory=dict)  # the number of the event that committed each
+    since: dict[int, int] = field(default_factory=dict)
+    until: dict[int, tuple[int, Millis]] = field(default_factory=dict)
     last: int = 0
     base: Index = Index(0)
     going_on: bool = False
@@ -26,11 +29,12 @@ class CommittedLog:
         """Return the index that is committed next."""
         return max(self.last, self.base) + 1
 
-    def add(self, entry: bytes, now: int) -> None:
+    def add(self, entry: bytes, since: int, until: tuple[int, Millis]) -> None:
         """Commit one more entry."""
         self.last = self.next
         self.entries[self.last] = entry
-        self.since[self.last] = now
+        self.since[self.last] = since
+        self.until[self.last] = until
 
     def at(self, index: int) -> bytes | None:
         """Return the entry committed at an index, even if it was lost since."""
@@ -43,6 +47,6 @@ class CommittedLog:
         began = self.since[min(lost)] if lost else None
         for index in lost:
             self.gone[index] = self.entries.pop(index)
-            del self.since[index]
+            del self.since[index], self.until[index]
         self.last = max(self.entries, default=0)
         return began

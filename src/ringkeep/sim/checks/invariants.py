@@ -9,7 +9,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.entry import Entry, EntryKind, decode, origins_in
 from ringkeep.core.protocol.hot_messages import Acks, Confirmed
-from ringkeep.core.protocol.keys import after, data_prefix, log_key
+from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Message, Promise
 from ringkeep.core.protocol.rows import decode_promised, decode_replica, promised_key, replica_key
 from ringkeep.core.protocol.types import Epoch, Index, NodeId, PartitionId
@@ -18,6 +18,7 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.checks.accepted_losses import AcceptedLoss
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.checks.recoveries import holders, recovered, unfounded
+from ringkeep.sim.checks.stored_rows import disagreement, rows_of
 from ringkeep.sim.errors import Violated
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
@@ -119,7 +120,10 @@ class Invariants:
         for number, replica in replicas.items():
             primary = primaries.get(number)
             if primary is not None and primary.parked:
-                self._require(not primary.may_execute, node, replica, "requests wait, and could be executed")
+                # An earlier turn that was refused may be written just now: no turn of the node itself.
+                held = node.driver.node.disk_held or primary.context.disks.own.pauses_writes
+                waits = not primary.may_execute or held
+                self._require(waits, node, replica, "requests wait, and could be executed")
             state = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
             if seen.get(number) == state:
                 continue
@@ -258,7 +262,8 @@ class Invariants:
                 number == log.next, node, replica, f"entry {number} committed before those below it"
             )
             self._check_durable(node, replica, Index(number), entry)
-            log.add(entry, self._turn_began)  # before it is answered, in the same turn
+            events = self._world.events
+            log.add(entry, self._turn_began, (events.count, events.now))
             self._check_asked(node, replica, decode(entry))
         self._checked[key] = replica.commit
 
@@ -364,10 +369,9 @@ class Invariants:
         states: dict[PartitionId, tuple[str, Index, bytes, object]] = {}
         for node in self._world.nodes.values():
             for replica in node.driver.node.replicas.values():
-                prefix = data_prefix(replica.partition, replica.generation)
-                stored = dict(node.engine.scan(Family.DATA, prefix, after(prefix), 1 << 30))
-                rows = sorted((stored | replica.state.unwritten).items())
-                bare = [(key[len(prefix) :], value) for key, value in rows if value is not None]
+                bare = rows_of(node, replica)
+                wrong = disagreement(bare)
+                self._require(not wrong, node, replica, wrong)
                 size, counted = sum(len(key) + len(value) for key, value in bare), replica.state.data_bytes
                 self._require(counted == size, node, replica, f"{size} bytes of rows, counted {counted}")
                 state = replica.applied, replica.state.sessions.encode(), bare

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ringkeep.admission import Claim, Mark
 from ringkeep.coordination.memory import MemoryCoordination
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Lane
@@ -35,6 +36,7 @@ class CopyProcess:
         member = Member(
             disk.id, name, f"{name}-copy:http", f"{name}-copy:peer", name, 1, world.expect, world.replication,
             world.partitions, incarnation, MapVersion(0), disk.cluster_id,
+            feature_level=feature_level.NEWEST,
         )  # fmt: skip
         coordination = MemoryCoordination(world.service, self, self._coordinate, SESSION_MS)  # type: ignore[arg-type]  # see __getattr__
         coordination.write_mark = self._speak  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from ringkeep.sim.attempts import FASTEST_CLOCK, SLOWEST_CLOCK
 from ringkeep.sim.checks.invariants import Invariants
 from ringkeep.sim.faults.crashes import Crashes
 from ringkeep.sim.faults.period import FaultPeriod
@@ -118,4 +119,4 @@ class MachineFaults:
 
     def _clock_rate(self) -> None:
         """Clocks run apart."""
-        self._world.some_machine().set_rate(self._world.random.choice((0.8, 1.0, 1.2)))
+        self._world.some_machine().set_rate(self._world.random.choice((SLOWEST_CLOCK, 1.0, FASTEST_CLOCK)))

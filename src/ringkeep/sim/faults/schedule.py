@@ -13,6 +13,7 @@ from ringkeep.sim.faults.network import NetworkFaults
 from ringkeep.sim.faults.period import FaultPeriod
 from ringkeep.sim.faults.stragglers import StragglerFaults
 from ringkeep.sim.faults.triggers import Triggers
+from ringkeep.sim.faults.updates import Updates
 from ringkeep.sim.faults.waiting_rooms import WaitingRoomFaults
 from ringkeep.sim.world.machine import PLENTY
 from ringkeep.sim.world.world import World
@@ -54,6 +55,7 @@ class FaultSchedule:
         self.kinds += more
         self._weights += [weight for weight, _ in more]
         self._pause_ms = world.random.choice(MEAN_PAUSES_MS)
+        self.updates = Updates(world, period, crashes)
         self._soon()
 
     def _swarm(self) -> list[int]:

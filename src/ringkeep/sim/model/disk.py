@@ -80,7 +80,10 @@ class ModelDisk:
     def get(self, family: Family, key: bytes) -> bytes | None:
         return self._tables[family].get(key)
 
-    def scan(self, family: Family, begin: bytes, end: bytes, limit: int) -> list[Row]:
+    def scan(
+        self, family: Family, begin: bytes, end: bytes, limit: int, limit_bytes: int | None = None
+    ) -> list[Row]:
+        assert limit_bytes is None, "nobody lists"
         rows = self._tables[family]
         return [(key, rows[key]) for key in sorted(rows) if begin <= key < end][:limit]
 

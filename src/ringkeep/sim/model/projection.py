@@ -76,7 +76,8 @@ FIELDS: Final[dict[type, Fields]] = {
             "_probe_at": _TIME, "_look_after_at": _TIME, "detector": _STEERING, "handover": _STEERING,
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
-            "watched": _TIME,
+            "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
+            "_node_reads": _LINK, "watched": _TIME, "disk_held": _CONSTANT,
         },
     ),
     Context: Fields(
@@ -90,7 +91,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "log_sizes": _SMALL, "log_bytes": _SMALL,
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
-            "damaged": _CONSTANT, "draining": _CONSTANT,
+            "damaged": _CONSTANT, "draining": _CONSTANT, "feature_level": _CONSTANT,
             "disks": _CONSTANT,
         },
     ),
@@ -106,7 +107,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
             "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
-            "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
+            "_clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },
     ),
     Log: Fields(
@@ -122,9 +123,9 @@ FIELDS: Final[dict[type, Fields]] = {
             "paused", "place",
         ),
         {
-            "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "time_at": _TIME,
+            "context": _LINK, "node": _LINK, "replica": _LINK, "since": _TIME, "clock": _TIME,
             "confirmed_at": _STALE, "confirmed_probes": _STALE, "in_sync": _TOLD,
-            "peers": _DERIVED, "departed": "nobody departs",
+            "peers": _DERIVED, "departed": "nobody departs", "expiry": "nothing expires",
         },
         part={"told": lambda primary: primary.told < primary.replica.commit},
     ),
@@ -138,11 +139,12 @@ FIELDS: Final[dict[type, Fields]] = {
     Pending: Fields(
         ("calls",),
         {
-            "versions": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
+            "newest": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
+            "_lowest": _LOGGED,
         },
     ),
     Parked: Fields(("_calls",), {"_context": _LINK, "_budget": _SMALL}),
-    Call: Fields(("caller", "message"), {"deadline": _TIME}),
+    Call: Fields(("caller", "message"), {"deadline": _TIME, "result": "no batches"}),
     ConfirmedReads: Fields(
         ("_arrived", "_rounds", "_number", "_unapplied"),
         {

@@ -6,7 +6,8 @@ from typing import Final
 
 from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol.client_requests import ANY, Kind, Status
-from ringkeep.core.protocol.entry import EntryKind, decode, read_record
+from ringkeep.core.protocol.entry import EntryKind, decode
+from ringkeep.core.protocol.record import read_record
 from ringkeep.core.protocol.types import Epoch, Incarnation, origin_of
 from ringkeep.core.replication.replica import Replica
 from ringkeep.sim.model.machine import CLIENT, CLIENT_LIFE, ONLY

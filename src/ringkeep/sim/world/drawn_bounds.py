@@ -17,7 +17,7 @@ APPEND_ENTRIES: Final = (1, 1, 3, 512)
 
 LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "idempotency_window_ms": (100, 6_000, 12_000),
-    "log_time_step_ms": (20, 200),
+    "clock_ahead_ms": (20, 200),
     "handovers_at_once": (1,),
     "append_entries": (1, 2),
     "append_bytes": (1, 200),
@@ -43,6 +43,14 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "read_turn_bytes": (1, 10),
     "turn_bytes": (1, 100, 300),
     "unwritten_bytes": (0, 100, 300),
+    "clock_logged_ms": (300, 1_000),  # not so often that replicas never rest
+    "expire_at_once": (1, 2),
+    "result_window_ms": (3_100, 6_000),  # longer than a coordinator asks, by any clock
+    "listed_keys": (1, 3),
+    "listings_at_once": (1, 2),
+    "scans_at_once": (1, 3),
+    "scan_turn_rows": (1, 3),
+    "page_bytes": (1, 20),
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 

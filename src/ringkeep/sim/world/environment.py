@@ -24,6 +24,11 @@ def has_stragglers(seed: int) -> bool:
     return seed % 16 == 15
 
 
+def is_older_at_first(seed: int) -> bool:
+    """Return whether this seed's world begins with nodes of an older version."""
+    return seed % 16 == 6
+
+
 def has_full_rooms(seed: int) -> bool:
     """Return whether in this seed's world requests wait for their primaries, one at a time."""
     return seed % 16 == 7
@@ -39,8 +44,8 @@ class Environment:
     """Shared by the machines of one world. The same seed gives the same draws, whatever PYTHONHASHSEED is.
 
     `expect`: how many nodes form the cluster. `in_bytes`: whether messages pass through the codec.
-    `stragglers`: whether much arrives late, or twice. `full_rooms`: whether one request may wait for
-    its primary.
+    `stragglers`: whether much arrives late, or twice. `older_at_first`: whether it begins with nodes of an
+    older version. `full_rooms`: whether one request may wait for its primary.
     `cut_until`: the last time at which two nodes could not reach each other, in at least one direction.
     `slow_until`: the last time at which the network was slow. `linked`: which life of one node had the last
     link to another.
@@ -66,6 +71,7 @@ class Environment:
         self.full_rooms = has_full_rooms(seed)
         self.bounds = drawn_bounds.draw(seed, self.stragglers, self.full_rooms)
         self.in_bytes = seed % 8 == 3
+        self.older_at_first = is_older_at_first(seed)
         self.counters: Counter[str] = Counter()
         self.traced = trace is not None
         self._trace = trace

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ringkeep.admission import Claim
 from ringkeep.coordination.memory import MemoryCoordination
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member
 from ringkeep.core.protocol.effects import Batch
@@ -142,6 +143,11 @@ class SimMachine:
         self.old_copy, self.beyond_mark = True, beyond_mark
 
     @property
+    def is_older(self) -> bool:
+        """Whether the process here is of an older version: each is updated as it is restarted."""
+        return self.env.older_at_first and self.births <= 1
+
+    @property
     def lost(self) -> bool:
         """Whether durable data was lost here that other nodes may still count on."""
         return self.old_copy or self.engine.damaged
@@ -166,6 +172,7 @@ class SimMachine:
         member = Member(
             self.id, self.name, f"{self.name}:http", f"{self.name}:peer", self.name, 1, env.expect,
             env.replication, env.partitions, self.incarnation, MapVersion(0), self.cluster_id,
+            feature_level=feature_level.FIRST if self.is_older else feature_level.NEWEST,
         )  # fmt: skip
         self.network = SimNetwork(env, self._machines, self, self._on_send)
         late = _MembershipToBe()

@@ -3,13 +3,17 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from ringkeep.core.cluster.feature_level import feature_level
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState, Partition
 
 
 def rare_steps(before: ClusterMap, after: ClusterMap) -> Counter[str]:
     """Count the steps of changes that not every run takes."""
     gone = [node for node in before.nodes if after.node(node.id) is None]
-    found = Counter(dead_forgotten=sum(node.state == NodeState.DEAD for node in gone))
+    found = Counter(
+        dead_forgotten=sum(node.state == NodeState.DEAD for node in gone),
+        feature_level_raised=int(feature_level(after) > feature_level(before)),
+    )
     for old, new in zip(before.partitions, after.partitions, strict=True):
         if old.old_voters and new.epoch != old.epoch:
             found["joint_failover"] += 1
@@ -29,6 +33,8 @@ def lines_of(before: ClusterMap | None, after: ClusterMap) -> Iterator[str]:
     for node in after.nodes:
         if states.get(node.id) != node.state:
             yield f"{node.name} is {node.state}"
+    if before is not None and feature_level(after) != feature_level(before):
+        yield f"feature level {feature_level(after)}"
     for number, part in enumerate(after.partitions):
         old = before.partitions[number] if before is not None else None
         if part != old:

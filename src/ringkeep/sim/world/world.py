@@ -10,7 +10,7 @@ from ringkeep.coordination.memory import MemoryService
 from ringkeep.core.cluster.cluster_settings import GRACE_MS
 from ringkeep.core.cluster.replica_changes import targets, under_way
 from ringkeep.core.protocol import limits, quorum
-from ringkeep.core.protocol.client_requests import Request
+from ringkeep.core.protocol.client_requests import ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.core.replication.departed_coordinators import coordinators_of
@@ -202,6 +202,13 @@ class World(Environment):
         if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
             return False
         node.driver.submit(request)
+        return True
+
+    def submit_reads(self, node: SimMachine, group: ReadGroup) -> bool:
+        """Submit a request for many keys to a node; False if it accepts none at present."""
+        if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
+            return False
+        node.driver.submit_reads(group)
         return True
 
     def survives_without(self, node: SimMachine) -> bool:

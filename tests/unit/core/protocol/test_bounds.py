@@ -15,6 +15,7 @@ SETTINGS = set(cluster_settings.SETTINGS)
 ELSEWHERE: Final = {
     "KIB", "MIB",  # units
     "KEY_BYTES", "VALUE_BYTES", "CONTENT_TYPE_BYTES", "IDEMPOTENCY_KEY_BYTES",  # of what clients may send
+    "ENTRY_BYTES", "KEPT_RESULT_BYTES",  # of what is made of it
     "FRAME_BYTES", "BULK_FRAME_BYTES", "LINK_JAM_BYTES", "LINK_BUFFER_BYTES",  # of connections
     "MAP_BYTES", "MAP_GROWTH_BYTES",  # of the register
     "DISK_RESERVE_BYTES",  # told to the driver; simulated disks are full now and then

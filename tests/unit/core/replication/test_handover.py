@@ -159,3 +159,15 @@ def test_a_primary_whose_disk_does_not_answer_gives_up() -> None:
 def test_a_disk_without_room_is_not_handed_to() -> None:
     world = Leader()
     assert world.say(disk=DiskState.SHORT) == []
+
+
+def test_a_new_primary_has_time_while_a_snapshot_moves_on() -> None:
+    """Another one would discard what has arrived, and begin anew: with much data nobody would ever lead."""
+    world = Leader()
+    world.primary.phase = Phase.STARTING
+    for _ in range(3):
+        world.primary.on_transfer()
+        world.context.now += limits.TAKE_OFFICE_MS - 1
+        assert world.say() == []
+    world.context.now += limits.TAKE_OFFICE_MS
+    assert world.say() == [a_row(Said.FAILED)]

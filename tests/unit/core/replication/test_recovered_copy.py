@@ -26,10 +26,11 @@ from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
-from ringkeep.core.protocol.entry import Entry, EntryKind, decode, encode, read_record, renumbered, tail_of
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode, encode, renumbered
 from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.messages import Copies as Said
 from ringkeep.core.protocol.messages import Entries, Prepare, SnapshotOffer, Surplus
+from ringkeep.core.protocol.record import read_record, tail_of
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId, PartitionId, origin_of
 from ringkeep.core.replication.primary import Phase
 

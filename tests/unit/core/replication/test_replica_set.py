@@ -22,7 +22,7 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import Partition
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import Entry, EntryKind, encode, tail_of
+from ringkeep.core.protocol.entry import Entry, EntryKind, encode
 from ringkeep.core.protocol.hot_messages import Acks, Append, Confirm, Confirmed
 from ringkeep.core.protocol.messages import (
     Fetch,
@@ -35,6 +35,7 @@ from ringkeep.core.protocol.messages import (
     SnapshotPull,
     Surplus,
 )
+from ringkeep.core.protocol.record import tail_of
 from ringkeep.core.protocol.rows import decode_promised, promised_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, origin_of
 from ringkeep.core.replication.primary import Phase

@@ -7,14 +7,17 @@ from tests.support.core.group import Group, a_put, scanned
 from tests.support.core.parts import A, B, C, D, P, a_context
 
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.client_requests import ABSENT, PRESENT, Kind, Request
+from ringkeep.core.protocol.batch import CHECK, Step, encode_steps
+from ringkeep.core.protocol.client_requests import ABSENT, KEEP, PRESENT, Kind, Request
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import record_of, row_bytes, tail_of
+from ringkeep.core.protocol.record import record_of, row_bytes, tail_of
 from ringkeep.core.protocol.rows import applied_key, decode_applied
 from ringkeep.core.protocol.types import Index
+from ringkeep.core.replication.operations import pack_numbers
 from ringkeep.core.replication.replica import Replica
 
 WINDOW_MS = 5_000
+LONGEST_TTL_MS = 3_000
 FAST = [Phase.explicit, Phase.generate]  # what fails here is slow to shrink
 
 
@@ -26,6 +29,7 @@ def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(group: Group) -> None:
     """The count is a scan's on every node, and so it is written down."""
+    group.tick(limits.LOOK_AFTER_MS)
     for host in group.hosts.values():
         assert host.replica.state.data_bytes == scanned(host)
         row = host.engine.get(Family.META, applied_key(P))
@@ -39,15 +43,36 @@ conditions = st.sampled_from([0, 0, 0, ABSENT, PRESENT, 2])
 own_keys = st.sampled_from([b"", b"", b"1", b"once", b"again" * 9])
 
 
+single_writes = st.sampled_from([Kind.PUT, Kind.PUT, Kind.PUT, Kind.DELETE, *Kind]).filter(
+    lambda kind: kind not in (Kind.GET, Kind.BATCH)
+)
+reads_and_checks = st.sampled_from([Kind.GET, CHECK])
+
+
+@st.composite
+def a_step(draw: st.DrawFn, kinds: st.SearchStrategy[int] = single_writes) -> Step:
+    value, content_type = draw(bodies)
+    kind = draw(kinds)
+    ttl = draw(st.sampled_from([0, 0, KEEP, 1, 500, LONGEST_TTL_MS]))
+    if kind == Kind.ADD:
+        value = pack_numbers(draw(st.integers(-5, 5)), 7)
+    elif kind in (Kind.DELETE, Kind.TAKE, Kind.PERSIST, Kind.GET, CHECK):
+        value, content_type, ttl = b"", b"", 0
+    return Step(kind, draw(keys), value, content_type, draw(conditions), ttl)
+
+
 @st.composite
 def a_client_request(draw: st.DrawFn) -> Request:
-    value, content_type = draw(bodies)
-    own = draw(own_keys)
-    kind = draw(st.sampled_from([Kind.PUT, Kind.PUT, Kind.DELETE]))
+    step, own = draw(a_step()), draw(own_keys)
     fingerprint = bytes(16) if own else b""
+    if draw(st.integers(0, 4)) == 0:
+        steps = draw(st.lists(a_step() | a_step(reads_and_checks), min_size=1, max_size=4))
+        batch = encode_steps(steps, draw(st.booleans()))
+        return Request(Kind.BATCH, steps[0].key, batch, idempotency=own, fingerprint=fingerprint)
     return Request(
-        kind, draw(keys), value, content_type, draw(conditions), idempotency=own, fingerprint=fingerprint
-    )
+        Kind(step.kind), step.key, step.value, step.content_type, step.condition, own, fingerprint,
+        ttl_ms=step.ttl_ms,
+    )  # fmt: skip
 
 
 turns = st.lists(
@@ -59,7 +84,7 @@ turns = st.lists(
 @settings(derandomize=True, max_examples=80, phases=FAST)
 @given(turns)
 def test_the_count_is_a_scans_whatever_clients_do(asked: list[tuple[list[Request], int]]) -> None:
-    """Puts, replacements, deletions, conditions, and clients' own keys that are forgotten and used again."""
+    """All operations, conditions, times to live, and clients' own keys that are forgotten and used again."""
     group = Group(A)
     for requests, after_ms in asked:
         group.ask(*requests, after_ms=after_ms)
@@ -80,8 +105,8 @@ def test_all_replicas_count_the_same_and_one_that_is_filled_by_a_snapshot_counts
     for requests, after_ms in then:
         group.ask(*requests, after_ms=after_ms)
         check(group)
-    group.tick(limits.RESEND_MS)
-    group.tick(limits.RESEND_MS)
+    for _ in range(LONGEST_TTL_MS // limits.RESEND_MS + 3):
+        group.tick(limits.RESEND_MS)
     found = {(host.replica.applied, host.replica.state.data_bytes) for host in group.hosts.values()}
     assert len(found) == 1
 

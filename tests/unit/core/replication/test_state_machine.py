@@ -10,7 +10,8 @@ from tests.support.core.parts import A, B, C, a_context
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.effects import Family
-from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, read_record, tail_of
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind
+from ringkeep.core.protocol.record import read_record, tail_of
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, PartitionId, origin_of
 from ringkeep.core.replication.deduplication import STALE, Sessions
 from ringkeep.core.replication.state_machine import State
@@ -115,7 +116,7 @@ class Machine:
         effects, _ = self.context.end()
         self.context.reader.write(effects.batch)  # type: ignore[attr-defined]  # a MemoryEngine
 
-    def kept(self, idempotency: bytes, horizon: int = 0) -> tuple[int, int, bytes] | None:
+    def kept(self, idempotency: bytes, horizon: int = 0) -> tuple[int, int, bytes, bytes] | None:
         return self.state.find_result(b"k", idempotency, horizon)
 
     def rows(self) -> int:
@@ -147,7 +148,7 @@ def test_the_result_under_a_clients_own_key_is_kept_with_its_fingerprint() -> No
     machine = Machine()
     fields: dict[str, Any] = {"idempotency": b"mine", "fingerprint": b"f" * 16, "log_time": 1_000}
     machine.apply(EntryKind.PUT, **fields)
-    assert machine.kept(b"mine") == (Status.CREATED, 1, b"f" * 16)
+    assert machine.kept(b"mine") == (Status.CREATED, 1, b"f" * 16, b"")
     assert machine.kept(b"mine", horizon=1_001) is None, "too old counts as new"
     assert machine.kept(b"min") is None
     assert machine.state.find_result(b"", b"kmine", 0) is None, "the key's length is part of the name"
@@ -156,7 +157,7 @@ def test_the_result_under_a_clients_own_key_is_kept_with_its_fingerprint() -> No
 def test_a_failed_condition_is_kept_and_changes_no_record() -> None:
     machine = Machine()
     machine.apply(EntryKind.OUTCOME, version=42, idempotency=b"mine", fingerprint=b"f" * 16)
-    assert machine.kept(b"mine") == (Status.CONDITION_FAILED, 42, b"f" * 16)
+    assert machine.kept(b"mine") == (Status.CONDITION_FAILED, 42, b"f" * 16, b"")
     assert machine.state.record(b"k") is None
 
 

@@ -51,3 +51,17 @@ def test_a_version_beyond_reach_is_told_at_the_deadline_and_not_before() -> None
     result = answer_to(group, beyond)
     assert result is not None and result.status is Status.UNAVAILABLE
     assert f"is at version {version}, and has not reached {version + 1_000}" in result.detail
+
+
+def test_a_record_that_is_due_once_the_version_came_is_removed_before_the_answer() -> None:
+    group = Group(A, B, C)
+    leader = group.hosts[A]
+    brief = Request(Kind.PUT, b"a", b"brief", ttl_ms=200)
+    version = answered(group, brief).version
+    read = a_get(b"a", version + 1)
+    group.settle(leader, leader.turn(lambda: leader.node.submit(read)))
+    leader.node.context.now += 150
+    group.settle(leader, leader.turn(lambda: leader.node.submit(a_put(b"b"))))
+    group.tick()
+    result = answer_to(group, read)
+    assert result is not None and result.status is Status.NOT_FOUND
