@@ -24,6 +24,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
 from ringkeep.core.protocol.messages import (
+    Changes,
     Heartbeat,
     Lost,
     MapPush,
@@ -50,6 +51,8 @@ from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.feeds import Feeds
+from ringkeep.core.requests.followers import Followers
 from ringkeep.core.requests.grouped_reads import GroupedReads, NodeReads
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.scans import Scans
@@ -98,6 +101,10 @@ class Node:
         self._sizes = SizeReports(context)
         self._listener = listener
         self.stale = StaleReads(context, self.replicas, self.detector)
+        self.followers = Followers(
+            context, self.replicas, self.primaries, self.reads, self.stale.age_of, self._on_own_changes
+        )
+        self.feeds = Feeds(context, self.replicas, self.followers)
         self.handover = Handover(context, self.detector)
         self.copies = CopySurvey(context, self.replicas)
         self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
@@ -105,7 +112,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
-        self._writes_paused = False
+        self._disk_holds = False  # requests back, at the last tick
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -141,6 +148,7 @@ class Node:
             context.stirred, context.effects.again = left, True
         self.reads.on_progress()
         self.reads.end_turn()
+        self.followers.serve()
         return context.end()
 
     def settle(self, durable: Durable) -> None:
@@ -162,10 +170,11 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
-        if self._writes_paused and not context.disks.own.pauses_writes:
+        own = context.disks.own
+        before, self._disk_holds = self._disk_holds, own.pauses_writes or not own.answers
+        if before and not self._disk_holds:
             for primary in list(self.primaries.values()):
                 primary.unpark()
-        self._writes_paused = context.disks.own.pauses_writes
         watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
@@ -188,6 +197,8 @@ class Node:
         self.groups.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
+        self.followers.on_tick()
+        self.feeds.on_tick()
         self.coordinator.on_tick()
         version = context.cluster_map.version if context.cluster_map else MapVersion(0)
         if context.now >= self._probe_at:
@@ -238,6 +249,7 @@ class Node:
             self.coordinator.on_link(peer)
             self.listings.on_link(peer)
             self.groups.on_link(peer)
+            self.feeds.on_link(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -247,6 +259,8 @@ class Node:
             self.coordinator.on_link_lost()
             self.listings.on_link(peer)
             self.groups.on_link(peer)
+            self.feeds.on_link(peer)
+            self.followers.on_link_lost(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -351,6 +365,7 @@ class Node:
         self.coordinator.on_map(changed)
         self.listings.on_map(changed)
         self.groups.on_map(changed)
+        self.feeds.on_map()
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -378,6 +393,9 @@ class Node:
 
     def on_question(self, caller: Life, message: ReadMany) -> None:
         self._node_reads.on_question(caller, message)
+
+    def _on_own_changes(self, peer: NodeId, message: Changes) -> None:
+        self.feeds.on_changes(peer, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

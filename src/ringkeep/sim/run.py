@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringkeep.core.protocol.types import Index
 from ringkeep.sim.checks.accepted_losses import forgive, repeated
 from ringkeep.sim.checks.all_checks import Checks
 from ringkeep.sim.clients import Clients
 from ringkeep.sim.faults.disk_losses import DiskLosses
 from ringkeep.sim.faults.schedule import FaultSchedule
+from ringkeep.sim.feeds.readers import READERS, Readers, has_readers
+from ringkeep.sim.feeds.verdict import judge_readers
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
 from ringkeep.sim.operations.clients import CALLS, OperationClients, has_operations
@@ -81,6 +84,7 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     callers = OperationClients(world, CALLS if has_operations(world.seed) else 0)
+    readers = Readers(world, READERS if has_readers(world.seed) else 0)
     faults = FaultSchedule(world, clients, invariants)
     losses = DiskLosses(world)
 
@@ -115,12 +119,17 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
         callers.go_on_calmly()
         done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
         assert done, "calls of a calm cluster do not end"
+    readers.stay()
+    ends = {partition: Index(log.last) for partition, log in invariants.committed.items()}
+    read = world.events.run_until(lambda: readers.at_end(ends), world.events.now + CALM_MS)
+    assert read, f"readers of a calm cluster do not come to the end of the logs: {ends}"
     rest = world.events.now + REST_MS
     rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
     assert rested, "the replicas of a partition do not come to agree"
     invariants.check_agreement()
     if has_operations(world.seed):
         judge(world, invariants.committed, callers)
+    judge_readers(world, invariants.committed, readers)
     tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
     assert tidy, "requests of departed coordinators are kept for ever"
     again = repeated(history, invariants.accepted, world.partitions)

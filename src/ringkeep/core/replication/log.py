@@ -1,12 +1,15 @@
 """One partition's log window: the entries above the floor, in memory as in the store.
 
 The window is bounded (`limits.LOG_ENTRIES`, `limits.LOG_BYTES` past what is applied), so all of it is kept
-in memory and the core reads no log from disk. Who may append is decided in `replica.py`.
+in memory; the store is read at a start only. Who may append is decided in `replica.py`.
 Source of the matching rules: Raft (USENIX ATC 2014), section 5.3.
 """
 
+from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import epoch_of, log_time_of
-from ringkeep.core.protocol.types import Epoch, Index, Millis
+from ringkeep.core.protocol.keys import log_key
+from ringkeep.core.protocol.reader import Reader
+from ringkeep.core.protocol.types import Epoch, Index, Millis, PartitionId
 
 
 class Log:
@@ -102,3 +105,12 @@ class Log:
             if total > max_bytes:
                 return found[:count]
         return found
+
+
+def stored_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:
+    """Return the entries above the floor, as a start finds them in the store."""
+    end = log_key(PartitionId(partition), Index(2**64 - 1))
+    rows = reader.scan(Family.LOG, log_key(partition, Index(floor + 1)), end, 2**31)
+    for offset, (key, _) in enumerate(rows):
+        assert key == log_key(partition, Index(floor + 1 + offset)), "the stored log has no holes"
+    return [entry for _, entry in rows]

@@ -115,6 +115,7 @@ class Staging:
             return
         replica.staging = None
         log = replica.log
+        replica.end_history(index)
         replica.delete_generation(replica.generation)
         if self.row_bytes:
             context.effects.batch.taken.append(self.prefix)

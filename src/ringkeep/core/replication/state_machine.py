@@ -61,7 +61,8 @@ class KeptResult(NamedTuple):
 class State:
     """Applied records, kept results and de-duplication of one (partition, generation).
 
-    `soonest`: no deadline of a record is earlier; NEVER if there is none.
+    `soonest`: no deadline of a record is earlier; NEVER if there is none. `skipped`: entries that changed
+    nothing, because their requests had taken effect before; whoever takes note of them empties it.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class State:
         "partition",
         "records",
         "sessions",
+        "skipped",
         "soonest",
         "unwritten",
         "unwritten_bytes",
@@ -96,6 +98,7 @@ class State:
 
     def use_generation(self, generation: int) -> None:
         """Read and write under another generation from now on (after a snapshot was swapped in)."""
+        self.skipped: list[Index] = []
         self.unwritten: dict[bytes, bytes | None] = {}
         self.unwritten_bytes = 0
         self._overwritten: dict[bytes, bytes | None] = {}  # written in the turn `_overwritten_in`
@@ -236,6 +239,7 @@ class State:
         known = sessions.find(entry.origin, entry.counter) if entry.counter else None
         if known is not None:
             self._context.count("apply_skipped_duplicate")
+            self.skipped.append(entry.index)
             return known
         version = result_version(entry)
         if kind == EntryKind.PUT:
@@ -261,8 +265,11 @@ class State:
         if entry.kind == EntryKind.FORGET:
             for origin in origins_in(entry.tail):
                 sessions.forget(origin)
-        elif entry.counter and sessions.find(entry.origin, entry.counter) is None:
-            sessions.record(entry.origin, entry.counter, entry.low, entry.status, result_version(entry))
+        elif entry.counter:
+            if sessions.find(entry.origin, entry.counter) is None:
+                sessions.record(entry.origin, entry.counter, entry.low, entry.status, result_version(entry))
+            else:
+                self.skipped.append(entry.index)
 
     def _change(self, change: Change, index: Index) -> None:
         """Carry out one change, with the rows that belong to the record."""

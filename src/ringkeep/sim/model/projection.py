@@ -57,6 +57,7 @@ _SMALL: Final = "far below any bound"
 _SOUND: Final = "for stores that lost something synced, which are not modelled"
 _TOLD: Final = "told to people only"
 _STALE: Final = "for stale reads only, which are not modelled"
+_FED: Final = "for readers of changes, of whom there are none"
 
 
 def _looked_at(takeover: Takeover) -> list[Any]:
@@ -77,7 +78,8 @@ FIELDS: Final[dict[type, Fields]] = {
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
             "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
-            "_node_reads": _LINK, "watched": _TIME, "_writes_paused": _CONSTANT,
+            "_node_reads": _LINK, "watched": _TIME, "_disk_holds": _CONSTANT,
+            "followers": _FED, "feeds": _FED,
         },
     ),
     Context: Fields(
@@ -89,6 +91,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "unapplied": "those whose commit is above what is applied",
             "watched": "what a tick looks at, and the model's moves look by themselves",
             "log_sizes": _SMALL, "log_bytes": _SMALL,
+            "history_sizes": _FED, "history_bytes": _FED, "news": _FED,
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT, "feature_level": _CONSTANT,
@@ -105,7 +108,8 @@ FIELDS: Final[dict[type, Fields]] = {
         {
             "context": _LINK, "partition": _CONSTANT, "generation": _CONSTANT, "next_generation": _CONSTANT,
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
-            "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
+            "fresh_at": _STALE, "followed": _FED, "history": _FED,
+            "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
             "clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },

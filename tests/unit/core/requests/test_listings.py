@@ -130,8 +130,11 @@ def test_while_nodes_fail_and_partitions_move(seed: int) -> None:
         assert [item.key for item in found] == sorted({item.key for item in found}), "in order, once"
         assert [pair for pair in told(found) if pair[0] < b"w"] == store.expected(end=b"w")
     assert world.events.run_until(world.healthy, world.events.now + 60_000)
-    assert world.map is not None
-    assert any(part.primary == joined.id for part in world.map.partitions)
+
+    def leads() -> bool:
+        return world.map is not None and any(part.primary == joined.id for part in world.map.partitions)
+
+    assert world.events.run_until(leads, world.events.now + 60_000), "the one that joined leads a partition"
 
 
 @pytest.mark.parametrize("seed", SEEDS[:12])
