@@ -13,7 +13,6 @@ from rocksdict import (
     DBCompressionType,
     DBRecoveryMode,
     Env,
-    MemtableFactory,
     Options,
 )
 
@@ -94,10 +93,7 @@ def family_options(family: Family) -> Options:
     options.set_write_buffer_size(WRITE_BUFFER_BYTES[family])
     options.set_max_write_buffer_number(WRITE_BUFFERS[family])
     options.set_block_based_table_factory(_table_format())
-    options.set_allow_concurrent_memtable_write(False)  # one thread writes; a vector allows no more
-    if family is Family.LOG:
-        # Written in order of time and read only when a node starts: appending beats keeping it sorted.
-        options.set_memtable_factory(MemtableFactory.vector())
+    options.set_allow_concurrent_memtable_write(False)  # one thread writes
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_target_file_size_base(16 * MIB)
     options.set_max_bytes_for_level_base(64 * MIB)
