@@ -23,6 +23,7 @@ from ringkeep.cli.commands import (
     status,
     up,
     wait,
+    watch,
     zookeeper,
 )
 from ringkeep.cli.terminal.failure import Failure
@@ -45,6 +46,7 @@ for group in (
     kv,
     operations,
     batch,
+    watch,
     status,
     wait,
     moves,

@@ -11,7 +11,20 @@ if TYPE_CHECKING:
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("up", "node", "zookeeper"),
-    "Keys": ("put", "get", "delete", "where", "add", "append", "swap", "take", "touch", "persist", "batch"),
+    "Keys": (
+        "put",
+        "get",
+        "delete",
+        "where",
+        "add",
+        "append",
+        "swap",
+        "take",
+        "touch",
+        "persist",
+        "batch",
+        "watch",
+    ),
     "Look": ("status", "wait", "members", "partitions", "ring", "moves", "plan"),
     "Change": ("drain", "undrain", "decommission", "forget", "weight", "settings"),
     "Repair": ("recover",),
