@@ -16,6 +16,7 @@ from ringkeep.core.replication.told_changes import changes_of
 from ringkeep.core.requests import followers
 from ringkeep.core.requests.feeds import Feeds
 from ringkeep.core.requests.followers import Followers
+from ringkeep.sim.feeds import readers
 
 
 def change_told_before_commit() -> Any:
@@ -117,6 +118,20 @@ def now_without_confirmation() -> Any:
     return patched(Followers, "_begin", make)
 
 
+def cursor_that_skips_a_partition() -> Any:
+    """A cursor's text leaves out where the last partition was: it goes on from now."""
+
+    def make(decode: Any) -> Any:
+        def mutant(cluster_id: str, text: str, partitions: int) -> Any:
+            positions = decode(cluster_id, text, partitions)
+            positions[PartitionId(partitions - 1)] = NOW
+            return positions
+
+        return mutant
+
+    return patched(readers, "decode_cursor", make)
+
+
 OF_FEEDS: dict[str, Callable[[], Any]] = {
     "change told before commit": change_told_before_commit,
     "change skipped at a handover": change_skipped_at_a_handover,
@@ -124,5 +139,6 @@ OF_FEEDS: dict[str, Callable[[], Any]] = {
     "history cut under a reader": history_cut_under_a_reader,
     "bookmark inside a batch": bookmark_inside_a_batch,
     "gone by one replica's word": gone_by_one_replicas_word,
+    "cursor that skips a partition": cursor_that_skips_a_partition,
     "now without confirmation": now_without_confirmation,
 }

@@ -70,14 +70,14 @@ class Reader:
         node = random.choice(list(world.nodes.values()))
         if not node.alive or not node.driver.serving or world.events.now < node.paused_until:
             return
-        begin = self.positions
+        begin = kept = self.positions
         if begin is not None:  # as it would come back with a text
             held = node.driver.node.context.cluster_map
             assert held is not None
-            begin = _kept(held.cluster_id, begin)
+            kept = _kept(held.cluster_id, begin)
         connection = Connection(node, begin, world.events.count)
         request = FeedRequest(
-            self.prefix, self.values, begin,
+            self.prefix, self.values, kept,
             partial(self._on_events, connection),
             partial(self._on_bookmark, connection),
             partial(self._on_gone, connection),
