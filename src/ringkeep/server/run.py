@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -162,6 +163,7 @@ class Server:
             self.now(), listener=self._history,
         )  # fmt: skip
         node.context.damaged = self._engine.damaged
+        node.context.bounds = replace(node.context.bounds, history_bytes=settings.history_bytes)
         self._node = node
         self._peer_identity = handshake.PeerIdentity(
             settings.cluster, identity.cluster_id, identity.node_id, identity.incarnation, settings.name,

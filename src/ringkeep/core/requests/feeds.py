@@ -104,6 +104,11 @@ class Feeds:
         """Whether this node has as many readers as it may: to be asked before `submit`."""
         return len(self._open) >= self._context.bounds.feeds_at_once
 
+    @property
+    def count(self) -> int:
+        """How many readers there are."""
+        return len(self._open)
+
     # --- what readers do ------------------------------------------------------------------------------
 
     def submit(self, request: FeedRequest) -> None:

@@ -88,6 +88,11 @@ class Followers:
         self._rows_left = 0
         self._pieces: dict[tuple[PartitionId, Index], Piece] = {}  # read in this turn: others are there too
 
+    @property
+    def count(self) -> int:
+        """How many there are: one for each reader, at any node, of some replica here."""
+        return len(self._known)
+
     # --- questions ------------------------------------------------------------------------------------
 
     def on_follow(self, caller: Life, message: Follow) -> None:
