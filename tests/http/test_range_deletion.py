@@ -53,11 +53,24 @@ def test_it_goes_on_after_the_last_key(wire: Wire, key: str) -> None:
     assert keys_of(wire, f"{key}/") == [f"{key}/a", f"{key}/f"]
 
 
+def test_a_deletion_begins_without_deleting(wire: Wire, key: str) -> None:
+    put(wire, f"{key}/a")
+    put(wire, f"{key}/b")
+    begun = wire.request("DELETE", f"/v1/kv?prefix={key}/&limit=0").json()
+    assert (begun["count"], begun["next"]) == (0, "")
+    later = wire.request("DELETE", f"/v1/kv?prefix={key}/&limit=0&after={key}/a").json()
+    assert later["next"] == f"{key}/a"
+    put(wire, f"{key}/b", b"newer")
+    target = f"/v1/kv?prefix={key}/&until={begun['until']}&after={begun['next']}"
+    assert wire.request("DELETE", target).json()["count"] == 1
+    assert keys_of(wire, f"{key}/") == [f"{key}/b"]
+
+
 @pytest.mark.parametrize(
     ("query", "fields"),
     [
         ("", {}), ("prefix=", {}), ("all=false", {}), ("all=yes", {}), ("prefix=a&all=true", {}),
-        ("after=a", {}), ("prefix=a&limit=0", {}), ("prefix=a&values=true", {}), ("prefix=a&count=true", {}),
+        ("after=a", {}), ("prefix=a&limit=-1", {}), ("prefix=a&values=true", {}), ("prefix=a&count=true", {}),
         ("prefix=a", {"idempotency_key": "i"}), ("prefix=a", {"if_match": '"1"'}),
         ("prefix=a", {"if_none_match": "*"}), ("prefix=a&until=", {}), ("prefix=a&until=x", {}),
         ("prefix=a&until=AQIDBAUGBwgJ", {}), ("prefix=a&until=%FF%C3%A9", {}),

@@ -118,6 +118,11 @@ class OwnDisk:
         return self.stalled and self._stalled_ms < limits.STALL_WAIT_MS
 
     @property
+    def holds(self) -> bool:
+        """Whether requests wait for the disk, or for the store."""
+        return self.pauses_writes or not self.answers
+
+    @property
     def full(self) -> bool:
         """Whether there is less room than the reserve."""
         return self.state in (DiskState.SHORT, DiskState.SPENT)

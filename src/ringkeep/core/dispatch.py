@@ -12,7 +12,7 @@ from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import hot_messages as hot
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol import messages as m
-from ringkeep.core.protocol.types import Incarnation, Life, MapVersion, NodeId
+from ringkeep.core.protocol.types import Epoch, Incarnation, Life, MapVersion, NodeId
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
 from ringkeep.core.replication.snapshot_sender import SnapshotSenders
@@ -168,7 +168,7 @@ class Dispatch:
         for at in range(0, len(items), 3):
             replica = replicas.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if replica is not None and replica.promised[:2] == (items[at + 1], peer):
-                replica.clock = max(replica.clock, items[at + 2])
+                replica.learn_clock(Epoch(items[at + 1]), items[at + 2])
 
     def _confirm(self, peer: NodeId, incarnation: Incarnation, message: hot.Confirm) -> None:
         if self._context.damaged:

@@ -112,7 +112,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
-        self._disk_holds = False  # requests back, at the last tick
+        self.disk_held = False  # requests back, at the end of the last turn
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -135,6 +135,10 @@ class Node:
         When the batch is durable, `settle` what was returned with it (if it is not empty), in a later turn.
         """
         context = self.context
+        if context.disks.own.holds != self.disk_held:
+            self.disk_held = context.disks.own.holds
+            for waiting in list(self.primaries.values()):
+                waiting.unpark()
         stirred, context.stirred = context.stirred, {}
         left: dict[Stirred, None] = {}
         while stirred:
@@ -170,11 +174,6 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
-        own = context.disks.own
-        before, self._disk_holds = self._disk_holds, own.pauses_writes or not own.answers
-        if before and not self._disk_holds:
-            for primary in list(self.primaries.values()):
-                primary.unpark()
         watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS

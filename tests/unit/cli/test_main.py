@@ -281,9 +281,10 @@ def test_help_and_version() -> None:
     overview = runner.invoke(app.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
-        "up", "node", "zookeeper", "put", "get", "delete", "add", "append", "swap", "take", "touch",
-        "persist", "batch", "status", "where", "simulate", "moves", "plan",
-        "drain", "undrain", "decommission", "weight", "settings", "recover", "wait",
+        "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
+        "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where",
+        "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings",
+        "recover", "wait",
     ):  # fmt: skip
         shown = runner.invoke(app.app, [command, "--help"])
         assert shown.exit_code == 0

@@ -10,14 +10,17 @@ import re
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_from_bytes
 
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol.limits import MAX_TIMEOUT_MS
 from ringkeep.exit_codes import INTERRUPTED, UNAVAILABLE, USAGE
 from ringkeep.parsing import address, host_port
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8000"
 ENDPOINTS_VARIABLE: Final = "RINGKEEP_ENDPOINTS"
@@ -31,12 +34,18 @@ UNKNOWN: Final = 504
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the node at `endpoint` ("HOST:PORT") answered."""
+    """What the node at `endpoint` ("HOST:PORT") answered.
+
+    `stream`: the body of a streamed request that succeeded, still to be read. `repeated`: an earlier attempt
+    of this write may have been applied, and its answer is lost.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     endpoint: str = ""
+    stream: "HTTPResponse | None" = None
+    repeated: bool = False
 
     @property
     def version(self) -> int | None:
@@ -62,7 +71,9 @@ class Answer:
 class HttpRequest:
     """A request with its deadline. `target` begins with "/" and is percent-encoded.
 
-    `tell_deadline`: whether the route takes `?timeout`, as those of the data do.
+    `tell_deadline`: whether the route takes `?timeout`, as those of the data do. `streamed`: the body of a
+    success is left to the caller; the deadline is then that of each part. `wants_unknown`: a 504 is an
+    answer, and not tried again.
     """
 
     method: str
@@ -72,6 +83,8 @@ class HttpRequest:
     timeout_ms: int = 5_000
     is_write: bool = False
     tell_deadline: bool = False
+    streamed: bool = False
+    wants_unknown: bool = False
 
     def within(self, budget_s: float) -> str:
         """Return the target that tells the node how long it has."""
@@ -163,10 +176,10 @@ class _Attempts:
                 # An endpoint that hangs gets its share of the time, so that the next has a chance.
                 answer = self._try(endpoint, left_s / (len(self._endpoints) - position))
                 answered = answered or answer is not None
-                if answer is not None and answer.status == UNKNOWN:
+                if answer is not None and answer.status == UNKNOWN and not self._request.wants_unknown:
                     self._maybe_applied = self._maybe_applied or self._request.is_write
                 elif answer is not None and answer.status not in TRY_ELSEWHERE:
-                    return answer
+                    return replace(answer, repeated=self._maybe_applied)
             if not answered and not self._maybe_applied:
                 return None  # no endpoint is reachable: waiting would only delay the error
             time.sleep(max(0.0, min(pause_s, self._deadline - time.monotonic())))
@@ -192,9 +205,11 @@ class _Attempts:
         host, port = host_port(endpoint)
         connection = HTTPConnection(host, port, timeout=min(CONNECT_S, budget_s))
         self._sent = False
+        stream = None
         try:
             connection.connect()
-            connection.sock.settimeout(budget_s + REPLY_GRACE_S)
+            sock = connection.sock
+            sock.settimeout(budget_s + REPLY_GRACE_S)
             self._sent = True
             request = self._request
             connection.request(
@@ -202,21 +217,27 @@ class _Attempts:
             )
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            answer = Answer(response.status, headers, response.read(), endpoint)
+            if request.streamed and response.status == 200:
+                sock.settimeout(2 * budget_s + REPLY_GRACE_S)  # a node waits for room, then for the part
+                stream = response
+            body = response.read() if stream is None else b""
+            answer = Answer(response.status, headers, body, endpoint, stream)
         except (OSError, HTTPException) as error:
             if not self._said:
-                self._last = f"http://{endpoint}: {_reason(error)}"
+                self._last = f"http://{endpoint}: {reason_of(error)}"
             self._maybe_applied = self._maybe_applied or (self._sent and self._request.is_write)
             return None
         finally:
-            connection.close()
+            if stream is None:  # it reads from the connection, and closes it
+                connection.close()
         if answer.status >= 400:
             self._last = f"http://{endpoint}: {problem_of(answer)}"
             self._said = True
         return answer
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return why a node gave no answer, or not all of it, for people."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""`ringkeep put`, `get` and `delete`: one key at a time, through any node."""
+"""`ringkeep put`, `get` and `delete`: one key at a time, through any node. `delete` takes a prefix too."""
 
 import sys
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ringkeep.cli.cluster import http_client
+from ringkeep.cli.cluster.key_ranges import key_range
 from ringkeep.cli.cluster.key_requests import (
     checked_ttl,
     condition,
@@ -18,9 +19,13 @@ from ringkeep.cli.cluster.key_requests import (
     value_bytes,
     write,
 )
+from ringkeep.cli.cluster.range_deletion import RangeDeletion
 from ringkeep.cli.terminal import options
+from ringkeep.cli.terminal.failure import Failure
+from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import show_json
 from ringkeep.cli.terminal.units import duration
+from ringkeep.exit_codes import USAGE
 
 
 def register(app: typer.Typer) -> None:
@@ -42,9 +47,14 @@ def register(app: typer.Typer) -> None:
             "ringkeep get hello --json",
         )
     )(get)
-    app.command(epilog=options.examples("ringkeep delete hello", "ringkeep delete hello --if-version 7"))(
-        delete
-    )
+    app.command(
+        epilog=options.examples(
+            "ringkeep delete hello",
+            "ringkeep delete hello --if-version 7",
+            "ringkeep delete --prefix order-2024-",
+            "ringkeep delete --all",
+        )
+    )(delete)
 
 
 def put(
@@ -121,13 +131,45 @@ def get(
 
 
 def delete(
-    key: options.Key,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="The key, 1 to 1024 bytes.")] = None,
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", metavar="P", help="Delete all keys that begin with this.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete all keys, or those of --after and --before.")
+    ] = False,
+    after: options.After = None,
+    before: options.Before = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="TEXT", help="Go on with a deletion that was broken off: what it has said."
+        ),
+    ] = None,
     if_version: options.IfVersion = None,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,
 ) -> None:
-    """Delete a key. Exit code 3: there is no such key."""
+    """Delete a key, or all keys with a prefix. Exit code 3: there is no such key.
+
+    By prefix, the keys go that are there when it begins. What is written later stays, also where a request
+    is repeated because its answer was lost. If it is broken off, standard error says how to go on. --timeout
+    is how long it may take without coming any further.
+    """
+    if (key is not None) + (prefix is not None) + everything != 1:
+        raise Failure("give a KEY, or --prefix, or --all (see: ringkeep delete --help)", USAGE)
+    if key is None:
+        if prefix == "":
+            raise Failure("every key has the empty prefix; give --all if that is meant", USAGE)
+        if if_version is not None:
+            raise Failure("--if-version is for one KEY", USAGE)
+        wanted = key_range(prefix, after, before)
+        endpoints, timeout_ms = http_client.endpoints_of(endpoint), http_client.timeout_ms_of(timeout)
+        _delete_range(RangeDeletion(endpoints, wanted, timeout_ms, until), as_json)
+        return
+    if (after, before, until) != (None, None, None):
+        raise Failure("--after, --before and --until are for --prefix and --all", USAGE)
     answer = write("DELETE", key, endpoint, timeout, condition(if_version))
     if answer.status == 404:
         if as_json:
@@ -139,3 +181,16 @@ def delete(
         show_json({"status": "Success", **shown_key(key), "deleted": True})
     elif sys.stdout.isatty():
         print("deleted")
+
+
+def _delete_range(deletion: RangeDeletion, as_json: bool) -> None:
+    with ProgressLine() as progress:
+        while not deletion.complete:
+            deletion.step()
+            progress.show(f"{deletion.deleted:,} keys deleted so far")
+    if as_json:
+        unknown = {"unknown": deletion.unknown} if deletion.unknown else {}
+        lost = {"at_least": True} if deletion.lost else {}
+        show_json({"status": "Success", "deleted": deletion.deleted, **unknown, **lost})
+    else:
+        print(deletion.told())

@@ -26,6 +26,12 @@ Value = Annotated[
     str | None, typer.Argument(metavar="[VALUE]", help="The value; `-` or no argument: standard input.")
 ]
 ValueFile = Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Take the value from a file.")]
+After = Annotated[
+    str | None, typer.Option("--after", metavar="KEY", help="Only keys that come after this one.")
+]
+Before = Annotated[
+    str | None, typer.Option("--before", metavar="KEY", help="Only keys that come before this one.")
+]
 IfVersion = Annotated[
     int | None,
     typer.Option("--if-version", metavar="V", min=1, help="Only if the key has this version."),

@@ -5,7 +5,7 @@ in memory; the store is read at a start only. Who may append is decided in `repl
 Source of the matching rules: Raft (USENIX ATC 2014), section 5.3.
 """
 
-from ringkeep.core.protocol.effects import Family
+from ringkeep.core.protocol.effects import Batch, Family
 from ringkeep.core.protocol.entry import epoch_of, log_time_of
 from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.reader import Reader
@@ -105,6 +105,18 @@ class Log:
             if total > max_bytes:
                 return found[:count]
         return found
+
+
+def delete_entries(batch: Batch, partition: PartitionId, first: Index, last: Index) -> None:
+    """Delete stored entries, including those put in this batch: it applies its ranges first."""
+    begin, end = log_key(partition, first), log_key(partition, Index(last + 1))
+    if last - first > len(batch.log):
+        for key in [key for key in batch.log if begin <= key < end]:
+            del batch.log[key]
+    else:
+        for gone in range(first, last + 1):
+            batch.log.pop(log_key(partition, Index(gone)), None)
+    batch.ranges.append((Family.LOG, begin, end))
 
 
 def stored_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:

@@ -33,7 +33,7 @@ from ringkeep.core.protocol.rows import (
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
 from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.history import History
-from ringkeep.core.replication.log import Log, stored_entries
+from ringkeep.core.replication.log import Log, delete_entries, stored_entries
 from ringkeep.core.replication.snapshot_flow import Urgency
 from ringkeep.core.replication.state_machine import State
 
@@ -85,9 +85,9 @@ class Replica:
     """
 
     __slots__ = (
-        "applied", "caught_up", "clock", "commit", "context", "deleted", "followed", "fresh_at", "generation",
-        "history", "log", "matched", "next_generation", "partition", "pins", "primary", "promised", "staging",
-        "state", "swapped_in", "write_down_in", "written", "written_in",
+        "_clock", "applied", "caught_up", "commit", "context", "deleted", "followed", "fresh_at",
+        "generation", "history", "log", "matched", "next_generation", "partition", "pins", "primary",
+        "promised", "staging", "state", "swapped_in", "write_down_in", "written", "written_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -115,7 +115,7 @@ class Replica:
         context.note_history(self, self.history.size)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
-        self.clock: Millis = 0  # the highest log time that the primary has told
+        self._clock: tuple[Epoch, Millis] = (Epoch(0), 0)  # the highest log time that a primary told
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
@@ -140,6 +140,22 @@ class Replica:
         for index in range(sessions_index + 1, self.applied + 1):
             self.state.replay(decode(self.log[Index(index)]))
         self._note_skipped()
+
+    # --- the log's clock ------------------------------------------------------------------------------
+
+    @property
+    def clock(self) -> Millis:
+        """The highest log time told by the primary of the newest entries here; 0 if it told none.
+
+        A time from before them is void: their primary may not have heard of it, and what they let live was
+        counted from an earlier one.
+        """
+        epoch, time = self._clock
+        return time if epoch >= self.log.last_epoch else 0
+
+    def learn_clock(self, epoch: Epoch, time: Millis) -> None:
+        """The primary of this epoch tells its log time."""
+        self._clock = max(self._clock, (epoch, time))
 
     # --- promises -------------------------------------------------------------------------------------
 
@@ -385,7 +401,7 @@ class Replica:
     def end_history(self, begin: Index) -> None:
         """Tell only what follows `begin` from now on; delete all rows below the window.
 
-        Call it before the window is changed, and store the row.
+        Before the window is changed; the row must be stored after it.
         """
         if self.history.begin < self.log.floor_index:
             self.delete_log(Index(self.history.begin + 1), self.log.floor_index)
@@ -399,16 +415,8 @@ class Replica:
         self.state.skipped = []
 
     def delete_log(self, first: Index, last: Index) -> None:
-        """Delete stored entries, including those put in this turn: a batch applies its ranges first."""
-        batch = self.context.effects.batch
-        begin, end = log_key(self.partition, first), log_key(self.partition, Index(last + 1))
-        if last - first > len(batch.log):
-            for key in [key for key in batch.log if begin <= key < end]:
-                del batch.log[key]
-        else:
-            for gone in range(first, last + 1):
-                batch.log.pop(log_key(self.partition, Index(gone)), None)
-        batch.ranges.append((Family.LOG, begin, end))
+        """Delete stored entries, including those put in this turn."""
+        delete_entries(self.context.effects.batch, self.partition, first, last)
 
     def drop_staging(self) -> None:
         """Drop a snapshot that is being staged, and its rows."""

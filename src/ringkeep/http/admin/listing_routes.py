@@ -133,8 +133,10 @@ class ListingRoutes:
             until: tuple[int, ...] = positions_of(cluster_id, partitions, "'until'", wanted.until)
         else:
             until = await positions_now(self._service, wanted.range.timeout_ms)
-        deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)
         shown = cursor_of(cluster_id, until)
+        if not wanted.limit:
+            return json_answer({"count": 0, **key_members("next", found.get("after", b"")), "until": shown})
+        deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)
         try:
             await deletion.run()
         except Problem as problem:

@@ -15,8 +15,8 @@ _RANGE: Final = [
 ]
 
 
-def _limit(description: str, usual: int) -> Json:
-    schema = {"type": "integer", "minimum": 1, "maximum": LISTED_KEYS, "default": usual}
+def _limit(description: str, usual: int, least: int = 1) -> Json:
+    schema = {"type": "integer", "minimum": least, "maximum": LISTED_KEYS, "default": usual}
     return query("limit", description, schema)
 
 
@@ -45,7 +45,7 @@ def listing_paths() -> Json:
                 "summary": "Delete the keys of a prefix, as they were when it began.",
                 "parameters": [
                     *_RANGE,
-                    _limit("Delete at most so many keys in one request.", LISTED_KEYS),
+                    _limit("At most so many keys in one request; 0: only say `until`.", LISTED_KEYS, least=0),
                     query("all", "Needed where no prefix is given.", _SWITCH),
                     query("until", "From an earlier answer: leave what is newer.", {"type": "string"}),
                     field(UNTIL, "The same as `until`, where that is too long for a URL."),

@@ -45,7 +45,9 @@ class Listing:
 
 @dataclass(slots=True)
 class Deletion:
-    """What a deletion asks for. `until`: what an earlier one answered, as it was sent; b"" for none."""
+    """What a deletion asks for. `limit`: 0 if only for its `until`. `until`: what an earlier one answered, as
+    it was sent; b"" for none.
+    """
 
     range: Listing
     limit: int
@@ -87,9 +89,9 @@ def parse_deletion(found: dict[str, bytes], fields: Mapping[str, str]) -> Deleti
     until = fields.get(UNTIL, "").encode("latin-1") or found.get("until", b"")
     if not until and (UNTIL in fields or "until" in found):
         raise bad("'until' is empty; leave it out in the first request.")
-    wanted = parse_listing({name: found[name] for name in found if name not in ("all", "until")})
-    limit = LISTED_KEYS if wanted.limit is None else min(wanted.limit, LISTED_KEYS)
-    return Deletion(wanted, limit, until)
+    given = _limit(found.get("limit"), least=0)
+    wanted = parse_listing({name: found[name] for name in found if name not in ("all", "until", "limit")})
+    return Deletion(wanted, LISTED_KEYS if given is None else min(given, LISTED_KEYS), until)
 
 
 def part_of_key(found: dict[str, bytes], name: str) -> bytes:
@@ -100,12 +102,12 @@ def part_of_key(found: dict[str, bytes], name: str) -> bytes:
     return part
 
 
-def _limit(raw: bytes | None) -> int | None:
+def _limit(raw: bytes | None, least: int = 1) -> int | None:
     if raw is None:
         return None
-    if not _LIMIT.fullmatch(raw) or int(raw) == 0:
+    if not _LIMIT.fullmatch(raw) or int(raw) < least:
         raise bad(
-            f"The parameter 'limit' must be an integer from 1; a page has {LISTED_KEYS:,} keys at most."
+            f"The parameter 'limit' must be an integer from {least}; a page has {LISTED_KEYS:,} keys at most."
         )
     return int(raw)
 

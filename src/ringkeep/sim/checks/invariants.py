@@ -120,7 +120,9 @@ class Invariants:
         for number, replica in replicas.items():
             primary = primaries.get(number)
             if primary is not None and primary.parked:
-                waits = not primary.may_execute or primary.context.disks.own.pauses_writes
+                # An earlier turn that was refused may be written just now: no turn of the node itself.
+                held = node.driver.node.disk_held or primary.context.disks.own.pauses_writes
+                waits = not primary.may_execute or held
                 self._require(waits, node, replica, "requests wait, and could be executed")
             state = replica, replica.promised, replica.commit, replica.applied, primary and primary.phase
             if seen.get(number) == state:

@@ -78,7 +78,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
             "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
-            "_node_reads": _LINK, "watched": _TIME, "_disk_holds": _CONSTANT,
+            "_node_reads": _LINK, "watched": _TIME, "disk_held": _CONSTANT,
             "followers": _FED, "feeds": _FED,
         },
     ),
@@ -111,7 +111,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "fresh_at": _STALE, "followed": _FED, "history": _FED,
             "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
-            "clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
+            "_clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },
     ),
     Log: Fields(

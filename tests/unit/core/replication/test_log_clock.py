@@ -1,6 +1,11 @@
 """The log's clock: it runs while a majority confirms the primary, and never goes back."""
 
+from tests.support.core.parts import P, a_context
+
+from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
+from ringkeep.core.protocol.types import Epoch, Index
 from ringkeep.core.replication.log_clock import LogClock
+from ringkeep.core.replication.replica import Replica
 
 
 def test_it_runs_with_time_as_far_as_its_primary_is_confirmed() -> None:
@@ -27,3 +32,15 @@ def test_it_does_not_go_back() -> None:
     clock.confirmed_at = 300
     assert clock.read(400) == 7_300
     assert clock.unconfirmed(410) == 7_310
+
+
+def test_what_an_earlier_primary_told_is_void_once_a_later_one_has_begun() -> None:
+    """The later one may have begun at an earlier time, and let records live from there."""
+    replica = Replica(a_context(), P)
+    replica.learn_clock(Epoch(5), 9_000)
+    replica.learn_clock(Epoch(5), 8_000)
+    assert replica.clock == 9_000
+    replica.log.append(Epoch(6), encode(Entry(EntryKind.NOOP, Epoch(6), Index(1), 7_000, NO_ORIGIN, 0, 0)))
+    assert replica.clock == 0
+    replica.learn_clock(Epoch(6), 7_100)
+    assert replica.clock == 7_100
