@@ -255,11 +255,10 @@ class Feeds:
     def _take(self, stream: _Stream, message: Changes) -> None:
         feed, now = stream.feed, self._context.now
         stream.heard_at = now
-        size = sum(map(size_of, message.events))
-        stream.credit -= size
-        feed.credit -= size
+        stream.credit -= sum(map(size_of, message.events))
         events = self._advance(stream, message)
-        if events:
+        if events:  # what was told before is not granted again: it costs the reader nothing
+            feed.credit -= sum(map(size_of, events))
             self._context.effects.fed.append(partial(self._tell, feed, events))
         if message.age >= 0:
             stream.fresh_at = max(stream.fresh_at, now - message.age)
