@@ -28,7 +28,6 @@ DEFAULT_ZOOKEEPER: Final = "127.0.0.1:2181"
 DEFAULT_CLUSTER: Final = "default"
 DEFAULT_DATA: Final = "ringkeep-data"
 SESSION_MS: Final = 6_000
-VALUE_BYTES_MAX: Final = limits.FRAME_BYTES - limits.APPEND_BYTES - 64 * limits.KIB - 1
 
 
 class SettingsError(ConfigurationError):
@@ -165,7 +164,10 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("log-level", "LEVEL", parsing.log_level, "debug, info, warning or error [default: info]."),
     Setting(
-        "value-bytes", "BYTES", parsing.whole(1, VALUE_BYTES_MAX), "The largest value taken [default: 4 MiB]."
+        "value-bytes",
+        "BYTES",
+        parsing.whole(1, limits.VALUE_BYTES),
+        "The longest value [default: 4 MiB].",
     ),
     Setting(
         "disk-reserve-bytes",

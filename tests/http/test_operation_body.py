@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind
-from ringkeep.core.protocol.limits import MAX_TTL_MS, VALUE_BYTES
+from ringkeep.core.protocol.limits import MAX_TTL_MS
 from ringkeep.http.parse.operation_body import one_condition, parse_operation
 from ringkeep.http.parse.operation_table import TAKES
 from ringkeep.http.parse.put_body import parse_put
@@ -162,12 +162,6 @@ def test_members_of_other_operations_are_named_for_each() -> None:
                 with pytest.raises(Problem) as refused:
                     parse_operation(json.dumps({"op": op, name: value}).encode())
                 assert f'"{op}" takes no member {name!r}' in refused.value.detail
-
-
-def test_a_value_over_the_limit() -> None:
-    with pytest.raises(Problem) as refused:
-        parse_operation(b'{"op":"append","value":"%b"}' % (b"v" * (VALUE_BYTES + 1)))
-    assert refused.value.kind.status == 413
 
 
 def test_fields_and_body_name_one_condition() -> None:

@@ -62,7 +62,7 @@ CAUGHT = {
     "results of the turn overlooked": (200, "differs from|bytes of rows"),
     "departed coordinator served": (200, "was forgotten"),
     "refused while a copy waits": (30, "not linearizable"),
-    "time-out taken for failure": (15, "not linearizable"),
+    "time-out taken for failure": (15, "not linearizable|committed at"),
     "RETRY settles all copies": (900, "not linearizable"),
     "de-duplication lost in a failover": (8, "differs from|not linearizable"),
     "de-duplication not replayed at start": (80, "differs from|not linearizable"),
@@ -107,7 +107,7 @@ CAUGHT = {
     "pending renewal expired": (2, "removed once, if not replaced"),
     "condition read from committed state": (
         2,
-        "go together|removed once|says|still saw|leaves another|was answered",
+        "go together|removed once|touches|says|still saw|leaves another|was answered",
     ),
     "result lost in a replay": (19, "was answered"),
     "ttl counted from the confirmed clock": (15, "removes .* after|no place in"),

@@ -143,12 +143,12 @@ class Dispatch:
         else:
             self._node.replica_set.missed[message.partition] = None
 
-    def _acks(self, peer: NodeId, _: Incarnation, message: hot.Acks) -> None:
+    def _acks(self, peer: NodeId, life: Incarnation, message: hot.Acks) -> None:
         items, primaries = message.items, self._primaries
         for at in range(0, len(items), 3):
             primary = primaries.get(items[at])  # type: ignore[call-overload]  # flat list of plain ints
             if primary is not None and primary.epoch == items[at + 1]:
-                primary.on_ack(peer, items[at + 2])
+                primary.on_ack(peer, life, items[at + 2])
 
     def _commits(self, peer: NodeId, _: Incarnation, message: hot.Commits) -> None:
         items, replicas = message.items, self._replicas

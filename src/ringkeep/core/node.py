@@ -184,6 +184,7 @@ class Node:
             self._tell_sizes(watched)
             for primary in watched:
                 primary.on_tick()
+            self.watched.seen()
             unapplied, context.unapplied = context.unapplied, {}
             for replica in unapplied:
                 replica.apply_late()

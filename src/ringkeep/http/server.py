@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.errors import StartError
 from ringkeep.http.acceptor import Acceptor
 from ringkeep.http.admin.app import make_app
@@ -64,6 +65,7 @@ async def serve_http(
     advertise: Iterable[str] = (),
     allowed_hosts: Collection[str] = (),
     patience: Patience | None = None,
+    value_bytes: int = VALUE_BYTES,
     clients: int = CLIENTS,
     burst: int = BACKLOG,
 ) -> HttpServer:
@@ -71,10 +73,11 @@ async def serve_http(
 
     `advertise` are further "HOST:PORT" under which clients address this node, `allowed_hosts` what else
     browsers may put in Host (see `Hosts`).
+    `value_bytes`: the longest value that is taken.
     `clients`: how many may be connected; `burst`: how many more may come at once, before they are refused.
     Raises StartError when the address cannot be had.
     """
-    listener = ListenerState(service, loop, patience or Patience())
+    listener = ListenerState(service, loop, patience or Patience(), value_bytes)
     streams = ChangeStreams(service)
     bridge = AsgiBridge(listener, make_app(service, listener, streams))
     acceptor = Acceptor(loop, lambda: Connection(listener, bridge))

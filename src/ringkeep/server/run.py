@@ -130,6 +130,7 @@ class Server:
             http = await serve_http(
                 self, *self._settings.http_listener, self._loop,
                 advertise=(self._settings.advertise_http,), allowed_hosts=self._settings.allowed_hosts,
+                value_bytes=self._settings.value_bytes,
                 clients=self._shares.clients, burst=self._shares.burst,
             )  # fmt: skip
             for number in (signal.SIGTERM, signal.SIGINT):

@@ -62,7 +62,8 @@ def test_any_content_type_will_do(nodes: Cluster, kind: str) -> None:
 
 def test_a_wrong_method_is_told_the_right_ones(nodes: Cluster) -> None:
     routes = {"/put": {"POST"}, "/get?key=k": {"GET"}, "/delete?key=k": {"DELETE"},
-              "/v1/kv/k": {"GET", "HEAD", "PUT", "DELETE"}}  # fmt: skip
+              "/v1/kv/k": {"GET", "HEAD", "PUT", "POST", "DELETE"}, "/v1/kv": {"GET", "HEAD", "DELETE"},
+              "/v1/batch": {"POST"}}  # fmt: skip
     for path, right in routes.items():
         for method in {"GET", "PUT", "POST", "DELETE", "PATCH"} - right:
             answer = nodes.request("n1", method, path, b"{}")

@@ -22,13 +22,13 @@ T = TypeVar("T")
 class Host:
     """One server. `call` runs a function on its loop and returns the result."""
 
-    def __init__(self, patience: Patience | None = None) -> None:
+    def __init__(self, patience: Patience | None = None, **options: Any) -> None:
         self.service = FakeService()
         self.loop: asyncio.AbstractEventLoop = new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self.server: HttpServer = self.wait(
-            serve_http(self.service, "127.0.0.1", 0, self.loop, patience=patience)
+            serve_http(self.service, "127.0.0.1", 0, self.loop, patience=patience, **options)
         )
         self.url = f"http://127.0.0.1:{self.server.port}"
 

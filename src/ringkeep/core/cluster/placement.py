@@ -107,6 +107,7 @@ class _Loads:
         self.nodes = range(len(shares))
         self.was = was  # the sets as they were before planning
         self.sets = [0] * len(shares)
+        self.loads = [0] * len(shares)  # how many partitions each set has: counted once, asked for very often
         self.unit = [float(share) or 1e-9 for share in shares]
         self.fair = [floor(share) for share in shares]
         self.full = [at_most(share, partitions) for share in shares]
@@ -116,12 +117,15 @@ class _Loads:
         """Return the set of partitions that `giver` could hand to `taker` without breaking a rule."""
         raise NotImplementedError
 
-    def load(self, node: int) -> int:
-        return self.sets[node].bit_count()
+    def give(self, node: int, p: int) -> None:
+        """Add p, which the node has not, to its partitions."""
+        self.sets[node] |= 1 << p
+        self.loads[node] += 1
 
     def pressure(self, node: int) -> tuple[bool, float]:
         """Return a key that sorts nodes by how full they are; those at their bound are the fullest."""
-        return self.load(node) >= self.full[node], self.load(node) / self.unit[node]
+        load = self.loads[node]
+        return load >= self.full[node], load / self.unit[node]
 
     def choose(self, order: Sequence[int]) -> int:
         """Return the first node below its share, or else the least full one.
@@ -130,7 +134,7 @@ class _Loads:
         shrinks with every join then demands next to no moves.
         """
         for node in order:
-            if self.load(node) < self.fair[node]:
+            if self.loads[node] < self.fair[node]:
                 return node
         return min(order, key=self.pressure)
 
@@ -142,9 +146,9 @@ class _Loads:
     def _fill_up(self) -> bool:
         """Fill the nodes that have too little up to their share, from the fullest; True if any got some."""
         moved = False
-        for taker in [node for node in self.nodes if self.load(node) < self.low[node]]:
-            while self.load(taker) < self.fair[taker]:
-                above = [node for node in self.nodes if self.load(node) > self.fair[node]]
+        for taker in [node for node in self.nodes if self.loads[node] < self.low[node]]:
+            while self.loads[taker] < self.fair[taker]:
+                above = [node for node in self.nodes if self.loads[node] > self.fair[node]]
                 above.sort(key=self.pressure, reverse=True)
                 if not self._pass_on(above, {taker}, self.detours):
                     break
@@ -155,8 +159,8 @@ class _Loads:
         """Bring nodes above their bound back to it, where others can take it; True if any gave some."""
         moved = False
         for giver in self.nodes:
-            while self.load(giver) > self.full[giver]:
-                room = {node for node in self.nodes if self.load(node) < self.full[node]}
+            while self.loads[giver] > self.full[giver]:
+                room = {node for node in self.nodes if self.loads[node] < self.full[node]}
                 if not self._pass_on([giver], room, detours=True):
                     break
                 moved = True
@@ -165,8 +169,19 @@ class _Loads:
     def _pass_on(self, givers: Sequence[int], room: Set[int], detours: bool) -> bool:
         """Hand over one partition along each step of a shortest way from `givers` to `room`; False if none.
 
-        New nodes are reached first, then the least full ones.
+        New nodes are reached first, then the least full ones. Nearly always one step is enough: the nodes in
+        between are put in order only when it is not.
         """
+        takers = sorted(room, key=lambda n: (self.was[n] != 0, self.pressure(n), n))
+        for giver in givers:
+            for taker in takers:
+                if offer := self.offers(giver, taker):
+                    self.hand_over(giver, taker, offer)
+                    return True
+        return detours and self._pass_through(givers, room)
+
+    def _pass_through(self, givers: Sequence[int], room: Set[int]) -> bool:
+        """Do what `_pass_on` does by way of other nodes."""
         order = sorted(self.nodes, key=lambda n: (n not in room, self.was[n] != 0, self.pressure(n)))
         came_from = dict.fromkeys(givers, -1)
         reached = list(givers)
@@ -182,8 +197,7 @@ class _Loads:
                         self.hand_over(before, taker, self.offers(before, taker))
                         taker = before
                     return True
-                if detours:
-                    reached.append(taker)
+                reached.append(taker)
         return False
 
     def hand_over(self, giver: int, taker: int, choice: int) -> int:
@@ -194,7 +208,8 @@ class _Loads:
         choice = choice & self.was[taker] or choice & ~self.was[giver] or choice
         p = next(p for p in nearest(self.ring.tokens[taker], self.partitions) if choice >> p & 1)
         self.sets[giver] ^= 1 << p
-        self.sets[taker] ^= 1 << p
+        self.loads[giver] -= 1
+        self.give(taker, p)
         return p
 
 
@@ -215,11 +230,22 @@ class _Replicas(_Loads):
         self.led = _by_node([voters[:1] for voters in found], len(shares))  # before planning
         kept: list[list[int]] = [[] for _ in found]
         for p, voters in enumerate(found):
-            self._fill(p, kept[p], zones_first(ring, voters), itemgetter(0))
+            if len(voters) == copies == len({ring.zones[node] for node in voters}):
+                for node in voters:  # as nearly all are: nothing is to be chosen
+                    self.give(node, p)
+                kept[p] = list(voters)
+            else:
+                self._fill(p, kept[p], zones_first(ring, voters), itemgetter(0))
         for p, voters in enumerate(kept):
             if len(voters) < copies:
                 self._fill(p, voters, preference_list(ring, position(p, partitions), self.nodes), self.choose)
-        self._count_zones()
+        self.members: list[list[int]] = [[] for _ in range(ring.zone_count)]
+        for node, zone in enumerate(ring.zones):
+            self.members[zone].append(node)
+        self.once = [0] * ring.zone_count
+        self.twice = [0] * ring.zone_count
+        for zone in range(ring.zone_count):
+            self._count_zone(zone)
         self.settle()
 
     def _fill(
@@ -234,15 +260,15 @@ class _Replicas(_Loads):
             if not fitting:
                 return
             voters.append(choose(fitting))
-            self.sets[voters[-1]] |= 1 << p
+            self.give(voters[-1], p)
 
-    def _count_zones(self) -> None:
-        """Note for each zone which partitions have a voter there, and which have more than one."""
-        self.once = [0] * self.ring.zone_count
-        self.twice = [0] * self.ring.zone_count
-        for node, zone in enumerate(self.ring.zones):
-            self.twice[zone] |= self.once[zone] & self.sets[node]
-            self.once[zone] |= self.sets[node]
+    def _count_zone(self, zone: int) -> None:
+        """Note which partitions have a voter in the zone, and which have more than one."""
+        once = twice = 0
+        for node in self.members[zone]:
+            twice |= once & self.sets[node]
+            once |= self.sets[node]
+        self.once[zone], self.twice[zone] = once, twice
 
     def offers(self, giver: int, taker: int) -> int:
         movable = self.sets[giver] & ~self.sets[taker]
@@ -252,7 +278,8 @@ class _Replicas(_Loads):
     def hand_over(self, giver: int, taker: int, choice: int) -> int:
         # What a node leads goes last: another would have to lead it first.
         p = super().hand_over(giver, taker, choice & ~self.led[giver] or choice)
-        self._count_zones()
+        for zone in (self.ring.zones[giver], self.ring.zones[taker]):
+            self._count_zone(zone)
         return p
 
 
@@ -267,11 +294,11 @@ class _Primaries(_Loads):
         self.low = [ceil(share * 9 / 10) for share in shares]
         self.replicas = replicas
         self.sets = [led & held for led, held in zip(replicas.led, replicas.sets, strict=True)]
+        self.loads = [found.bit_count() for found in self.sets]
         leading = _by_partition(self.sets, partitions)
         for p, voters in enumerate(_by_partition(replicas.sets, partitions)):
             if not leading[p]:
-                node = self.choose(preference_list(ring, position(p, partitions), voters))
-                self.sets[node] |= 1 << p
+                self.give(self.choose(preference_list(ring, position(p, partitions), voters)), p)
         self.settle()
 
     def offers(self, giver: int, taker: int) -> int:
@@ -285,15 +312,15 @@ class _Primaries(_Loads):
         """
         replicas, swapped = self.replicas, False
         leaders = (
-            [n for n in self.nodes if self.load(n) > self.full[n]]
+            [n for n in self.nodes if self.loads[n] > self.full[n]]
             if all(n.leads for n in self.ring.nodes)
             else []
         )
         for leader, taker, giver in product(leaders, self.nodes, self.nodes):
             there = replicas.offers(giver, taker) & self.sets[leader]
             back = replicas.offers(taker, giver) & ~self.sets[taker]
-            due = self.load(leader) > self.full[leader] and self.load(taker) < self.full[taker]
-            if due and there and (back or replicas.load(taker) < replicas.full[taker]):
+            due = self.loads[leader] > self.full[leader] and self.loads[taker] < self.full[taker]
+            if due and there and (back or replicas.loads[taker] < replicas.full[taker]):
                 p = replicas.hand_over(giver, taker, there)
                 if back:
                     replicas.hand_over(taker, giver, back)

@@ -16,6 +16,9 @@ _COUNT: Final = struct.Struct("!I")
 _SESSION: Final = struct.Struct("!20sQI")
 _RESULT: Final = struct.Struct("!QBQ")
 
+NODE_BYTES: Final = 16
+"""An origin begins with the id of its node, so that of two lives of one node the newer compares greater."""
+
 STALE: Final = (-1, 0)
 """Answer for an id that was pruned, or is of an earlier life: not executed, and never will be."""
 
@@ -41,7 +44,7 @@ class Sessions:
         """Return (status, version) of an applied request, STALE, or None when it was never applied."""
         session = self._lives.get(origin)
         if session is None:
-            newest = self._newest.get(origin[:16])
+            newest = self._newest.get(origin[:NODE_BYTES])
             return STALE if newest is not None and newest > origin else None
         known = session.results.get(counter)
         if known is not None:
@@ -71,11 +74,11 @@ class Sessions:
     def forget(self, origin: bytes) -> None:
         """Forget a coordinator of which no request is executed any more."""
         if self._lives.pop(origin, None) is not None:
-            del self._newest[origin[:16]]
+            del self._newest[origin[:NODE_BYTES]]
 
     def _begin(self, origin: bytes) -> Session:
         """Begin the newest life of a node; the one before is forgotten."""
-        node = origin[:16]
+        node = origin[:NODE_BYTES]
         before = self._newest.get(node)
         if before is not None:
             assert before < origin, "an earlier life is stale"
@@ -102,7 +105,7 @@ class Sessions:
             for _ in range(lives):
                 origin, low, results = _SESSION.unpack_from(data, at)
                 at += _SESSION.size
-                if origin[:16] in table._newest:
+                if origin[:NODE_BYTES] in table._newest:
                     raise ValueError("a de-duplication table names one node twice")
                 session = table._begin(origin)
                 session.low = low

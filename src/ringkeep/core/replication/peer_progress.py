@@ -100,6 +100,12 @@ class PeerProgress:
         """Return whether a node's position is known; this node's always is."""
         return node in self.next or node == self._context.me
 
+    def stands(self, peer: NodeId, life: Incarnation) -> bool:
+        """Return whether this life of a peer has said where it stands. Of one that was started again an older
+        Promise may be on its way still, and would seem to lack what is acknowledged meanwhile.
+        """
+        return peer in self.next and self.lives.get(peer, life) == life
+
     def has_all(self, peer: NodeId, last: Index) -> bool:
         """Return whether a peer is known to hold the whole log, which ends at `last`, durably."""
         return self.next.get(peer) == last + 1 and self.match.get(peer) == last

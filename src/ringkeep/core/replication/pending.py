@@ -6,6 +6,7 @@ from typing import Final
 from ringkeep.core.protocol.entry import Entry, EntryKind
 from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.types import Index, Life, Millis
+from ringkeep.core.replication.deduplication import NODE_BYTES
 
 Newest = tuple[Index, bytes | None, Millis, bool]
 """What a pending entry makes of a key: (its index, the record's tail, its deadline, whether the value has a
@@ -33,7 +34,7 @@ class Pending:
     calls.
     """
 
-    __slots__ = ("by_key", "calls", "entries", "ids", "newest", "size")
+    __slots__ = ("_lowest", "by_key", "calls", "entries", "ids", "newest", "size")
 
     def __init__(self) -> None:
         self.newest: dict[bytes, Newest] = {}
@@ -42,6 +43,16 @@ class Pending:
         self.calls: dict[Index, list[Call]] = {}
         self.entries: dict[int, Entry] = {}
         self.size = 0
+        self._lowest: dict[bytes, tuple[bytes, int]] = {}  # by node: newest origin, its lowest unfinished
+
+    def outdates(self, origin: bytes, counter: int) -> bool:
+        """Tell whether a request will be STALE once all that was appended is applied: its coordinator had
+        finished with it before another of its requests was appended, or is of a newer life by then.
+
+        Its entry would change nothing, though what is appended after it would be evaluated as if it did.
+        """
+        lowest = self._lowest.get(origin[:NODE_BYTES])
+        return lowest is not None and (origin, counter) < lowest
 
     def add(self, entry: Entry, call: Call | None, made: Mapping[bytes, Newest] = NOTHING_MADE) -> None:
         """Note an entry that was just appended, for a call or for none. `made`: what CHANGES make of keys."""
@@ -59,7 +70,12 @@ class Pending:
             return
         self.size += len(call.result)
         self.calls[index] = [call]
-        self.ids[entry.origin, entry.counter] = index
+        origin = entry.origin
+        self.ids[origin, entry.counter] = index
+        node, low = origin[:NODE_BYTES], (origin, entry.low)
+        lowest = self._lowest.get(node)
+        if lowest is None or low > lowest:
+            self._lowest[node] = low
         if entry.idempotency:
             self.by_key[entry.key, entry.idempotency] = (index, entry.fingerprint)
 

@@ -20,6 +20,7 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Entries, Lost, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
+from ringkeep.core.replication.deduplication import STALE
 from ringkeep.core.replication.departed_coordinators import Departed
 from ringkeep.core.replication.expiry import Expiry
 from ringkeep.core.replication.in_sync import InSync
@@ -313,14 +314,14 @@ class Primary:
         if news and index > self.replica.commit:
             self.context.stirred[self] = None
 
-    def on_ack(self, peer: NodeId, index: Index) -> None:
+    def on_ack(self, peer: NodeId, life: Incarnation, index: Index) -> None:
         """A backup holds everything up to `index` durably.
 
-        Ignored while the peer's position is unknown: since the Append was sent, the replica may have been
-        deleted and created again.
+        Ignored while it is not known where the peer stands: since the Append was sent, the replica may have
+        been deleted and created again.
         """
         progress = self.progress
-        if peer not in progress.next or not progress.acknowledged(peer, index):
+        if not progress.stands(peer, life) or not progress.acknowledged(peer, index):
             return
         last = self.replica.log.last_index
         assert index <= last, "acknowledged, but never sent"
@@ -454,7 +455,9 @@ class Primary:
             self.context.count("duplicate_waits")
             pending.calls[index].append(call)
             return True
-        return False
+        if outdated := pending.outdates(message.origin, message.counter):
+            answer_known(self, call, *STALE)
+        return outdated
 
     def on_tick(self) -> None:
         """Ask silent peers again; give up requests past their deadline."""

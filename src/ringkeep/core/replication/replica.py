@@ -374,7 +374,7 @@ class Replica:
         """Keep the rows up to the new floor as history, or delete them: those before it, and all while nodes
         are older than that."""
         log, history = self.log, self.history
-        if self._keeps_history:
+        if self.context.feature_level >= OPERATIONS:
             first = max(log.floor_index, history.begin)
             history.grow(floor, sum(len(log[Index(i)]) for i in range(first + 1, floor + 1)))
             self.context.note_history(self, history.size)
@@ -383,10 +383,6 @@ class Replica:
         last = min(history.begin, floor)
         if last > log.floor_index:
             self.delete_log(Index(log.floor_index + 1), last)
-
-    @property
-    def _keeps_history(self) -> bool:
-        return self.context.feature_level >= OPERATIONS
 
     def cut_history(self, most: int) -> None:
         """Delete the oldest rows below the window, so that at most so many bytes are left."""
@@ -473,9 +469,10 @@ class Replica:
         """
         self.write_down()
         log = self.log
+        history = self.history.kept if self.context.feature_level >= OPERATIONS else None
         row = ReplicaRow(
             self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time,
-            self.applied, self.state.sessions.encode(), self.history.kept if self._keeps_history else None,
+            self.applied, self.state.sessions.encode(), history,
         )  # fmt: skip
         self.context.effects.batch.meta[replica_key(self.partition)] = encode_replica(row)
 

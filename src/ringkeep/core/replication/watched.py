@@ -23,6 +23,7 @@ class Watched:
         self._detector = detector
         self._primaries = primaries
         self._known: tuple[Any, ...] = ()
+        self._unseen = False  # whether all are watched, and were not looked after since
 
     def look(self) -> list[Primary]:
         """Return the watched primaries: all of them if links, suspicions, the state of the own disk or
@@ -40,12 +41,18 @@ class Watched:
     def all(self) -> None:
         """Watch all primaries, for example because the map has changed."""
         self._context.watched.update(dict.fromkeys(self._primaries))
+        self._unseen = True
+
+    def seen(self) -> None:
+        """What `look` returned in this tick was looked after."""
+        self._unseen = False
 
     def let_go(self) -> None:
-        """Stop watching primaries at rest; none is at rest while other nodes should lead instead of this
-        one."""
+        """Stop watching primaries at rest; none is at rest while other nodes should lead instead of this one,
+        or before it was looked after what has changed: one without a majority is at rest, and must pause.
+        """
         context, primaries = self._context, self._primaries
-        if context.draining or context.disks.own.state != DiskState.FINE:
+        if self._unseen or context.draining or context.disks.own.state != DiskState.FINE:
             return
         context.watched = {
             partition: None

@@ -157,7 +157,8 @@ class Coordinator:
             if not self._retry_at:
                 self._retry_at = self._context.now + limits.TICK_MS
             return
-        if request.kind != Kind.GET and status not in WROTE and copies:
+        wrote = status in WROTE and reply.version  # a batch that is done may have changed nothing
+        if request.kind != Kind.GET and not wrote and copies:
             self._context.count("answer_not_final")
             if next(reversed(copies)) < reply.tag:
                 self._waiting[number] = request  # ask again: only an ACTIVE primary settles older copies

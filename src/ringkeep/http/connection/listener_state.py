@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import Final, Protocol
 
 from ringkeep.allowance import TurnAllowance
-from ringkeep.core.protocol.limits import KIB
+from ringkeep.core.protocol.limits import KIB, VALUE_BYTES
 from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.limits import LARGE_BODIES_BYTES, SWEEP_S, SWEPT_PER_TICK, Patience
 from ringkeep.http.routes import ROUTES, RouteCounts
@@ -57,10 +57,17 @@ class ListenerState:
     hosts: Hosts
     """Set before the first connection comes; they need the port."""
 
-    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, patience: Patience) -> None:
+    def __init__(
+        self,
+        service: Service,
+        loop: asyncio.AbstractEventLoop,
+        patience: Patience,
+        value_bytes: int = VALUE_BYTES,
+    ) -> None:
         self.service = service
         self.loop = loop
         self.patience = patience
+        self.value_bytes = value_bytes
         self.connections: dict[OpenConnection, None] = {}
         self.counts = tuple(RouteCounts(method, path) for method, path in ROUTES)
         self.allowance = TurnAllowance(loop)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from ringkeep.core.protocol.client_requests import ANY, Kind, Request
-from ringkeep.core.protocol.limits import KEY_BYTES, KIB, VALUE_BYTES
+from ringkeep.core.protocol.limits import KEY_BYTES, KIB
 from ringkeep.http import problems
 from ringkeep.http.connection.batch_call import BatchCall
 from ringkeep.http.connection.exchange import KEEP, AppRequest, Exchange
@@ -33,7 +33,7 @@ from ringkeep.http.parse.header_fields import (
     write_condition,
 )
 from ringkeep.http.parse.operation_body import one_condition, parse_operation
-from ringkeep.http.parse.put_body import parse_put
+from ringkeep.http.parse.put_body import check_value, parse_put
 from ringkeep.http.parse.target import (
     USUAL_WAIT_MS,
     check_key,
@@ -253,7 +253,7 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
         content_type = fields.get(b"content-type", b"")
         if route == KV_PUT:
             request.content_type = stored_content_type(content_type)
-            exchange.body_limit = VALUE_BYTES
+            exchange.body_limit = exchange.listener.value_bytes
         else:
             check_charset(content_type)
             exchange.body_limit = BATCH_BYTES if route == BATCH else PUT_BODY_BYTES
@@ -288,7 +288,7 @@ def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:
                 f"send one (curl: {body}).",
             )
     elif int(length) > exchange.body_limit:
-        raise too_large(exchange.body_limit)
+        raise too_large(exchange)
     expect = fields.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         raise Problem(
@@ -332,12 +332,12 @@ def headers_too_large() -> Problem:
     )
 
 
-def too_large(limit: int) -> Problem:
+def too_large(exchange: Exchange) -> Problem:
     """Return the 413 of a body over the route's limit."""
     return Problem(
         problems.TOO_LARGE,
-        f"The body has more than {limit} bytes. Nothing was applied; "
-        f"a value has at most {VALUE_BYTES} bytes.",
+        f"The body has more than {exchange.body_limit} bytes. Nothing was applied; "
+        f"a value has at most {exchange.listener.value_bytes} bytes.",
     )
 
 
@@ -348,19 +348,26 @@ def complete(exchange: Exchange, body: bytes) -> None:
         assert exchange.app_request is not None, "a request that was not refused is for somebody"
         exchange.app_request.body = body
         return
-    route = exchange.route
+    route, most = exchange.route, exchange.listener.value_bytes
     if route == KV_PUT:
         request.value = body
     elif exchange.safe:
         return  # a read has no use for a body
     elif route == PUT3:
         request.key, request.value, request.ttl_ms = parse_put(body)
+        check_value(request.value, most)
     elif route == KV_POST:
         operation = parse_operation(body)
         request.kind, request.value, request.content_type, request.ttl_ms, condition = operation
         request.condition = one_condition(request.condition, condition)
+        if request.kind != Kind.ADD:  # what it has are numbers
+            check_value(request.value, most)
     elif route == BATCH:
-        exchange.call = call = BatchCall(parse_batch(body), request, exchange.listener.service)
+        batch = parse_batch(body)
+        for step in batch.steps:
+            if step.kind != Kind.ADD:
+                check_value(step.value, most)
+        exchange.call = call = BatchCall(batch, request, exchange.listener.service)
         if exchange.listener.in_flight + call.size > IN_FLIGHT:
             raise busy()
     if request.idempotency:

@@ -85,7 +85,7 @@ class RequestReader:
             if self.in_body:
                 assert self._exchange is not None
                 if self._wire_bytes > CHUNK_OVERHEAD * self._exchange.body_limit + _HEAD_BYTES:
-                    self.refuse(too_large(self._exchange.body_limit))
+                    self.refuse(too_large(self._exchange))
             elif len(self._target) > TARGET_BYTES:
                 self.refuse(uri_too_long())
             elif self._wire_bytes > _HEAD_BYTES:
@@ -196,7 +196,7 @@ class RequestReader:
         else:
             self._body = bytearray(self._body) + data
         if len(self._body) > exchange.body_limit:
-            self._refusal = too_large(exchange.body_limit)
+            self._refusal = too_large(exchange)
             self._body = b""
         elif len(self._body) > LARGE_BODY_BYTES and not exchange.reserved:
             try:

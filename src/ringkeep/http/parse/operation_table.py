@@ -13,7 +13,6 @@ from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind
 from ringkeep.core.replication.operations import pack_numbers
 from ringkeep.http.parse.header_fields import stored_content_type
 from ringkeep.http.parse.json_members import bytes_of, null_member
-from ringkeep.http.parse.put_body import check_value
 from ringkeep.http.parse.target import MAX_VERSION
 from ringkeep.http.parse.time_to_live import KEEP_WORD, parse_ttl, wrong_ttl
 from ringkeep.http.problems import Problem, bad
@@ -89,7 +88,6 @@ def operation_of(members: Mapping[str, Any]) -> Operation:
     value, content_type = b"", b""
     if kind in _STORING:
         value = bytes_of("value", members.get("value"), members.get("value_base64"))
-        check_value(value)
         if "content_type" in members:
             content_type = stored_content_type(members["content_type"].encode())
     elif kind is Kind.ADD:

@@ -5,7 +5,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.http.parse.json_members import bytes_of, check_once, null_member
 from ringkeep.http.parse.target import check_key
 from ringkeep.http.parse.time_to_live import parse_ttl, wrong_ttl
@@ -47,7 +46,6 @@ def parse_put(body: bytes) -> Put:
     key = bytes_of("key", put.key, put.key_base64)
     value = bytes_of("value", put.value, put.value_base64)
     check_key(key)
-    check_value(value)
     return Put(key, value, 0 if put.ttl is None else parse_ttl(put.ttl, "The member"))
 
 
@@ -78,10 +76,10 @@ def _refusal(body: bytes, error: str) -> Problem:
     return bad(f"The body must be JSON like {_EXAMPLE}: {error[:200]}.")
 
 
-def check_value(value: bytes) -> None:
-    """Raise Problem (413) for a value over the limit."""
-    if len(value) > VALUE_BYTES:
+def check_value(value: bytes, most: int) -> None:
+    """Raise Problem (413) for a value of more than `most` bytes."""
+    if len(value) > most:
         raise Problem(
             TOO_LARGE,
-            f"The value has more than {VALUE_BYTES} bytes. Nothing was applied; store it in smaller pieces.",
+            f"The value has more than {most} bytes. Nothing was applied; store it in smaller pieces.",
         )

@@ -144,6 +144,7 @@ FIELDS: Final[dict[type, Fields]] = {
         ("calls",),
         {
             "newest": _LOGGED, "ids": _LOGGED, "entries": _LOGGED, "by_key": _LOGGED, "size": _SMALL,
+            "_lowest": _LOGGED,
         },
     ),
     Parked: Fields(("_calls",), {"_context": _LINK, "_budget": _SMALL}),

@@ -131,8 +131,12 @@ class Slow:
         while b"\r\n\r\n" not in self.connection.recv(65_536):
             pass
         body = b"".join(b'{"key":"k%07d","version":1}\n' % number for number in range(rows))
-        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        self.connection.sendall(head + b"%x\r\n%b\r\n" % (len(body), body))
+        self.connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.tell(body)
+
+    def tell(self, lines: bytes) -> None:
+        assert self.connection is not None
+        self.connection.sendall(b"%x\r\n%b\r\n" % (len(lines), lines))
 
     def close(self) -> None:
         if self.connection is not None:
@@ -157,10 +161,12 @@ def test_keys_are_printed_as_they_come_and_ctrl_c_says_where_to_go_on(slow: Slow
         slow.answer(3)
         assert command.stdout is not None and command.stderr is not None
         assert [command.stdout.readline() for _ in range(3)][-1] == b"k0000002\n"
+        slow.tell(b'{"key":"k0000003","version":1}\n')  # when it is shown, those before are noted
+        assert command.stdout.readline() == b"k0000003\n"
         command.send_signal(signal.SIGINT)
         said = command.stderr.read().decode()
     assert command.returncode == 130
-    assert one_line(said) and "interrupted" in said and "--after=k0000002" in said
+    assert one_line(said) and "interrupted" in said and "--after=k000000" in said
 
 
 def test_a_connection_that_breaks_is_no_end(slow: Slow) -> None:

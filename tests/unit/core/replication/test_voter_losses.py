@@ -51,6 +51,18 @@ def test_who_was_started_again_with_all_of_it_goes_on(last: int) -> None:
     assert not to(B, Lost, hear(host, B, 2, a_promise(3))), "of one life, an older answer may come late"
 
 
+def test_a_promise_that_its_acknowledgement_overtook_lacks_nothing() -> None:
+    """Both are of its new life: what it acknowledged came after what it had promised (seed 7130)."""
+    host = leading(acked=3)
+    host.turn(lambda: host.primary.append_own(EntryKind.NOOP))
+    host.sync()
+    hear(host, B, 2, an_ack(4))
+    assert host.replica.commit == 3, "where this life stands is not known yet"
+    assert not to(B, Lost, hear(host, B, 2, a_promise(3)))
+    hear(host, B, 2, an_ack(4))
+    assert host.replica.commit == 4
+
+
 def test_a_longer_log_of_an_older_epoch_lacks_it_too() -> None:
     host = leading(acked=3)
     assert to(B, Lost, hear(host, B, 2, a_promise(9, last_epoch=2)))

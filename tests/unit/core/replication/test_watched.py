@@ -1,5 +1,6 @@
 """A primary that time may ask something of is looked at; one at rest is not, and costs a tick nothing."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -151,3 +152,18 @@ def test_primaries_are_confirmed_in_turn_and_only_so_many_at_once() -> None:
         host.tick(limits.SUSPECT_AFTER_MS)
     ages = [host.node.context.now - p.confirmed_at for p in host.node.primaries.values()]
     assert sorted(ages) == [0, 1_000, 1_000, 2_000, 2_000]
+
+
+@pytest.mark.parametrize("ticks", range(15))
+def test_one_at_rest_that_loses_its_majority_pauses_whenever_that_is(ticks: int) -> None:
+    """Reports are due every fifth tick, and may come before the look that would pause it."""
+    group = at_rest()
+    leader = group.hosts[A]
+    for _ in range(ticks):
+        group.tick(limits.TICK_MS)
+    for peer in (B, C):
+        leader.turn(partial(leader.node.on_peer_down, peer, True))
+    for _ in range(2 * limits.SUSPECT_AFTER_MS // limits.TICK_MS):
+        leader.tick(limits.TICK_MS)
+    assert leader.node.detector.suspected() and leader.primary.paused
+    assert not any(leader.node.reports.active), "and does not say that it serves"

@@ -150,9 +150,10 @@ def test_retry_is_sent_again_though_an_older_epochs_copy_is_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [Status.CONDITION_FAILED, Status.NOT_FOUND, Status.BUSY, Status.UNAVAILABLE]
+    "status", [Status.CONDITION_FAILED, Status.NOT_FOUND, Status.BUSY, Status.UNAVAILABLE, Status.DONE]
 )
 def test_an_older_copys_no_does_not_settle_a_newer_one(status: Status) -> None:
+    """A batch that is DONE without a version has changed nothing."""
     world = World()
     world.submit()
     (first,) = world.copies()
