@@ -395,9 +395,8 @@ class Replica:
             self.store_row()
 
     def end_history(self, begin: Index) -> None:
-        """Tell only what follows `begin` from now on; delete all rows below the window.
-
-        Before the window is changed; the row must be stored after it.
+        """Tell only what follows `begin` from now on; delete all rows below the window, before that is changed.
+        The row must be stored after it.
         """
         if self.history.begin < self.log.floor_index:
             self.delete_log(Index(self.history.begin + 1), self.log.floor_index)
