@@ -395,7 +395,7 @@ class Replica:
             self.store_row()
 
     def end_history(self, begin: Index) -> None:
-        """Tell only what follows `begin` from now on; delete all rows below the window, before that is changed.
+        """Tell only what follows `begin` from now on; delete all rows below the window, before it is changed.
         The row must be stored after it.
         """
         if self.history.begin < self.log.floor_index:
