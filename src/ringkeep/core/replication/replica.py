@@ -110,10 +110,7 @@ class Replica:
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
-        self._clock: tuple[Epoch, Millis] = (
-            Epoch(0),
-            0,
-        )  # the highest log time that a primary told, by epoch
+        self._clock: tuple[Epoch, Millis] = (Epoch(0), 0)  # the highest log time that a primary told
         self.caught_up = False
         self.deleted = False
         self.fresh_at: Millis = -1
