@@ -92,6 +92,7 @@ CAUGHT = {
     "hanging disk not noticed": (100, "does not answer|still leads"),
     "full disk leads on": (120, "still leads what others could"),
     "full backup appends": (100, "has no room, and appends"),
+    "dropped frames not told of": (11, "requests are lost"),
     "only voters count as copies": (30, "recovered without entry"),
     "any copy does": (40, "recovered without entry"),
     "silence taken for loss": (300, "a majority of its disks is there"),

@@ -63,6 +63,9 @@ class Receiving(Protocol):
     def on_loss(self, message: m.Lost) -> None:
         """A primary that lives remembers more of this node than there is."""
 
+    def on_answers_lost(self, peer: NodeId) -> None:
+        """Answers of a peer may be lost."""
+
     def push_map_if_older(self, peer: NodeId, version: MapVersion) -> None:
         """Pass the map on to a peer whose heartbeat shows an older one."""
 
@@ -290,13 +293,13 @@ class Dispatch:
             self._context.send(way, message)
 
     def _heartbeat(self, peer: NodeId, _: Incarnation, message: m.Heartbeat) -> None:
-        detector, context = self._detector, self._context
+        detector = self._detector
         before = detector.beat_of(peer)
         relinked = detector.on_heartbeat(peer, message)
         if before is None or (before.suspects, before.steers) != (message.suspects, message.steers):
             self._node.controller.look_again()
-        if relinked and context.cluster_map is not None:
-            self._node.coordinator.on_link(peer)
+        if relinked:
+            self._node.on_answers_lost(peer)
         self._node.push_map_if_older(peer, message.map_version)
 
     def _relayed(self, peer: NodeId, _: Incarnation, message: m.Relayed) -> None:

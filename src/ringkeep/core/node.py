@@ -106,6 +106,7 @@ class Node:
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
         self.disk_held = False  # requests back, at the end of the last turn
+        self._unheard: dict[NodeId, None] = {}  # peers of which frames were lost
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)
         if stored is not None:
@@ -166,6 +167,8 @@ class Node:
     def on_tick(self) -> None:
         """Time passed: heartbeats, deadlines, repetitions, steering. Call every TICK_MS."""
         context = self.context
+        if self._unheard:
+            self._listen_again()
         watched = self.watched.look()
         if context.now >= self._look_after_at:
             self._look_after_at = context.now + limits.LOOK_AFTER_MS
@@ -235,10 +238,7 @@ class Node:
         for primary in self.primaries.values():
             if peer in primary.peers:
                 primary.prepare(peer)
-        if self.context.cluster_map is not None:
-            self.coordinator.on_link(peer)
-            self.listings.on_link(peer)
-            self.groups.on_link(peer)
+        self.on_answers_lost(peer)
 
     def on_peer_down(self, peer: NodeId, refused: bool) -> None:
         """Our link to a peer is gone, or could not be made; `refused`: nobody listens there."""
@@ -268,8 +268,24 @@ class Node:
         for primary in list(self.primaries.values()):
             primary.depose()
 
-    def on_frame_lost(self) -> None:
-        """A frame of some peer was not taken, though its link stands. May be called between turns."""
+    def on_frame_lost(self, peer: NodeId) -> None:
+        """A frame of a peer was not taken, though its link stands. May be called between turns."""
+        self._unheard[peer] = None
+
+    def on_answers_lost(self, peer: NodeId) -> None:
+        """What was asked of a peer, or its answers, may be lost: ask again."""
+        if self.context.cluster_map is not None:
+            self.coordinator.on_link(peer)
+            self.listings.on_link(peer)
+            self.groups.on_link(peer)
+
+    def _listen_again(self) -> None:
+        """Frames were lost as with a link, and others can be taken now: all sides ask again."""
+        unheard, self._unheard = self._unheard, {}
+        for peer in unheard:
+            self.context.count("heard_again")
+            self.detector.on_frame_lost(peer)
+            self.on_answers_lost(peer)
         self.replica_set.missed.update(dict.fromkeys(self.replicas))
 
     def on_loss(self, message: Lost) -> None:

@@ -260,8 +260,8 @@ class Driver:
     def received(self, peer: NodeId, incarnation: Incarnation, messages: list[Message]) -> None:
         if self._stuck is not None:
             self.node.overhear(peer, messages, self._ports.clock.now())
-        if self._held_up:  # dropped, so that the queue stays bounded; the core reports it afterwards
-            self.node.on_frame_lost()
+        if self._held_up:  # dropped, so that the queue stays bounded; the core asks for it afterwards
+            self.node.on_frame_lost(peer)
         else:
             self._event(lambda: self._receive(peer, incarnation, messages))
 

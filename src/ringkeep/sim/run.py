@@ -16,6 +16,7 @@ from ringkeep.sim.operations.clients import CALLS, OperationClients, has_operati
 from ringkeep.sim.operations.verdict import judge
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
+from ringkeep.sim.trials.lasting_stall import LastingStall
 from ringkeep.sim.world.environment import has_full_rooms, has_stragglers
 from ringkeep.sim.world.world import World
 
@@ -27,7 +28,7 @@ FAULT_KINDS = 3
 LONG_MS = 60_000
 REST_MS = 500
 DISK_FAILS_EVERY = 4
-"""In one of so many seeds a disk fails at the end, in a healthy cluster."""
+"""In one of so many seeds a disk fails at the end, in a healthy cluster; in another, a store stalls."""
 CALM_MS = 30_000
 """Within this time after the last fault the cluster must be healthy again, without help."""
 LOOK_EVERY = 10
@@ -110,6 +111,9 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     _recover(world, finished)
     if world.seed % DISK_FAILS_EVERY == 1:
         DiskFailure(world).run()
+        _recover(world, finished)
+    if world.seed % DISK_FAILS_EVERY == 3:
+        LastingStall(world).run()
         _recover(world, finished)
     if has_operations(world.seed):
         callers.go_on_calmly()

@@ -23,7 +23,7 @@ class PeerHealth:
     probe: int = 0  # newest probe of theirs
     beat: Heartbeat | None = None
     beat_at: Millis = 0
-    links: int = 0  # how often our link to them was made
+    links: int = 0  # how often our link to them was made, or what they had sent was lost here
 
 
 @dataclass(slots=True)
@@ -67,6 +67,13 @@ class Detector:
         health = self.peers.get(peer)
         if health is not None and refused:
             health.refused = True
+
+    def on_frame_lost(self, peer: NodeId) -> None:
+        """What a peer has sent was lost, though its link stands: the next heartbeat tells of a new link."""
+        health = self.peers.get(peer)
+        if health is not None:
+            health.links += 1
+            self._next_beat = self.context.now
 
     def hear(self, peer: NodeId, now: Millis) -> None:
         """Bytes came from a peer, if only a part of a message: it is alive. Its heartbeats report whether it

@@ -238,9 +238,10 @@ class Heartbeat:
     `suspects`: the nodes that the sender takes for dead or cut off. `map_version`, `map_digest` (CRC-32 of
     its encoding): the newest map it holds.
     `probe` counts up; `echo` is the last probe heard from the receiver, so that each end knows that the path
-    works both ways. `link` counts the sender's connections to the receiver: when it has changed, answers may
-    have been lost. `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`:
-    caught up, serving. `disk`: the state of its disk, `core.disk.DiskState`.
+    works both ways. `link` counts the sender's connections to the receiver, and how often frames of the
+    receiver were lost: when it has changed, what was asked of the sender, or its answers, may have been lost.
+    `active`: a bit per partition, lowest first, that the sender leads and serves. `ready`: caught up,
+    serving. `disk`: the state of its disk, `core.disk_state.DiskState`.
     `copies`: first a bit for each partition that it leads and whose copies it has counted; then for those of
     which at least one voter is not in sync, for those of at least two, and so on (while joint: of the old or
     the new voters, whichever lack more). `behind`: who is not in sync, and in how many of these partitions.

@@ -201,20 +201,18 @@ class Coordinator:
                     self._send(request)
 
     def on_link(self, peer: str) -> None:
-        """A link is up (again): what was on its way to that peer may be lost with the old one."""
+        """A link is up (again): what was on its way to that peer, or from it, may be lost."""
         assert self._context.cluster_map is not None
         partitions = self._context.cluster_map.partitions
         for partition, requests in self._by_partition.items():
             if partitions[partition].primary == peer:
                 for request in list(requests.values()):
-                    if not request.finished:
+                    if not (request.finished or request.stale):
                         self._send(request)
-        for request in list(self._waiting.values()):
-            if request.stale:
-                self._send(request)
+        self.on_link_lost()
 
     def on_link_lost(self) -> None:
-        """A link is down: a stale read that was sent on it can be served by any other replica."""
+        """What was sent on some link is lost: any other replica can serve its stale reads, too."""
         for request in [request for request in self._requests.values() if request.stale]:
             self._send_stale(request)
 
