@@ -29,7 +29,12 @@ from ringkeep.storage.manifest import manifest_of, synced_manifest
 from ringkeep.storage.records import mend_records
 from ringkeep.storage.staged import StagedTables
 from ringkeep.storage.synced_mark import SyncedMark
-from ringkeep.storage.tuning import MAX_OPEN_FILES, database_options, family_options
+from ringkeep.storage.tuning import (
+    MAX_OPEN_FILES,
+    database_options,
+    family_options,
+    make_compactions_wait,
+)
 
 Row = tuple[bytes, bytes]
 
@@ -312,7 +317,9 @@ def open_database(path: Path, tables: int) -> Database:
     """Open RocksDB as this store uses it, with at most so many tables open at a time."""
     families = {family.name.lower(): family_options(family) for family in Family}
     options = database_options(tables, files.takes_direct_io(path.parent))
-    return Database(str(path), options, column_families=families)
+    database = Database(str(path), options, column_families=families)
+    make_compactions_wait()
+    return database
 
 
 def open_engine(

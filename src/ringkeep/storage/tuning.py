@@ -3,6 +3,8 @@
 Knows nothing of what the rows mean, only how the three families are used.
 """
 
+import contextlib
+import os
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,6 @@ from rocksdict import (
     Cache,
     DBCompressionType,
     DBRecoveryMode,
-    Env,
     MemtableFactory,
     Options,
 )
@@ -43,6 +44,13 @@ BLOB_GARBAGE: Final = 0.25, 0.5
 """Compactions copy what is left in the oldest quarter of the blob files, and are begun for that once half of
 it is garbage."""
 
+REFUSE_FILES: Final = 60, 80
+"""From how many files of level 0 on, which no compaction has merged yet, writes slow down, which here means
+that they are refused, and when they stop. Reads look into each of them."""
+
+COMPACTION_NICE: Final = 10
+_COMPACTION_THREADS: Final = "rocksdb:low"
+
 DELETIONS: Final = 128, 64, 0.3
 """A table with 64 deletions among 128 rows, or 0.3 of all, is compacted soon: so deletes make room."""
 
@@ -62,7 +70,6 @@ def database_options(tables: int = MAX_OPEN_FILES, direct: bool = False) -> Opti
     options.set_max_total_wal_size(MAX_LOG_BYTES)
     options.set_max_open_files(tables)
     options.set_max_background_jobs(2)
-    options.set_env(_PATIENT)
     options.set_use_direct_io_for_flush_and_compaction(direct)
     options.set_bytes_per_sync(1 * MIB)  # table files reach the disk evenly, not in one burst under the log
     options.set_max_log_file_size(1 * MIB)  # RocksDB's own messages, in the file LOG
@@ -98,6 +105,9 @@ def family_options(family: Family) -> Options:
     if family is Family.LOG:
         # Written in order of time and read only when a node starts: appending beats keeping it sorted.
         options.set_memtable_factory(MemtableFactory.vector())
+    slow, stop = REFUSE_FILES
+    options.set_level_zero_slowdown_writes_trigger(slow)
+    options.set_level_zero_stop_writes_trigger(stop)
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_target_file_size_base(16 * MIB)
     options.set_max_bytes_for_level_base(64 * MIB)
@@ -138,16 +148,18 @@ _TRACKED: Final = """\
 _CACHE: Final = Cache(BLOCK_CACHE_BYTES)
 
 
-def _patient_env() -> Env:
-    """Return RocksDB's environment, with compactions at the lowest priority: they may wait for a processor,
-    and requests may not. Flushes keep theirs: writes are refused while they are behind.
+def make_compactions_wait() -> None:
+    """Give the compactions of this process a low priority: they may wait for a processor, and requests may
+    not. Flushes keep theirs: writes are refused while they are behind. So they are behind compactions that
+    never run, and hence the priority is not the lowest, as RocksDB's own call would make it: beside busy
+    processes of others, one of 15 MB took 11 s.
+
+    Call after each opening: RocksDB may start more threads. Only Linux has a priority of each thread.
     """
-    env = Env()
-    env.lower_thread_pool_cpu_priority()
-    return env
-
-
-_PATIENT: Final = _patient_env()
+    for thread in Path("/proc/self/task").glob("*"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            if (thread / "comm").read_text().startswith(_COMPACTION_THREADS):
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), COMPACTION_NICE)
 
 
 def _table_format() -> BlockBasedOptions:
