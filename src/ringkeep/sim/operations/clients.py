@@ -88,7 +88,6 @@ class OperationClients(Attempts[_Attempt]):
         self._busy = 0
         self._written = 0
         self._versions: dict[bytes, int] = {}
-        self._has_little_room = any(getattr(world.bounds, name) < getattr(IN_USE, name) for name in ROOM)
         if calls:
             self._begin()
 
@@ -262,9 +261,16 @@ class OperationClients(Attempts[_Attempt]):
 
     def _check_calm(self, call: Call, result: Result) -> None:
         """A calm cluster serves. Primaries are still handed over in it: where few requests may wait, some are
-        refused meanwhile."""
-        refused = result.status in REJECTED and not (result.status == Status.BUSY and self._has_little_room)
+        refused meanwhile. Where a turn applies little, backups come late to a version."""
+        excused = result.status == Status.BUSY and self._is_low(*ROOM)
+        if call.stale and call.at_least and result.status == Status.UNAVAILABLE:
+            excused = self._is_low("turn_bytes")
+        refused = result.status in REJECTED and not excused
         assert not (self.calm_from and refused), f"in a calm cluster: {call}"
+
+    def _is_low(self, *bounds: str) -> bool:
+        """Return whether one of these bounds is drawn low in this world."""
+        return any(getattr(self._world.bounds, name) < getattr(IN_USE, name) for name in bounds)
 
     def _end(self, attempt: _Attempt) -> None:
         assert attempt.call.result or not self.calm_from, f"no answer in a calm cluster: {attempt.call}"
