@@ -61,11 +61,6 @@ ROOM: Final = (
 """The bounds beyond which a request is refused as too many."""
 
 
-def has_operations(seed: int) -> bool:
-    """Return whether these clients run in this seed's world."""
-    return seed % 8 == 6
-
-
 class _Attempt(Attempt):
     __slots__ = ("call",)
 
