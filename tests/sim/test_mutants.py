@@ -20,9 +20,8 @@ from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.faults.disk_losses import loses_in_a_move
-from ringkeep.sim.operations.clients import has_operations
 from ringkeep.sim.run import run_seed
-from ringkeep.sim.world.environment import has_full_rooms
+from ringkeep.sim.world.environment import has_full_rooms, has_operations
 
 MUTANTS = {
     **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,

@@ -12,12 +12,12 @@ from ringkeep.sim.faults.disk_losses import DiskLosses
 from ringkeep.sim.faults.schedule import FaultSchedule
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
-from ringkeep.sim.operations.clients import CALLS, OperationClients, has_operations
+from ringkeep.sim.operations.clients import CALLS, OperationClients
 from ringkeep.sim.operations.verdict import judge
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
 from ringkeep.sim.trials.lasting_stall import LastingStall
-from ringkeep.sim.world.environment import has_full_rooms, has_stragglers
+from ringkeep.sim.world.environment import has_full_rooms, has_operations, has_stragglers
 from ringkeep.sim.world.world import World
 
 CLIENTS = 8

@@ -74,8 +74,11 @@ class Expiry:
             primary.append_own(EntryKind.NOOP)
 
     def _remove_due(self, due: Sequence[tuple[Millis, bytes]]) -> None:
-        """Remove these records but for those that a pending write replaces."""
+        """Remove these records but for those that a pending write replaces. They were searched for among what
+        is applied: what is pending may have come due meanwhile, and will have to be found by a later search.
+        """
         state, newest = self._primary.replica.state, self._primary.pending.newest
+        soonest_pending = min([each[2] for each in newest.values() if each[2]], default=NEVER)
         removed: list[Change] = []
         all_removed = True
         for deadline, key in due:
@@ -85,7 +88,7 @@ class Expiry:
             record = state.record(key)
             assert record is not None and deadline_of(record) == deadline, "the two rows go together"
             removed.append(removal(key, version_of(record), rows_bytes(key, record), deadline))
-            if all_removed:
+            if all_removed and deadline < soonest_pending:
                 self._swept = deadline, key
         if removed:
             self._removing = self.remove(removed)

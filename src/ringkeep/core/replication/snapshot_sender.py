@@ -54,6 +54,11 @@ class _Sending:
         )
 
     @property
+    def is_outdated(self) -> bool:
+        """Whether a higher epoch is followed here: the receiver drops the snapshot as it promises that."""
+        return not self.installed and self.replica.promised.epoch != self.offer.epoch
+
+    @property
     def urgency(self) -> Urgency:
         """The urgency of this transfer."""
         return self.replica.urgency_for(self.peer)
@@ -113,8 +118,12 @@ class SnapshotSenders:
 
     def begin_turn(self) -> None:
         """Open the snapshots that are wanted, and send on. A snapshot is opened only at the start of a turn,
-        when everything applied is written: then the store holds exactly the applied state.
+        when everything applied is written: then the store holds exactly the applied state. One that is
+        outdated keeps none of them waiting for its place.
         """
+        for number, sending in list(self._open.items()):
+            if sending.is_outdated:
+                self._close(number)
         for (partition, peer), (replica, epoch) in list(self._wanted.items()):
             urgency = replica.urgency_for(peer)
             if peer not in self._context.links or replica.promised.epoch != epoch or replica.deleted:

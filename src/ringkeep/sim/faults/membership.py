@@ -9,6 +9,7 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.types import Millis
 from ringkeep.sim.faults.crashes import Crashes
 from ringkeep.sim.world.drawn_bounds import draw_settings
+from ringkeep.sim.world.environment import has_operations
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
 
@@ -34,7 +35,7 @@ class MembershipFaults:
             (1, self._hold),
             (1, self._shorten_grace),
         ]
-        for name, value in draw_settings(world.seed).items():
+        for name, value in draw_settings(world.seed, has_operations(world.seed)).items():
             self._set(name, value)
 
     def settle(self, until: Millis = 0) -> None:

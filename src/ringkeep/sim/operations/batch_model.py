@@ -49,8 +49,9 @@ def decide_batch(
         outcomes.append(outcome)
         if outcome.status in FAILED and (step.kind == CHECK or not call.goes_on):
             return Batched(Status(outcome.status), outcomes, {})
-    if call.name and told > KEPT_BYTES:
-        return Batched(Status.TOO_LARGE, outcomes, {})
+        if call.name and told > KEPT_BYTES:  # together more than is kept for a retry
+            outcomes[-1] = Outcome(Status.TOO_LARGE)
+            return Batched(Status.TOO_LARGE, outcomes, {})
     after = {key: state[key] for key in changed if before[key] is not None or state[key] is not None}
     return Batched(Status.DONE, outcomes, after)
 

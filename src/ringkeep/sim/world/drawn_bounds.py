@@ -64,6 +64,9 @@ LOW_SETTINGS: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """The same for what operators may set."""
 
+LARGE_TIMES: Final = 10
+"""So many times faster are moves where values are large: a few of those are most of a partition."""
+
 
 IN_FLIGHT: Final = (1, 1, 100)
 """The bound of bytes in flight to a peer in worlds where much arrives twice: bytes that stay counted are
@@ -85,9 +88,14 @@ def draw(seed: int, stragglers: bool = False, full_rooms: bool = False) -> Bound
     return replace(USUAL, **({"append_entries": APPEND_ENTRIES[seed // 4 % 4]} | low))
 
 
-def draw_settings(seed: int) -> dict[str, int]:
-    """Return the settings that an operator of this seed's world sets first."""
-    return _some(LOW_SETTINGS, seed)
+def draw_settings(seed: int, large_values: bool = False) -> dict[str, int]:
+    """Return the settings that an operator of this seed's world sets first. `large_values`: whether some
+    values are large in it.
+    """
+    low = _some(LOW_SETTINGS, seed)
+    if large_values and MOVE_BYTES_PER_S in low:
+        low[MOVE_BYTES_PER_S] *= LARGE_TIMES
+    return low
 
 
 def _some(possible: Mapping[str, tuple[int, ...]], seed: int) -> dict[str, int]:

@@ -34,6 +34,11 @@ def has_full_rooms(seed: int) -> bool:
     return seed % 16 == 7
 
 
+def has_operations(seed: int) -> bool:
+    """Return whether in this seed's world clients try the operations, also on large values."""
+    return seed % 8 == 6
+
+
 class Named(Protocol):
     """The subject of a line of the trace."""
 

@@ -23,7 +23,7 @@ from tests.support.core.transfer import KIB, Transfer, last_pull, pulls, rows_in
 
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import Kind
-from ringkeep.core.protocol.messages import SnapshotChunk, SnapshotOffer, SnapshotPull
+from ringkeep.core.protocol.messages import Prepare, SnapshotChunk, SnapshotOffer, SnapshotPull
 from ringkeep.core.protocol.types import Epoch
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.snapshot_flow import Urgency
@@ -286,6 +286,19 @@ def test_a_takeover_waits_neither_for_a_place_nor_for_the_limit_of_moves(
     holder.node.senders.want(holder.replica, E, Epoch(3))
     urgent[E] = Urgency.MOVE
     assert to(E, SnapshotOffer, holder.turn()) == [], "the other moves have taken all places"
+
+
+def test_a_takeover_does_not_wait_for_a_snapshot_of_the_epoch_before() -> None:
+    """The new primary was being sent it, and dropped it with its promise: nobody would pull it any more."""
+    transfer = Transfer(some_rows(300, 10 * KIB))
+    holder = transfer.holder
+    bound(holder.node.context, snapshots_at_once=1)
+    transfer.give(transfer.begin())
+    holder.hear(C, Prepare(P, Epoch(4)))
+    holder.sync()
+    holder.node.senders.want(holder.replica, C, Epoch(4))
+    (offer,) = to(C, SnapshotOffer, holder.turn())
+    assert offer.epoch == 4
 
 
 # --- after it is there -----------------------------------------------------------------------------------
