@@ -61,7 +61,16 @@ class _Batch:
         return max((found.evidence for found in self.before.values()), default=Index(0))
 
     def run(self, steps: list[Step], goes_on: bool) -> Status:
-        """Evaluate the steps in order; return how the batch ends."""
+        """Evaluate the steps in order; return how the batch ends. Of one that is undone, the outcomes tell
+        the versions that the keys still have."""
+        status = self._evaluate(steps, goes_on)
+        if status != Status.DONE:
+            for step, outcome in zip(steps, self.outcomes, strict=False):
+                if outcome.version == self.index:
+                    outcome.version = self.before[step.key].version
+        return status
+
+    def _evaluate(self, steps: list[Step], goes_on: bool) -> Status:
         for step in steps:
             outcome = self._step(step)
             self.outcomes.append(outcome)

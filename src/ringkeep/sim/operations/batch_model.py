@@ -10,7 +10,7 @@ from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.model import KEPT_BYTES, Record, Shown, decide, holds, kept_bytes, left
 
 NO_ENTRY: Final = 1 << 60
-"""As the version of what a batch writes that is undone: what is told of it means nothing."""
+"""As the version of a batch that wrote nothing: no key has it."""
 FAILED: Final = (Status.CONDITION_FAILED, Status.WRONG_TYPE, Status.TOO_LARGE)
 
 
@@ -48,12 +48,23 @@ def decide_batch(
                 told += kept_bytes(done.shown) if done.shown != Shown() else 0
         outcomes.append(outcome)
         if outcome.status in FAILED and (step.kind == CHECK or not call.goes_on):
-            return Batched(Status(outcome.status), outcomes, {})
+            return _undone(call, Status(outcome.status), outcomes, before, version)
         if call.name and told > KEPT_BYTES:  # together more than is kept for a retry
             outcomes[-1] = Outcome(Status.TOO_LARGE)
-            return Batched(Status.TOO_LARGE, outcomes, {})
+            return _undone(call, Status.TOO_LARGE, outcomes, before, version)
     after = {key: state[key] for key in changed if before[key] is not None or state[key] is not None}
     return Batched(Status.DONE, outcomes, after)
+
+
+def _undone(
+    call: Call, status: Status, outcomes: list[Outcome], before: Mapping[bytes, Record | None], version: int
+) -> Batched:
+    """Nothing was written: of what the steps made, the versions are told that the keys still have."""
+    for step, outcome in zip(call.steps, outcomes, strict=False):
+        record = before[step.key]
+        if outcome.version == version:
+            outcome.version = record.version if record is not None else 0
+    return Batched(status, outcomes, {})
 
 
 def _read(record: Record | None, time: Millis) -> Outcome:
@@ -71,7 +82,8 @@ def agree(told: list[Outcome], wanted: list[Outcome]) -> bool:
 def _agrees(told: Outcome, wanted: Outcome) -> bool:
     if told.status == READ_ANEW:  # an answer to a retry
         return wanted.status == Status.FOUND
-    same = (told.status, told.value, told.content_type) == (wanted.status, wanted.value, wanted.content_type)
-    version = wanted.version in (told.version, NO_ENTRY)
+    same = (told.status, told.version, told.value, told.content_type) == (
+        wanted.status, wanted.version, wanted.value, wanted.content_type,
+    )  # fmt: skip
     lives = (told.ttl_ms > 0) == (wanted.ttl_ms > 0) and told.ttl_ms <= wanted.ttl_ms
-    return same and version and lives
+    return same and lives

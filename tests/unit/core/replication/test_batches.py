@@ -105,6 +105,9 @@ def model(store: Store, steps: list[Step], goes_on: bool, version: int) -> tuple
         outcome = model_step(trial, step, version)
         outcomes.append(outcome)
         if outcome.status == Status.CONDITION_FAILED and (step.kind == CHECK or not goes_on):
+            for done, each in zip(outcomes, steps, strict=False):
+                if done.version == version:  # which never was
+                    done.version = store[each.key].version if each.key in store else 0
             return Status.CONDITION_FAILED, outcomes
     store.clear()
     store.update(trial)
