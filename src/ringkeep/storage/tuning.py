@@ -53,7 +53,7 @@ def database_options(tables: int = MAX_OPEN_FILES, direct: bool = False) -> Opti
     whether flushes and compactions go past the page cache, where the file system can do that: a copy less of
     each byte (figures: ADR 3). The log file is written as before.
     """
-    options = _options_that_track_logs()
+    options, _ = _options_read()
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     # Recovers a prefix of what was written, whatever the tail looks like; the synced mark shows a short one.
@@ -74,22 +74,24 @@ def database_options(tables: int = MAX_OPEN_FILES, direct: bool = False) -> Opti
     return options
 
 
-def _options_that_track_logs() -> Options:
-    """Return options under which the MANIFEST lists the synced log files, and all of them are required:
-    without that, a database that misses one among several opens as if that one had been empty.
+def _options_read() -> tuple[Options, Options]:
+    """Return options of a database and of its log family with what rocksdict has no call for (0.3.29), but
+    reads from a database's file of options.
 
-    rocksdict has no call that sets this one (0.3.29), but reads options from a database's file of them.
+    The MANIFEST lists the synced log files, and all of them are required: without that, a database that
+    misses one among several opens as if that one had been empty. And the log's write buffer remembers where
+    each partition's last entry is: the next one belongs right behind it.
     """
     with tempfile.TemporaryDirectory(prefix="ringkeep-options-") as directory:
-        Path(directory, "OPTIONS-000001").write_text(_TRACKED)
+        Path(directory, "OPTIONS-000001").write_text(_READ)
         Path(directory, "rocksdict-config.json").write_text('{"raw_mode": true, "prefix_extractors": {}}')
-        options, _ = Options.load_latest(directory)
-    return options
+        options, families = Options.load_latest(directory)
+    return options, families["default"]
 
 
 def family_options(family: Family) -> Options:
     """Return the settings of one column family."""
-    options = Options(raw_mode=True)
+    options = _options_read()[1] if family is Family.LOG else Options(raw_mode=True)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES[family])
     options.set_max_write_buffer_number(WRITE_BUFFERS[family])
     options.set_block_based_table_factory(_table_format())
@@ -120,7 +122,7 @@ def _use_blob_files(options: Options) -> None:
     options.set_blob_gc_force_threshold(threshold)
 
 
-_TRACKED: Final = """\
+_READ: Final = """\
 [Version]
   rocksdb_version=9.8.4
   options_file_version=1.1
@@ -129,6 +131,7 @@ _TRACKED: Final = """\
   track_and_verify_wals_in_manifest=true
 
 [CFOptions "default"]
+  memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.2
 """
 
 _CACHE: Final = Cache(BLOCK_CACHE_BYTES)
