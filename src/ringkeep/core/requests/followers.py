@@ -1,8 +1,9 @@
 """Followers: the nodes that are told the changes in this node's replicas, for readers there.
 
 A replica tells what it has applied, by consecutive index from the follower's position on, from its log in
-memory or from what is kept below that. A follower with nothing new costs nothing in a turn; one that reads
-slowly is sent no more than the credit that it has given, and nothing is gathered for it meanwhile.
+memory or from what is kept below that. Those that have read all wait together (`tails`): one with nothing
+new costs nothing in a turn. One that reads slowly is sent no more than the credit that it has given, and
+nothing is gathered for it meanwhile.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,19 +17,21 @@ from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.told_changes import read_changes
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
+from ringkeep.core.requests.tails import Prefixed, Tail
 
 Piece = list[tuple[Index, list[Told]]]
 
 
 class _Follower:
-    """One reader's questions to this node. `read`: up to where each partition was read for it. `told`: the
-    same, as it knows. `unsaid`: where they differ. `behind`: where there may be more to read. `due`: it is to
-    be told how far all is; `spoke_at`: when it was, the last time.
+    """One reader's questions to this node. `read`: up to where each partition was read for it, or further:
+    where it waits, in `waiting`, the tail says that. `told`: the same, as it knows. `unsaid`: where they
+    differ. `behind`: where there may be more to read. `due`: it is to be told how far all is; `spoke_at`:
+    when it was, the last time.
     """
 
     __slots__ = (
         "behind", "caller", "credit", "due", "number", "prefix", "read", "spoke_at", "tag", "told", "unsaid",
-        "values",
+        "values", "waiting",
     )  # fmt: skip
 
     def __init__(self, caller: Life, message: Follow) -> None:
@@ -42,6 +45,7 @@ class _Follower:
         self.told: dict[PartitionId, Index] = {}
         self.unsaid: dict[PartitionId, None] = {}
         self.behind: dict[PartitionId, None] = {}
+        self.waiting: dict[PartitionId, Tail] = {}
         self.due = False
         self.spoke_at: Millis = -1
 
@@ -82,7 +86,8 @@ class Followers:
         self._age_of = age_of
         self._to_self = to_self
         self._known: dict[tuple[Life, int], _Follower] = {}
-        self._of: dict[PartitionId, dict[_Follower, None]] = {}
+        self._of: dict[PartitionId, dict[_Follower, None]] = {}  # those that do not wait in a tail
+        self._tails: dict[PartitionId, Tail] = {}
         self._ready: dict[_Follower, None] = {}
         self._refused: dict[_Follower, list[int]] = {}
         self._rows_left = 0
@@ -154,9 +159,15 @@ class Followers:
         follower.told.pop(partition, None)
         follower.behind.pop(partition, None)
         follower.unsaid.pop(partition, None)
+        tail = follower.waiting.pop(partition, None)
+        if tail is not None:
+            tail.remove(follower)
+            if tail.empty:
+                del self._tails[partition]
         others = self._of.get(partition)
         if others is not None and others.pop(follower, 0) is None and not others:
             del self._of[partition]
+        if partition not in self._of and partition not in self._tails:
             replica = self._replicas.get(partition)
             if replica is not None:
                 replica.followed = False
@@ -196,15 +207,13 @@ class Followers:
     def serve(self) -> None:
         """At the end of the turn: tell what was applied in it, and go on with those that are behind."""
         context = self._context
-        if context.news:
-            news, context.news = context.news, {}
-            for replica in news:
-                for follower in self._of.get(replica.partition, ()):
-                    follower.behind[replica.partition] = None
-                    self._ready[follower] = None
-        if not self._ready:
+        if not context.news and not self._ready:
             return
         self._rows_left = context.bounds.feed_turn_rows
+        news, context.news = context.news, {}
+        for replica in news:
+            self._take_news(replica.partition)
+        self._rows_left = max(self._rows_left, 1)  # those that are behind get on, however much is new
         for _ in range(len(self._ready)):
             if self._rows_left <= 0 or not self._ready:
                 break
@@ -215,6 +224,71 @@ class Followers:
         self._pieces.clear()
         if self._ready:
             context.effects.again = True
+
+    def _take_news(self, partition: PartitionId) -> None:
+        """Something was applied, or a replica is another one now: see whom that concerns."""
+        for follower in self._of.get(partition, ()):
+            follower.behind[partition] = None
+            self._ready[follower] = None
+        tail, replica = self._tails.get(partition), self._replicas.get(partition)
+        if tail is None:
+            return
+        concerned: dict[Prefixed, None] = {}
+        if replica is None or self._context.damaged or tail.end < replica.history.begin:
+            concerned.update(dict.fromkeys(tail.members()))
+            end = tail.end
+        else:
+            end = self._look_at_news(tail, replica, concerned)
+        for each in concerned:
+            assert isinstance(each, _Follower)
+            self._pull_out(each, partition, tail)
+        tail.end = end
+        if replica is not None and end < replica.applied and not tail.empty:
+            self._context.news[replica] = None  # more than is looked at in one turn
+            self._context.effects.again = True
+
+    def _look_at_news(self, tail: Tail, replica: Replica, concerned: dict[Prefixed, None]) -> Index:
+        """Read on for a tail; return up to where."""
+        end = tail.end
+        if end < replica.applied and self._rows_left > 0:
+            piece = self._piece(replica, end, self._context.bounds.feed_piece_bytes)
+            for _, told in piece:
+                for event in told:
+                    tail.concerned(event[3], concerned)
+            self._rows_left -= len(piece)
+            end = piece[-1][0]
+        return end
+
+    def _pull_out(self, follower: _Follower, partition: PartitionId, tail: Tail) -> None:
+        """A follower reads on by itself from the end of the tail."""
+        tail.remove(follower)
+        if tail.empty:
+            del self._tails[partition]
+        del follower.waiting[partition]
+        self._catch_up(follower, partition, tail)
+        self._of.setdefault(partition, {})[follower] = None
+        follower.behind[partition] = None
+        self._ready[follower] = None
+
+    def _catch_up(self, follower: _Follower, partition: PartitionId, tail: Tail) -> None:
+        """What was read for the tail was read for the follower."""
+        if follower.read[partition] != tail.end:
+            follower.read[partition] = tail.end
+            follower.unsaid[partition] = None
+
+    def _wait(self, follower: _Follower, partition: PartitionId) -> None:
+        """A follower has read all: it waits with the others."""
+        end = follower.read[partition]
+        tail = self._tails.get(partition)
+        if tail is None:
+            tail = self._tails[partition] = Tail(end)
+        if tail.end == end:
+            tail.add(follower)
+            follower.waiting[partition] = tail
+            others = self._of[partition]
+            del others[follower]
+            if not others:
+                del self._of[partition]
 
     def _serve(self, follower: _Follower) -> bool:
         """Tell one follower some of what it lacks; return whether it can be told more at once."""
@@ -251,6 +325,8 @@ class Followers:
                 size = self._read(follower, replica, answer, size, most)
                 if follower.read[partition] < replica.applied:
                     follower.behind[partition] = None  # behind the others
+                else:
+                    self._wait(follower, partition)
         return size
 
     def _give_back(self, follower: _Follower, partition: PartitionId, why: Refusal, answer: Changes) -> None:
@@ -291,6 +367,9 @@ class Followers:
     def _send(self, follower: _Follower, answer: Changes, size: int) -> None:
         """Send an answer, with how far everything is told."""
         context = self._context
+        if follower.due:
+            for partition, tail in follower.waiting.items():
+                self._catch_up(follower, partition, tail)
         for partition in follower.unsaid:
             answer.marks += (partition, follower.told[partition], follower.read[partition])
             follower.told[partition] = follower.read[partition]
