@@ -115,7 +115,10 @@ CAUGHT = {
         2,
         "removed once|was answered|says|leaves another|differs from|bytes of rows",
     ),
-    "half a batch applied": (2, "says|no place in|was answered|go together|removed once|bytes of rows"),
+    "half a batch applied": (
+        2,
+        "says|no place in|was answered|go together|removed once|bytes of rows|still saw",
+    ),
     "condition of a batch read from committed state": (40, "no place in|says|was answered|go together"),
     "change told before commit": (5, "told before it is committed|feed: .*: told"),
     "change skipped at a handover": (8, "feed: .* told .*, not"),
