@@ -19,14 +19,13 @@ import signal
 import sys
 import tempfile
 import time
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from harness.cluster import HOST, PORT_STEP, Cluster, Trouble, command_line, fetch, free_base, wait_for
-from harness.load import Endpoint, Job, Pace, Tally, drive, get_job, percentile, put_job, run
+from harness.load import Dated, Endpoint, Job, Pace, Tally, drive, get_job, percentile, put_job, run
 from harness.resources import MB, cpu_s, disk_rate, forget_peak, loopback_rate, memory, written_bytes
 from ringkeep.core.cluster.slots import partition_of
 
@@ -136,21 +135,6 @@ def steady_load(rows: Rows, is_over: Callable[[], bool]) -> Iterator[Job]:
             yield get_job(rows.key(which), rows.value(which))
         else:
             yield put_job(b"load-%04d" % chosen.randrange(1_000), LOAD_VALUE, f"load-{os.getpid()}-{number}")
-
-
-@dataclass
-class Dated(Tally):
-    """A tally that knows when each answer came, in seconds of the monotonic clock."""
-
-    at: "array[float]" = field(default_factory=lambda: array("d"))
-
-    def success(self, took: float) -> None:
-        super().success(took)
-        self.at.append(self.latest)
-
-    def between(self, begin: float, end: float) -> list[float]:
-        """Return the latencies of what was answered in that time."""
-        return [took for at, took in zip(self.at, self.latencies, strict=True) if begin <= at < end]
 
 
 class Load:

@@ -17,7 +17,7 @@ from harness.load import Endpoint
 from ringkeep.core.cluster.slots import partition_of
 
 NODES: Final = 3
-ROOM: Final = 5  # nodes that there will be at the same time
+ROOM: Final = 2  # for nodes that join
 WITNESS: Final = "node-2"  # neither the first, which leaves, nor lost
 LOOK_S: Final = 0.25
 ANSWER_S: Final = 20.0
@@ -65,10 +65,12 @@ class Change:
 
 
 class Elastic(Cluster):
-    """Three nodes, ports for two more, and the commands that change who belongs to it."""
+    """Three nodes or `nodes`, ports for two more, and the commands that change who belongs to it."""
 
-    def __init__(self, data: Path, base_port: int | None, partitions: int | None = None) -> None:
-        super().__init__(data, NODES, base_port or free_base(ROOM))
+    def __init__(
+        self, data: Path, base_port: int | None, partitions: int | None = None, nodes: int = NODES
+    ) -> None:
+        super().__init__(data, nodes, base_port or free_base(nodes + ROOM))
         self._base = self.endpoints[0].port
         if partitions is not None:
             self._command += ["--partitions", str(partitions)]

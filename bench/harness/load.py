@@ -121,6 +121,21 @@ class Tally:
         return self.done / max(self.latest - self.began, 1e-9)
 
 
+@dataclass
+class Dated(Tally):
+    """A tally that knows when each answer came, in seconds of the monotonic clock."""
+
+    at: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def success(self, took: float) -> None:
+        super().success(took)
+        self.at.append(self.latest)
+
+    def between(self, begin: float, end: float) -> list[float]:
+        """Return the latencies of what was answered in that time."""
+        return [took for at, took in zip(self.at, self.latencies, strict=True) if begin <= at < end]
+
+
 def percentile(values: "array[float] | list[float]", share: float) -> float:
     """Return the smallest value that at least `share` (0 to 1) of them do not exceed; 0 of nothing."""
     ordered = sorted(values)

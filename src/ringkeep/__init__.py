@@ -1,7 +1,6 @@
 """Ringkeep: a distributed key-value store.
 
-Programs talk to it over HTTP, and people with the `ringkeep` command. There is no Python client yet:
-`ringkeep.client` is the place that is kept for it, and is empty.
+Programs talk to it over HTTP, Python programs with `ringkeep.client`, and people with the `ringkeep` command.
 """
 
 __version__ = "0.1.0"

@@ -66,6 +66,7 @@ class NodeSettings:
     allowed_hosts: tuple[str, ...] = ()
     value_bytes: int = limits.VALUE_BYTES
     disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
+    history_bytes: int = limits.HISTORY_BYTES
     zookeeper_session_ms: int = SESSION_MS
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
@@ -173,6 +174,12 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
         "BYTES",
         parsing.whole(0, 1 << 50),
         "Free disk to keep; with less, the node gives its primaries to others [default: 256 MiB].",
+    ),
+    Setting(
+        "history-bytes",
+        "BYTES",
+        parsing.whole(0, 1 << 50),
+        "Disk for the history of changes, for readers who were away [default: 1 GiB].",
     ),
     Setting(
         "zookeeper-session-ms",

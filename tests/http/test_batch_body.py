@@ -8,7 +8,7 @@ import pytest
 from ringkeep.core.protocol.batch import CHECK, Step
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, KEEP, PRESENT, Kind
 from ringkeep.core.protocol.limits import KEY_BYTES
-from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.core.state.operations import pack_numbers
 from ringkeep.http.limits import BATCH_OPERATIONS
 from ringkeep.http.parse.batch_body import parse_batch
 from ringkeep.http.parse.operation_table import BATCH_TAKES

@@ -28,7 +28,9 @@ def put(wire: Wire, key: str | bytes, value: bytes = b"v", **fields: str) -> int
 
 def lines_of(answer: Answer) -> list[Any]:
     assert answer.status == 200 and answer.headers["content-type"] == LINES
-    return [json.loads(line) for line in answer.body.splitlines()]
+    lines = [json.loads(line) for line in answer.body.splitlines()]
+    assert lines[-1].pop("cursor", None) or not lines[-1]["end"], "a complete listing has a cursor"
+    return lines
 
 
 @pytest.fixture
@@ -48,7 +50,9 @@ def many(host: Host) -> Iterator[list[str]]:
 def test_keys_come_in_order_page_by_page(wire: Wire, key: str) -> None:
     versions = {f"{key}/{name}": put(wire, f"{key}/{name}") for name in ("c", "a", "e", "b", "d")}
     put(wire, f"{key}0")  # beyond the prefix
-    assert wire.request("GET", f"/v1/kv?prefix={key}/").json() == {
+    whole = wire.request("GET", f"/v1/kv?prefix={key}/").json()
+    assert whole.pop("cursor")
+    assert whole == {
         "items": [{"key": name, "version": versions[name]} for name in sorted(versions)],
         "next": None,
     }
@@ -56,6 +60,7 @@ def test_keys_come_in_order_page_by_page(wire: Wire, key: str) -> None:
     while after is not None:
         page = wire.request("GET", f"/v1/kv?prefix={key}/&limit=2&after={after}").json()
         found += [each["key"] for each in page["items"]]
+        assert ("cursor" in page) == (not after), "it was taken before the first key"
         after, pages = page["next"], pages + 1
         assert pages <= 5, "it comes to an end"
     assert found == sorted(versions)
@@ -126,7 +131,8 @@ def test_large_values_end_a_page_early(wire: Wire, key: str) -> None:
 
 
 def test_an_empty_range(wire: Wire, key: str) -> None:
-    assert wire.request("GET", f"/v1/kv?prefix={key}").json() == {"items": [], "next": None}
+    page = wire.request("GET", f"/v1/kv?prefix={key}").json()
+    assert (page["items"], page["next"], set(page)) == ([], None, {"items", "next", "cursor"})
     assert lines_of(wire.request("GET", f"/v1/kv?prefix={key}", accept=LINES)) == [{"end": True, "count": 0}]
     assert wire.request("GET", f"/v1/kv?prefix={key}&count=true").json() == {"count": 0}
 

@@ -9,7 +9,7 @@ from tests.support.http.host import Host
 from tests.support.http.wire import Wire
 
 from ringkeep.core.protocol.client_requests import Kind, Page, Request, Result, Status
-from ringkeep.http.parse.positions import encode_positions
+from ringkeep.http.parse.positions import cursor_of
 
 
 def keys_of(wire: Wire, prefix: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_a_deletion_begins_without_deleting(wire: Wire, key: str) -> None:
         ("prefix=a", {"if_none_match": "*"}), ("prefix=a&until=", {}), ("prefix=a&until=x", {}),
         ("prefix=a&until=AQIDBAUGBwgJ", {}), ("prefix=a&until=%FF%C3%A9", {}),
         ("prefix=a", {"ringkeep_until": "nonsense"}),
-        ("prefix=a&until=" + encode_positions("another cluster", [5]), {}),
+        ("prefix=a&until=" + cursor_of("another cluster", [5]), {}),
     ],
 )  # fmt: skip
 def test_a_wrong_request(wire: Wire, query: str, fields: dict[str, Any]) -> None:
@@ -164,7 +164,7 @@ def test_a_listing_that_fails_half_way(host: Host, wire: Wire) -> None:
     for name in names:
         host.service.records[name] = Record(b"", b"", 1)
     host.service.index = max(host.service.index, 1)
-    host.service.forced_pages = [None, None, Page(Status.UNAVAILABLE, detail="no primary")]
+    host.service.forced_pages = [None, Page(Status.UNAVAILABLE, detail="no primary")]
     answer = wire.request("DELETE", "/v1/kv?prefix=half-")
     problem = answer.json()
     assert (answer.status, problem["outcome"], problem["count"]) == (504, "unknown", 1_000)

@@ -18,12 +18,12 @@ from ringkeep.core.protocol.hot_messages import Acks
 from ringkeep.core.protocol.messages import Promise
 from ringkeep.core.protocol.rows import Promised, promised_key
 from ringkeep.core.protocol.types import Incarnation, Index
-from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.core.replication.snapshot_receiver import Staging
+from ringkeep.core.snapshots.snapshot_receiver import Staging
+from ringkeep.core.state.log import Log
 
 
 @contextmanager

@@ -10,21 +10,22 @@ from tests.sim.mutants import patched, together
 
 from ringkeep.core.cluster import planner
 from ringkeep.core.cluster.feature_level import NEWEST, SETTING
+from ringkeep.core.execution import batches, execute
+from ringkeep.core.execution.found import Found, holds
 from ringkeep.core.protocol.batch import CHECK, Outcome, Step
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.entry import Entry, EntryKind
 from ringkeep.core.protocol.record import deadline_of, is_parted, rows_bytes, version_of
 from ringkeep.core.protocol.types import Millis
-from ringkeep.core.replication import batches, execute, results
+from ringkeep.core.replication import results
 from ringkeep.core.replication.expiry import Expiry, removal
-from ringkeep.core.replication.found import Found, holds
-from ringkeep.core.replication.log_clock import LogClock
-from ringkeep.core.replication.operations import UNREAD
 from ringkeep.core.replication.primary import Primary
-from ringkeep.core.replication.state_machine import State
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.stale_reads import StaleReads
+from ringkeep.core.state.log_clock import LogClock
+from ringkeep.core.state.operations import UNREAD
+from ringkeep.core.state.state_machine import State
 from ringkeep.sim.world.machine import SimMachine
 
 

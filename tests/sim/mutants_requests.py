@@ -5,18 +5,18 @@ from typing import Any
 
 from tests.sim.mutants import patched, together
 
+from ringkeep.core.execution import execute
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.protocol.client_requests import Result, Status
 from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.types import Index
-from ringkeep.core.replication import execute
-from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.primary import Primary
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.timed_rows import TimedRows
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.state.deduplication import Sessions
+from ringkeep.core.state.timed_rows import TimedRows
 from ringkeep.driver.turns import Driver
 from ringkeep.errors import StorageStalled
 

@@ -12,6 +12,7 @@ import pytest
 from tests.sim.mutants import OF_REPLICAS
 from tests.sim.mutants_copies import OF_COPIES
 from tests.sim.mutants_disk import OF_DISKS
+from tests.sim.mutants_feeds import OF_FEEDS
 from tests.sim.mutants_health import OF_HEALTH
 from tests.sim.mutants_losses import OF_LOSSES
 from tests.sim.mutants_map import OF_THE_MAP
@@ -20,12 +21,13 @@ from tests.sim.mutants_requests import OF_REQUESTS
 
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.faults.disk_losses import loses_in_a_move
+from ringkeep.sim.feeds.readers import has_readers
 from ringkeep.sim.run import run_seed
 from ringkeep.sim.world.environment import has_full_rooms, has_operations
 
 MUTANTS = {
     **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,
-    **OF_OPERATIONS,
+    **OF_OPERATIONS, **OF_FEEDS,
 }  # fmt: skip
 
 # mutant -> within how many seeds, from 1 (or of OWN_WORLDS), it must be caught (several times what it takes
@@ -113,12 +115,24 @@ CAUGHT = {
         2,
         "removed once|was answered|says|leaves another|differs from|bytes of rows",
     ),
-    "half a batch applied": (2, "says|no place in|was answered|go together|removed once|bytes of rows"),
+    "half a batch applied": (
+        2,
+        "touches|says|no place in|was answered|go together|removed once|bytes of rows|still saw",
+    ),
     "condition of a batch read from committed state": (40, "no place in|says|was answered|go together"),
+    "change told before commit": (5, "told before it is committed|feed: .*: told"),
+    "change skipped at a handover": (8, "feed: .* told .*, not"),
+    "change skipped at a snapshot": (5, "feed: .* told .*, not"),
+    "history cut under a reader": (8, "feed: .* told .*, not"),
+    "bookmark inside a batch": (8, "feed: .* told .*, not"),
+    "gone by one replica's word": (5, "gone after .* could tell"),
+    "cursor that skips a partition": (8, "feed: .* told .*, not"),
+    "now without confirmation": (30, "begins at .*, before"),
 }
 
 OWN_WORLDS = {
     **dict.fromkeys(OF_OPERATIONS, has_operations),
+    **dict.fromkeys(OF_FEEDS, has_readers),
     "refused while a copy waits": has_full_rooms,
     "only voters count as copies": loses_in_a_move,
     "any copy does": loses_in_a_move,

@@ -61,7 +61,8 @@ def test_every_setting_can_come_from_every_layer(tmp_path: Path) -> None:
         "name": "n", "http": "h:1", "peer": "h:2", "advertise_http": "h:3", "advertise_peer": "h:4",
         "data": "/d", "zookeeper": "z:1", "cluster": "c", "expect": "2", "replication": "1",
         "partitions": "64", "zone": "z", "weight": "2", "log_level": "debug", "value_bytes": "10",
-        "disk_reserve_bytes": "11", "zookeeper_session_ms": "2000", "allowed_hosts": "a.example,.b",
+        "disk_reserve_bytes": "11", "history_bytes": "12", "zookeeper_session_ms": "2000",
+        "allowed_hosts": "a.example,.b",
     }  # fmt: skip
     assert set(samples) == {setting.key for setting in NODE_SETTINGS}
     config = tmp_path / "c.toml"

@@ -24,6 +24,7 @@ from ringkeep.cli.commands import (
     status,
     up,
     wait,
+    watch,
     zookeeper,
 )
 from ringkeep.cli.terminal.failure import Failure
@@ -47,6 +48,7 @@ for group in (
     ranges,
     operations,
     batch,
+    watch,
     status,
     wait,
     moves,

@@ -49,6 +49,15 @@ class Logging(Protocol):
         """Keep at most so many bytes of what is applied, if nobody who answers needs more."""
 
 
+class Followed(Protocol):
+    """Something whose changes somebody is told, with log rows that are kept for that: a replica."""
+
+    partition: PartitionId
+
+    def cut_history(self, most: int) -> None:
+        """Keep at most so many bytes of log rows below the window."""
+
+
 class Durable:
     """What waits for this turn's batch to be durable.
 
@@ -88,6 +97,11 @@ class Context:
         self.turn_bytes = 0  # of entries committed, applied and sent in this turn
         self.log_sizes: dict[Logging, int] = {}  # bytes of each log, as something was last applied
         self.log_bytes = 0  # the sum of them
+        self.history_sizes: dict[
+            Followed, int
+        ] = {}  # bytes of log rows that each replica keeps below its log
+        self.history_bytes = 0  # the sum of them
+        self.news: dict[Followed, None] = {}  # of those whose changes somebody is told: applied in this turn
         self.jammed: set[NodeId] = set()  # peers to whom much is still unsent
         self.turn = 0
         self.coordinators: frozenset[bytes] = frozenset()
@@ -160,6 +174,14 @@ class Context:
             self.log_sizes[holder] = size
         else:
             self.log_sizes.pop(holder, None)
+
+    def note_history(self, holder: Followed, size: int) -> None:
+        """Count how many bytes of log rows are kept below a log now; 0 when there are none."""
+        self.history_bytes += size - self.history_sizes.get(holder, 0)
+        if size:
+            self.history_sizes[holder] = size
+        else:
+            self.history_sizes.pop(holder, None)
 
     def count(self, name: str, by: int = 1) -> None:
         """Count an event by name: rare paths must be shown to be taken, and metrics read the same numbers."""

@@ -128,6 +128,11 @@ class OwnDisk:
         return self.state in (DiskState.SHORT, DiskState.SPENT)
 
     @property
+    def nearly_full(self) -> bool:
+        """Whether the reserve will be touched soon: what is kept only for convenience goes first."""
+        return self.free < 2 * self.reserve
+
+    @property
     def room(self) -> str:
         """Say how much room there is, for people."""
         return (

@@ -14,13 +14,15 @@ from ringkeep.core.protocol import limits
 from ringkeep.core.protocol import messages as m
 from ringkeep.core.protocol.types import Epoch, Incarnation, Life, MapVersion, NodeId
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
-from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.feeds import Feeds
+from ringkeep.core.requests.followers import Followers
 from ringkeep.core.requests.grouped_reads import GroupedReads
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.stale_reads import StaleReads
+from ringkeep.core.snapshots.snapshot_receiver import SnapshotReceivers
+from ringkeep.core.snapshots.snapshot_sender import SnapshotSenders
 
 Handler = Callable[[NodeId, Incarnation, Any], None]
 
@@ -38,6 +40,8 @@ class Receiving(Protocol):
     coordinator: Coordinator
     listings: Listings
     groups: GroupedReads
+    feeds: Feeds
+    followers: Followers
     reads: ConfirmedReads
     stale: StaleReads
     senders: SnapshotSenders
@@ -99,6 +103,8 @@ class Dispatch:
             m.Scanned: self._scanned,
             m.ReadMany: self._read_many,
             m.Records: self._records,
+            m.Follow: self._follow,
+            m.Changes: self._changes,
             m.Prepare: self._prepare,
             m.Promise: self._promise,
             m.Refuse: self._refuse,
@@ -211,6 +217,12 @@ class Dispatch:
 
     def _copies(self, peer: NodeId, _: Incarnation, message: m.Copies) -> None:
         self._node.copies.on_copies(peer, message)
+
+    def _follow(self, peer: NodeId, incarnation: Incarnation, message: m.Follow) -> None:
+        self._node.followers.on_follow((peer, incarnation), message)
+
+    def _changes(self, peer: NodeId, _: Incarnation, message: m.Changes) -> None:
+        self._node.feeds.on_changes(peer, message)
 
     def _prepare(self, peer: NodeId, incarnation: Incarnation, message: m.Prepare) -> None:
         replica = self._replicas.get(message.partition)

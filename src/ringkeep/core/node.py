@@ -15,6 +15,7 @@ from ringkeep.core.control.copy_survey import CopySurvey
 from ringkeep.core.control.partition_reports import PartitionReports
 from ringkeep.core.control.size_reports import Listener, SizeReports
 from ringkeep.core.dispatch import Dispatch
+from ringkeep.core.execution.execute import execute
 from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.protocol import limits
@@ -24,6 +25,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeState
 from ringkeep.core.protocol.effects import Effects, Family
 from ringkeep.core.protocol.hot_messages import RETRY, Acks, Commits, Forward, Reply
 from ringkeep.core.protocol.messages import (
+    Changes,
     Heartbeat,
     Lost,
     MapPush,
@@ -39,21 +41,22 @@ from ringkeep.core.protocol.rows import MAP_KEY
 from ringkeep.core.protocol.types import Incarnation, Index, Life, MapVersion, Millis, NodeId, PartitionId
 from ringkeep.core.replication.budget import Budget
 from ringkeep.core.replication.departed_coordinators import coordinators_of
-from ringkeep.core.replication.execute import execute
 from ringkeep.core.replication.handover import Handover
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.primary import Phase, Primary
 from ringkeep.core.replication.replica_set import ReplicaSet
-from ringkeep.core.replication.snapshot_flow import Pace
-from ringkeep.core.replication.snapshot_receiver import SnapshotReceivers
-from ringkeep.core.replication.snapshot_sender import SnapshotSenders
 from ringkeep.core.replication.watched import Watched
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads
 from ringkeep.core.requests.coordinator import Coordinator
+from ringkeep.core.requests.feeds import Feeds
+from ringkeep.core.requests.followers import Followers
 from ringkeep.core.requests.grouped_reads import GroupedReads, NodeReads
 from ringkeep.core.requests.listings import Listings
 from ringkeep.core.requests.scans import Scans
 from ringkeep.core.requests.stale_reads import StaleReads
+from ringkeep.core.snapshots.snapshot_receiver import SnapshotReceivers
+from ringkeep.core.snapshots.snapshot_sender import SnapshotSenders
+from ringkeep.core.state.snapshot_flow import Pace
 from ringkeep.errors import ProtocolError
 
 
@@ -98,6 +101,10 @@ class Node:
         self._sizes = SizeReports(context)
         self._listener = listener
         self.stale = StaleReads(context, self.replicas, self.detector)
+        self.followers = Followers(
+            context, self.replicas, self.primaries, self.reads, self.stale.age_of, self._on_own_changes
+        )
+        self.feeds = Feeds(context, self.replicas, self.followers)
         self.handover = Handover(context, self.detector)
         self.copies = CopySurvey(context, self.replicas)
         self.controller = Controller(context, self.relay, self.copies, codec.size, cluster, new_cluster_id)
@@ -146,6 +153,7 @@ class Node:
             context.stirred, context.effects.again = left, True
         self.reads.on_progress()
         self.reads.end_turn()
+        self.followers.serve()
         return context.end()
 
     def settle(self, durable: Durable) -> None:
@@ -186,12 +194,15 @@ class Node:
             self.receivers.on_tick()
             self.replica_set.on_tick()
             self.copies.on_tick(self.controller.reachability)
+        self.budget.removals.on_tick(context.bounds)
         self.reads.on_tick()
         self.scans.on_tick()
         self.listings.on_tick()
         self.groups.on_tick()
         self.senders.on_tick()
         self.stale.on_tick()
+        self.followers.on_tick()
+        self.feeds.on_tick()
         self.coordinator.on_tick()
         version = context.cluster_map.version if context.cluster_map else MapVersion(0)
         if context.now >= self._probe_at:
@@ -248,6 +259,8 @@ class Node:
             self.coordinator.on_link_lost()
             self.listings.on_link(peer)
             self.groups.on_link(peer)
+            self.feeds.on_link(peer)
+            self.followers.on_link_lost(peer)
         self.detector.on_down(peer, refused)
         self.copies.on_peer_down(peer)
 
@@ -278,6 +291,7 @@ class Node:
             self.coordinator.on_link(peer)
             self.listings.on_link(peer)
             self.groups.on_link(peer)
+            self.feeds.on_link(peer)
 
     def _listen_again(self) -> None:
         """Frames were lost as with a link, and others can be taken now: all sides ask again."""
@@ -368,6 +382,7 @@ class Node:
         self.coordinator.on_map(changed)
         self.listings.on_map(changed)
         self.groups.on_map(changed)
+        self.feeds.on_map()
         self.controller.on_map()
 
     # --- asked by its parts (see OwnNode, PrimaryHost, Receiving) -------------------------------------
@@ -395,6 +410,9 @@ class Node:
 
     def on_question(self, caller: Life, message: ReadMany) -> None:
         self._node_reads.on_question(caller, message)
+
+    def _on_own_changes(self, peer: NodeId, message: Changes) -> None:
+        self.feeds.on_changes(peer, message)
 
     def on_stale_read(self, caller: Life, message: StaleRead) -> None:
         self.stale.on_read(caller, message)

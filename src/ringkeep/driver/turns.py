@@ -15,6 +15,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Batch, Effects, Lane
+from ringkeep.core.protocol.feed import FeedRequest
 from ringkeep.core.protocol.messages import Message
 from ringkeep.core.protocol.types import Incarnation, NodeId
 from ringkeep.driver.cluster_membership import ClusterMembership
@@ -59,9 +60,10 @@ class Driver:
             return
         if not self._in_turn:
             self._in_turn = True
-            self.node.begin_turn(self._ports.clock.now())
+            self._guarded(lambda: self.node.begin_turn(self._ports.clock.now()))
             self._ports.shell.soon(self._finish_turn)
-        self._guarded(call)
+        if not self._stopped:
+            self._guarded(call)
 
     @property
     def at_rest(self) -> bool:
@@ -112,6 +114,8 @@ class Driver:
             listed.done(page)
         for group, results in effects.groups:
             group.done(results)
+        for call in effects.fed:
+            call()
         for text in effects.alarms:
             ports.shell.alarm(text)
         if effects.map_write is not None:
@@ -190,6 +194,23 @@ class Driver:
     def submit_reads(self, group: ReadGroup) -> None:
         """Take a client's request for many keys. Call only while `serving`."""
         self._event(lambda: self.node.submit_reads(group))
+
+    def submit_feed(self, request: FeedRequest) -> bool:
+        """Begin a feed of changes; False if this node has as many readers as it may. Call only while
+        `serving`. Nothing but bookmarks is told before `pull_feed`.
+        """
+        if self.node.feeds.full:
+            return False
+        self._event(lambda: self.node.feeds.submit(request))
+        return True
+
+    def pull_feed(self, request: FeedRequest, size: int) -> None:
+        """A reader of changes can take so many bytes more, as `feed.size_of` counts them."""
+        self._event(lambda: self.node.feeds.pull(request, size))
+
+    def close_feed(self, request: FeedRequest) -> None:
+        """A reader of changes has gone. Needless after `on_gone`, and harmless."""
+        self._event(lambda: self.node.feeds.close(request))
 
     @property
     def serving(self) -> bool:

@@ -41,6 +41,7 @@ KV_ROUTES: Final = {
 }
 
 KEYS_PATH: Final = "/v1/kv"
+CHANGES_PATH: Final = "/v1/changes"
 MOVES_PATH: Final = "/v1/cluster/moves"
 NODES_PATH: Final = "/v1/cluster/nodes"
 SETTINGS_PATH: Final = "/v1/cluster/settings"
@@ -65,6 +66,8 @@ def methods_of(path: bytes) -> str:
         return ", ".join(method.decode() for method in KV_ROUTES)
     if path == KEYS_PATH.encode():
         return "DELETE, GET, HEAD"
+    if path == CHANGES_PATH.encode():
+        return "GET, HEAD, POST"
     if _POSTED.fullmatch(path):
         return "POST"
     return "GET, HEAD, PATCH" if path == SETTINGS_PATH.encode() else "GET, HEAD"

@@ -10,6 +10,7 @@ from ringkeep.core.protocol.limits import VALUE_BYTES
 from ringkeep.errors import StartError
 from ringkeep.http.acceptor import Acceptor
 from ringkeep.http.admin.app import make_app
+from ringkeep.http.admin.change_routes import ChangeStreams
 from ringkeep.http.connection.allowed_hosts import Hosts
 from ringkeep.http.connection.asgi_bridge import AsgiBridge
 from ringkeep.http.connection.connection import Connection
@@ -24,10 +25,14 @@ _POLL_S: Final = 0.02
 class HttpServer:
     """A listener and its connections. `port` is the real one, also when 0 was asked for."""
 
-    def __init__(self, listener: ListenerState, bridge: AsgiBridge, acceptor: Acceptor, port: int) -> None:
+    def __init__(
+        self, listener: ListenerState, bridge: AsgiBridge, acceptor: Acceptor, streams: ChangeStreams,
+        port: int,
+    ) -> None:  # fmt: skip
         self.listener = listener
         self.port = port
         self._bridge = bridge
+        self._streams = streams
         self._acceptor = acceptor
 
     async def close(self, grace_s: float) -> None:
@@ -38,6 +43,7 @@ class HttpServer:
         listener = self.listener
         listener.stopping = True
         self._acceptor.close()
+        self._streams.end()
         for connection in list(listener.connections):
             connection.stop()
         deadline = time.monotonic() + grace_s
@@ -72,7 +78,8 @@ async def serve_http(
     Raises StartError when the address cannot be had.
     """
     listener = ListenerState(service, loop, patience or Patience(), value_bytes)
-    bridge = AsgiBridge(listener, make_app(service, listener))
+    streams = ChangeStreams(service)
+    bridge = AsgiBridge(listener, make_app(service, listener, streams))
     acceptor = Acceptor(loop, lambda: Connection(listener, bridge))
     try:
         port = acceptor.listen(addresses_here(host), port, burst)
@@ -89,4 +96,4 @@ async def serve_http(
     shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
     listener.hosts = Hosts((f"{shown}:{port}", *advertise), port, allowed_hosts)
     listener.max_connections = clients
-    return HttpServer(listener, bridge, acceptor, port)
+    return HttpServer(listener, bridge, acceptor, streams, port)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
+from ringkeep.core.protocol.feed import FeedRequest
 from ringkeep.histogram import Histogram
 
 Labels = tuple[tuple[str, str], ...]
@@ -46,6 +47,25 @@ class Service(Protocol):
 
     def submit_listing(self, request: ListRequest) -> None:
         """Put a page of keys together. `request.done(page)` is called exactly once, later, on the loop."""
+        ...
+
+    def submit_feed(self, request: FeedRequest) -> bool:
+        """Begin a feed of changes; False if this node has as many readers as it may.
+
+        Its functions are called later, on the loop, until `close_feed` or `request.on_gone`.
+        """
+        ...
+
+    def pull_feed(self, request: FeedRequest, size: int) -> None:
+        """The reader takes so many bytes more, as `feed.size_of` counts them."""
+        ...
+
+    def close_feed(self, request: FeedRequest) -> None:
+        """The reader has gone; harmless where the feed has ended."""
+        ...
+
+    def partitioning(self) -> tuple[str, int]:
+        """Return the cluster's id and how many partitions it has, for cursors. Call only while serving."""
         ...
 
     def serving(self) -> str | None:

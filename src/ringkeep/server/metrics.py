@@ -43,6 +43,9 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
         ("zookeeper_connected", "1 while ZooKeeper answers.", node.controller.connected),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
         *_disk(driver),
+        ("change_readers", "Readers of changes at this node.", node.feeds.count),
+        ("change_followers", "Streams of changes that its replicas tell.", node.followers.count),
+        ("history_bytes", "Log rows that are kept for readers of changes.", node.context.history_bytes),
         (
             "moves_running",
             "Partitions of the cluster that change their replicas.",

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import Member
+from ringkeep.core.protocol.feed import FeedRequest
 from ringkeep.core.protocol.types import MapVersion, Millis
 from ringkeep.descriptors import Shares, raise_limit, shares_of
 from ringkeep.driver.enrolment import Start
@@ -162,6 +164,7 @@ class Server:
             self.now(), listener=self._history,
         )  # fmt: skip
         node.context.damaged = self._engine.damaged
+        node.context.bounds = replace(node.context.bounds, history_bytes=settings.history_bytes)
         self._node = node
         self._peer_identity = handshake.PeerIdentity(
             settings.cluster, identity.cluster_id, identity.node_id, identity.incarnation, settings.name,
@@ -345,6 +348,20 @@ class Server:
 
     def submit_listing(self, request: ListRequest) -> None:
         self._driver.submit_listing(request)
+
+    def submit_feed(self, request: FeedRequest) -> bool:
+        return self._driver.submit_feed(request)
+
+    def pull_feed(self, request: FeedRequest, size: int) -> None:
+        self._driver.pull_feed(request, size)
+
+    def close_feed(self, request: FeedRequest) -> None:
+        self._driver.close_feed(request)
+
+    def partitioning(self) -> tuple[str, int]:
+        held = self._node.context.cluster_map
+        assert held is not None, "asked only while this node serves"
+        return held.cluster_id, len(held.partitions)
 
     def serving(self) -> str | None:
         if self._driver.serving:

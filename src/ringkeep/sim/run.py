@@ -5,11 +5,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ringkeep.core.protocol.types import Index
 from ringkeep.sim.checks.accepted_losses import forgive, repeated
 from ringkeep.sim.checks.all_checks import Checks
 from ringkeep.sim.clients import Clients
 from ringkeep.sim.faults.disk_losses import DiskLosses
 from ringkeep.sim.faults.schedule import FaultSchedule
+from ringkeep.sim.feeds.readers import READERS, Readers, has_readers
+from ringkeep.sim.feeds.verdict import judge_readers
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
 from ringkeep.sim.operations.clients import CALLS, OperationClients
@@ -82,6 +85,7 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     world.start()
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     callers = OperationClients(world, CALLS if has_operations(world.seed) else 0)
+    readers = Readers(world, READERS if has_readers(world.seed) else 0)
     faults = FaultSchedule(world, clients, invariants)
     losses = DiskLosses(world)
 
@@ -105,6 +109,34 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     clients.stop()
     callers.stop()
     _recover(world, finished)
+    _try_lasting_faults(world, faults, finished)
+    if has_operations(world.seed):
+        callers.go_on_calmly()
+        done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
+        assert done, "calls of a calm cluster do not end"
+    readers.stay()
+    ends = {partition: Index(log.last) for partition, log in invariants.committed.items()}
+    read = world.events.run_until(lambda: readers.at_end(ends), world.events.now + CALM_MS)
+    assert read, f"readers of a calm cluster do not come to the end of the logs: {ends}"
+    rest = world.events.now + REST_MS
+    rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
+    assert rested, "the replicas of a partition do not come to agree"
+    invariants.check_agreement()
+    if has_operations(world.seed):
+        judge(world, invariants.committed, callers)
+    judge_readers(world, invariants.committed, readers)
+    tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
+    assert tidy, "requests of departed coordinators are kept for ever"
+    again = repeated(history, invariants.accepted, world.partitions)
+    assert not again, again
+    forgive(history, invariants.accepted, world.partitions)
+    violation = check(history)
+    assert violation is None, f"not linearizable\n{violation}"
+    outcome.operations = len(history)
+
+
+def _try_lasting_faults(world: World, faults: FaultSchedule, finished: Callable[[], bool]) -> None:
+    """One fault after the other, in a cluster that is well: each lasts, and has bounds of its own."""
     cut = LastingCut(world, faults)
     cut.endure()
     cut.end()
@@ -115,24 +147,6 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     if world.seed % DISK_FAILS_EVERY == 3:
         LastingStall(world).run()
         _recover(world, finished)
-    if has_operations(world.seed):
-        callers.go_on_calmly()
-        done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
-        assert done, "calls of a calm cluster do not end"
-    rest = world.events.now + REST_MS
-    rested = world.events.run_until(lambda: world.events.now >= rest and world.at_rest, rest + CALM_MS)
-    assert rested, "the replicas of a partition do not come to agree"
-    invariants.check_agreement()
-    if has_operations(world.seed):
-        judge(world, invariants.committed, callers)
-    tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
-    assert tidy, "requests of departed coordinators are kept for ever"
-    again = repeated(history, invariants.accepted, world.partitions)
-    assert not again, again
-    forgive(history, invariants.accepted, world.partitions)
-    violation = check(history)
-    assert violation is None, f"not linearizable\n{violation}"
-    outcome.operations = len(history)
 
 
 def _recover(world: World, finished: Callable[[], bool]) -> None:

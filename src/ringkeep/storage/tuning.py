@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
     DBRecoveryMode,
-    MemtableFactory,
     Options,
 )
 
@@ -62,7 +62,7 @@ def database_options(tables: int = MAX_OPEN_FILES, direct: bool = False) -> Opti
     whether flushes and compactions go past the page cache, where the file system can do that: a copy less of
     each byte (figures: ADR 3). The log file is written as before.
     """
-    options = _options_that_track_logs()
+    options, _ = _options_read()
     options.create_if_missing(True)
     options.create_missing_column_families(True)
     # Recovers a prefix of what was written, whatever the tail looks like; the synced mark shows a short one.
@@ -82,29 +82,28 @@ def database_options(tables: int = MAX_OPEN_FILES, direct: bool = False) -> Opti
     return options
 
 
-def _options_that_track_logs() -> Options:
-    """Return options under which the MANIFEST lists the synced log files, and all of them are required:
-    without that, a database that misses one among several opens as if that one had been empty.
+def _options_read() -> tuple[Options, Options]:
+    """Return options of a database and of its log family with what rocksdict has no call for (0.3.29), but
+    reads from a database's file of options.
 
-    rocksdict has no call that sets this one (0.3.29), but reads options from a database's file of them.
+    The MANIFEST lists the synced log files, and all of them are required: without that, a database that
+    misses one among several opens as if that one had been empty. And the log's write buffer remembers where
+    each partition's last entry is: the next one belongs right behind it.
     """
     with tempfile.TemporaryDirectory(prefix="ringkeep-options-") as directory:
-        Path(directory, "OPTIONS-000001").write_text(_TRACKED)
+        Path(directory, "OPTIONS-000001").write_text(_READ)
         Path(directory, "rocksdict-config.json").write_text('{"raw_mode": true, "prefix_extractors": {}}')
-        options, _ = Options.load_latest(directory)
-    return options
+        options, families = Options.load_latest(directory)
+    return options, families["default"]
 
 
 def family_options(family: Family) -> Options:
     """Return the settings of one column family."""
-    options = Options(raw_mode=True)
+    options = _options_read()[1] if family is Family.LOG else Options(raw_mode=True)
     options.set_write_buffer_size(WRITE_BUFFER_BYTES[family])
     options.set_max_write_buffer_number(WRITE_BUFFERS[family])
     options.set_block_based_table_factory(_table_format())
-    options.set_allow_concurrent_memtable_write(False)  # one thread writes; a vector allows no more
-    if family is Family.LOG:
-        # Written in order of time and read only when a node starts: appending beats keeping it sorted.
-        options.set_memtable_factory(MemtableFactory.vector())
+    options.set_allow_concurrent_memtable_write(False)  # one thread writes
     slow, stop = REFUSE_FILES
     options.set_level_zero_slowdown_writes_trigger(slow)
     options.set_level_zero_stop_writes_trigger(stop)
@@ -134,7 +133,7 @@ def _use_blob_files(options: Options) -> None:
     options.set_blob_gc_force_threshold(threshold)
 
 
-_TRACKED: Final = """\
+_READ: Final = """\
 [Version]
   rocksdb_version=9.8.4
   options_file_version=1.1
@@ -143,6 +142,7 @@ _TRACKED: Final = """\
   track_and_verify_wals_in_manifest=true
 
 [CFOptions "default"]
+  memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.2
 """
 
 _CACHE: Final = Cache(BLOCK_CACHE_BYTES)
@@ -169,5 +169,11 @@ def _table_format() -> BlockBasedOptions:
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, False)
     table.set_cache_index_and_filter_blocks(True)  # so that the cache bounds them too
     table.set_pin_l0_filter_and_index_blocks_in_cache(True)
+    # In pieces: the cache has 64 parts, and none holds a filter above 1 MiB, as a table of a million small
+    # rows has one. Each read of a row would read it from the file, and check its sum.
+    table.set_index_type(BlockBasedIndexType.two_level_index_search())
+    table.set_partition_filters(True)
+    table.set_metadata_block_size(8 * KIB)
+    table.set_pin_top_level_index_and_filter(True)
     table.set_format_version(5)
     return table

@@ -24,9 +24,11 @@ from ringkeep.core.protocol.hot_messages import (
     Reply,
 )
 from ringkeep.core.protocol.messages import (
+    Changes,
     Copies,
     Entries,
     Fetch,
+    Follow,
     Heartbeat,
     Lost,
     MapPush,
@@ -79,6 +81,8 @@ _COLD: Final[tuple[tuple[int, type], ...]] = (
     (24, Surplus),
     (25, Release),
     (26, Lost),
+    (27, Follow),
+    (28, Changes),
     (32, Heartbeat),
     (33, Report),
     (34, MapPush),

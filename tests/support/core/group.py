@@ -45,8 +45,10 @@ class Speaking(Host):
 class Group:
     """Whole nodes over disks in memory; what they say arrives, and what they write is durable, at once."""
 
+    kind: type[Host] = Speaking
+
     def __init__(self, *voters: NodeId) -> None:
-        self.hosts = {node: Speaking(node) for node in voters}
+        self.hosts = {node: self.kind(node) for node in voters}
         self.version = 7
         self.take(speaking_all(a_map(a_part(A, voters), nodes=(A, B, C, D))))
 
@@ -87,7 +89,7 @@ class Group:
             bound(host.node.context, log_entries=0)
         self.ask(a_put(b"a", b"trims the log"))
         self.version += 1
-        self.hosts[node] = Speaking(node)
+        self.hosts[node] = self.kind(node)
         self.take(speaking_all(map_of(a_part(A, (A, B, C), learner=node), self.version)))
         self.tick(limits.RESEND_MS)
         assert self.hosts[node].node.context.counters["snapshot_installed"] == 1

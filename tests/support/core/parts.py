@@ -16,7 +16,7 @@ from ringkeep.core.liveness.failure_detector import Detector
 from ringkeep.core.liveness.heartbeat_relay import Relay
 from ringkeep.core.node import Node
 from ringkeep.core.protocol.bounds import Bounds
-from ringkeep.core.protocol.client_requests import Kind, ReadGroup, Request, Result
+from ringkeep.core.protocol.client_requests import Kind, ListRequest, Page, ReadGroup, Request, Result
 from ringkeep.core.protocol.cluster_map import ClusterMap, Member, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.effects import MapWrite
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
@@ -305,6 +305,7 @@ class Host:
         self.repaired = False
         self.answers: list[tuple[Request, Result]] = []
         self.groups: list[tuple[ReadGroup, list[Result]]] = []
+        self.pages: list[tuple[ListRequest, Page]] = []
         self.damage = ""
         self._waiting: list[Durable] = []
         self.turn(*[partial(self.node.on_peer_up, peer, Incarnation(1)) for peer in NAMES if peer != me])
@@ -329,6 +330,7 @@ class Host:
         self.engine.write(effects.batch)
         self.answers += effects.answers
         self.groups += effects.groups
+        self.pages += effects.pages
         if durable:
             self._waiting.append(durable)
         self.repaired = self.repaired or effects.repaired

@@ -14,7 +14,9 @@ from itertools import accumulate
 from typing import Any, Literal
 
 from tests.support.http.fake_cluster import FakeCluster
+from tests.support.http.fake_feeds import FakeFeeds
 
+from ringkeep.core.execution.batches import FAILED
 from ringkeep.core.protocol.batch import (
     CHECK,
     READ_ANEW,
@@ -37,14 +39,19 @@ from ringkeep.core.protocol.client_requests import (
     Result,
     Status,
 )
+from ringkeep.core.protocol.feed import Event, EventKind, FeedRequest
 from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.limits import LISTED_KEYS, PAGE_BYTES, VALUE_BYTES
 from ringkeep.core.protocol.record import tail_of, value_at
-from ringkeep.core.protocol.types import Epoch, PartitionId
-from ringkeep.core.replication.batches import FAILED
-from ringkeep.core.replication.operations import Standing, evaluate, has_result
+from ringkeep.core.protocol.types import Epoch, Index, PartitionId
+from ringkeep.core.state.operations import Standing, evaluate, has_result
 from ringkeep.histogram import Histogram
 from ringkeep.http.service import Sample
+
+_EVENTS = {
+    int(ChangeKind.PUT): EventKind.PUT, int(ChangeKind.DELETE): EventKind.DELETE,
+    int(ChangeKind.TOUCH): EventKind.TOUCH,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +67,8 @@ class Record:
 class FakeService:
     """One node that holds and answers everything itself.
 
-    `delay_s` holds every answer back; `forced` replaces results, `forced_pages` pages, one after the other;
-    None among them: a true one.
+    `delay_s` holds every answer back; `forced` replaces results, `forced_pages` pages of keys, one after the
+    other; None among them: a true one.
     """
 
     def __init__(self, name: str = "node-1") -> None:
@@ -77,6 +84,7 @@ class FakeService:
         self.forced: Result | None = None
         self.forced_pages: list[Page | None] = []
         self.listed: list[ListRequest] = []
+        self.feeds = FakeFeeds()
         self.reason: str | None = None
         self.waits_for: list[str] = []
         self.raises: Exception | None = None
@@ -142,6 +150,7 @@ class FakeService:
         """Do all steps of a batch, or none."""
         steps, goes_on = decode_steps(request.value)
         records, index, told = dict(self.records), self.index, 0
+        changes = list(self.feeds.changes)
         outcomes: list[Outcome] = []
         failed: Status | None = None
         self._within = index + 1
@@ -162,7 +171,7 @@ class FakeService:
                 break
         self._within = 0
         if failed is not None:
-            self.records, self.index = records, index
+            self.records, self.index, self.feeds.changes = records, index, changes
         version = self.index if self.index != index else 0
         return Result(failed or Status.DONE, version, encode_outcomes(outcomes))
 
@@ -174,6 +183,8 @@ class FakeService:
         record, now = self.records.get(request.key), self.now_ms()
         if record is not None and 0 < record.deadline <= now:
             del self.records[request.key]
+            self.index = self._within or self.index + 1
+            self._note(request.key, EventKind.EXPIRE)
             record = None
         present = record.version if record else 0
         held = {ANY: True, ABSENT: record is None, PRESENT: record is not None}
@@ -211,11 +222,39 @@ class FakeService:
             self.records[request.key] = Record(
                 effect.tail[at:], effect.tail[1:at], self.index, effect.deadline
             )
+        ttl_ms = max(effect.deadline - now, 1) if effect.deadline else 0
+        self._note(request.key, _EVENTS[effect.kind], effect.tail, ttl_ms)
         result = Result(effect.status, self.index)
         if has_result(request.kind, effect.status):
             at = value_at(effect.result)
             result.value, result.content_type = effect.result[at:], effect.result[1:at]
         return result
+
+    def _note(self, key: bytes, kind: EventKind, tail: bytes = b"\0", ttl_ms: int = 0) -> None:
+        """Remember a change; one of the same batch and key before it is not told."""
+        at = value_at(tail) if kind is EventKind.PUT else 0
+        content_type, value = (tail[1:at], tail[at:]) if at else (b"", b"")
+        self.feeds.changes = [
+            each for each in self.feeds.changes if each.version != self.index or each.key != key
+        ]
+        event = Event(PartitionId(0), Index(self.index), kind, key, content_type, value, ttl_ms)
+        self.feeds.changes.append(event)
+
+    def submit_feed(self, request: FeedRequest) -> bool:
+        """Begin a feed."""
+        return self.feeds.submit(request)
+
+    def pull_feed(self, request: FeedRequest, size: int) -> None:
+        """Grant more."""
+        self.feeds.pull(request, size)
+
+    def close_feed(self, request: FeedRequest) -> None:
+        """End a feed."""
+        self.feeds.close(request)
+
+    def partitioning(self) -> tuple[str, int]:
+        """Return a cluster of one partition."""
+        return str(self.steered.cluster()["cluster_id"]), 1
 
     def submit_listing(self, request: ListRequest) -> None:
         """Answer later, at once or at the deadline."""
@@ -229,11 +268,11 @@ class FakeService:
 
     def page(self, request: ListRequest) -> Page:
         """Return the page of a request, as things stand now."""
+        if request.positions:
+            return Page(Status.FOUND, positions=(self.index,))
         forced = self.forced_pages.pop(0) if self.forced_pages else None
         if forced is not None:
             return forced
-        if request.positions:
-            return Page(Status.FOUND, positions=(self.index,))
         found = [
             (key, record)
             for key, record in sorted(self.records.items())

@@ -49,10 +49,10 @@ class Host:
         result: T = self.wait(run())
         return result
 
-    def close(self) -> None:
-        """Stop the server and its loop."""
+    def close(self, grace_s: float = 0.0) -> None:
+        """Stop the server, with so much time for what is under way, and its loop."""
         if not self.loop.is_closed():
-            self.wait(self.server.close(0.0))
+            self.wait(self.server.close(grace_s))
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(5)
             self.loop.close()

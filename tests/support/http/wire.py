@@ -2,6 +2,7 @@
 
 import json
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,28 +63,34 @@ class Wire:
 
     def read(self, method: str = "GET") -> Answer:
         """Return the next answer; interim ones (1xx) too."""
-        while b"\r\n\r\n" not in self._buffer:
-            self._more("the end of an answer's header fields")
-        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        version, status, _phrase = first.split(" ", 2)
-        assert version == "HTTP/1.1", first
-        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        code = int(status)
+        code, headers = self.read_head()
         if method == "HEAD" or code in (100, 204, 304):
             return Answer(code, headers, b"")
         if headers.get("transfer-encoding") == "chunked":
             return Answer(code, headers, self._chunks())
-        assert "content-length" in headers, head
+        assert "content-length" in headers, headers
         length = int(headers["content-length"])
         while len(self._buffer) < length:
             self._more("the rest of a body")
         body, self._buffer = self._buffer[:length], self._buffer[length:]
         return Answer(code, headers, body)
 
+    def read_head(self) -> tuple[int, dict[str, str]]:
+        """Return status and header fields of the next answer; its body is left to be read."""
+        while b"\r\n\r\n" not in self._buffer:
+            self._more("the end of an answer's header fields")
+        head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        version, status, _phrase = first.split(" ", 2)
+        assert version == "HTTP/1.1", first
+        return int(status), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+
     def _chunks(self) -> bytes:
         """Return a body that comes in chunks."""
-        body = b""
+        return b"".join(self.chunks())
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the chunks of a body, as they come."""
         while True:
             while b"\r\n" not in self._buffer:
                 self._more("the size of a chunk")
@@ -91,10 +98,11 @@ class Wire:
             length = int(size, 16)
             while len(self._buffer) < length + 2:
                 self._more("the rest of a chunk")
-            body += self._buffer[:length]
+            chunk = self._buffer[:length]
             self._buffer = self._buffer[length + 2 :]
             if not length:
-                return body
+                return
+            yield chunk
 
     def closed(self) -> bool:
         """Wait for the server's end of the connection; False if anything else comes."""

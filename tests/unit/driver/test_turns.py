@@ -103,3 +103,17 @@ def test_a_defect_ends_the_node_before_anything_of_its_turn_is_carried_out() -> 
     assert seen[0] == "core a"
     assert seen[1].startswith("stop failed: a defect")
     assert len(seen) == 2
+
+
+def test_a_defect_as_a_turn_begins_ends_the_node_too() -> None:
+    """It was outside of what is guarded: no turn ever ended again, and the process stayed, saying nothing."""
+    world = World()
+
+    def broken(now: int) -> None:
+        raise KeyError("a bug")
+
+    world.core.begin_turn = broken  # type: ignore[method-assign]
+    with pytest.raises(KeyError):
+        world.event(lambda: None)
+    seen = world.look()
+    assert len(seen) == 1 and seen[0].startswith("stop failed: a defect")

@@ -10,7 +10,7 @@ from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind, encode
 from ringkeep.core.protocol.types import Epoch, Index
-from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.core.state.operations import pack_numbers
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.operations.witness import Witness

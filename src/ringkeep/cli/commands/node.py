@@ -44,6 +44,7 @@ def node(
     log_level: Annotated[str | None, _option("log_level")] = None,
     value_bytes: Annotated[str | None, _option("value_bytes")] = None,
     disk_reserve_bytes: Annotated[str | None, _option("disk_reserve_bytes")] = None,
+    history_bytes: Annotated[str | None, _option("history_bytes")] = None,
     zookeeper_session_ms: Annotated[str | None, _option("zookeeper_session_ms")] = None,
 ) -> None:
     """Run one node in the foreground.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("up", "node", "zookeeper"),
-    "Keys": ("put", "get", "delete", "list", "count", "where"),
+    "Keys": ("put", "get", "delete", "list", "count", "watch", "where"),
     "Change keys": ("add", "append", "swap", "take", "touch", "persist", "batch"),
     "Look": ("status", "wait", "members", "partitions", "ring", "moves", "plan"),
     "Change": ("drain", "undrain", "decommission", "forget", "weight", "settings"),

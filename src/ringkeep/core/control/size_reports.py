@@ -11,7 +11,7 @@ from ringkeep.core.protocol.cluster_map import ClusterMap
 from ringkeep.core.protocol.messages import Sizes
 from ringkeep.core.protocol.types import Millis
 from ringkeep.core.replication.primary import Phase, Primary
-from ringkeep.core.replication.snapshot_sender import SnapshotSenders
+from ringkeep.core.snapshots.snapshot_sender import SnapshotSenders
 
 
 class Listener(Protocol):

@@ -50,6 +50,11 @@ class Bounds:
     scans_at_once: int = limits.SCANS_AT_ONCE
     scan_turn_rows: int = limits.SCAN_TURN_ROWS
     page_bytes: int = limits.PAGE_BYTES
+    history_bytes: int = limits.HISTORY_BYTES
+    feeds_at_once: int = limits.FEEDS_AT_ONCE
+    feed_turn_rows: int = limits.FEED_TURN_ROWS
+    feed_piece_bytes: int = limits.FEED_PIECE_BYTES
+    expired_in_tick: int = limits.EXPIRED_IN_TICK
 
     def __post_init__(self) -> None:
         assert self.staging_sync_bytes <= self.staging_unsynced_bytes, "a sync is due before the room is full"

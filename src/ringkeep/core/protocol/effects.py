@@ -4,7 +4,7 @@ The order is part of the meaning: the batch is written (not yet durable) before 
 answered; what must wait for durability is sent in a later turn, which `synced` starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -82,15 +82,15 @@ class Effects:
     `sync`: whether the batch must become durable; `Node.synced` reports that. `sends`, `bulk`: what goes to
     each peer, in order, on the main and on the bulk lane; `beats`: heartbeats, on their own lane. `renewals`:
     peers whose link must be closed and made again. `again`: work is left, so another turn follows at once.
-    `answers`, `pages`, `groups`: finished client requests. `reregister`: register again, with the highest
-    sequence number. `repaired`: nobody relies any more on what the damaged store lost; clear the damage.
-    `damage`: what the store has lost; it must be recorded durably before anything is sent. `alarms`: for the
-    log and the operator.
+    `answers`, `pages`, `groups`: finished client requests. `fed`: calls to readers of changes, in
+    order. `reregister`: register again, with the highest sequence number. `repaired`: nobody relies any more
+    on what the damaged store lost; clear the damage. `damage`: what the store has lost; it must be recorded
+    durably before anything is sent. `alarms`: for the log and the operator.
     """
 
     __slots__ = (
-        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "groups", "map_write", "pages",
-        "renewals", "repaired", "reregister", "sends", "sync",
+        "again", "alarms", "answers", "batch", "beats", "bulk", "damage", "fed", "groups", "map_write",
+        "pages", "renewals", "repaired", "reregister", "sends", "sync",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -104,6 +104,7 @@ class Effects:
         self.answers: list[tuple[Request, Result]] = []
         self.pages: list[tuple[ListRequest, Page]] = []
         self.groups: list[tuple[ReadGroup, list[Result]]] = []
+        self.fed: list[Callable[[], None]] = []
         self.map_write: MapWrite | None = None
         self.reregister = False
         self.repaired = False

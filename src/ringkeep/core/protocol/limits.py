@@ -22,6 +22,9 @@ SCAN_TURN_ROWS: Final = 1_000  # that a node reads for listings in one turn: som
 PAGE_BYTES: Final = 1 * MIB  # of values; the one that reaches it is the last
 RESULT_WINDOW_MS: Final = 60 * 1_000  # how long a result with a value is kept for its coordinator
 KEPT_RESULT_BYTES: Final = 64 * KIB  # of a result that is kept under a client's own key
+FEEDS_AT_ONCE: Final = 4_096  # readers of changes at one node; beyond: 429
+FEED_TURN_ROWS: Final = 1_000  # entries that a node reads for readers of changes in one turn: some 5 ms
+FEED_PIECE_BYTES: Final = 256 * KIB  # of changes in one message; the entry that reaches it is the last
 MAX_TTL_MS: Final = 100 * 366 * 24 * 60 * 60 * 1_000
 
 # failure detection
@@ -41,6 +44,11 @@ REPORT_HOPS: Final = 8  # nodes that pass a report on, at most
 TAKE_OFFICE_MS: Final = 5_000  # a primary that is not ACTIVE by then asks for a replacement
 ORDER_MS: Final = 10_000  # how long a node repeats an operator's order to the controller
 SYNC_MS: Final = 200  # a voter is in sync if it holds what was committed so long ago
+POSITIONS_MS: Final = 500  # how often a node tells readers of changes how far they have heard all
+BOOKMARK_MS: Final = 1_000  # how often readers of changes are given a bookmark, if it is another
+KEEP_ALIVE_MS: Final = 10_000  # how often they are given the same one
+FEED_SILENT_MS: Final = 3_000  # after so long without a word, changes are asked of another node
+FEED_RETRY_MS: Final = 200  # after a refusal, another node or the same one is asked so much later
 LAPSE_MS: Final = 2_000  # a change of primary counts as an outage only after so long
 CUT_OFF_HOLD_MS: Final = 2_000  # how long a node must be cut off, or not, before that is reported
 STATEMENT_MS: Final = 2_000  # how long a primary's statement stays good
@@ -79,6 +87,7 @@ PARKED_BYTES: Final = 128 * MIB  # per node; beyond: 429
 LOG_ENTRIES: Final = 1_024  # kept after they were applied, per replica
 LOG_BYTES: Final = 1 * MIB
 ALL_LOGS_BYTES: Final = 64 * MIB  # per node: beyond, the longest logs are trimmed sooner
+HISTORY_BYTES: Final = 1024 * MIB  # of log rows below the logs, per node: kept for readers of changes
 SNAPSHOT_CHUNK_BYTES: Final = 256 * KIB  # one for each pull
 SNAPSHOT_CHUNK_ROWS: Final = 2_048
 SNAPSHOTS_AT_ONCE: Final = 4  # open on one node
@@ -90,6 +99,7 @@ STAGING_UNSYNCED_BYTES: Final = 32 * MIB  # staged and not synced: no more chunk
 CLOCK_AHEAD_MS: Final = 2_000  # how far a log's clock runs past the last confirmation of its primary
 CLOCK_LOGGED_MS: Final = 60_000  # so far past its last entry, a log with deadlines is given the time
 EXPIRE_AT_ONCE: Final = 256  # records that one entry removes
+EXPIRED_IN_TICK: Final = 64  # records that the primaries of one node remove in a tick: some 0.5 ms
 COPIES_MS: Final = 500  # how often nodes report their copies of partitions without a majority
 RECOVERY_STEP: Final = 1 << 48
 """Each recovery after a loss begins the indices above the next multiple of this. At 100,000 writes a
@@ -120,6 +130,7 @@ assert HEARTBEAT_MS * 5 <= SUSPECT_AFTER_MS, "a few lost beats are not a death"
 assert HEARTBEAT_MS <= SYNC_MS < SUSPECT_AFTER_MS <= LAPSE_MS, "who is silent is suspected, not outvoted"
 assert LOOK_AFTER_MS * 4 <= RESEND_MS
 assert SUSPECT_AFTER_MS < DISK_ANSWERS_MS, "a node is not left sooner for its disk than for its silence"
+assert POSITIONS_MS * 4 <= FEED_SILENT_MS and POSITIONS_MS < BOOKMARK_MS < KEEP_ALIVE_MS
 assert TICK_MS * 2 <= OWN_PAUSE_MS < HEARTBEAT_MS
 assert TICK_MS * 2 <= HEARTBEAT_MS, "the clock is finer than what it drives"
 assert APPEND_BYTES + ENTRY_BYTES + 64 * KIB < FRAME_BYTES, "one Append and one largest entry fit a frame"

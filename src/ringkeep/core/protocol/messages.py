@@ -110,6 +110,45 @@ class Records:
     values: list[bytes]
 
 
+# --- changes, as readers of them are told ------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Follow:
+    """Reader's node to a replica's holder: tell me the changes of keys with this prefix in these partitions.
+
+    `tag` names what one reader asks of one node; a further message of it adds to that. `positions`: flat
+    pairs partition, after which entry, or `feed.NOW`, which only a confirmed primary knows. `ended`: these
+    partitions no more. `credit`: so many more bytes, as `feed.size_of` counts. `closed`: nothing any more.
+    """
+
+    tag: int
+    prefix: bytes
+    values: bool
+    credit: int
+    positions: list[int]
+    ended: list[PartitionId]
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """The answer, in pieces; `number` counts those of one tag, from 1, since lanes may overtake each other.
+
+    `events`: as `feed.Event`; those of one entry are not divided. `marks`: flat triples partition, after, up
+    to: all changes after the one entry and up to the other are here. `refused`: flat pairs partition,
+    `feed.Refusal`: not told any more. `age`: what was committed so many milliseconds ago in the partitions of
+    this tag is told; -1: not all.
+    """
+
+    tag: int
+    number: int
+    events: list[tuple[PartitionId, Index, int, bytes, bytes, bytes, int]]
+    marks: list[int]
+    refused: list[int]
+    age: int
+
+
 # --- change of primary, recovery ---------------------------------------------------------------------
 
 
@@ -375,6 +414,8 @@ Message = (
     | Scanned
     | ReadMany
     | Records
+    | Follow
+    | Changes
     | Prepare
     | Promise
     | Refuse

@@ -13,8 +13,9 @@ from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind
 from ringkeep.core.protocol.record import deadline_of, rows_bytes, version_of
 from ringkeep.core.protocol.types import Epoch, Index, Millis
 from ringkeep.core.replication.pending import Pending
+from ringkeep.core.replication.removal_pace import RemovalPace
 from ringkeep.core.replication.replica import Replica
-from ringkeep.core.replication.state_machine import NEVER
+from ringkeep.core.state.state_machine import NEVER
 
 
 class Expiring(Protocol):
@@ -29,6 +30,10 @@ class Expiring(Protocol):
     def log_time(self) -> Millis:
         """The log time now, as confirmed."""
 
+    @property
+    def may_execute(self) -> bool:
+        """Whether requests are executed just now."""
+
     def append(self, entry: Entry) -> None:
         """Put an entry at the end of the log."""
 
@@ -39,11 +44,12 @@ class Expiring(Protocol):
 class Expiry:
     """Removes what is due in one partition, as its primary."""
 
-    __slots__ = ("_primary", "_removing", "_swept")
+    __slots__ = ("_pace", "_primary", "_removing", "_swept")
 
-    def __init__(self, primary: Expiring) -> None:
+    def __init__(self, primary: Expiring, pace: RemovalPace) -> None:
         self._primary = primary
-        self._removing = Index(0)  # the newest removal of `on_tick`
+        self._pace = pace
+        self._removing = Index(0)  # the newest of `remove_some`
         self._swept: tuple[Millis, bytes] | None = (
             None  # once that is applied, no deadline up to here is left
         )
@@ -54,24 +60,45 @@ class Expiry:
         return self._primary.replica.state.soonest != NEVER
 
     def on_tick(self) -> None:
-        """Append a removal of some that are due, one at a time; let the log tell the time now and then."""
+        """Ask for a turn if something is due; let the log tell the time now and then."""
         primary = self._primary
         replica, context = primary.replica, primary.context
-        if not (self.waits and replica.readable and context.disks.own.takes_entries):
+        if not (self.waits and self._may_append):
             return
+        now, soonest = primary.log_time, replica.state.soonest
+        if now >= soonest and replica.applied >= self._removing:
+            self._pace.ask(self)
+        if soonest != NEVER and now >= replica.log.last_time + context.bounds.clock_logged_ms:
+            context.count("log_time_logged")
+            primary.append_own(EntryKind.NOOP)
+
+    @property
+    def _may_append(self) -> bool:
+        primary = self._primary
+        takes = primary.replica.readable and primary.context.disks.own.takes_entries
+        return takes and primary.may_execute
+
+    def remove_some(self, most: int) -> int:
+        """Append a removal of some that are due, one at a time; return how many are due."""
+        primary = self._primary
+        replica, context = primary.replica, primary.context
+        if not self._may_append:
+            return 0
         if replica.applied < self._removing:
-            return
+            self._pace.ask(self)
+            return 0
         if self._swept is not None:
             assert self._swept[0] <= replica.applied_time, "what is added later has a later deadline"
             replica.state.sweep(*self._swept)
             self._swept = None
         now = primary.log_time
-        if now >= replica.state.soonest:
-            self._remove_due(replica.state.due(now, context.bounds.expire_at_once))
-        soonest: Millis = replica.state.soonest  # as it is now
-        if soonest != NEVER and now >= replica.log.last_time + context.bounds.clock_logged_ms:
-            context.count("log_time_logged")
-            primary.append_own(EntryKind.NOOP)
+        due = replica.state.due(now, min(most, context.bounds.expire_at_once))
+        if not due:
+            return 0
+        self._pace.note_late(now - due[0][0])
+        self._pace.ask(self)
+        self._remove_due(due)
+        return len(due)
 
     def _remove_due(self, due: Sequence[tuple[Millis, bytes]]) -> None:
         """Remove these records but for those that a pending write replaces. They were searched for among what

@@ -6,7 +6,7 @@ from typing import Final
 from ringkeep.core.protocol.entry import Entry, EntryKind
 from ringkeep.core.protocol.hot_messages import Forward
 from ringkeep.core.protocol.types import Index, Life, Millis
-from ringkeep.core.replication.deduplication import NODE_BYTES
+from ringkeep.core.state.deduplication import NODE_BYTES
 
 Newest = tuple[Index, bytes | None, Millis, bool]
 """What a pending entry makes of a key: (its index, the record's tail, its deadline, whether the value has a

@@ -20,17 +20,17 @@ from ringkeep.core.protocol.keys import log_key
 from ringkeep.core.protocol.messages import Entries, Lost, Prepare, Promise
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId
 from ringkeep.core.replication.budget import Budget
-from ringkeep.core.replication.deduplication import STALE
 from ringkeep.core.replication.departed_coordinators import Departed
 from ringkeep.core.replication.expiry import Expiry
 from ringkeep.core.replication.in_sync import InSync
-from ringkeep.core.replication.log_clock import LogClock
 from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.core.replication.pending import Call, Pending
 from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.results import answer_known, answer_with
 from ringkeep.core.replication.takeover import Takeover
+from ringkeep.core.state.deduplication import STALE
+from ringkeep.core.state.log_clock import LogClock
 
 
 class Phase(IntEnum):
@@ -86,7 +86,7 @@ class Primary:
         self.parked = Parked(context, node.budget)
         self.paused = False
         self.departed = Departed(self)
-        self.expiry = Expiry(self)
+        self.expiry = Expiry(self, node.budget.removals)
         self.place = partition
         self.peers = tuple(node for node in partition.replicas if node != context.me)
 

@@ -7,16 +7,17 @@ Rules and their reasons: `docs/guarantees.md`.
 from functools import partial
 from typing import Protocol
 
+from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.context import Context
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import Entry, decode, epoch_of, is_known, renumbered
 from ringkeep.core.protocol.hot_messages import Append
 from ringkeep.core.protocol.keys import after, data_prefix, log_key
 from ringkeep.core.protocol.messages import Entries, Prepare, Promise, Refuse
-from ringkeep.core.protocol.reader import Reader
 from ringkeep.core.protocol.rows import (
     FRESH,
     NOBODY,
+    KeptHistory,
     Promised,
     ReplicaRow,
     applied_key,
@@ -30,10 +31,11 @@ from ringkeep.core.protocol.rows import (
     replica_key,
 )
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, Millis, NodeId, PartitionId
-from ringkeep.core.replication.deduplication import Sessions
-from ringkeep.core.replication.log import Log
-from ringkeep.core.replication.snapshot_flow import Urgency
-from ringkeep.core.replication.state_machine import State
+from ringkeep.core.state.deduplication import Sessions
+from ringkeep.core.state.history import History
+from ringkeep.core.state.log import Log, delete_entries, stored_entries
+from ringkeep.core.state.snapshot_flow import Urgency
+from ringkeep.core.state.state_machine import State
 
 
 class Leading(Protocol):
@@ -83,9 +85,9 @@ class Replica:
     """
 
     __slots__ = (
-        "_clock", "applied", "caught_up", "commit", "context", "deleted", "fresh_at", "generation", "log",
-        "matched", "next_generation", "partition", "pins", "primary", "promised", "staging", "state",
-        "swapped_in", "write_down_in", "written", "written_in",
+        "_clock", "applied", "caught_up", "commit", "context", "deleted", "followed", "fresh_at",
+        "generation", "history", "log", "matched", "next_generation", "partition", "pins", "primary",
+        "promised", "staging", "state", "swapped_in", "write_down_in", "written", "written_in",
     )  # fmt: skip
 
     def __init__(self, context: Context, partition: PartitionId) -> None:
@@ -103,11 +105,14 @@ class Replica:
         self.written_in = -1  # the turn in which that was written: the store shows it after it
         self.write_down_in = -1  # the turn in which everything is written down as it is applied
         self.generation, self.next_generation = row.generation, row.next_generation
-        entries = _load_entries(reader, partition, row.floor_index)
+        entries = stored_entries(reader, partition, row.floor_index)
         self.log = Log(row.floor_epoch, row.floor_index, row.floor_time, entries)
         assert row.floor_index <= self.applied <= self.log.last_index, "what was applied was logged before"
         assert row.sessions_index <= self.applied, "what is known of requests is known of their rows too"
         self.state = State(context, partition, row.generation, Sessions.decode(row.sessions), data_bytes)
+        self.history = History(row.history or KeptHistory(row.sessions_index))
+        self.followed = False  # somebody is told the changes as they are applied
+        context.note_history(self, self.history.size)
         self._replay_sessions(row.sessions_index)
         self.matched = Index(0)
         self._clock: tuple[Epoch, Millis] = (Epoch(0), 0)  # the highest log time that a primary told
@@ -134,6 +139,7 @@ class Replica:
     def _replay_sessions(self, sessions_index: Index) -> None:
         for index in range(sessions_index + 1, self.applied + 1):
             self.state.replay(decode(self.log[Index(index)]))
+        self._note_skipped()
 
     # --- the log's clock ------------------------------------------------------------------------------
 
@@ -303,6 +309,10 @@ class Replica:
             else:
                 state.apply(decode(log[Index(number)]))
         self.applied = last
+        if state.skipped:
+            self._note_skipped()
+        if self.followed:
+            self.context.news[self] = None
         kept, bounds = self.applied - log.floor_index, self.context.bounds
         if state.unwritten_bytes > bounds.unwritten_bytes or self.write_down_in == self.context.turn:
             self.write_down()
@@ -318,6 +328,7 @@ class Replica:
         """
         assert base > self.log.last_index, "no index is given out twice"
         self.apply()
+        self.end_history(base)
         old = self.log
         rest = [decode(old[Index(number)]) for number in range(self.applied + 1, old.last_index + 1)]
         self.delete_log(Index(old.floor_index + 1), old.last_index)
@@ -354,18 +365,53 @@ class Replica:
         floor = min(floor, last, *self.pins.values())
         if floor > log.floor_index:
             self.write_down()
-            self.delete_log(Index(log.floor_index + 1), floor)
+            self._leave_window(floor)
             log.raise_floor(floor)
             context.count("log_trimmed")
             self.store_row()
 
+    def _leave_window(self, floor: Index) -> None:
+        """Keep the rows up to the new floor as history, or delete them: those before it, and all while nodes
+        are older than that."""
+        log, history = self.log, self.history
+        if self.context.feature_level >= OPERATIONS:
+            first = max(log.floor_index, history.begin)
+            history.grow(floor, sum(len(log[Index(i)]) for i in range(first + 1, floor + 1)))
+            self.context.note_history(self, history.size)
+        else:
+            history.cut_to(max(history.begin, floor))
+        last = min(history.begin, floor)
+        if last > log.floor_index:
+            self.delete_log(Index(log.floor_index + 1), last)
+
+    def cut_history(self, most: int) -> None:
+        """Delete the oldest rows below the window, so that at most so many bytes are left."""
+        begin, end = self.history.begin, self.history.excess(most)
+        if end > begin:
+            self.context.count("history_cut")
+            self.delete_log(Index(begin + 1), end)
+            self.history.cut_to(end)
+            self.context.note_history(self, self.history.size)
+            self.store_row()
+
+    def end_history(self, begin: Index) -> None:
+        """Tell only what follows `begin` from now on; delete all rows below the window, before it is changed.
+        The row must be stored after it.
+        """
+        if self.history.begin < self.log.floor_index:
+            self.delete_log(Index(self.history.begin + 1), self.log.floor_index)
+        self.history.cut_to(begin)
+        self.context.note_history(self, 0)
+        if self.followed:
+            self.context.news[self] = None
+
+    def _note_skipped(self) -> None:
+        self.history.skip(self.state.skipped)
+        self.state.skipped = []
+
     def delete_log(self, first: Index, last: Index) -> None:
-        """Delete stored entries, including those put in this turn: a batch applies its ranges first."""
-        batch = self.context.effects.batch
-        for gone in range(first, last + 1) if batch.log else ():
-            batch.log.pop(log_key(self.partition, Index(gone)), None)
-        begin, end = log_key(self.partition, first), log_key(self.partition, Index(last + 1))
-        batch.ranges.append((Family.LOG, begin, end))
+        """Delete stored entries, including those put in this turn."""
+        delete_entries(self.context.effects.batch, self.partition, first, last)
 
     def drop_staging(self) -> None:
         """Drop a snapshot that is being staged, and its rows."""
@@ -389,6 +435,7 @@ class Replica:
         self.deleted = True
         self.context.unapplied.pop(self, None)
         self.context.note_log(self, 0)
+        self.end_history(self.log.last_index)
         batch = self.context.effects.batch
         self.delete_log(Index(self.log.floor_index + 1), self.log.last_index)
         batch.delete_data(data_prefix(self.partition, 0), after(data_prefix(self.partition, 2**32 - 2)))
@@ -413,7 +460,6 @@ class Replica:
         self.write_down_in = self.context.turn
         self.write_down()
         self.context.effects.again = True
-        """Write down what is applied, in this turn as it is applied: the next finds all of it stored."""
 
     def store_row(self) -> None:
         """Write the replica's row: floor, generation, and de-duplication as of what is applied.
@@ -422,9 +468,10 @@ class Replica:
         """
         self.write_down()
         log = self.log
+        history = self.history.kept if self.context.feature_level >= OPERATIONS else None
         row = ReplicaRow(
             self.generation, self.next_generation, log.floor_epoch, log.floor_index, log.floor_time,
-            self.applied, self.state.sessions.encode(),
+            self.applied, self.state.sessions.encode(), history,
         )  # fmt: skip
         self.context.effects.batch.meta[replica_key(self.partition)] = encode_replica(row)
 
@@ -451,11 +498,3 @@ class Replica:
         """Return the key range of the live generation."""
         prefix = data_prefix(self.partition, self.generation)
         return prefix, after(prefix)
-
-
-def _load_entries(reader: Reader, partition: PartitionId, floor: Index) -> list[bytes]:
-    end = log_key(PartitionId(partition), Index(2**64 - 1))
-    rows = reader.scan(Family.LOG, log_key(partition, Index(floor + 1)), end, 2**31)
-    for offset, (key, _) in enumerate(rows):
-        assert key == log_key(partition, Index(floor + 1 + offset)), "the stored log has no holes"
-    return [entry for _, entry in rows]

@@ -151,6 +151,9 @@ class ReplicaSet:
             self._report_missed()
         if context.log_bytes > context.bounds.all_logs_bytes:
             self._trim_longest()
+        allowed = 0 if context.disks.own.nearly_full else context.bounds.history_bytes
+        if context.history_bytes > allowed:
+            self._cut_histories(allowed)
         if cluster_map is None or context.now - self._asked_at < limits.SURPLUS_MS:
             return
         self._asked_at = context.now
@@ -172,6 +175,14 @@ class ReplicaSet:
             if size > level:
                 self._context.count("log_trimmed_sooner")
                 log.trim_sooner(level)
+
+    def _cut_histories(self, most: int) -> None:
+        """Bring what all replicas keep below their logs within `most` bytes, where there is most of it."""
+        sizes = self._context.history_sizes
+        level = _level(sorted(sizes.values()), most)
+        for replica, size in list(sizes.items()):
+            if size > level:
+                replica.cut_history(level)
 
     def _report_missed(self) -> None:
         """Inform primaries that something was dropped although no link was lost: they ask for the positions

@@ -5,9 +5,9 @@ from typing import Protocol
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.hot_messages import RETRY
 from ringkeep.core.protocol.record import value_at
-from ringkeep.core.replication.operations import has_result
 from ringkeep.core.replication.pending import Call
 from ringkeep.core.replication.replica import Replica
+from ringkeep.core.state.operations import has_result
 
 
 class Answering(Protocol):

@@ -159,6 +159,8 @@ class Scans:
         self._rows_left = self._context.bounds.scan_turn_rows
         while self._turn and self._rows_left > 0:
             running = self._turn.popleft()
+            if running not in self._running:
+                continue  # its time was over before its turn came: a tick has forgotten it
             if self._step(running):
                 del self._running[running]
             else:

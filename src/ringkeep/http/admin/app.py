@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from ringkeep.errors import NoSuchNode, Refusal, Unavailable
 from ringkeep.http import problems
+from ringkeep.http.admin.change_routes import ChangeStreams
 from ringkeep.http.admin.docs_page import docs_page
 from ringkeep.http.admin.listing_routes import ListingRoutes
 from ringkeep.http.admin.metrics import ListenerNumbers, exposition
@@ -162,7 +163,7 @@ async def _on_defect(request: Request, error: Exception) -> Response:
     )
 
 
-def make_app(service: Service, listener: ListenerNumbers) -> Starlette:
+def make_app(service: Service, listener: ListenerNumbers, streams: ChangeStreams) -> Starlette:
     """Return the application; `listener` is the one that it is behind."""
     admin = Admin(service, listener)
     routes: dict[str, Callable[[Request], Any]] = {
@@ -181,6 +182,7 @@ def make_app(service: Service, listener: ListenerNumbers) -> Starlette:
         routes=[
             *(Route(path, handler, methods=["GET"]) for path, handler in routes.items()),
             *ListingRoutes(service).routes(),
+            *streams.routes(),
             *OperatorRoutes(service).routes(),
         ],
         exception_handlers={

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from ringkeep.core.protocol.client_requests import Page
 from ringkeep.core.protocol.limits import LISTED_KEYS
 from ringkeep.http import problems
-from ringkeep.http.admin.pages_of_keys import ask, check, key_members, listed, page_of
+from ringkeep.http.admin.pages_of_keys import key_members, listed, page_of, positions_now
 from ringkeep.http.admin.range_deletion import RangeDeletion
 from ringkeep.http.admin.responses import json_answer, parameters_of
 from ringkeep.http.parse.listing import (
@@ -28,7 +28,7 @@ from ringkeep.http.parse.listing import (
     parse_deletion,
     parse_listing,
 )
-from ringkeep.http.parse.positions import decode_positions, encode_positions
+from ringkeep.http.parse.positions import cursor_of, positions_of
 from ringkeep.http.problems import Problem
 from ringkeep.http.routes import KEYS_PATH
 from ringkeep.http.service import Service
@@ -71,22 +71,30 @@ class ListingRoutes:
             lines = self._nothing() if request.method == "HEAD" else await self._begin_lines(wanted)
             return StreamingResponse(lines, headers={"Cache-Control": "no-store"}, media_type=LINES)
         limit = USUAL_LIMIT if wanted.limit is None else min(wanted.limit, LISTED_KEYS)
+        cursor = {} if wanted.goes_on else {"cursor": await self._cursor(wanted)}
         page = await page_of(self._service, wanted, wanted.begin, limit)
         members: dict[str, Any] = {"items": [listed(each, wanted.values) for each in page.items]}
         members |= key_members("next", page.items[-1].key) if page.next else {"next": None}
-        return json_answer(members)
+        return json_answer(members | cursor)
+
+    async def _cursor(self, wanted: Listing) -> str:
+        """Return where a feed of changes begins that goes on with a listing: call it before the first key is
+        read."""
+        cluster_id, _ = self._service.partitioning()
+        return cursor_of(cluster_id, await positions_now(self._service, wanted.timeout_ms))
 
     async def _begin_lines(self, wanted: Listing) -> AsyncIterator[bytes]:
         """Read the first page before the answer begins: what goes wrong there has a status of its own."""
-        room = _room(wanted, 0)
-        return self._lines(wanted, await page_of(self._service, wanted, wanted.begin, room))
+        cursor = await self._cursor(wanted)
+        page = await page_of(self._service, wanted, wanted.begin, _room(wanted, 0))
+        return self._lines(wanted, page, cursor)
 
     async def _nothing(self) -> AsyncIterator[bytes]:
         """Yield no line: a HEAD asks for none."""
         for line in NO_LINES:
             yield line
 
-    async def _lines(self, wanted: Listing, page: Page) -> AsyncIterator[bytes]:
+    async def _lines(self, wanted: Listing, page: Page, cursor: str) -> AsyncIterator[bytes]:
         """Yield the lines of a stream, a page at a time. The last one says that it is complete; or what
         failed."""
         count = 0
@@ -100,7 +108,7 @@ class ListingRoutes:
                 if page.items:
                     yield _encoder.encode_lines([listed(each, wanted.values) for each in page.items])
                 if more is None:
-                    end: dict[str, Any] = {"end": True, "count": count}
+                    end: dict[str, Any] = {"end": True, "count": count, "cursor": cursor}
                     if page.next:
                         end |= key_members("next", page.items[-1].key)
                     yield _encoder.encode_lines([end])
@@ -120,15 +128,12 @@ class ListingRoutes:
         found = parameters_of(request, *DELETION_PARAMETERS)
         wanted = parse_deletion(found, request.headers)
         self._check_serving("Nothing was applied")
-        cluster_id = self._service.cluster()["cluster_id"]
-        until = decode_positions(cluster_id, "'until'", wanted.until) if wanted.until else ()
-        if not until and not wanted.range.empty:
-            asked = wanted.range.request(b"", 1)
-            asked.positions = True
-            page = await ask(self._service, asked)
-            check(page)
-            until = page.positions
-        shown = encode_positions(cluster_id, until)
+        cluster_id, partitions = self._service.partitioning()
+        if wanted.until:
+            until: tuple[int, ...] = positions_of(cluster_id, partitions, "'until'", wanted.until)
+        else:
+            until = await positions_now(self._service, wanted.range.timeout_ms)
+        shown = cursor_of(cluster_id, until)
         if not wanted.limit:
             return json_answer({"count": 0, **key_members("next", found.get("after", b"")), "until": shown})
         deletion = RangeDeletion(self._service, wanted.range, wanted.limit, until)

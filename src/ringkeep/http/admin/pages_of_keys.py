@@ -57,6 +57,13 @@ async def page_of(
         begin = page.next
 
 
+async def positions_now(service: Service, timeout_ms: int) -> tuple[int, ...]:
+    """Return of each partition the version that it has reached, confirmed. Raises Problem."""
+    page = await ask(service, ListRequest(b"", b"", 1, False, False, timeout_ms, positions=True))
+    check(page)
+    return page.positions
+
+
 def check(page: Page) -> None:
     """Raise the Problem of a page that is none."""
     if page.status == Status.BUSY:

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
             return False
         self._half_closed = True
         self._reader.end()
+        self._queue.hurry()  # it may be gone, and cannot be asked
         if not self._queue.exchanges and not self._queue.out:
             return False
         self.flush()
@@ -263,6 +264,7 @@ class Connection(asyncio.Protocol):
 
     def stop(self) -> None:
         """The server stops: close at once if idle, else with the last answer."""
+        self._queue.hurry()
         if self.draining:
             self.transport.abort()
         elif self.idle():

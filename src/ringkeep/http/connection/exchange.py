@@ -17,6 +17,7 @@ from ringkeep.http import problems
 from ringkeep.http.connection.batch_call import BatchCall
 from ringkeep.http.connection.failures import CONDITION_TEXT, PRESENT, failure
 from ringkeep.http.connection.listener_state import ListenerState
+from ringkeep.http.connection.long_poll import LongPoll
 from ringkeep.http.connection.operation_answer import operation_members
 from ringkeep.http.limits import SMALL_BODY_BYTES
 from ringkeep.http.parse.header_fields import ANYTHING
@@ -83,6 +84,7 @@ class Exchange:
         "method",
         "none_match",
         "owner",
+        "poll",
         "request",
         "reserved",
         "route",
@@ -105,6 +107,7 @@ class Exchange:
         self.request: Request | None = None  # for the service,
         self.app_request: AppRequest | None = None  # or for the admin app
         self.call: BatchCall | None = None  # of the request, if it is a batch
+        self.poll: LongPoll | None = None  # of the request, if it waits for another state of its key
         self.running = False
         self.match: frozenset[int] | None = None
         self.none_match: frozenset[int] | None = None
@@ -146,7 +149,7 @@ class Exchange:
         """Count the answer, and let go of what the request held."""
         self.answered = True
         self.request = None  # it refers to us: without this, every request would be left to the collector
-        self.call = None
+        self.call = self.poll = None
         seconds = time.monotonic() - self.started if self.started else 0.0
         self.listener.counts[self.route].count(status, seconds)
         if self.reserved:
@@ -166,6 +169,8 @@ class Exchange:
         status = result.status
         listener = self.listener
         primary = listener.primary(result.primary)
+        if self.poll is not None and self.poll.is_known(result):
+            return self._as_known(result, primary)
         if status is Status.FOUND:
             primary += self._age(result)
             if result.ttl_ms:
@@ -208,6 +213,14 @@ class Exchange:
         body = _encode(members)
         self.answer = _JSON % (len(body), primary, listener.common, self.connection_line, body)
         return 200
+
+    def _as_known(self, result: Result, primary: bytes) -> int:
+        """Write the answer of a read that has waited in vain: the key is in the state that the client has."""
+        line = b"304 Not Modified"
+        if result.version:
+            line += b'\r\nETag: "%d"' % result.version
+        self.answer = _BARE % (line, primary, self.listener.common, self.connection_line)
+        return 304
 
     def _operated(self, request: Request, result: Result, primary: bytes) -> int:
         """Write the answer of an operation on a key; the ETag is the version of what is there now."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ringkeep.core.protocol.client_requests import Kind, Result, Status
-from ringkeep.core.replication.operations import LENGTH_ONLY
+from ringkeep.core.state.operations import LENGTH_ONLY
 from ringkeep.http.parse.json_members import put_member
 
 

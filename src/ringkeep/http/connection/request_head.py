@@ -14,6 +14,7 @@ from ringkeep.http import problems
 from ringkeep.http.connection.batch_call import BatchCall
 from ringkeep.http.connection.exchange import KEEP, AppRequest, Exchange
 from ringkeep.http.connection.listener_state import ListenerState
+from ringkeep.http.connection.long_poll import LongPoll
 from ringkeep.http.limits import (
     BATCH_BYTES,
     HEADER_BYTES,
@@ -34,12 +35,14 @@ from ringkeep.http.parse.header_fields import (
 from ringkeep.http.parse.operation_body import one_condition, parse_operation
 from ringkeep.http.parse.put_body import check_value, parse_put
 from ringkeep.http.parse.target import (
+    USUAL_WAIT_MS,
     check_key,
-    parse_at_least,
     parse_key,
     parse_query,
     parse_stale,
     parse_timeout,
+    parse_version,
+    parse_wait,
     unquote,
 )
 from ringkeep.http.parse.time_to_live import parse_ttl
@@ -66,7 +69,7 @@ _PARAMETERS: Final = {
     GET3: _READ | {b"key"},
     DELETE3: _TIMEOUT | {b"key"},
     KV_PUT: _TIMEOUT | {b"ttl"},
-    KV_GET: _READ,
+    KV_GET: _READ | {b"newer_than", b"wait"},
     KV_DELETE: _TIMEOUT,
     KV_POST: _TIMEOUT,
     BATCH: _TIMEOUT,
@@ -229,7 +232,7 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
         if b"timeout" in parameters:
             request.timeout_ms = parse_timeout(parameters[b"timeout"])
         if b"at_least" in parameters:
-            request.at_least = parse_at_least(parameters[b"at_least"])
+            request.at_least = parse_version("at_least", parameters[b"at_least"])
         if b"consistency" in parameters:
             request.stale = parse_stale(parameters[b"consistency"])
         if b"ttl" in parameters:
@@ -239,6 +242,7 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
         if route == KV_GET:
             exchange.match = read_tags("If-Match", fields.get(b"if-match"), weak=False)
             exchange.none_match = read_tags("If-None-Match", fields.get(b"if-none-match"), weak=True)
+            _wait_for_change(exchange, request, parameters)
         return request
     request.condition = write_condition(fields.get(b"if-match"), fields.get(b"if-none-match"))
     if b"idempotency-key" in fields:
@@ -256,6 +260,19 @@ def _request(exchange: Exchange, parameters: Fields, fields: Fields) -> Request:
             if route == BATCH and request.condition != ANY:
                 raise bad("A batch takes no If-Match and no If-None-Match: its conditions stand in its body.")
     return request
+
+
+def _wait_for_change(exchange: Exchange, request: Request, parameters: Fields) -> None:
+    """Have a read of one key wait until the key is in another state, if that is asked for."""
+    if b"newer_than" not in parameters:
+        if b"wait" in parameters:
+            raise bad("'wait' goes together with 'newer_than', the version that you have (0: of no key).")
+        return
+    if request.stale or exchange.match is not None or exchange.none_match is not None:
+        raise bad("'newer_than' does not go together with 'consistency=stale', If-Match or If-None-Match.")
+    newer_than = parse_version("newer_than", parameters[b"newer_than"])
+    wait_ms = parse_wait(parameters[b"wait"]) if b"wait" in parameters else USUAL_WAIT_MS
+    exchange.poll = LongPoll(request, exchange.listener.service, newer_than, wait_ms)
 
 
 def _admit(exchange: Exchange, listener: ListenerState, fields: Fields) -> None:

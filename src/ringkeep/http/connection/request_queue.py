@@ -85,9 +85,16 @@ class RequestQueue:
         """The client is gone. What was started still runs; its answers are dropped."""
         self.abandoned = True
         self.parked.clear()
+        self.hurry()
         for exchange in self.exchanges:
             if not exchange.running:
                 exchange.release()
+
+    def hurry(self) -> None:
+        """Let no answer wait any longer for a change."""
+        for exchange in list(self.exchanges):
+            if exchange.poll is not None:
+                exchange.poll.hurry()
 
     def _collect(self) -> None:
         """Move the answers whose turn it is to the output."""
@@ -119,10 +126,12 @@ class RequestQueue:
             self._owner.call_app(exchange)
             return
         try:
-            if call is None:
-                self._listener.service.submit(request)
-            else:
+            if call is not None:
                 call.start()
+            elif exchange.poll is not None:
+                exchange.poll.start()
+            else:
+                self._listener.service.submit(request)
         except Exception:
             log.exception("the service did not take a request")
             if not exchange.answered:

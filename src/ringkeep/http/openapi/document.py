@@ -13,6 +13,7 @@ from ringkeep.core.protocol.limits import (
     VALUE_BYTES,
 )
 from ringkeep.http.openapi.batches import BATCH_SCHEMAS, batch_paths
+from ringkeep.http.openapi.changes import CHANGE_SCHEMAS, POLL, change_paths
 from ringkeep.http.openapi.examples import ADDRESS, EXAMPLES
 from ringkeep.http.openapi.key_operations import (
     KEY_OPERATION_SCHEMAS,
@@ -96,7 +97,7 @@ def _original() -> Json:
 
 def _raw() -> Json:
     """`/v1/kv/{key}`."""
-    reads = [_PATH_KEY, DEADLINE, *_READS]
+    reads = [_PATH_KEY, DEADLINE, *_READS, *POLL]
     writes = [_PATH_KEY, DEADLINE, *_WRITES]
     tags = [
         field("If-None-Match", "Versions that the client has: 304 if one is present."),
@@ -104,7 +105,7 @@ def _raw() -> Json:
     ]
     found = {
         200: good("The stored bytes, with the stored Content-Type.", _OCTETS, _FOUND),
-        304: good("The client has the present version.", headers=_FOUND),
+        304: good("The client has the present version, also at the end of `wait`.", headers=_FOUND),
     }
     head = {200: good("The key exists.", headers=_FOUND), 304: found[304]}
     limit = (
@@ -176,6 +177,7 @@ def document(version: str) -> Json:
     paths = (
         _original()
         | listing_paths()
+        | change_paths()
         | _raw()
         | batch_paths([DEADLINE, _WRITES[-1]], _WRITE_ERRORS)
         | _cluster()
@@ -196,6 +198,8 @@ def document(version: str) -> Json:
                 "compare-and-set on every key, through any node.",
             },
             "paths": paths,
-            "components": {"schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | BATCH_SCHEMAS | OPERATOR_SCHEMAS},
+            "components": {
+                "schemas": SCHEMAS | KEY_OPERATION_SCHEMAS | BATCH_SCHEMAS | CHANGE_SCHEMAS | OPERATOR_SCHEMAS
+            },
         }
     )

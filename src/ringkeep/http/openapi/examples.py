@@ -72,6 +72,14 @@ EXAMPLES: Final[Mapping[str, Example]] = {
     "deleteRange": Example(
         "curl -X DELETE '{node}/v1/kv?prefix=old/'", '{"count":12,"next":null,"until":"AfN0…"}'
     ),
+    "changes": Example(
+        "curl -N '{node}/v1/changes?prefix=gre&values=true' | head -3",
+        'id: AX6…\nevent: bookmark\ndata: {"event":"bookmark","age":0}',
+    ),
+    "follow": Example(
+        """curl -N {node}/v1/changes -H 'Accept: application/x-ndjson' -d '{"prefix": "gre"}' | head -1""",
+        '{"event":"bookmark","age":0,"cursor":"AX6…"}',
+    ),
     "cluster": Example(
         f"curl {_CLUSTER}",
         '{"cluster":"default","cluster_id":"9f2a…","map_version":12,"controller":"node-1","health":"healthy",…}',

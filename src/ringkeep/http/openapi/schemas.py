@@ -67,6 +67,8 @@ SCHEMAS: Final[Json] = {
             },
             "next_base64": BASE64 | {"description": "Instead of `next` where it is not valid UTF-8."},
             "count": _NUMBER | {"description": "The number of keys in the range."},
+            "cursor": _TEXT
+            | {"description": "Of the first page: `after` of a stream of changes goes on here."},
         },
     },
     "Item": _object(

@@ -22,7 +22,9 @@ _SWITCH: Final = {b"true": True, b"": True, b"1": True, b"false": False, b"0": F
 
 @dataclass(slots=True)
 class Listing:
-    """What a query asks for. `limit`: None if it names none. `empty`: no key can be in the range."""
+    """What a query asks for. `limit`: None if it names none. `empty`: no key can be in the range.
+    `goes_on`: it begins after a key that was named.
+    """
 
     begin: bytes
     end: bytes
@@ -30,6 +32,7 @@ class Listing:
     values: bool
     count: bool
     timeout_ms: int
+    goes_on: bool = False
 
     @property
     def empty(self) -> bool:
@@ -53,22 +56,23 @@ class Deletion:
 
 def parse_listing(found: dict[str, bytes]) -> Listing:
     """Return what a query's parameters ask for. Raises Problem (400)."""
-    prefix = _part_of_key(found, "prefix")
+    prefix = part_of_key(found, "prefix")
     begin, end = prefix, after(prefix) if prefix.strip(b"\xff") else b""
     if "after" in found:
-        begin = max(begin, _part_of_key(found, "after") + b"\0")
+        begin = max(begin, part_of_key(found, "after") + b"\0")
     if "before" in found:
-        before = _part_of_key(found, "before")
+        before = part_of_key(found, "before")
         if not before:
             raise bad(
                 "The parameter 'before' is empty; no key comes before the empty one. Leave it out instead."
             )
         end = min(end, before) if end else before
-    values, count = _switch(found, "values"), _switch(found, "count")
+    values, count = parse_switch(found, "values"), parse_switch(found, "count")
     if count and (values or "limit" in found):
         raise bad("'count' counts all keys of the range; it does not go together with 'values' and 'limit'.")
     timeout_ms = parse_timeout(found["timeout"]) if "timeout" in found else TIMEOUT_MS
-    return Listing(begin, end, _limit(found.get("limit")), values, count, timeout_ms)
+    limit, goes_on = _limit(found.get("limit")), bool(found.get("after"))
+    return Listing(begin, end, limit, values, count, timeout_ms, goes_on)
 
 
 def parse_deletion(found: dict[str, bytes], fields: Mapping[str, str]) -> Deletion:
@@ -76,7 +80,7 @@ def parse_deletion(found: dict[str, bytes], fields: Mapping[str, str]) -> Deleti
     for name in ("Idempotency-Key", "If-Match", "If-None-Match"):
         if name in fields:
             raise bad(f"A deletion by prefix takes no {name}; to repeat it, give its 'until'.")
-    if not found.get("prefix") and not _switch(found, "all"):
+    if not found.get("prefix") and not parse_switch(found, "all"):
         raise bad("Without a prefix every key would be deleted; say 'all=true' if that is meant.")
     if found.get("prefix") and "all" in found:
         raise bad("'all' is for a deletion without a prefix.")
@@ -90,7 +94,8 @@ def parse_deletion(found: dict[str, bytes], fields: Mapping[str, str]) -> Deleti
     return Deletion(wanted, LISTED_KEYS if given is None else min(given, LISTED_KEYS), until)
 
 
-def _part_of_key(found: dict[str, bytes], name: str) -> bytes:
+def part_of_key(found: dict[str, bytes], name: str) -> bytes:
+    """Return a parameter that is no longer than a key. Raises Problem (400)."""
     part = found.get(name, b"")
     if len(part) > KEY_BYTES:
         raise bad(f"The parameter {name!r} has {len(part):,} bytes; a key has {KEY_BYTES:,} at most.")
@@ -107,7 +112,8 @@ def _limit(raw: bytes | None, least: int = 1) -> int | None:
     return int(raw)
 
 
-def _switch(found: dict[str, bytes], name: str) -> bool:
+def parse_switch(found: dict[str, bytes], name: str) -> bool:
+    """Return whether a parameter says yes. Raises Problem (400) unless it says yes or no."""
     if name not in found:
         return False
     if found[name] not in _SWITCH:

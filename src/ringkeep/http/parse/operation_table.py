@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ringkeep.core.protocol.client_requests import ABSENT, ANY, PRESENT, Kind
-from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.core.state.operations import pack_numbers
 from ringkeep.http.parse.header_fields import stored_content_type
 from ringkeep.http.parse.json_members import bytes_of, null_member
 from ringkeep.http.parse.target import MAX_VERSION

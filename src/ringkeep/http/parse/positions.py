@@ -1,55 +1,30 @@
-"""Positions as text: the version that each partition had reached, as clients hold it and give it back.
+"""Cursors: the version that each partition had reached, as clients hold it and give it back.
 
-Opaque to clients: base64url of a format byte, a digest, and one varint for each partition. The digest covers
-the cluster's id, so what another cluster gave, or somebody changed, is refused.
+Their form is `core/protocol/cursor`; here is what is said about one that is none.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Final
 
-from ringkeep.http.parse.target import MAX_VERSION
+from ringkeep.core.protocol.cursor import BadCursor, decode_cursor, encode_cursor
+from ringkeep.core.protocol.types import Index, PartitionId
 from ringkeep.http.problems import bad
 
-_FORMAT: Final = b"\x01"
-_DIGEST_BYTES: Final = 6
+CURSOR_BYTES: Final = 6 * 1024
+"""Longer cursors are given by header field or body: not all that stands between carries such a URL."""
 
 
-def encode_positions(cluster_id: str, positions: Iterable[int]) -> str:
-    """Return the text."""
-    numbers = bytearray()
-    for position in positions:
-        while position > 0x7F:
-            numbers.append(0x80 | position & 0x7F)
-            position >>= 7
-        numbers.append(position)
-    whole = _FORMAT + _digest(cluster_id, bytes(numbers)) + numbers
-    return urlsafe_b64encode(whole).decode().rstrip("=")
+def cursor_of(cluster_id: str, positions: Iterable[int]) -> str:
+    """Return the cursor of positions in all partitions, in the order of these."""
+    return encode_cursor(
+        cluster_id, {PartitionId(number): Index(each) for number, each in enumerate(positions)}
+    )
 
 
-def decode_positions(cluster_id: str, name: str, raw: bytes) -> tuple[int, ...]:
-    """Return the positions. Raises Problem (400), which names where the text stood."""
+def positions_of(cluster_id: str, partitions: int, name: str, raw: bytes) -> tuple[Index, ...]:
+    """Return the positions in all partitions. Raises Problem (400), which names where the cursor stood."""
     try:
-        if len(raw) % 4 == 1:
-            raise ValueError
-        whole = urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
-    except ValueError:
-        whole = b""
-    numbers = whole[1 + _DIGEST_BYTES :]
-    if whole[:1] != _FORMAT or whole[1 : 1 + _DIGEST_BYTES] != _digest(cluster_id, numbers):
-        raise bad(f"{name} is none that this cluster has given: send it as it was answered.")
-    positions: list[int] = []
-    position = shift = 0
-    for byte in numbers:
-        position |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            positions.append(position)
-            position = shift = 0
-    assert not shift and all(each <= MAX_VERSION for each in positions), "the digest holds"
-    return tuple(positions)
-
-
-def _digest(cluster_id: str, numbers: bytes) -> bytes:
-    return blake2b(cluster_id.encode() + _FORMAT + numbers, digest_size=_DIGEST_BYTES).digest()
+        found = decode_cursor(cluster_id, raw.decode("ascii", "replace"), partitions)
+    except BadCursor as error:
+        raise bad(f"{name} is refused: {error}. Send it as it was answered.") from None
+    return tuple(found[PartitionId(number)] for number in range(partitions))

@@ -14,6 +14,8 @@ from ringkeep.http.problems import bad
 _BROKEN_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,9})(ms|s)")
 _VERSION: Final = re.compile(rb"[0-9]{1,19}")
+MAX_WAIT_MS: Final = 60_000
+USUAL_WAIT_MS: Final = 30_000
 MAX_VERSION: Final = 2**63 - 1
 
 _IN_BODY: Final = " It is a member of the JSON body of POST /v1/kv/KEY."
@@ -84,11 +86,21 @@ def parse_timeout(raw: bytes) -> int:
     )
 
 
-def parse_at_least(raw: bytes) -> int:
+def parse_wait(raw: bytes) -> int:
+    """Return milliseconds. Raises Problem (400) unless it is `<int>ms` or `<int>s`, up to MAX_WAIT_MS."""
+    match = _TIMEOUT.fullmatch(raw)
+    if match:
+        wait_ms = int(match[1]) * (1 if match[2] == b"ms" else 1_000)
+        if wait_ms <= MAX_WAIT_MS:
+            return wait_ms
+    raise bad("The parameter 'wait' must be an integer and a unit, '0s' to '60s', such as '500ms' or '30s'.")
+
+
+def parse_version(name: str, raw: bytes) -> int:
     """Return a version. Raises Problem (400) for anything but a decimal of at most 63 bits."""
     if _VERSION.fullmatch(raw) and int(raw) <= MAX_VERSION:
         return int(raw)
-    raise bad("The parameter 'at_least' must be a version: a decimal integer.")
+    raise bad(f"The parameter {name!r} must be a version: a decimal integer.")
 
 
 def parse_stale(raw: bytes) -> bool:

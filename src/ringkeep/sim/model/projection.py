@@ -16,7 +16,6 @@ from ringkeep.core.context import Context, Durable
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import hot_messages, messages
 from ringkeep.core.protocol.cluster_map import ClusterMap, Partition
-from ringkeep.core.replication.log import Log
 from ringkeep.core.replication.parked import Parked
 from ringkeep.core.replication.peer_progress import PeerProgress
 from ringkeep.core.replication.pending import Call, Pending
@@ -25,6 +24,7 @@ from ringkeep.core.replication.replica import Replica
 from ringkeep.core.replication.replica_set import ReplicaSet
 from ringkeep.core.replication.takeover import Takeover
 from ringkeep.core.requests.confirmed_reads import ConfirmedReads, _Ballot, _Round
+from ringkeep.core.state.log import Log
 from ringkeep.sim.model.machine import Image, ModelMachine, number_of
 
 Names = Mapping[str, int]
@@ -57,6 +57,7 @@ _SMALL: Final = "far below any bound"
 _SOUND: Final = "for stores that lost something synced, which are not modelled"
 _TOLD: Final = "told to people only"
 _STALE: Final = "for stale reads only, which are not modelled"
+_FED: Final = "for readers of changes, of whom there are none"
 
 
 def _looked_at(takeover: Takeover) -> list[Any]:
@@ -77,7 +78,8 @@ FIELDS: Final[dict[type, Fields]] = {
             "controller": _STEERING, "coordinator": _EMPTY, "senders": _EMPTY, "stale": _EMPTY,
             "_sizes": _TOLD, "_listener": _TOLD, "reports": _TOLD, "relay": _STEERING, "copies": _STEERING,
             "listings": _EMPTY, "scans": _EMPTY, "groups": _EMPTY,
-            "_node_reads": _LINK, "watched": _TIME, "disk_held": _CONSTANT,
+            "_node_reads": _LINK, "watched": _TIME, "disk_held": _CONSTANT, "_unheard": _CONSTANT,
+            "followers": _FED, "feeds": _FED,
         },
     ),
     Context: Fields(
@@ -89,6 +91,7 @@ FIELDS: Final[dict[type, Fields]] = {
             "unapplied": "those whose commit is above what is applied",
             "watched": "what a tick looks at, and the model's moves look by themselves",
             "log_sizes": _SMALL, "log_bytes": _SMALL,
+            "history_sizes": _FED, "history_bytes": _FED, "news": _FED,
             "bulk_given": _SMALL, "jammed": _SMALL, "turn_bytes": _SMALL, "turn": _TURN, "answer": _LINK,
             "counters": _TOLD, "bounds": _CONSTANT, "coordinators": _CONSTANT,
             "damaged": _CONSTANT, "draining": _CONSTANT, "feature_level": _CONSTANT,
@@ -105,7 +108,8 @@ FIELDS: Final[dict[type, Fields]] = {
         {
             "context": _LINK, "partition": _CONSTANT, "generation": _CONSTANT, "next_generation": _CONSTANT,
             "state": "a function of the applied part of the log; asserted", "caught_up": _STALE,
-            "fresh_at": _STALE, "staging": "no snapshot is sent; asserted", "pins": "likewise",
+            "fresh_at": _STALE, "followed": _FED, "history": _FED,
+            "staging": "no snapshot is sent; asserted", "pins": "likewise",
             "deleted": "then nobody holds it any more", "swapped_in": "likewise",
             "_clock": _TIME, "write_down_in": "no snapshot is sent; asserted", "written_in": "likewise",
         },

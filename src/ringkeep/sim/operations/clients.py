@@ -24,7 +24,7 @@ from ringkeep.core.protocol.client_requests import (
     Status,
 )
 from ringkeep.core.protocol.types import Millis, origin_of
-from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.core.state.operations import pack_numbers
 from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
 from ringkeep.sim.operations.calls import Call
 from ringkeep.sim.world.machine import SimMachine

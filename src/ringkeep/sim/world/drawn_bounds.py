@@ -51,6 +51,11 @@ LOW: Final[Mapping[str, tuple[int, ...]]] = {
     "scans_at_once": (1, 3),
     "scan_turn_rows": (1, 3),
     "page_bytes": (1, 20),
+    "history_bytes": (0, 2_000, 10_000),
+    "feeds_at_once": (1, 2),
+    "feed_turn_rows": (1, 3),
+    "feed_piece_bytes": (1, 200),
+    "expired_in_tick": (1, 2),
 }
 """What each bound may be where it is low. A simulated value has five bytes, an entry with it ninety."""
 

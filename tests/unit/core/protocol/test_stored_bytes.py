@@ -10,7 +10,7 @@ from ringkeep.core.protocol import entry as e
 from ringkeep.core.protocol import keys, record, rows
 from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, PartitionId
-from ringkeep.core.replication.deduplication import STALE, Sessions
+from ringkeep.core.state.deduplication import STALE, Sessions
 
 u64 = st.integers(0, 2**64 - 1)
 u32 = st.integers(0, 2**32 - 1)

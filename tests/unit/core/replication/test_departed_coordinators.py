@@ -9,8 +9,8 @@ from ringkeep.core.protocol.client_requests import Kind, Status
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.hot_messages import RETRY, Append, Commits, Reply
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, NodeId, origin_of
-from ringkeep.core.replication.deduplication import Sessions
 from ringkeep.core.replication.departed_coordinators import AT_ONCE
+from ringkeep.core.state.deduplication import Sessions
 
 OF_B = origin_of(B, Incarnation(1))
 GONE = a_map(a_part(A), version=8, states={B: NodeState.DEAD})

@@ -4,7 +4,7 @@ from tests.support.core.group import Group
 from tests.support.core.parts import A, B, C
 
 from ringkeep.core.protocol.client_requests import Kind, Request
-from ringkeep.core.replication.state_machine import NEVER
+from ringkeep.core.state.state_machine import NEVER
 
 
 def a_brief(key: bytes, ttl_ms: int) -> Request:

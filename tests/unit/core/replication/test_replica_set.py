@@ -39,7 +39,7 @@ from ringkeep.core.protocol.record import tail_of
 from ringkeep.core.protocol.rows import decode_promised, promised_key
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, origin_of
 from ringkeep.core.replication.primary import Phase
-from ringkeep.core.replication.snapshot_flow import running_checksum
+from ringkeep.core.state.snapshot_flow import running_checksum
 
 WITHOUT_C = a_part(A, (A, B, D))
 C_LEARNS = a_part(A, (A, B, D), learner=C)

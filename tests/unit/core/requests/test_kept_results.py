@@ -5,7 +5,7 @@ from tests.support.core.group import Group, a_put
 from tests.support.core.parts import A, B, C
 
 from ringkeep.core.protocol.client_requests import Kind, Request, Result, Status
-from ringkeep.core.replication.operations import pack_numbers
+from ringkeep.core.state.operations import pack_numbers
 
 
 def answered(group: Group, request: Request) -> Result:

@@ -1,0 +1,129 @@
+"""A local mapping that follows the store, asynchronously. `blocking` has the same names."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
+
+from ringkeep.client.asynchronous.watch import AsyncWatch
+from ringkeep.client.calls.feed import Bookmark, Change
+from ringkeep.client.calls.local_copy import LocalCopy
+from ringkeep.client.calls.requests import Key, Page, Span, key_of
+from ringkeep.client.errors import HistoryLost, StoreError, Unavailable
+from ringkeep.client.results import Record
+
+T = TypeVar("T")
+
+
+class AsyncFollows(Protocol[T]):
+    """What a cache uses of a client."""
+
+    async def page(self, span: Span, *, values: bool) -> Page[T]: ...
+    def watch(
+        self, prefix: Key, *, after: str, values: bool, on_bookmark: Callable[[Bookmark], None]
+    ) -> AsyncWatch[T]: ...
+
+
+class AsyncCached(Mapping[Key, Record[T]], Generic[T]):
+    """The keys with a prefix as a mapping in memory, which a task keeps true. A context; it is complete from
+    the start. `staleness` says how old it may be. `on_change` is called, from that task, with each change.
+    """
+
+    def __init__(
+        self,
+        store: AsyncFollows[T],
+        prefix: Key,
+        timeout: float,
+        on_change: Callable[[Change[T]], None] | None,
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._timeout = timeout
+        self._on_change = on_change
+        self._copy: LocalCopy[T] = LocalCopy()
+        self._complete = asyncio.Event()
+        self._closed = False
+        self._failed: StoreError | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "AsyncCached[T]":
+        """Begin, and wait until it is complete. Raises Unavailable if that takes longer than the timeout."""
+        self._task = asyncio.create_task(self._follow(), name="ringkeep-cache")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                await self._complete.wait()
+        if not self._complete.is_set() or self._failed is not None:
+            await self.close()
+            raise self._failed or Unavailable(f"the copy is not complete after {self._timeout:g} s")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End it; what it holds stays as it is."""
+        self._closed = True
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    @property
+    def staleness(self) -> float:
+        """At most so many seconds old is what it says: up to 10 while nothing changes. Infinite once it has
+        failed, for example because of a value that the codec does not read."""
+        return math.inf if self._failed is not None else self._copy.staleness
+
+    def __getitem__(self, key: Key) -> Record[T]:
+        return self._copy.records[key_of(key)]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, (str, bytes)) and key_of(key) in self._copy.records
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(list(self._copy.records))
+
+    def __len__(self) -> int:
+        return len(self._copy.records)
+
+    # --- the task -------------------------------------------------------------------------------------
+
+    async def _follow(self) -> None:
+        while not self._closed:
+            copy: LocalCopy[T] = LocalCopy()
+            try:
+                await self._fill(copy, await self._list(copy))
+            except (HistoryLost, Unavailable):
+                continue  # list again; until that is complete, the old copy is shown
+            except StoreError as error:
+                self._failed = error
+                self._complete.set()
+                return
+
+    async def _list(self, copy: LocalCopy[T]) -> str:
+        """Take the whole listing; return from where changes are followed."""
+        span: Span | None = Span(self._prefix)
+        cursor = ""
+        while span is not None and not self._closed:
+            page = await self._store.page(span, values=True)
+            cursor = cursor or page.cursor
+            copy.load(page.items)
+            span = None if page.after is None else span.behind(page.after)
+        copy.listed()
+        return cursor
+
+    async def _fill(self, copy: LocalCopy[T], cursor: str) -> None:
+        def mark(bookmark: Bookmark) -> None:
+            copy.mark(bookmark)
+            if copy.complete and self._copy is not copy:
+                self._copy = copy
+                self._complete.set()
+
+        watch = self._store.watch(self._prefix, after=cursor, values=True, on_bookmark=mark)
+        async with watch:
+            async for change in watch:
+                if copy.apply(change) and self._copy is copy and self._on_change is not None:
+                    self._on_change(change)

@@ -1,0 +1,1 @@
+"""What both clients do alike: requests, attempts, answers. No sockets, and nothing that waits."""

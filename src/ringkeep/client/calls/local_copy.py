@@ -1,0 +1,67 @@
+"""A local copy of the keys with a prefix, kept true by the feed: what is known, and how old it may be.
+
+It begins with a listing, and goes on with the changes since before that listing. It is complete at the first
+bookmark that is young enough to lie after the listing.
+"""
+
+import math
+import time
+from typing import Generic, TypeVar
+
+from ringkeep.client.calls.feed import Bookmark, Change
+from ringkeep.client.results import Item, Record
+
+T = TypeVar("T")
+
+
+class LocalCopy(Generic[T]):
+    """`records`: the copy. `complete`: whether it holds all that there was at some time since."""
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, Record[T]] = {}
+        self.complete = False
+        self._gone: dict[bytes, int] = {}  # versions of deletions, until it is complete: none is undone
+        self._listed_at = math.inf
+        self._true_at = -math.inf
+
+    def load(self, items: list[Item[T]]) -> None:
+        """Take a page of the listing."""
+        for item in items:
+            if item.value is not None:
+                found = Record(item.key, item.value, item.version, item.ttl, item.content_type)
+                self.records[item.key] = found
+
+    def listed(self) -> None:
+        """The listing is complete."""
+        self._listed_at = time.monotonic()
+
+    def apply(self, change: Change[T]) -> bool:
+        """Take a change; return whether it is news."""
+        key, held = change.key, self.records.get(change.key)
+        known = held.version if held is not None else self._gone.get(key, 0)
+        if change.version <= known:
+            return False
+        if not change.exists:
+            self.records.pop(key, None)
+            if not self.complete:
+                self._gone[key] = change.version
+        elif change.kind == "put":
+            assert change.value is not None, "values were asked for"
+            self.records[key] = Record(key, change.value, change.version, change.ttl, change.content_type)
+        elif held is not None:
+            self.records[key] = Record(key, held.value, change.version, change.ttl, held.content_type)
+        return True
+
+    def mark(self, bookmark: Bookmark) -> None:
+        """Everything up to here was applied."""
+        if bookmark.age is None:
+            return
+        self._true_at = max(self._true_at, time.monotonic() - bookmark.age)
+        if not self.complete and self._true_at >= self._listed_at:
+            self.complete = True
+            self._gone.clear()
+
+    @property
+    def staleness(self) -> float:
+        """At most so many seconds old is what it says; infinite before it is complete."""
+        return time.monotonic() - self._true_at if self.complete else math.inf

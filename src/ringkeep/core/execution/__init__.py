@@ -1,0 +1,1 @@
+"""What a primary makes of a request: conditions, operations, batches."""

@@ -1,0 +1,1 @@
+"""The whole state of a replica, sent to another node and taken in there."""
