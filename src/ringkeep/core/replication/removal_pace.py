@@ -1,7 +1,7 @@
 """How fast a node removes what is due, over all the partitions that it leads: a little in each tick, in turn.
 
 Nobody sees a record after its time, removed or not. So removals can wait, and clients need not: a million
-records with one deadline are removed within a minute or two. The longer the first of them has waited, the
+records with one deadline are removed within minutes. The longer the first of them has waited, the
 more are removed in a tick, so that removals keep up with whatever is written.
 """
 
@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from ringkeep.core.protocol.bounds import Bounds
 from ringkeep.core.protocol.types import Millis
 
-LATE_MS: Final[Millis] = 30_000  # for each such time that they are late, as many more are removed in a tick
+LATE_MS: Final[Millis] = 120_000  # for each such time that they are late, as many more are removed in a tick
 MOST_TIMES: Final = 8  # but at most so many times as many
 LEAST: Final = 8  # fewer count as so many: an entry costs something of its own
 
