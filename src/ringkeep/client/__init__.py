@@ -22,6 +22,7 @@ from ringkeep.client.errors import (
     Rejected,
     StoreError,
     Unavailable,
+    Unreadable,
     WrongType,
 )
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
@@ -29,6 +30,6 @@ from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Wr
 __all__ = [
     "JSON", "MSGPACK", "RAW", "TEXT", "Appended", "AsyncClient", "Bookmark", "Busy", "Change", "Client",
     "Codec", "Conflict", "Counted", "HistoryLost", "Indeterminate", "Invalid", "Item", "LockLost", "NotFound",
-    "Record", "Rejected", "StoreError", "Swapped", "Unavailable", "Written", "WrongType", "json_of",
-    "msgpack_of",
+    "Record", "Rejected", "StoreError", "Swapped", "Unavailable", "Unreadable", "Written", "WrongType",
+    "json_of", "msgpack_of",
 ]  # fmt: skip

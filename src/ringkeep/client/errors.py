@@ -50,6 +50,17 @@ class HistoryLost(Rejected):
     """The changes after a cursor are not kept any more: list the keys again, and follow from there."""
 
 
+class Unreadable(StoreError):
+    """A `take` or `swap` was applied, and the codec does not read the value that it removed: here are its
+    bytes, which the store does not have any more."""
+
+    def __init__(self, detail: str, *, data: bytes, content_type: str, version: int) -> None:
+        super().__init__(detail, status=200)
+        self.data = data
+        self.content_type = content_type
+        self.version = version
+
+
 class Busy(Rejected):
     """The nodes are full, until the deadline: try again later, with less at a time."""
 

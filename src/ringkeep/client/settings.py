@@ -46,6 +46,10 @@ def _endpoint(text: str) -> str:
         url.scheme not in ("http", "https") or not url.hostname or url.path not in ("", "/")
         or url.query or url.fragment or url.username is not None
     )  # fmt: skip
+    try:
+        wrong = wrong or url.port == 0
+    except ValueError:  # a number above 65535, or none
+        wrong = True
     if wrong:
         raise ValueError(f"{text!r} is no endpoint; write it like {DEFAULT_ENDPOINT}")
     return f"{url.scheme}://{url.netloc}"

@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
 from ringkeep.client.asynchronous.watch import AsyncWatch
+from ringkeep.client.calls.attempts import jitter
 from ringkeep.client.calls.feed import Bookmark, Change
 from ringkeep.client.calls.local_copy import LocalCopy
 from ringkeep.client.calls.requests import Key, Page, Span, key_of
-from ringkeep.client.errors import HistoryLost, StoreError, Unavailable
+from ringkeep.client.errors import Busy, HistoryLost, Invalid, StoreError, Unavailable
 from ringkeep.client.results import Record
 
 T = TypeVar("T")
@@ -86,22 +87,42 @@ class AsyncCached(Mapping[Key, Record[T]], Generic[T]):
     def __iter__(self) -> Iterator[bytes]:
         return iter(list(self._copy.records))
 
+    def items(self) -> ItemsView[Key, Record[T]]:
+        """Return the copy as it is now."""
+        return ItemsView(dict(self._copy.records))
+
+    def values(self) -> ValuesView[Record[T]]:
+        """Return the records as they are now."""
+        return ValuesView(dict(self._copy.records))
+
     def __len__(self) -> int:
         return len(self._copy.records)
 
     # --- the task -------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
+        pauses = 0
         while not self._closed:
             copy: LocalCopy[T] = LocalCopy()
             try:
                 await self._fill(copy, await self._list(copy))
-            except (HistoryLost, Unavailable):
-                continue  # list again; until that is complete, the old copy is shown
+            except (
+                Busy,
+                HistoryLost,
+                Unavailable,
+            ):  # list again; until that is complete, the old copy is shown
+                await asyncio.sleep(jitter(pauses))
+                pauses += 1
             except StoreError as error:
-                self._failed = error
-                self._complete.set()
+                self._fail(error)
                 return
+            except Exception as error:  # of `on_change`, or a codec's own
+                self._fail(Invalid(f"the copy does not follow any more: {error!r}"))
+                raise
+
+    def _fail(self, error: StoreError) -> None:
+        self._failed = error
+        self._complete.set()
 
     async def _list(self, copy: LocalCopy[T]) -> str:
         """Take the whole listing; return from where changes are followed."""

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Generic, TypeVar, overload
 
@@ -13,7 +13,7 @@ from ringkeep.client.asynchronous.lock import AsyncLock
 from ringkeep.client.asynchronous.transport import AiohttpTransport
 from ringkeep.client.asynchronous.watch import AsyncWatch
 from ringkeep.client.calls import attempts
-from ringkeep.client.calls.batches import AGAIN_PAUSE_S, AtomicSteps, Steps
+from ringkeep.client.calls.batches import AGAIN_PAUSE_S, AtomicSteps, Part, Steps, raise_gravest
 from ringkeep.client.calls.exchange import Call, Failure, Pause, Response
 from ringkeep.client.calls.feed import Bookmark, Change, Feed
 from ringkeep.client.calls.nodes import Nodes
@@ -25,10 +25,11 @@ from ringkeep.client.calls.requests import (
     Ttl,
     condition_of,
     key_of,
+    length_of,
     new_idempotency_key,
 )
 from ringkeep.client.codecs import RAW, Codec
-from ringkeep.client.errors import Conflict, NotFound
+from ringkeep.client.errors import Conflict, Indeterminate, NotFound, Rejected, StoreError
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 from ringkeep.client.settings import CONNECTIONS, MISSING, PAGE, TIMEOUT_S, Missing, endpoints_of, seconds_of
 
@@ -44,7 +45,8 @@ class AsyncClient(Generic[T]):
     `endpoints`: URLs, as a list or with commas between; by default RINGKEEP_ENDPOINTS, or localhost:8000.
     `codec`: how values become bytes; by default they are bytes. `timeout`: seconds for each call that names
     none. `connections`: to one node, kept open. `follow`: learn the other nodes, and ask each key's primary
-    directly; nodes that cannot be reached from here are left out by themselves.
+    directly; nodes that cannot be reached from here are left out by themselves. Not with https: nodes speak
+    http only, behind a proxy.
 
     Every call raises Rejected (nothing was applied), or one of its kinds, or Indeterminate (a write that may
     have been applied). Writes are repeated until there is an answer, and applied once: each carries an
@@ -70,7 +72,8 @@ class AsyncClient(Generic[T]):
         self.timeout = seconds_of(timeout, TIMEOUT_S)
         self.codec: Codec[T] = codec or RAW  # type: ignore[assignment]  # see the overloads
         self._requests = Requests(self.codec)
-        self._nodes = Nodes(endpoints_of(endpoints), follow)
+        given = endpoints_of(endpoints)
+        self._nodes = Nodes(given, follow and all(each.startswith("http:") for each in given))
         self._transport = AiohttpTransport(connections)
 
     async def __aenter__(self) -> "AsyncClient[T]":
@@ -211,6 +214,7 @@ class AsyncClient(Generic[T]):
             left = max(deadline - time.monotonic(), attempts.LEAST_S)
             old = await self.get(key, None, timeout=left)
             value = function(None if old is None else old.value)
+            left = max(deadline - time.monotonic(), attempts.LEAST_S)
             try:
                 written = await self.put(
                     key, value, ttl=ttl, if_version=old.version if old is not None else None,
@@ -222,9 +226,8 @@ class AsyncClient(Generic[T]):
                 await asyncio.sleep(attempts.jitter(pauses))
                 pauses += 1
                 continue
-            return Record(
-                key_of(key), value, written.version, None if old is None else old.ttl, self.codec.content_type
-            )
+            lives = (old.ttl if old is not None else None) if ttl == "keep" else length_of(ttl)
+            return Record(key_of(key), value, written.version, lives, self.codec.content_type)
 
     # --- many keys ------------------------------------------------------------------------------------
 
@@ -233,7 +236,15 @@ class AsyncClient(Generic[T]):
         steps = Steps(self.codec)
         handles = {key: steps.get(key) for key in dict.fromkeys(map(key_of, keys))}
         await self._carry_out(steps, timeout)
-        return {key: handle.result() for key, handle in handles.items() if handle.status != 404}
+        found: dict[bytes, Record[T]] = {}
+        for key, handle in handles.items():
+            if handle.status == 413:  # more than one answer may hold: read alone
+                record = await self.get(key, None, timeout=timeout)
+                if record is not None:
+                    found[key] = record
+            elif handle.status != 404:
+                found[key] = handle.result()
+        return found
 
     async def put_many(
         self, values: Mapping[Key, T] | Mapping[str, T] | Mapping[bytes, T], *, ttl: Ttl = None,
@@ -243,6 +254,7 @@ class AsyncClient(Generic[T]):
         steps = Steps(self.codec)
         handles = {key_of(key): steps.put(key, value, ttl=ttl) for key, value in values.items()}
         await self._carry_out(steps, timeout)
+        raise_gravest(handles.values())
         return {key: handle.result() for key, handle in handles.items()}
 
     async def delete_many(self, keys: Iterable[Key], *, timeout: float | None = None) -> list[bytes]:
@@ -250,7 +262,8 @@ class AsyncClient(Generic[T]):
         steps = Steps(self.codec)
         handles = {key: steps.delete(key) for key in dict.fromkeys(map(key_of, keys))}
         await self._carry_out(steps, timeout)
-        return [key for key, handle in handles.items() if handle.status != 404 and handle.result()]
+        raise_gravest(handles.values())
+        return [key for key, handle in handles.items() if handle.result()]
 
     def batch(self, *, timeout: float | None = None) -> "AsyncBatch[T]":
         """Return a context that collects operations, and sends them at its end: each for itself, those on one
@@ -296,7 +309,8 @@ class AsyncClient(Generic[T]):
         return await self._run(self._requests.count(Span(prefix, after, before)), timeout)
 
     async def delete_prefix(self, prefix: Key, *, timeout: float | None = None) -> int:
-        """Delete the keys that begin with `prefix` as they were when this began; return how many.
+        """Delete the keys that begin with `prefix` as they were when this began; return how many, at
+        least: an answer that was lost is not counted.
 
         The `timeout` is that of each part. May be repeated: what is written meanwhile stays. Raises
         ValueError for an empty prefix: that would be everything.
@@ -307,7 +321,12 @@ class AsyncClient(Generic[T]):
         deleted, part = 0, await self._run(self._requests.deletion(span, "", 0), timeout)
         until = part.until
         while True:
-            part = await self._run(self._requests.deletion(span, until, PAGE), timeout)
+            try:
+                part = await self._run(self._requests.deletion(span, until, PAGE), timeout)
+            except Rejected as error:
+                if not deleted:
+                    raise
+                raise Indeterminate(f"{deleted} keys were deleted, and then: {error.detail}") from error
             deleted += part.count
             if part.after is None:
                 return deleted
@@ -381,15 +400,28 @@ class AsyncClient(Generic[T]):
             return result
 
     async def _carry_out(self, steps: Steps[T], timeout: float | None, idempotency_key: str = "") -> None:
-        """Send a batch, again where that may still carry out some of it, until the deadline."""
+        """Send a batch, again where that may still carry out some of it, until the deadline. What became of
+        it is in its handles."""
         deadline = time.monotonic() + seconds_of(timeout, self.timeout)
-        calls = steps.calls(self._nodes.place, idempotency_key) if len(steps) else []
-        while calls:
-            left = max(deadline - time.monotonic(), attempts.LEAST_S)
-            await asyncio.gather(*[self._run(call, left) for call in calls])
-            if not steps.unfinished or time.monotonic() + AGAIN_PAUSE_S >= deadline:
+        groups = steps.parts(self._nodes.place, idempotency_key)
+        while groups:
+            await asyncio.gather(*[self._send_in_order(group, deadline) for group in groups])
+            groups = [group for group in groups if any(part.unfinished for part in group)]
+            if groups and time.monotonic() + AGAIN_PAUSE_S >= deadline:
                 return
-            await asyncio.sleep(random.uniform(0, AGAIN_PAUSE_S))
+            if groups:
+                await asyncio.sleep(random.uniform(0, AGAIN_PAUSE_S))
+
+    async def _send_in_order(self, group: "Sequence[Part]", deadline: float) -> None:
+        """Send what is unfinished, until something fails: what comes behind it may be on the same keys."""
+        for part in group:
+            if part.unfinished:
+                try:
+                    await self._run(part.call, max(deadline - time.monotonic(), attempts.LEAST_S))
+                except StoreError as error:
+                    part.fail(error)
+                if part.unfinished:
+                    return
 
 
 class AsyncBatch(Steps[T]):

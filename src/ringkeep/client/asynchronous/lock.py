@@ -67,8 +67,10 @@ class AsyncLock:
         while True:
             left = self._holding.ttl_s if deadline is None else deadline - time.monotonic()
             other = await self._take(max(left, 0.01))
-            if other is None:
+            if other is None and self._holding.left_s > 0:
                 break
+            if other is None:
+                continue  # its time was over before the answer came
             left = self._holding.ttl_s if deadline is None else deadline - time.monotonic()
             if left <= 0:
                 raise Conflict(f"the lock {self._holding.name!r} is held by somebody else", version=other)

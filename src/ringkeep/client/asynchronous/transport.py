@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from yarl import URL
@@ -12,6 +12,17 @@ from ringkeep.client.calls.exchange import Failure, Response, Send
 GRACE_S: Final = 0.25
 """So long after a node's own deadline its answer is waited for."""
 _UNASKED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+def _noting_what_was_sent() -> aiohttp.TraceConfig:
+    async def note(
+        session: aiohttp.ClientSession, context: Any, sent: aiohttp.TraceRequestHeadersSentParams
+    ) -> None:
+        context.trace_request_ctx.append(True)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(note)
+    return tracing
 
 
 class Stream:
@@ -77,11 +88,12 @@ class AiohttpTransport:
             headers["Idempotency-Key"] = request.idempotency_key
         url = URL(action.endpoint + request.target(max(1, int(left * 1_000))), encoded=True)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=action.connect_s)
+        sent: list[bool] = []  # not empty once the head has left: aiohttp repeats some requests by itself
         try:
             async with asyncio.timeout(left + GRACE_S):
                 answer = await self._open().request(
                     request.method, url, data=request.body or None, headers=headers, timeout=timeout,
-                    allow_redirects=False, skip_auto_headers=_UNASKED,
+                    allow_redirects=False, skip_auto_headers=_UNASKED, trace_request_ctx=sent,
                 )  # fmt: skip
                 said = {name.lower(): value for name, value in answer.headers.items()}
                 if request.streamed and answer.status == 200:
@@ -89,7 +101,7 @@ class AiohttpTransport:
                 async with answer:
                     return Response(answer.status, said, await answer.read())
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Failure(f"{action.endpoint} cannot be reached: {error}", sent=False)
+            return Failure(f"{action.endpoint} cannot be reached: {error}", sent=bool(sent))
         except TimeoutError:
             return Failure(f"{action.endpoint} did not answer in time", sent=True)
         except (aiohttp.ClientError, OSError) as error:
@@ -101,5 +113,6 @@ class AiohttpTransport:
                 connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=10),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                trace_configs=[_noting_what_was_sent()],
             )
         return self._session

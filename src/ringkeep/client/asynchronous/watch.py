@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ringkeep.client.calls import attempts
 from ringkeep.client.calls.exchange import Call, Response
 from ringkeep.client.calls.feed import OPEN_S, SILENCE_S, Bookmark, Change, Feed
-from ringkeep.client.errors import Busy, Unavailable
+from ringkeep.client.errors import Busy, StoreError, Unavailable
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class AsyncWatch(Generic[T]):
         self._on_bookmark = on_bookmark
         self._stream: Any = None
         self._breaks = 0
-        self._found: deque[Change[T] | Bookmark] = deque()
+        self._found: deque[Change[T] | Bookmark | StoreError] = deque()
         self._closed = False
         self.cursor = feed.cursor
         """Where another watch may go on: everything up to here was returned. "" before anything is known."""
@@ -67,6 +67,8 @@ class AsyncWatch(Generic[T]):
         """Return the next change that was read; pass the bookmarks before it."""
         while self._found:
             found = self._found.popleft()
+            if isinstance(found, StoreError):
+                raise found
             if isinstance(found, Change):
                 return found
             self.cursor = found.cursor
@@ -84,8 +86,13 @@ class AsyncWatch(Generic[T]):
             if stream is not None:
                 stream.close()
             return
-        self._breaks = 0
-        self._found.extend(self._feed.take(data))
+        try:
+            self._found.extend(self._feed.take(data))
+            self._breaks = 0
+        except ValueError:  # not of a node, or cut: go on with another stream
+            self._breaks += 1
+            self._stream = None
+            stream.close()
 
     async def _open(self) -> Any:
         """Begin a stream, through any node; None where none could begin one."""
@@ -95,8 +102,8 @@ class AsyncWatch(Generic[T]):
             stream = (await self._run(self._feed.call(), OPEN_S)).stream
         except (Busy, Unavailable):
             return None
+        self._stream = stream
         if self._closed:
             stream.close()
             return None
-        self._stream = stream
         return stream

@@ -3,7 +3,7 @@
 import copy
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Final, Generic, TypeVar, overload
@@ -13,7 +13,7 @@ from ringkeep.client.blocking.lock import Lock
 from ringkeep.client.blocking.transport import Urllib3Transport
 from ringkeep.client.blocking.watch import Watch
 from ringkeep.client.calls import attempts
-from ringkeep.client.calls.batches import AGAIN_PAUSE_S, AtomicSteps, Steps
+from ringkeep.client.calls.batches import AGAIN_PAUSE_S, AtomicSteps, Part, Steps, raise_gravest
 from ringkeep.client.calls.exchange import Call, Failure, Pause, Response
 from ringkeep.client.calls.feed import Bookmark, Change, Feed
 from ringkeep.client.calls.nodes import Nodes
@@ -25,10 +25,11 @@ from ringkeep.client.calls.requests import (
     Ttl,
     condition_of,
     key_of,
+    length_of,
     new_idempotency_key,
 )
 from ringkeep.client.codecs import RAW, Codec
-from ringkeep.client.errors import Conflict, NotFound
+from ringkeep.client.errors import Conflict, Indeterminate, NotFound, Rejected, StoreError
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 from ringkeep.client.settings import CONNECTIONS, MISSING, PAGE, TIMEOUT_S, Missing, endpoints_of, seconds_of
 
@@ -47,7 +48,8 @@ class Client(Generic[T]):
     `endpoints`: URLs, as a list or with commas between; by default RINGKEEP_ENDPOINTS, or localhost:8000.
     `codec`: how values become bytes; by default they are bytes. `timeout`: seconds for each call that names
     none. `connections`: to one node, kept open. `follow`: learn the other nodes, and ask each key's primary
-    directly; nodes that cannot be reached from here are left out by themselves.
+    directly; nodes that cannot be reached from here are left out by themselves. Not with https: nodes speak
+    http only, behind a proxy.
 
     Every call raises Rejected (nothing was applied), or one of its kinds, or Indeterminate (a write that may
     have been applied). Writes are repeated until there is an answer, and applied once: each carries an
@@ -73,9 +75,9 @@ class Client(Generic[T]):
         self.timeout = seconds_of(timeout, TIMEOUT_S)
         self.codec: Codec[T] = codec or RAW  # type: ignore[assignment]  # see the overloads
         self._requests = Requests(self.codec)
-        self._nodes = Nodes(endpoints_of(endpoints), follow)
+        given = endpoints_of(endpoints)
+        self._nodes = Nodes(given, follow and all(each.startswith("http:") for each in given))
         self._transport = Urllib3Transport(connections)
-        self._threads: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Client[T]":
         return self
@@ -87,9 +89,6 @@ class Client(Generic[T]):
 
     def close(self) -> None:
         """Close all connections. A later call opens new ones."""
-        threads, self._threads = self._threads, None
-        if threads is not None:
-            threads.shutdown()
         self._transport.close()
 
     # --- one key --------------------------------------------------------------------------------------
@@ -218,6 +217,7 @@ class Client(Generic[T]):
             left = max(deadline - time.monotonic(), attempts.LEAST_S)
             old = self.get(key, None, timeout=left)
             value = function(None if old is None else old.value)
+            left = max(deadline - time.monotonic(), attempts.LEAST_S)
             try:
                 written = self.put(
                     key, value, ttl=ttl, if_version=old.version if old is not None else None,
@@ -229,9 +229,8 @@ class Client(Generic[T]):
                 time.sleep(attempts.jitter(pauses))
                 pauses += 1
                 continue
-            return Record(
-                key_of(key), value, written.version, None if old is None else old.ttl, self.codec.content_type
-            )
+            lives = (old.ttl if old is not None else None) if ttl == "keep" else length_of(ttl)
+            return Record(key_of(key), value, written.version, lives, self.codec.content_type)
 
     # --- many keys ------------------------------------------------------------------------------------
 
@@ -240,7 +239,15 @@ class Client(Generic[T]):
         steps = Steps(self.codec)
         handles = {key: steps.get(key) for key in dict.fromkeys(map(key_of, keys))}
         self._carry_out(steps, timeout)
-        return {key: handle.result() for key, handle in handles.items() if handle.status != 404}
+        found: dict[bytes, Record[T]] = {}
+        for key, handle in handles.items():
+            if handle.status == 413:  # more than one answer may hold: read alone
+                record = self.get(key, None, timeout=timeout)
+                if record is not None:
+                    found[key] = record
+            elif handle.status != 404:
+                found[key] = handle.result()
+        return found
 
     def put_many(
         self, values: Mapping[Key, T] | Mapping[str, T] | Mapping[bytes, T], *, ttl: Ttl = None,
@@ -250,6 +257,7 @@ class Client(Generic[T]):
         steps = Steps(self.codec)
         handles = {key_of(key): steps.put(key, value, ttl=ttl) for key, value in values.items()}
         self._carry_out(steps, timeout)
+        raise_gravest(handles.values())
         return {key: handle.result() for key, handle in handles.items()}
 
     def delete_many(self, keys: Iterable[Key], *, timeout: float | None = None) -> list[bytes]:
@@ -257,7 +265,8 @@ class Client(Generic[T]):
         steps = Steps(self.codec)
         handles = {key: steps.delete(key) for key in dict.fromkeys(map(key_of, keys))}
         self._carry_out(steps, timeout)
-        return [key for key, handle in handles.items() if handle.status != 404 and handle.result()]
+        raise_gravest(handles.values())
+        return [key for key, handle in handles.items() if handle.result()]
 
     def batch(self, *, timeout: float | None = None) -> "Batch[T]":
         """Return a context that collects operations, and sends them at its end: each for itself, those on one
@@ -302,7 +311,8 @@ class Client(Generic[T]):
         return self._run(self._requests.count(Span(prefix, after, before)), timeout)
 
     def delete_prefix(self, prefix: Key, *, timeout: float | None = None) -> int:
-        """Delete the keys that begin with `prefix` as they were when this began; return how many.
+        """Delete the keys that begin with `prefix` as they were when this began; return how many, at
+        least: an answer that was lost is not counted.
 
         The `timeout` is that of each part. May be repeated: what is written meanwhile stays. Raises
         ValueError for an empty prefix: that would be everything.
@@ -313,7 +323,12 @@ class Client(Generic[T]):
         deleted, part = 0, self._run(self._requests.deletion(span, "", 0), timeout)
         until = part.until
         while True:
-            part = self._run(self._requests.deletion(span, until, PAGE), timeout)
+            try:
+                part = self._run(self._requests.deletion(span, until, PAGE), timeout)
+            except Rejected as error:
+                if not deleted:
+                    raise
+                raise Indeterminate(f"{deleted} keys were deleted, and then: {error.detail}") from error
             deleted += part.count
             if part.after is None:
                 return deleted
@@ -387,20 +402,32 @@ class Client(Generic[T]):
             return result
 
     def _carry_out(self, steps: Steps[T], timeout: float | None, idempotency_key: str = "") -> None:
-        """Send a batch, again where that may still carry out some of it, until the deadline."""
+        """Send a batch, again where that may still carry out some of it, until the deadline. What became of
+        it is in its handles."""
         deadline = time.monotonic() + seconds_of(timeout, self.timeout)
-        calls = steps.calls(self._nodes.place, idempotency_key) if len(steps) else []
-        while calls:
-            left = max(deadline - time.monotonic(), attempts.LEAST_S)
-            if len(calls) == 1:
-                self._run(calls[0], left)
+        groups = steps.parts(self._nodes.place, idempotency_key)
+        while groups:
+            if len(groups) == 1:
+                self._send_in_order(groups[0], deadline)
             else:
-                if self._threads is None:
-                    self._threads = ThreadPoolExecutor(_SIDE_BY_SIDE, "ringkeep-client")
-                list(self._threads.map(self._run, calls, [left] * len(calls)))
-            if not steps.unfinished or time.monotonic() + AGAIN_PAUSE_S >= deadline:
+                with ThreadPoolExecutor(min(len(groups), _SIDE_BY_SIDE)) as threads:
+                    list(threads.map(self._send_in_order, groups, [deadline] * len(groups)))
+            groups = [group for group in groups if any(part.unfinished for part in group)]
+            if groups and time.monotonic() + AGAIN_PAUSE_S >= deadline:
                 return
-            time.sleep(random.uniform(0, AGAIN_PAUSE_S))
+            if groups:
+                time.sleep(random.uniform(0, AGAIN_PAUSE_S))
+
+    def _send_in_order(self, group: "Sequence[Part]", deadline: float) -> None:
+        """Send what is unfinished, until something fails: what comes behind it may be on the same keys."""
+        for part in group:
+            if part.unfinished:
+                try:
+                    self._run(part.call, max(deadline - time.monotonic(), attempts.LEAST_S))
+                except StoreError as error:
+                    part.fail(error)
+                if part.unfinished:
+                    return
 
 
 class Batch(Steps[T]):

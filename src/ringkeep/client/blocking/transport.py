@@ -3,6 +3,7 @@ threads share. Why urllib3: ADR 11.
 """
 
 import contextlib
+import os
 import socket
 import time
 from typing import Final
@@ -53,7 +54,12 @@ class Urllib3Transport:
     """Safe for threads. `connections`: to each endpoint, kept open."""
 
     def __init__(self, connections: int) -> None:
-        self._pools = urllib3.PoolManager(num_pools=1_024, maxsize=connections, block=False, retries=False)
+        self._connections = connections
+        self._process = os.getpid()
+        self._pools = self._new_pools()
+
+    def _new_pools(self) -> urllib3.PoolManager:
+        return urllib3.PoolManager(num_pools=1_024, maxsize=self._connections, block=False, retries=False)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -61,6 +67,8 @@ class Urllib3Transport:
 
     def send(self, action: Send) -> Response | Failure:
         """Send once, and wait for the whole answer."""
+        if os.getpid() != self._process:  # after a fork: two processes must not read from one connection
+            self._process, self._pools = os.getpid(), self._new_pools()
         request = action.request
         left = action.until - time.monotonic()
         if left <= 0:

@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ringkeep.client.calls import attempts
 from ringkeep.client.calls.exchange import Call, Response
 from ringkeep.client.calls.feed import OPEN_S, SILENCE_S, Bookmark, Change, Feed
-from ringkeep.client.errors import Busy, Unavailable
+from ringkeep.client.errors import Busy, StoreError, Unavailable
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Watch(Generic[T]):
         self._on_bookmark = on_bookmark
         self._stream: Any = None
         self._breaks = 0
-        self._found: deque[Change[T] | Bookmark] = deque()
+        self._found: deque[Change[T] | Bookmark | StoreError] = deque()
         self._closed = False
         self.cursor = feed.cursor
         """Where another watch may go on: everything up to here was returned. "" before anything is known."""
@@ -70,6 +70,8 @@ class Watch(Generic[T]):
         """Return the next change that was read; pass the bookmarks before it."""
         while self._found:
             found = self._found.popleft()
+            if isinstance(found, StoreError):
+                raise found
             if isinstance(found, Change):
                 return found
             self.cursor = found.cursor
@@ -87,8 +89,13 @@ class Watch(Generic[T]):
             if stream is not None:
                 stream.close()
             return
-        self._breaks = 0
-        self._found.extend(self._feed.take(data))
+        try:
+            self._found.extend(self._feed.take(data))
+            self._breaks = 0
+        except ValueError:  # not of a node, or cut: go on with another stream
+            self._breaks += 1
+            self._stream = None
+            stream.close()
 
     def _open(self) -> Any:
         """Begin a stream, through any node; None where none could begin one."""
@@ -98,8 +105,8 @@ class Watch(Generic[T]):
             stream = self._run(self._feed.call(), OPEN_S).stream
         except (Busy, Unavailable):
             return None
+        self._stream = stream
         if self._closed:
             stream.close()
             return None
-        self._stream = stream
         return stream

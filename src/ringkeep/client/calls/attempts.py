@@ -31,8 +31,13 @@ FIRST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 1.0
 
 _BUSY: Final = 429
-_RETRIED: Final = frozenset({_BUSY, 500, 502, 503, 504, 507})
-"""502 and 504 may be a proxy's; 500 is a defect of one node."""
+_NODE: Final = (
+    "ringkeep-node"  # every answer of a node has this header; others are a proxy's, or a stranger's
+)
+_ELSEWHERE: Final = frozenset({408, _BUSY})
+"""Refusals of one node, of a request that another one, or the same later, may take."""
+_DECIDED: Final = frozenset({404, 409, 410, 412, 422})
+"""What is answered to a repeated write by what became of it at first, and not by a node for itself."""
 
 
 class _Problem(msgspec.Struct):
@@ -54,7 +59,7 @@ def problem_of(response: Response) -> _Problem:
     """Return the body of an error; an empty one for what is none of the store's."""
     try:
         return _PROBLEM.decode(response.body)
-    except msgspec.MsgspecError:
+    except ValueError:  # msgspec's errors are some
         return _Problem()
 
 
@@ -98,16 +103,32 @@ class _Attempts:
                     yield from self._pause(0.0)
                 continue
             self._nodes.answered(endpoint, self._request.key, answer)
-            if answer.status not in _RETRIED:
-                return call.read(answer)
+            if _is_final(answer):
+                undecided = answer.status >= 400 and answer.status not in _DECIDED
+                if undecided and self._unknown and self._request.is_write:
+                    raise self._gave_up()
+                return self._read(call, answer)
             self._unknown = self._unknown or _may_apply(answer)
             yield from self._pause(_asked_to_wait(answer))
 
+    def _read(self, call: Call[T], answer: Response) -> T:
+        """Return what an answer means. One that cannot be understood leaves open what it was for."""
+        try:
+            return call.read(answer)
+        except (ValueError, RecursionError) as error:
+            what = f"an answer that no node of this version gives: HTTP {answer.status}, {error}"
+            if self._request.is_write:
+                key = self._request.idempotency_key
+                raise Indeterminate(what, status=answer.status, idempotency_key=key) from error
+            raise Unavailable(what, status=answer.status) from error
+
     def _send(self, endpoint: str, now: float) -> Send:
         left = self._deadline - now
-        share = min(max(left / 2, LEAST_SHARE_S), left)
+        share = min(max(left / 2, LEAST_SHARE_S), left, LONGEST_S)
+        if self._request.waits_s:
+            share = min(left, self._request.waits_s + LEAST_SHARE_S)
         connect = CONNECT_S if self._nodes.connects(endpoint) else PROBE_CONNECT_S
-        return Send(endpoint, self._request, now + min(share, LONGEST_S), min(connect, share))
+        return Send(endpoint, self._request, now + share, min(connect, share))
 
     def _pause(self, asked_s: float) -> Steps[None]:
         """Wait a while, longer each time."""
@@ -117,10 +138,13 @@ class _Attempts:
 
     def _learn(self) -> Steps[None]:
         """Ask one node for the map: it is of use, and not necessary."""
-        until = min(self._deadline, time.monotonic() + LEARN_S)
+        now = time.monotonic()
+        until = now + min(LEARN_S, (self._deadline - now) / 4)
         for endpoint in self._nodes.candidates(None, time.monotonic())[:2]:
             bodies: list[bytes] = []
             for path in ("/v1/cluster", "/v1/cluster/partitions"):
+                if time.monotonic() >= until:
+                    return
                 answer = yield Send(endpoint, Request("GET", path, timed=False), until, LEARN_S / 2)
                 if isinstance(answer, Response) and answer.status == 200:
                     bodies.append(answer.body)
@@ -165,12 +189,16 @@ def jitter(number: int) -> float:
     return random.uniform(0.0, longest_pause(number))
 
 
+def _is_final(response: Response) -> bool:
+    """Return whether a node has decided, so that there is no reason to ask again."""
+    return _NODE in response.headers and response.status < 500 and response.status not in _ELSEWHERE
+
+
 def _may_apply(response: Response) -> bool:
     """Return whether the write may be applied nevertheless: no, if the store says so."""
-    outcome = problem_of(response).outcome
-    return outcome != "not-applied"
+    return _NODE not in response.headers or problem_of(response).outcome != "not-applied"
 
 
 def _asked_to_wait(response: Response) -> float:
     seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdecimal() else 0.0
+    return float(seconds) if seconds.isdecimal() and len(seconds) < 4 else 0.0

@@ -3,7 +3,7 @@
 `Steps` is what batches and transactions of both clients collect; sending is theirs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -42,8 +42,8 @@ MOST: Final = 1_024
 """Operations of one request."""
 MOST_BYTES: Final = 3 << 20
 """Of one request, where it is the client that divides: a node takes 4 MiB."""
-AGAIN: Final = frozenset({429, 500, 503, 504, 507})
-"""The statuses of operations that a repetition of the batch may still carry out."""
+AGAIN: Final = frozenset({0, 429, 500, 503, 504, 507})
+"""The statuses of operations that a repetition may still carry out; 0: there is no answer."""
 
 AGAIN_PAUSE_S: Final = 0.1
 
@@ -73,16 +73,25 @@ _UNDONE: Final = msgspec.json.Decoder(_Undone)
 class Handle(Generic[R]):
     """The result of one operation, once its batch was sent."""
 
-    __slots__ = ("_key", "_member", "_read")
+    __slots__ = ("_error", "_fine", "_idempotency_key", "_key", "_member", "_read")
 
-    def __init__(self, key: bytes, read: Callable[[bytes, Member], R]) -> None:
+    def __init__(self, key: bytes, read: Callable[[bytes, Member], R], fine: tuple[int, ...] = ()) -> None:
         self._key = key
+        self._fine = fine  # statuses of which `read` makes a result
         self._read = read
         self._member: Member | None = None
+        self._error: StoreError | None = None
+        self._idempotency_key = ""
 
-    def set(self, member: Member) -> None:
+    def set(self, member: Member, idempotency_key: str) -> None:
         """Take the result as the answer has it."""
         self._member = member
+        self._idempotency_key = idempotency_key
+
+    def fail(self, error: StoreError) -> None:
+        """Its request failed as a whole. What is known from an earlier one stays."""
+        if self._member is None:
+            self._error = error
 
     @property
     def status(self) -> int:
@@ -92,23 +101,46 @@ class Handle(Generic[R]):
     def result(self) -> R:
         """Return what the operation's own call would return. Raises what it would raise, and ValueError if
         the batch was not sent, or was not carried out."""
-        if self._member is None:
-            raise ValueError("the batch has not been carried out")
-        error = error_of(self._member)
+        error = self.error
         if error is not None:
             raise error
+        if self._member is None:
+            raise ValueError("the batch has not been carried out")
         return self._read(self._key, self._member)
 
+    @property
+    def error(self) -> StoreError | None:
+        """What `result` raises; None if it was carried out, or not sent."""
+        if self._member is None:
+            return self._error
+        return (
+            error_of(self._member, self._idempotency_key) if self._member.status not in self._fine else None
+        )
 
-def error_of(member: Member) -> StoreError | None:
-    """Return what the failure of one operation means; None for a success."""
+
+def gravest(errors: Iterable[StoreError | None]) -> StoreError | None:
+    """Return one of these: one that leaves open whether something was applied, if there is such a one."""
+    found = [error for error in errors if error is not None]
+    return next((error for error in found if isinstance(error, Indeterminate)), found[0] if found else None)
+
+
+def raise_gravest(handles: Iterable["Handle[Any]"]) -> None:
+    """Raise what went wrong, if anything did."""
+    error = gravest(handle.error for handle in handles)
+    if error is not None:
+        raise error
+
+
+def error_of(member: Member, idempotency_key: str = "") -> StoreError | None:
+    """Return what the failure of one operation means; None for a success. `idempotency_key`: of the request
+    that carried it, which would have to be repeated as a whole."""
     status, detail = member.status, member.detail or f"HTTP {member.status}"
     if status < 300:
         return None
     if member.outcome == "unknown":
-        return Indeterminate(detail, status=status)
+        return Indeterminate(detail, status=status, idempotency_key=idempotency_key)
     if status == 412:
-        return Conflict(detail, version=member.version or None)
+        return Conflict(detail, version=member.version or None)  # a batch tells no version then
     kinds: dict[int, type[StoreError]] = {404: NotFound, 409: WrongType, 429: Busy}
     if status in kinds:
         return kinds[status](detail, status=status)
@@ -146,7 +178,7 @@ class Steps(Generic[T]):
 
     def delete(self, key: Key, *, if_version: int | None = None) -> Handle[bool]:
         """Delete a key: `Client.delete`."""
-        return self._add(key, {"op": "delete", **condition_of(if_version)}, lambda _, member: True)
+        return self._add(key, {"op": "delete", **condition_of(if_version)}, _was_there, fine=(404,))
 
     def add(self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None) -> Handle[Counted]:
         """Add to a number: `Client.add`."""
@@ -165,7 +197,7 @@ class Steps(Generic[T]):
 
     def take(self, key: Key, *, if_version: int | None = None) -> Handle[Record[T]]:
         """Delete a key, and return what it held: `Client.take`."""
-        return self._add(key, {"op": "take", **condition_of(if_version)}, self._requests.record)
+        return self._add(key, {"op": "take", **condition_of(if_version)}, self._requests.taken)
 
     def touch(self, key: Key, ttl: Ttl) -> Handle[Written]:
         """Give a key another time to live: `Client.touch`."""
@@ -176,12 +208,13 @@ class Steps(Generic[T]):
         return self._add(key, {"op": "persist"}, self._requests.written)
 
     def _add(
-        self, key: Key, said: dict[str, Any], read: Callable[[bytes, Member], R], ttl: Ttl = None
-    ) -> Handle[R]:
+        self, key: Key, said: dict[str, Any], read: Callable[[bytes, Member], R], ttl: Ttl = None,
+        fine: tuple[int, ...] = (),
+    ) -> Handle[R]:  # fmt: skip
         name = key_of(key)
         self._check(name)
         said |= living(ttl)
-        handle = Handle(name, read)
+        handle = Handle(name, read, fine)
         self._operations.append({**said, **named("key", name)})
         self._handles.append(handle)
         self._keys.append(name)
@@ -192,18 +225,24 @@ class Steps(Generic[T]):
 
     # --- the requests ---------------------------------------------------------------------------------
 
-    def calls(self, place: Callable[[bytes], object], idempotency_key: str = "") -> "list[Call[None]]":
-        """Return the requests that carry all of it out, as few as there may be for each `place` of a key.
-        Each sets its handles when it is answered. With `idempotency_key` there is one, or a ValueError."""
+    def parts(self, place: Callable[[bytes], object], idempotency_key: str = "") -> "list[list[Part]]":
+        """Return the requests that carry all of it out: a list for each `place` of a key, to be sent in its
+        order, so that operations on a key stay in order. Each sets its handles when it is answered. With
+        `idempotency_key` there is one request, or a ValueError."""
         groups: dict[object, list[int]] = {}
+        places = {key: place(key) for key in dict.fromkeys(self._keys)}
         for number, key in enumerate(self._keys):
-            groups.setdefault(place(key), []).append(number)
-        parts = [part for group in groups.values() for part in self._divided(group)]
-        if idempotency_key and len(parts) != 1:
-            parts = self._divided(list(range(len(self))))
-            if len(parts) != 1:
-                raise ValueError("a batch of more than one request cannot have one idempotency_key")
-        return [self._call(part, idempotency_key or new_idempotency_key()) for part in parts]
+            groups.setdefault("" if idempotency_key else places[key], []).append(number)
+        made = [
+            [
+                self._part(numbers, idempotency_key or new_idempotency_key())
+                for numbers in self._divided(group)
+            ]
+            for group in groups.values()
+        ]
+        if idempotency_key and sum(map(len, made)) > 1:
+            raise ValueError("a batch of more than one request cannot have one idempotency_key")
+        return made
 
     def _divided(self, numbers: list[int]) -> list[list[int]]:
         parts: list[list[int]] = []
@@ -217,25 +256,41 @@ class Steps(Generic[T]):
             size += each
         return parts
 
-    def _call(self, numbers: list[int], idempotency_key: str) -> Call[None]:
+    def _part(self, numbers: list[int], idempotency_key: str) -> "Part":
         body = _JSON.encode({"operations": [self._operations[number] for number in numbers]})
+        handles = [self._handles[number] for number in numbers]
 
         def read(response: Response) -> None:
             if response.status != 200:
                 refuse(response)
             answer = _ANSWER.decode(response.body)
-            if len(answer.results) != len(numbers):
-                raise Indeterminate("an answer with other results than were asked for", status=200)
-            for number, member in zip(numbers, answer.results, strict=True):
-                self._handles[number].set(member)
+            for handle, member in zip(handles, answer.results, strict=True):
+                handle.set(member, idempotency_key)
 
         request = Request("POST", "/v1/batch", [], body, {}, self._keys[numbers[0]], idempotency_key)
-        return Call(request, read)
+        return Part(Call(request, read), handles)
+
+
+class Part:
+    """One request of a batch, and where its results will be."""
+
+    def __init__(self, call: Call[None], handles: list[Handle[Any]]) -> None:
+        self.call = call
+        self.handles = handles
 
     @property
     def unfinished(self) -> bool:
-        """Whether a repetition may still carry out some of it."""
-        return any(handle.status in AGAIN for handle in self._handles)
+        """Whether sending it (again) may carry out some of it."""
+        return any(handle.status in AGAIN for handle in self.handles)
+
+    def fail(self, error: StoreError) -> None:
+        """It failed as a whole."""
+        for handle in self.handles:
+            handle.fail(error)
+
+
+def _was_there(_: bytes, member: Member) -> bool:
+    return member.status != 404
 
 
 class AtomicSteps(Steps[T]):
@@ -285,7 +340,7 @@ class AtomicSteps(Steps[T]):
             answer = _ANSWER.decode(response.body)
             self.version = answer.version
             for handle, member in zip(self._handles, answer.results, strict=True):
-                handle.set(member)
+                handle.set(member, idempotency_key)
 
         request = Request("POST", "/v1/batch", [], _JSON.encode(said), {}, self._tag, idempotency_key)
         return Call(request, read)

@@ -17,6 +17,8 @@ class Request:
     `path` begins with "/" and is percent-encoded; `query` holds encoded pairs. `key`: of which the primary is
     asked; None: any node will do. `idempotency_key`: of a write. `timed`: the route takes `timeout`.
     `streamed`: the body of a success is left to be read as it comes.
+    `changes`: it may change something, though it has no idempotency key. `waits_s`: so long the node may wait
+    before it answers.
     """
 
     method: str
@@ -28,6 +30,8 @@ class Request:
     idempotency_key: str = ""
     timed: bool = True
     streamed: bool = False
+    changes: bool = False
+    waits_s: float = 0.0
 
     def target(self, timeout_ms: int) -> str:
         """Return what stands in the request's first line."""
@@ -37,7 +41,7 @@ class Request:
     @property
     def is_write(self) -> bool:
         """Whether it may change something: only then is an outcome unknown."""
-        return bool(self.idempotency_key)
+        return self.changes or bool(self.idempotency_key)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import msgspec
 from ringkeep.client.calls.exchange import Call, Request, Response
 from ringkeep.client.calls.requests import Key, decoded, refuse
 from ringkeep.client.codecs import Codec
-from ringkeep.client.errors import HistoryLost
+from ringkeep.client.errors import HistoryLost, StoreError
 
 T = TypeVar("T")
 
@@ -103,17 +103,21 @@ class Feed(Generic[T]):
             refuse(response)
         return response
 
-    def take(self, data: bytes) -> Iterator[Change[T] | Bookmark]:
-        """Take some bytes of the stream; yield what is new in them. Raises HistoryLost where the stream says
-        so."""
+    def take(self, data: bytes) -> Iterator[Change[T] | Bookmark | StoreError]:
+        """Take some bytes of the stream; yield what is new in them. What is to be raised comes in its place:
+        HistoryLost, and Invalid for a value that the codec does not read. Raises ValueError for bytes that no
+        node sends: then the stream is of no use any more."""
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             if line:
-                found = self._understood(_LINE.decode(line))
+                try:
+                    found = self._understood(_LINE.decode(line))
+                except StoreError as error:
+                    found = error
                 if found is not None:
                     yield found
 
-    def _understood(self, line: _Line) -> Change[T] | Bookmark | None:
+    def _understood(self, line: _Line) -> Change[T] | Bookmark | StoreError | None:
         match line.event:
             case "bookmark":
                 if line.cursor != self.cursor:

@@ -6,7 +6,7 @@ bookmark that is young enough to lie after the listing.
 
 import math
 import time
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from ringkeep.client.calls.feed import Bookmark, Change
 from ringkeep.client.results import Item, Record
@@ -27,9 +27,8 @@ class LocalCopy(Generic[T]):
     def load(self, items: list[Item[T]]) -> None:
         """Take a page of the listing."""
         for item in items:
-            if item.value is not None:
-                found = Record(item.key, item.value, item.version, item.ttl, item.content_type)
-                self.records[item.key] = found
+            value = cast(T, item.value)  # they were asked for; that of JSON's null is None
+            self.records[item.key] = Record(item.key, value, item.version, item.ttl, item.content_type)
 
     def listed(self) -> None:
         """The listing is complete."""
@@ -46,8 +45,8 @@ class LocalCopy(Generic[T]):
             if not self.complete:
                 self._gone[key] = change.version
         elif change.kind == "put":
-            assert change.value is not None, "values were asked for"
-            self.records[key] = Record(key, change.value, change.version, change.ttl, change.content_type)
+            value = cast(T, change.value)
+            self.records[key] = Record(key, value, change.version, change.ttl, change.content_type)
         elif held is not None:
             self.records[key] = Record(key, held.value, change.version, change.ttl, held.content_type)
         return True

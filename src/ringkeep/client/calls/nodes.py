@@ -8,6 +8,7 @@ import random
 import threading
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -42,6 +43,14 @@ class _Partitions(msgspec.Struct):
 
 _CLUSTER: Final = msgspec.json.Decoder(_Cluster)
 _PARTITIONS: Final = msgspec.json.Decoder(_Partitions)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(f"http://{text}")
+        return bool(url.hostname and url.port and url.netloc == text)
+    except ValueError:  # no such port
+        return False
 
 
 @dataclass(slots=True)
@@ -152,12 +161,12 @@ class Nodes:
         try:
             members = _CLUSTER.decode(cluster).members
             found = sorted(_PARTITIONS.decode(partitions).partitions, key=lambda each: each.partition)
-        except msgspec.MsgspecError:
+        except ValueError:  # msgspec's errors are some
             return
         if [each.partition for each in found] != list(range(len(found))) or not found:
             return
         with self._lock:
-            self._addresses = {each.name: f"http://{each.http}" for each in members}
+            self._addresses = {each.name: f"http://{each.http}" for each in members if _is_address(each.http)}
             self._primaries = [each.primary or "" for each in found]
             self._doubted = False
             self._learn_pause_s = LEARN_EVERY_S

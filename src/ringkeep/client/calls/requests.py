@@ -3,6 +3,7 @@
 The interface is described in docs/http.md.
 """
 
+import math
 import secrets
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,7 +15,16 @@ import msgspec
 from ringkeep.client.calls.attempts import detail_of
 from ringkeep.client.calls.exchange import Call, Request, Response, quoted
 from ringkeep.client.codecs import Codec
-from ringkeep.client.errors import Conflict, HistoryLost, Invalid, NotFound, Rejected, StoreError, WrongType
+from ringkeep.client.errors import (
+    Conflict,
+    HistoryLost,
+    Invalid,
+    NotFound,
+    Rejected,
+    StoreError,
+    Unreadable,
+    WrongType,
+)
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 
 T = TypeVar("T")
@@ -94,7 +104,12 @@ def ttl_of(ttl: Ttl) -> str:
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     if seconds is None or not seconds > 0:
         raise ValueError(f"a ttl is a positive number of seconds, not {seconds!r}")
-    return f"{max(1, round(seconds * 1_000))}ms"
+    return f"{max(1, math.ceil(seconds * 1_000))}ms"
+
+
+def length_of(ttl: Seconds | None) -> float | None:
+    """Return a ttl in seconds."""
+    return ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
 
 
 def living(ttl: Ttl) -> dict[str, str]:
@@ -150,7 +165,7 @@ def refuse(response: Response) -> NoReturn:
     """Raise what an answer other than a success means."""
     detail, status = detail_of(response), response.status
     if status == 412:
-        raise Conflict(detail, status=status, version=_tagged(response))
+        raise Conflict(detail, status=status, version=_tagged(response) or 0)
     errors: dict[int, Callable[..., StoreError]] = {404: NotFound, 409: WrongType, 410: HistoryLost}
     if status in errors:
         raise errors[status](detail, status=status)
@@ -161,14 +176,14 @@ def refuse(response: Response) -> NoReturn:
 
 def _tagged(response: Response) -> int | None:
     """Return the version that an answer's ETag tells."""
-    digits = response.headers.get("etag", "").strip('"')
-    return int(digits) if digits.isdecimal() else None
+    digits = response.headers.get("etag", "").removeprefix("W/").strip('"')
+    return int(digits) if digits.isdecimal() and len(digits) < 20 else None
 
 
 def _version(response: Response) -> int:
     version = _tagged(response)
     if version is None:
-        raise Rejected("an answer without a version: is this a Ringkeep node?", status=response.status)
+        raise ValueError("without a version")
     return version
 
 
@@ -176,17 +191,25 @@ def decoded(codec: Codec[T], data: bytes, content_type: str, key: bytes) -> T:
     """Return the value of these bytes. Raises Invalid if the codec cannot read them."""
     try:
         return codec.decode(data, content_type)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"the value of {key!r} is not what this client reads: {error}") from error
+
+
+def removed(codec: Codec[T], data: bytes, content_type: str, key: bytes, version: int) -> T:
+    """Return the value that a write has removed. Raises Unreadable, with its bytes: they are nowhere else."""
+    try:
+        return codec.decode(data, content_type)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(
+            f"the write was applied, and the old value of {key!r} is not what this client reads: {error}",
+            data=data, content_type=content_type, version=version,
+        ) from error  # fmt: skip
 
 
 def _as(decoder: "msgspec.json.Decoder[Made]", response: Response) -> Made:
     if not 200 <= response.status < 300:
         refuse(response)
-    try:
-        return decoder.decode(response.body)
-    except msgspec.MsgspecError as error:
-        raise Rejected(f"an answer that no node gives (is this a Ringkeep node?): {error}") from error
+    return decoder.decode(response.body)  # what it raises is a ValueError
 
 
 def _seconds(milliseconds: int | str | None) -> float | None:
@@ -236,7 +259,8 @@ class Requests(Generic[T]):
                 refuse(response)
             return response.status != 304
 
-        return Call(Request("GET", _path(name), query, key=name, timed=False), read)
+        request = Request("GET", _path(name), query, key=name, timed=False, waits_s=min(seconds, 60.0))
+        return Call(request, read)
 
     def put(
         self, key: Key, value: T, ttl: Ttl, content_type: str, condition: Condition, idempotency_key: str
@@ -279,7 +303,7 @@ class Requests(Generic[T]):
         return self._operate(key, said, self.swapped, idempotency_key)
 
     def take(self, key: Key, condition: Condition, idempotency_key: str) -> Call[Record[T]]:
-        return self._operate(key, {"op": "take", **condition}, self.record, idempotency_key)
+        return self._operate(key, {"op": "take", **condition}, self.taken, idempotency_key)
 
     def touch(self, key: Key, ttl: Ttl, condition: Condition, idempotency_key: str) -> Call[Written]:
         said = {"op": "touch", "ttl": ttl_of(ttl), **condition}
@@ -319,8 +343,14 @@ class Requests(Generic[T]):
         return Written(key, member.version, member.status == 201)
 
     def swapped(self, key: bytes, member: Member) -> Swapped[T]:
-        old = decoded(self.codec, member.data or b"", member.content_type, key) if member.replaced else None
+        data, version = member.data or b"", member.version
+        old = removed(self.codec, data, member.content_type, key, version) if member.replaced else None
         return Swapped(key, old, member.version, not member.replaced)
+
+    def taken(self, key: bytes, member: Member) -> Record[T]:
+        content_type = member.content_type or _UNTYPED
+        value = removed(self.codec, member.data or b"", content_type, key, member.version)
+        return Record(key, value, member.version, None, content_type)
 
     def record(self, key: bytes, member: Member) -> Record[T]:
         content_type = member.content_type or _UNTYPED
@@ -358,7 +388,7 @@ class Requests(Generic[T]):
     def deletion(self, span: "Span", until: str, limit: int) -> Call["Deletion"]:
         """Return a part of a deletion; without `until` one that only begins it (`limit` 0)."""
         headers = {"Ringkeep-Until": until} if until else {}
-        request = Request("DELETE", "/v1/kv", [*span.query, f"limit={limit}"], b"", headers)
+        request = Request("DELETE", "/v1/kv", [*span.query, f"limit={limit}"], b"", headers, changes=True)
         return Call(request, lambda response: _as(_DELETION, response))
 
 
