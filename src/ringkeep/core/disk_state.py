@@ -25,7 +25,7 @@ class DiskState(IntEnum):
 _KEPT: Final = 4
 """This part of the reserve is not touched by entries: what has been taken has yet to find its place."""
 
-_EASED: Final = 8
+EASED: Final = 8
 """A bound that was crossed counts until there is this part more: the state does not flutter."""
 
 
@@ -94,7 +94,7 @@ class OwnDisk:
 
     def _below(self, bound: int, state: DiskState) -> bool:
         crossed = state <= self.state < DiskState.SILENT
-        return self.free < bound + (bound // _EASED if crossed else 0)
+        return self.free < bound + (bound // EASED if crossed else 0)
 
     def _told(self) -> str:
         match self.state:

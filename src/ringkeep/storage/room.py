@@ -1,7 +1,7 @@
 """Watches the free disk space of a node's data, in a thread of its own: a file system may not answer.
 
-While there is less than the reserve, the store is asked now and then to free some. Knows nothing of what
-follows for the node.
+While there is not clearly more than the reserve, the store is asked now and then to free some. Knows nothing
+of what follows for the node.
 """
 
 import os
@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from ringkeep.core.disk_state import EASED
 from ringkeep.errors import StorageError, of_directory
 
 LOOK_S: Final = 0.1
@@ -30,6 +31,7 @@ class RoomWatch:
         """Measure once at once. `make_room` is called in a thread of its own. Raises StorageError."""
         self._directory = directory
         self._reserve = reserve
+        self._enough = reserve + reserve // EASED  # less than this may still count as less than the reserve
         self._make_room = make_room
         self._over = threading.Event()
         self._maker: threading.Thread | None = None
@@ -57,11 +59,11 @@ class RoomWatch:
         return disk.f_bavail * disk.f_frsize
 
     def _run(self) -> None:
-        while not self._over.wait(LOOK_S if self.seen[0] >= self._reserve else LOOK_AGAIN_S):
+        while not self._over.wait(LOOK_S if self.seen[0] >= self._enough else LOOK_AGAIN_S):
             with suppress(OSError):  # the number of the measurement stays the same, which shows the failure
                 self.seen = self._free(), self.seen[1] + 1
             rested = time.monotonic() - self._made_at >= MAKE_ROOM_S
-            if self.seen[0] < self._reserve and rested and not self._making and not self.used_up():
+            if self.seen[0] < self._enough and rested and not self._making and not self.used_up():
                 self._made_at = time.monotonic()
                 self._maker = threading.Thread(target=self._make, name="ringkeep-making-room", daemon=True)
                 self._maker.start()
