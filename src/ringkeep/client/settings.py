@@ -20,7 +20,7 @@ MISSING: Final = Missing.MISSING
 
 TIMEOUT_S: Final = 5.0
 CONNECTIONS: Final = 64
-"""To one endpoint, at most: what is beyond waits for one."""
+"""To one endpoint, kept open."""
 PAGE: Final = 1_000
 """Keys of a listing that are asked for at once."""
 

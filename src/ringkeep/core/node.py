@@ -112,7 +112,7 @@ class Node:
         self.watched = Watched(context, self.detector, self.primaries)
         self._dispatch = Dispatch(self)
         self._probe_at: Millis = 0
-        self.disk_held = False  # requests back, at the end of the last turn
+        self.disk_held = False  # whether the disk held requests back at the end of the last turn
         self._unheard: dict[NodeId, None] = {}  # peers of which frames were lost
         self._look_after_at: Millis = 0
         stored = reader.get(Family.META, MAP_KEY)

@@ -7,10 +7,8 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from ringkeep.client.calls.exchange import Failure, Response, Send
+from ringkeep.client.calls.exchange import GRACE_S, Failure, Response, Send
 
-GRACE_S: Final = 0.25
-"""So long after a node's own deadline its answer is waited for."""
 _UNASKED: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 

@@ -16,10 +16,8 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
-from ringkeep.client.calls.exchange import Failure, Response, Send
+from ringkeep.client.calls.exchange import GRACE_S, Failure, Response, Send
 
-GRACE_S: Final = 0.25
-"""So long after a node's own deadline its answer is waited for."""
 _CHUNK: Final = 1 << 16
 _NOT_SENT: Final = (NewConnectionError, ConnectTimeoutError)  # the first: also a name that does not resolve
 

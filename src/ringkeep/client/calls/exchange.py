@@ -4,10 +4,13 @@ what is sent to whom, the transports send it.
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 from urllib.parse import quote_from_bytes
 
 T = TypeVar("T")
+
+GRACE_S: Final = 0.25
+"""So long after a node's own deadline its answer is waited for."""
 
 
 @dataclass(slots=True)
