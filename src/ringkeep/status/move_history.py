@@ -22,7 +22,8 @@ RATE_MS: Final = 10_000  # over how long the rate is taken
 class Move:
     """One change of a partition's replicas. `gone`, `newcomer`: None where nobody leaves, or comes.
 
-    `bytes`: what the newcomer was sent so far. `ended`, `done`: for those that are over.
+    `bytes`: what the newcomer was sent so far; what was sent again counts once. `ended`, `done`: for those
+    that are over.
     """
 
     partition: PartitionId

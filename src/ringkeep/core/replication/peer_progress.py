@@ -20,13 +20,14 @@ class PeerProgress:
     `match`: durable there, and equal to the log here. `next`: what is sent next; absent while the position is
     not known. `lives`: which life of each peer reported it. `lost`: (epoch, index) of the last entry that a
     peer held durably in an earlier life, if it lacks that. `heard`: when the peer last made progress, for
-    sending again. `given`: bytes of entries sent to the peer, repetitions included.
+    sending again. `given`: bytes of entries sent to the peer; what was sent again counts once.
     """
 
     __slots__ = (
         "_budget",
         "_bulk_to",
         "_context",
+        "_given_to",
         "_in_flight",
         "given",
         "heard",
@@ -45,6 +46,7 @@ class PeerProgress:
         self.lost: dict[NodeId, tuple[Epoch, Index]] = {}
         self.heard: dict[NodeId, Millis] = {}
         self.given: dict[NodeId, int] = {}
+        self._given_to: dict[NodeId, Index] = {}  # the last entry of these
         self._in_flight: dict[NodeId, int] = {}  # bytes of entries sent and not acknowledged
         self._bulk_to: dict[NodeId, Index] = {}  # the last entry that went on the bulk lane
 
@@ -65,6 +67,7 @@ class PeerProgress:
             self.lives.pop(gone, None)
             self.lost.pop(gone, None)
             self.given.pop(gone, None)
+            self._given_to.pop(gone, None)
             self._bulk_to.pop(gone, None)
             del self.heard[gone]
 
@@ -148,6 +151,17 @@ class PeerProgress:
         del self._bulk_to[peer]
         return False
 
+    def _count_given(self, peer: NodeId, message: Append, size: int) -> None:
+        """Count what the peer is sent for the first time: what is told of a move is how far it has come."""
+        before = self._given_to.get(peer, 0)
+        again = before - message.prev_index
+        last = self.next[peer] - 1
+        if last > before:
+            if again > 0:
+                size -= sum(map(len, message.entries[:again]))
+            self._given_to[peer] = Index(last)
+            self.given[peer] = self.given.get(peer, 0) + size
+
     def send(self, peer: NodeId, message: Append) -> None:
         """Send an Append, and count its bytes as in flight."""
         if self.match.get(peer) == message.prev_index:
@@ -155,7 +169,7 @@ class PeerProgress:
         self.next[peer] = Index(message.prev_index + 1 + len(message.entries))
         size = sum(map(len, message.entries))
         self._context.turn_bytes += size
-        self.given[peer] = self.given.get(peer, 0) + size
+        self._count_given(peer, message, size)
         self._in_flight[peer] = self._in_flight.get(peer, 0) + size
         self._budget.in_flight[peer] = self._budget.in_flight.get(peer, 0) + size
         if size > self._context.bounds.bulk_bytes or self.uses_bulk(peer):
