@@ -136,8 +136,8 @@ FIELDS: Final[dict[type, Fields]] = {
     Takeover: Fields(("holder",), {"_primary": _LINK}, part={"promises": _looked_at}),
     PeerProgress: Fields(
         ("match", "next"), {
-            "_context": _LINK, "_budget": _SMALL, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD, "_given_to": _TOLD,
-            "_bulk_to": _SMALL, "lives": _SOUND, "lost": _SOUND,
+            "_context": _LINK, "_budget": _SMALL, "heard": _TIME, "_in_flight": _SMALL, "given": _TOLD,
+            "_given_to": _TOLD, "_bulk_to": _SMALL, "lives": _SOUND, "lost": _SOUND,
         },
     ),
     Pending: Fields(

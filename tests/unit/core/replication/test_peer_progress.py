@@ -11,6 +11,7 @@ from ringkeep.core.replication.peer_progress import PeerProgress
 def test_what_is_sent_again_counts_once_in_what_a_peer_was_given() -> None:
     """A busy newcomer is sent entries twice; a move would seem to have moved more than there is."""
     progress = PeerProgress(a_context(), Budget())
+    progress.mark_unknown(B)
     log = [b"x" * size for size in (100, 20, 3, 1000)]  # of index 11 to 14
 
     def send(first: int, last: int) -> int:
