@@ -2,8 +2,8 @@
 
 Every partition is confirmed as for a read, after the scan has come; from then on what is read there can only
 be newer. A node reads so many rows in a turn, over all scans, and continues in the next: small requests do
-not wait. Where a record is due, the log is told the time first, with an empty entry: once that is committed,
-whoever reads later sees the record gone as well.
+not wait. Where a record has come due, the log is told the time first, with an empty entry: once that is
+committed, whoever reads later sees the record gone as well.
 """
 
 from collections import deque
@@ -226,10 +226,12 @@ class Scans:
 
 
 def _told_time(primary: Primary) -> Index:
-    """Let the log of a partition in which a record is due tell the time; return what must be committed."""
-    state, log = primary.replica.state, primary.replica.log
-    if state.soonest > primary.log_time or not state.due(primary.log_time, 1):
+    """Let the log of a partition tell the time if a record is due that a scan would show otherwise; return
+    what must be committed. What was due at the time that is told already waits for its removal, unseen.
+    """
+    state, log, now = primary.replica.state, primary.replica.log, primary.log_time
+    if state.soonest > now or not state.is_due_between(primary.replica.applied_time, now):
         return Index(0)
-    if log.last_time < primary.log_time:
+    if state.is_due_between(log.last_time, now):
         return primary.append_own(EntryKind.NOOP)
     return log.last_index

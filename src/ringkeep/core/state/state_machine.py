@@ -190,6 +190,11 @@ class State:
         self.soonest = found[0][0] if found else NEVER
         return found
 
+    def is_due_between(self, after: Millis, until: Millis) -> bool:
+        """Return whether a record has a deadline that is after `after`, and not after `until`."""
+        begin, end = (self._prefix_deadlines + _NUMBER.pack(time + 1) for time in (after, until))
+        return begin < end and bool(self.scan(begin, end, 1))
+
     def sweep(self, deadline: Millis, key: bytes) -> None:
         """No deadline up to that of this record is left, nor will one be added: begin behind it in future."""
         self._swept = max(self._swept, self._deadline_key(deadline, key) + b"\0")
