@@ -186,6 +186,16 @@ def test_a_node_that_is_full(host: Host, wire: Wire, key: str) -> None:
         host.service.feeds.most = 1_000
 
 
+def test_a_cluster_with_a_node_of_an_older_version(host: Host, wire: Wire, key: str) -> None:
+    host.service.feeds.is_older = True
+    try:
+        for path in ("/v1/changes", f"/v1/kv/{key}?newer_than=0"):
+            answer = wire.request("GET", path)
+            assert answer.status == 503 and "older version" in answer.json()["detail"]
+    finally:
+        host.service.feeds.is_older = False
+
+
 def test_a_node_that_does_not_serve(host: Host, wire: Wire) -> None:
     host.service.reason = "it is starting"
     assert wire.request("GET", "/v1/changes").status == 503

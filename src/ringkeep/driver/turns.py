@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ringkeep.core.context import Durable
 from ringkeep.core.disk_state import Questions
 from ringkeep.core.node import Node
-from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request, Status
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.effects import Batch, Effects, Lane
 from ringkeep.core.protocol.feed import FeedRequest
@@ -195,14 +195,14 @@ class Driver:
         """Take a client's request for many keys. Call only while `serving`."""
         self._event(lambda: self.node.submit_reads(group))
 
-    def submit_feed(self, request: FeedRequest) -> bool:
-        """Begin a feed of changes; False if this node has as many readers as it may. Call only while
-        `serving`. Nothing but bookmarks is told before `pull_feed`.
+    def submit_feed(self, request: FeedRequest) -> Status | None:
+        """Begin a feed of changes, or return why none may begin (`Feeds.refusal`). Call only while `serving`.
+        Nothing but bookmarks is told before `pull_feed`.
         """
-        if self.node.feeds.full:
-            return False
-        self._event(lambda: self.node.feeds.submit(request))
-        return True
+        refusal = self.node.feeds.refusal
+        if refusal is None:
+            self._event(lambda: self.node.feeds.submit(request))
+        return refusal
 
     def pull_feed(self, request: FeedRequest, size: int) -> None:
         """A reader of changes can take so many bytes more, as `feed.size_of` counts them."""

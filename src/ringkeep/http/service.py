@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request, Status
 from ringkeep.core.protocol.feed import FeedRequest
 from ringkeep.histogram import Histogram
 
@@ -49,8 +49,9 @@ class Service(Protocol):
         """Put a page of keys together. `request.done(page)` is called exactly once, later, on the loop."""
         ...
 
-    def submit_feed(self, request: FeedRequest) -> bool:
-        """Begin a feed of changes; False if this node has as many readers as it may.
+    def submit_feed(self, request: FeedRequest) -> Status | None:
+        """Begin a feed of changes, or return why none may begin. BUSY: this node has as many readers as it
+        may. UNAVAILABLE: a node of the cluster runs an older version, which tells no changes.
 
         Its functions are called later, on the loop, until `close_feed` or `request.on_gone`.
         """

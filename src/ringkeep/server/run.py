@@ -23,7 +23,7 @@ from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
-from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request, Status
 from ringkeep.core.protocol.cluster_map import Member
 from ringkeep.core.protocol.feed import FeedRequest
 from ringkeep.core.protocol.types import MapVersion, Millis
@@ -349,7 +349,7 @@ class Server:
     def submit_listing(self, request: ListRequest) -> None:
         self._driver.submit_listing(request)
 
-    def submit_feed(self, request: FeedRequest) -> bool:
+    def submit_feed(self, request: FeedRequest) -> Status | None:
         return self._driver.submit_feed(request)
 
     def pull_feed(self, request: FeedRequest, size: int) -> None:

@@ -1,8 +1,9 @@
 """The cluster map as bytes: for its znode, for MapPush, and for the start-up copy on disk.
 
-u8 format, then zlib over one msgpack array. Partitions are columns of small numbers (equal neighbours
-compress well), and nodes are given as positions in one table of ids. Equal maps give equal bytes with the
-same zlib; `digest` does not depend on zlib at all.
+u8 format, then zlib over one msgpack array. The format is the feature level of the cluster: a version that
+does not speak it refuses the map, before it meets anything else that it cannot read. Partitions are columns
+of small numbers (equal neighbours compress well), and nodes are given as positions in one table of ids.
+Equal maps give equal bytes with the same zlib; `digest` does not depend on zlib at all.
 """
 
 import zlib
@@ -11,12 +12,12 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
+from ringkeep.core.cluster.feature_level import FIRST, NEWEST, feature_level
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, Index, MapVersion, NodeId
 from ringkeep.errors import ConfigurationError, ProtocolError
 
-FORMAT: Final = 1
 UNPACKED_BYTES: Final = 4 * limits.MIB  # a map that unpacks to more is refused: it is a zip bomb, or not ours
 _COMPRESSION: Final = 9  # maps change seldom: 4,096 partitions take about 10 ms
 
@@ -74,15 +75,18 @@ def encode(cluster_map: ClusterMap) -> bytes:
 
 
 def _encoded(cluster_map: ClusterMap) -> bytes:
-    return bytes([FORMAT]) + zlib.compress(_pack(_columns(cluster_map)), _COMPRESSION)
+    return bytes([feature_level(cluster_map)]) + zlib.compress(_pack(_columns(cluster_map)), _COMPRESSION)
 
 
 def decode(encoded: bytes) -> ClusterMap:
     """Return the map. Raises ProtocolError on bytes that `encode` does not make."""
     if not 1 < len(encoded) <= limits.MAP_BYTES:
         raise ProtocolError(f"a cluster map of {len(encoded)} bytes")
-    if encoded[0] != FORMAT:
-        raise ProtocolError(f"cluster map format {encoded[0]}; this node reads {FORMAT}")
+    if not FIRST <= encoded[0] <= NEWEST:
+        raise ProtocolError(
+            f"the cluster map is of feature level {encoded[0]}, this version reads up to {NEWEST}: start a"
+            " version that is as new as the other nodes'"
+        )
     try:
         columns = _decoder.decode(_unpack(encoded))
     except (zlib.error, ValueError, msgspec.MsgspecError) as error:

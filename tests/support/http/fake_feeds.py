@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.feed import NOW, Event, FeedRequest, size_of
 from ringkeep.core.protocol.types import Index, PartitionId
 
@@ -28,6 +29,7 @@ class FakeFeeds:
         self.changes: list[Event] = []
         self.begin = 0
         self.most = 1_000
+        self.is_older = False  # some node of the cluster is, and tells no changes
         self.silent = False  # tells nothing but where a feed begins
         self.readers: dict[FeedRequest, _Reader] = {}
         self._pumping = False
@@ -37,16 +39,18 @@ class FakeFeeds:
         """The version of the last change."""
         return self.changes[-1].version if self.changes else self.begin
 
-    def submit(self, request: FeedRequest) -> bool:
+    def submit(self, request: FeedRequest) -> Status | None:
         """Begin a feed."""
+        if self.is_older:
+            return Status.UNAVAILABLE
         if len(self.readers) >= self.most:
-            return False
+            return Status.BUSY
         begin = (request.positions or {PARTITION: NOW})[PARTITION]
         self.readers[request] = _Reader(self.end if begin == NOW else begin)
         if not self._pumping:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
-        return True
+        return None
 
     def pull(self, request: FeedRequest, size: int) -> None:
         """Grant more."""

@@ -240,7 +240,7 @@ class FakeService:
         event = Event(PartitionId(0), Index(self.index), kind, key, content_type, value, ttl_ms)
         self.feeds.changes.append(event)
 
-    def submit_feed(self, request: FeedRequest) -> bool:
+    def submit_feed(self, request: FeedRequest) -> Status | None:
         """Begin a feed."""
         return self.feeds.submit(request)
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringkeep.core.cluster import feature_level
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState, Partition
 from ringkeep.core.protocol.types import Epoch, Incarnation, MapVersion, NodeId
@@ -163,6 +164,13 @@ def test_a_bomb_is_not_unpacked() -> None:
         mapcodec.decode(b"\x01" + zlib.compress(bytes(64 * limits.MIB)))
 
 
-def test_another_format_is_named() -> None:
-    with pytest.raises(ProtocolError, match="format 2"):
-        mapcodec.decode(b"\x02" + mapcodec.encode(a_map(2, 3))[1:])
+def test_the_map_of_a_cluster_that_uses_a_newer_feature_level_is_refused() -> None:
+    """An older version would meet messages and rows later that it cannot read."""
+    plain = a_map(2, 3)
+    newest = plain.next(settings={feature_level.SETTING: feature_level.NEWEST})
+    assert mapcodec.encode(plain)[0] == feature_level.FIRST
+    encoded = mapcodec.encode(newest)
+    assert encoded[0] == feature_level.NEWEST and mapcodec.decode(encoded) == newest
+    for level in (0, feature_level.NEWEST + 1):
+        with pytest.raises(ProtocolError, match=f"feature level {level}.*as new as the other nodes'"):
+            mapcodec.decode(bytes([level]) + encoded[1:])

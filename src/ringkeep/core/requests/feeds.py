@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from ringkeep.core.cluster.feature_level import OPERATIONS
 from ringkeep.core.context import Context
 from ringkeep.core.protocol import limits
+from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.feed import NOW, Event, FeedRequest, Refusal, Told, size_of
 from ringkeep.core.protocol.messages import Changes, Follow
 from ringkeep.core.protocol.types import Index, Life, Millis, NodeId, PartitionId
@@ -108,9 +109,13 @@ class Feeds:
         self._streams: dict[int, _Stream] = {}
 
     @property
-    def full(self) -> bool:
-        """Whether this node has as many readers as it may: to be asked before `submit`."""
-        return len(self._open) >= self._context.bounds.feeds_at_once
+    def refusal(self) -> Status | None:
+        """Why no feed may begin: to be asked before `submit`. BUSY: this node has as many readers as it may.
+        UNAVAILABLE: a node of the cluster runs an older version, which tells no changes.
+        """
+        if self._context.feature_level < OPERATIONS:
+            return Status.UNAVAILABLE
+        return Status.BUSY if len(self._open) >= self._context.bounds.feeds_at_once else None
 
     @property
     def count(self) -> int:
@@ -151,8 +156,6 @@ class Feeds:
         """Ask for every partition that nobody is asked for; those whose holders cannot be reached wait."""
         context = self._context
         feed.due_at = context.now + limits.FEED_RETRY_MS
-        if context.feature_level < OPERATIONS:
-            return  # an older node would not understand
         asked: dict[NodeId, list[_Tail]] = {}
         for tail in feed.idle.values():
             peer = self._holder_for(tail)

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ringkeep.core.protocol.cursor import encode_cursor
+from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.feed import Event, EventKind, FeedRequest, size_of
 from ringkeep.core.protocol.types import Index, Millis, PartitionId
 from ringkeep.http import problems
@@ -35,6 +36,10 @@ status of its own if it is known by then, and is said in the stream later."""
 GONE_TEXT: Final = (
     "The changes that follow this position are not kept any more, on no replica. Nothing was changed; list "
     "the keys again (GET /v1/kv), which gives a new cursor, and go on from there."
+)
+OLDER_TEXT: Final = (
+    "Some node of the cluster runs an older version, which tells no changes. Nothing was changed; ask again "
+    "once all nodes run this one."
 )
 _NAMES: Final = {kind.value: kind.name.lower() for kind in EventKind}
 _encode: Final = msgspec.json.Encoder().encode
@@ -120,10 +125,11 @@ class ChangeStream(Response):
     # --- the answer -----------------------------------------------------------------------------------
 
     async def begin(self) -> None:
-        """Begin the feed. Raises Problem: 429; 410 if what follows its position is known to be gone."""
-        if not self._service.submit_feed(self._feed):
+        """Begin the feed. Raises Problem: 429; 503; 410 if what follows its position is known to be gone."""
+        refusal = self._service.submit_feed(self._feed)
+        if refusal is not None:
             self._closed()
-            raise problems.busy()
+            raise problems.busy() if refusal == Status.BUSY else Problem(problems.UNAVAILABLE, OLDER_TEXT)
         self._service.pull_feed(self._feed, WINDOW_BYTES)
         if self._feed.positions is None:
             return  # its first word may take a while, and a client may wait for the answer's head

@@ -14,6 +14,7 @@ from ringkeep.core.protocol.types import Index, Millis, PartitionId
 from ringkeep.http.service import Service
 
 _WINDOW_BYTES: Final = 16 * 1024
+_OLDER: Final = "some node of the cluster runs an older version, which tells no changes"
 
 
 class LongPoll:
@@ -79,9 +80,10 @@ class LongPoll:
         feed = self._feed = FeedRequest(
             self._request.key, False, {partition: NOW}, self._on_events, self._on_bookmark, self._on_gone
         )
-        if not self._service.submit_feed(feed):
+        refusal = self._service.submit_feed(feed)
+        if refusal is not None:
             self._feed = None
-            self._end(Result(Status.BUSY))
+            self._end(Result(refusal, detail=_OLDER if refusal == Status.UNAVAILABLE else ""))
             return
         self._service.pull_feed(feed, _WINDOW_BYTES)
         self._again = True  # it may have changed before the feed began: its first bookmark has it read

@@ -83,7 +83,7 @@ class Reader:
             partial(self._on_gone, connection),
         )  # fmt: skip
         connection.request = request
-        if not node.driver.submit_feed(request):
+        if node.driver.submit_feed(request) is not None:
             world.count("feed_refused")
             return
         world.count("feed_resumed" if begin is not None else "feed_begun")
