@@ -15,8 +15,8 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ringkeep.core.protocol.cursor import encode_cursor
 from ringkeep.core.protocol.client_requests import Status
+from ringkeep.core.protocol.cursor import encode_cursor
 from ringkeep.core.protocol.feed import Event, EventKind, FeedRequest, size_of
 from ringkeep.core.protocol.types import Index, Millis, PartitionId
 from ringkeep.http import problems
