@@ -72,7 +72,7 @@ def test_a_rolling_upgrade_under_load(older: Cluster) -> None:
 
 
 def older_is_refused(nodes: Cluster, environment: dict[str, str]) -> None:
-    """There is no way back: an older version does not start on what it cannot read, and leaves it as it is."""
+    """There is no way back: an older version does not start on what it cannot read, and leaves it."""
     assert nodes.terminate("n1") == 0
     nodes.places["n1"].environment = environment
     nodes.start("n1")
