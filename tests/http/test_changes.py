@@ -91,11 +91,12 @@ def test_a_stream_continues_a_listing(wire: Wire, connect: Connect, key: str) ->
     version_of(wire, "PUT", f"{key}/a", b"v")
     page = wire.request("GET", f"/v1/kv?prefix={key}/").json()
     copy = {each["key"]: each["version"] for each in page["items"]}
-    version = version_of(wire, "PUT", f"{key}/b", b"v")
+    assert copy == {f"{key}/a": version_of(wire, "GET", f"{key}/a")}
+    version_of(wire, "PUT", f"{key}/b", b"v")
+    version = version_of(wire, "PUT", f"{key}/a", b"w")
     with connect() as other:
         changes = Changes(other, f"?prefix={key}/&after={page['cursor']}")
-        changes.until(lambda told: told.get("key") == f"{key}/b")
-    assert copy[f"{key}/a"] < version
+        changes.until(lambda told: told.get("version") == version > copy[f"{key}/a"])
     until = wire.request("DELETE", f"/v1/kv?prefix={key}/").json()["until"]
     with connect() as other:
         changes = Changes(other, f"?prefix={key}/&after={until}")

@@ -14,20 +14,22 @@ from tests.sim.mutants_copies import OF_COPIES
 from tests.sim.mutants_disk import OF_DISKS
 from tests.sim.mutants_feeds import OF_FEEDS
 from tests.sim.mutants_health import OF_HEALTH
+from tests.sim.mutants_listings import OF_LISTINGS
 from tests.sim.mutants_losses import OF_LOSSES
 from tests.sim.mutants_map import OF_THE_MAP
 from tests.sim.mutants_operations import OF_OPERATIONS
 from tests.sim.mutants_requests import OF_REQUESTS
+from tests.sim.test_seeds import SEEDS
 
 from ringkeep.cli.commands.simulate import outcomes
 from ringkeep.sim.faults.disk_losses import loses_in_a_move
 from ringkeep.sim.feeds.readers import has_readers
 from ringkeep.sim.run import run_seed
-from ringkeep.sim.world.environment import has_full_rooms, has_operations
+from ringkeep.sim.world.environment import has_full_rooms, has_listers, has_operations
 
 MUTANTS = {
     **OF_REPLICAS, **OF_REQUESTS, **OF_THE_MAP, **OF_HEALTH, **OF_COPIES, **OF_DISKS, **OF_LOSSES,
-    **OF_OPERATIONS, **OF_FEEDS,
+    **OF_OPERATIONS, **OF_FEEDS, **OF_LISTINGS,
 }  # fmt: skip
 
 # mutant -> within how many seeds, from 1 (or of OWN_WORLDS), it must be caught (several times what it takes
@@ -117,7 +119,7 @@ CAUGHT = {
     ),
     "half a batch applied": (
         2,
-        "touches|says|no place in|was answered|go together|removed once|bytes of rows|still saw",
+        "touches|says|no place in|was answered|go together|removed once|bytes of rows|still saw|removes",
     ),
     "condition of a batch read from committed state": (40, "no place in|says|was answered|go together"),
     "change told before commit": (5, "told before it is committed|feed: .*: told"),
@@ -128,11 +130,15 @@ CAUGHT = {
     "gone by one replica's word": (5, "gone after .* could tell"),
     "cursor that skips a partition": (8, "feed: .* told .*, not"),
     "now without confirmation": (30, "begins at .*, before"),
+    "key dropped at a page boundary": (4, "is shown as None"),
+    "newer version swept": (4, "after [0-9]+"),
+    "chain overtaken": (4, "committed at|no place in"),
 }
 
 OWN_WORLDS = {
     **dict.fromkeys(OF_OPERATIONS, has_operations),
     **dict.fromkeys(OF_FEEDS, has_readers),
+    **dict.fromkeys(OF_LISTINGS, has_listers),
     "refused while a copy waits": has_full_rooms,
     "only voters count as copies": loses_in_a_move,
     "any copy does": loses_in_a_move,
@@ -140,9 +146,10 @@ OWN_WORLDS = {
 }
 """Mutants that hardly show elsewhere are tried in the worlds that were made for them: each 16th or 8th."""
 
+ALL = bool(os.environ.get("ALL_MUTANTS"))
 SOON = 15
 """Mutants that need no more seeds than this are tried by every run of the tests."""
-TRIED = [name for name, (within, _) in CAUGHT.items() if within <= SOON or os.environ.get("ALL_MUTANTS")]
+TRIED = [name for name, (within, _) in CAUGHT.items() if within <= SOON or ALL]
 
 
 def seeds_for(name: str) -> list[int]:
@@ -171,8 +178,13 @@ def test_a_broken_rule_is_caught(name: str) -> None:
     print(f"caught: {name}, by seed {seed}: {failure.splitlines()[0]}")
 
 
+@pytest.mark.skipif(not ALL, reason="tests/sim/test_seeds.py runs these seeds")
 def test_the_unbroken_core_passes_the_same_seeds() -> None:
     last = max(max(seeds_for(name)) for name in TRIED)
     with outcomes(1, last) as found:
         failures = [f"seed {outcome.seed}: {outcome.failure}" for outcome in found if outcome.failure]
     assert not failures, "\n".join(failures)
+
+
+def test_seeds_that_catch_soon_are_run_unbroken_too() -> None:
+    assert max(max(seeds_for(name)) for name, (within, _) in CAUGHT.items() if within <= SOON) <= SEEDS

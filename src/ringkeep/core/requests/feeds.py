@@ -153,9 +153,17 @@ class Feeds:
     # --- asking ---------------------------------------------------------------------------------------
 
     def _ask(self, feed: _Feed) -> None:
-        """Ask for every partition that nobody is asked for; those whose holders cannot be reached wait."""
+        """Ask for every partition that nobody is asked for; those whose holders cannot be reached wait. The
+        feed ends if one of them is gone.
+        """
         context = self._context
         feed.due_at = context.now + limits.FEED_RETRY_MS
+        gone = [tail.partition for tail in feed.idle.values() if tail.cut and self._is_gone(tail)]
+        if gone:
+            context.count("feed_gone")
+            context.effects.fed.append(partial(feed.request.on_gone, gone))
+            self.close(feed.request)
+            return
         asked: dict[NodeId, list[_Tail]] = {}
         for tail in feed.idle.values():
             peer = self._holder_for(tail)
@@ -303,7 +311,6 @@ class Feeds:
 
     def _on_refused(self, stream: _Stream, refused: Sequence[int]) -> None:
         feed = stream.feed
-        gone: list[PartitionId] = []
         for at in range(0, len(refused), 2):
             tail = stream.tails.get(PartitionId(refused[at]))
             if tail is None:
@@ -312,19 +319,14 @@ class Feeds:
                 tail.cut[stream.peer] = tail.position
                 feed.cut = True
                 self._detach(tail)
-                if self._is_gone(tail):
-                    gone.append(tail.partition)
             else:
                 self._detach(tail, limits.FEED_RETRY_MS)
-        if gone:
-            self._context.count("feed_gone")
-            self._context.effects.fed.append(partial(feed.request.on_gone, gone))
-            self.close(feed.request)
-        else:
-            self._ask(feed)
+        self._ask(feed)
 
     def _is_gone(self, tail: _Tail) -> bool:
-        """Whether every replica has said that it does not reach back to the position."""
+        """Whether every replica has said that it does not reach back to the position: every one that the map
+        names now, not then.
+        """
         assert self._context.cluster_map is not None
         replicas = self._context.cluster_map.partitions[tail.partition].replicas
         return all(tail.cut.get(node) == tail.position for node in replicas)

@@ -5,11 +5,11 @@ bookmarks each change once, in order, none left out and none invented.
 from collections.abc import Mapping
 
 from ringkeep.core.protocol.change import ChangeKind
-from ringkeep.core.protocol.entry import Entry, EntryKind, decode, origins_in
+from ringkeep.core.protocol.entry import Entry, EntryKind, decode
 from ringkeep.core.protocol.feed import NOW, Event, EventKind
 from ringkeep.core.protocol.types import Index, Millis, PartitionId
-from ringkeep.core.state.deduplication import Sessions
 from ringkeep.sim.checks.committed_log import CommittedLog
+from ringkeep.sim.checks.effects import effective
 from ringkeep.sim.feeds.connection import Connection
 from ringkeep.sim.feeds.readers import Reader, Readers
 from ringkeep.sim.world.world import World
@@ -27,7 +27,8 @@ def judge_readers(world: World, logs: Mapping[PartitionId, CommittedLog], reader
         for number, connection in enumerate(reader.connections):
             name = f"{reader.name}, connection {number} through {connection.node.name}"
             _Judge(name, reader, connection, logs, wanted).judge()
-    world.count("feed_skipped_duplicate", sum(_skipped(log) for log in logs.values()))
+    copies = sum(len(log.entries) - len(list(effective(log))) for log in logs.values())
+    world.count("feed_skipped_duplicate", copies)
 
 
 class _Judge:
@@ -131,31 +132,8 @@ class _Judge:
 
 def _events_of(partition: PartitionId, log: CommittedLog) -> dict[Index, list[Event]]:
     """Return what each entry of a log changes, those that changed nothing left out."""
-    sessions = Sessions()
-    found: dict[Index, list[Event]] = {}
-    for index, data in sorted(log.entries.items()):
-        entry = decode(data)
-        if _takes_effect(sessions, entry):
-            events = _changes(partition, entry)
-            if events:
-                found[Index(index)] = events
-    return found
-
-
-def _skipped(log: CommittedLog) -> int:
-    sessions = Sessions()
-    return sum(not _takes_effect(sessions, decode(data)) for _, data in sorted(log.entries.items()))
-
-
-def _takes_effect(sessions: Sessions, entry: Entry) -> bool:
-    if entry.kind == EntryKind.FORGET:
-        for origin in origins_in(entry.tail):
-            sessions.forget(origin)
-    elif entry.counter:
-        if sessions.find(entry.origin, entry.counter) is not None:
-            return False
-        sessions.record(entry.origin, entry.counter, entry.low, entry.status, entry.index)
-    return True
+    found = {Index(entry.index): _changes(partition, entry) for entry in effective(log)}
+    return {index: events for index, events in found.items() if events}
 
 
 def _one(

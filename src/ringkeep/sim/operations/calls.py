@@ -12,7 +12,7 @@ from ringkeep.sim.histories.history import short
 class Call:
     """`start`, `end`: event numbers, all distinct. `result`: the final answer, None if there was none.
     `tries`: of each, the coordinator's origin and the request, which has its counter once it was accepted.
-    `steps`, `goes_on`: of a batch.
+    `steps`, `goes_on`: of a batch. `follows`: the call before it in a chain.
     """
 
     client: int
@@ -33,6 +33,7 @@ class Call:
     tries: list[tuple[bytes, Request]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     goes_on: bool = False
+    follows: "Call | None" = None
 
     @property
     def keys(self) -> list[bytes]:

@@ -4,6 +4,7 @@ Most times to live are so short that records expire all the time, also while the
 saw is judged by `witness`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from typing import Final
@@ -26,7 +27,11 @@ from ringkeep.core.protocol.client_requests import (
 from ringkeep.core.protocol.types import Millis, origin_of
 from ringkeep.core.state.operations import pack_numbers
 from ringkeep.sim.attempts import REJECTED, THINK_MS, TIMEOUT_MS, Attempt, Attempts
+from ringkeep.sim.listings.listers import Shown
 from ringkeep.sim.operations.calls import Call
+from ringkeep.sim.operations.chained import Chained
+from ringkeep.sim.operations.sweeps import Sweep
+from ringkeep.sim.world.environment import has_listers
 from ringkeep.sim.world.machine import SimMachine
 from ringkeep.sim.world.world import World
 
@@ -41,6 +46,10 @@ NAMED: Final = 0.35
 """The share of writes that carry an idempotency key."""
 GROUPS: Final = 0.08
 """The share of calls that are reads of several keys, in one request."""
+CHAINS: Final = 0.06
+SWEEPS: Final = 0.02
+"""The share of calls that are several in one request, and that delete a range of keys, in worlds of their
+own."""
 LARGE: Final = 0.02
 LARGE_BYTES: Final = 70_000
 """Of a value that has a row of its own under any bounds, and is no result that is kept under a key."""
@@ -62,21 +71,24 @@ ROOM: Final = (
 
 
 class _Attempt(Attempt):
-    __slots__ = ("call",)
+    __slots__ = ("call", "then")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, then: Callable[[], None]) -> None:
+        """`then` is called once it is over."""
         super().__init__(call.name, call.start_ms)
         self.call = call
+        self.then = then
 
 
 class OperationClients(Attempts[_Attempt]):
     """All these clients of one world, and their calls, by start. `calm_from`: the event number from which on
-    the cluster is calm, 0 before."""
+    the cluster is calm, 0 before. `shown`: what those were shown that deleted ranges."""
 
     def __init__(self, world: World, calls: int) -> None:
         super().__init__(world)
         self.calm_from = 0
         self.calls: list[Call] = []
+        self.shown: list[Shown] = []
         self._hot = _keys(world.partitions, HOT)
         self.keys = _keys(world.partitions, HOT + CROWD)
         self._left = calls
@@ -110,12 +122,19 @@ class OperationClients(Attempts[_Attempt]):
     def _next(self, client: int) -> None:
         if self._left <= 0:
             return
-        if self._world.random.random() < GROUPS:
+        draw = self._world.random.random()
+        if draw < GROUPS:
             calls = self._draw_reads(client)
             taken = self._read_together(client, calls)
+        elif draw < GROUPS + SWEEPS and has_listers(self._world.seed):
+            calls, taken = [], True
+            Sweep(self._world, partial(self._delete, client), self.shown.append, partial(self._over, client))
+        elif draw < GROUPS + SWEEPS + CHAINS and has_listers(self._world.seed):
+            calls = self._draw_chain(client)
+            taken = self._send_chain(client, calls)
         else:
             calls = [self._draw(client)]
-            taken = self._try(_Attempt(calls[0]))
+            taken = self._try(_Attempt(calls[0], partial(self._over, client)))
         if not taken:
             self._pause(client)
             return
@@ -124,6 +143,58 @@ class OperationClients(Attempts[_Attempt]):
             self._left -= 1
         self._busy += 1
         self.calls += calls
+
+    def _delete(self, client: int, key: bytes, version: int, then: Callable[[], None]) -> None:
+        """Delete a key if it has this version."""
+        start = self._stamp()
+        call = Call(
+            client, Kind.DELETE, key, b"", b"", version, 0, False, 0, b"call-%d" % start, start,
+            self._world.events.now,
+        )  # fmt: skip
+        self.calls.append(call)
+
+        def begin() -> None:
+            if not self._try(_Attempt(call, then)):
+                self._world.events.after(self._world.draw(1, THINK_MS), begin)
+
+        begin()
+
+    # --- several in one request -----------------------------------------------------------------------
+
+    def _draw_chain(self, client: int) -> list[Call]:
+        """Draw calls on one key or two."""
+        random = self._world.random
+        keys = random.sample(self._hot, random.randint(1, 2))
+        calls: list[Call] = []
+        while len(calls) < random.randint(2, 6):
+            call = self._draw(client)
+            if call.kind != Kind.BATCH and not call.stale:
+                call.key, call.at_least = random.choice(keys), 0
+                calls.append(call)
+        return calls
+
+    def _send_chain(self, client: int, calls: list[Call]) -> bool:
+        """Send them through one node. One that dies may have carried out some of them."""
+        world, waiting = self._world, [True]
+        node = world.random.choice(list(world.nodes.values()))
+        if not node.alive or not node.driver.serving or world.events.now < node.paused_until:
+            return False
+
+        def over() -> None:
+            if waiting:
+                waiting.clear()
+                world.count("chain_over")
+                self._over(client)
+
+        def heard(call: Call, result: Result) -> None:
+            self._check_calm(call, result)
+            if result.version:
+                self._versions[call.key] = result.version
+
+        world.events.after(3 * TIMEOUT_MS, over)
+        asked = [(call, self._asked(call)) for call in calls]
+        Chained(world, node, asked, heard, over)
+        return True
 
     # --- reads of many keys ---------------------------------------------------------------------------
 
@@ -150,8 +221,7 @@ class OperationClients(Attempts[_Attempt]):
                 self._check_calm(call, result)
                 world.log(node, f"together: {call} on {call.key!r}")
             world.count("read_together", len(results))
-            self._busy -= 1
-            self._pause(client)
+            self._over(client)
 
         group = ReadGroup([call.key for call in calls], TIMEOUT_MS, over)
         if not world.submit_reads(node, group):
@@ -225,7 +295,12 @@ class OperationClients(Attempts[_Attempt]):
         return random.choice(_NEW_TTLS if kind == Kind.TOUCH else _TTLS)
 
     def _request(self, attempt: _Attempt, node: SimMachine) -> Request:
-        call = attempt.call
+        request = self._asked(attempt.call)
+        attempt.call.tries.append((origin_of(node.id, node.incarnation), request))
+        return request
+
+    def _asked(self, call: Call) -> Request:
+        """Return the request of a call."""
         request = Request(
             call.kind, call.key, call.value, call.content_type, call.condition, timeout_ms=TIMEOUT_MS,
             stale=call.stale, at_least=call.at_least, ttl_ms=call.ttl_ms,
@@ -233,7 +308,7 @@ class OperationClients(Attempts[_Attempt]):
         if call.name:
             said = f"{call.kind} {call.content_type!r} {call.condition} {call.ttl_ms} ".encode() + call.value
             request.fingerprint = blake2b(said, digest_size=16).digest()
-        call.tries.append((origin_of(node.id, node.incarnation), request))
+            request.idempotency = call.name
         return request
 
     # --- what is answered -----------------------------------------------------------------------------
@@ -269,8 +344,11 @@ class OperationClients(Attempts[_Attempt]):
 
     def _end(self, attempt: _Attempt) -> None:
         assert attempt.call.result or not self.calm_from, f"no answer in a calm cluster: {attempt.call}"
+        attempt.then()
+
+    def _over(self, client: int) -> None:
         self._busy -= 1
-        self._pause(attempt.call.client)
+        self._pause(client)
 
     def _pause(self, client: int) -> None:
         self._world.events.after(self._world.draw(0, THINK_MS), partial(self._next, client))

@@ -8,6 +8,7 @@ from ringkeep.core.protocol.keys import RESULTS
 from ringkeep.core.protocol.types import Millis, PartitionId
 from ringkeep.sim.checks.committed_log import CommittedLog
 from ringkeep.sim.checks.stored_rows import Stored, records_of, rows_of
+from ringkeep.sim.operations.chained import in_order
 from ringkeep.sim.operations.clients import OperationClients
 from ringkeep.sim.operations.witness import Witness
 from ringkeep.sim.world.world import World
@@ -19,6 +20,7 @@ SOON_MS: Final[Millis] = 1_000
 def judge(world: World, logs: Mapping[PartitionId, CommittedLog], clients: OperationClients) -> None:
     """Raise AssertionError unless the log explains every answer, and the stores hold what it says. Call when
     the cluster is at rest."""
+    in_order(clients.calls)
     for number in range(world.partitions):
         partition = PartitionId(number)
         calls = [call for call in clients.calls if partition_of(call.key, world.partitions) == number]

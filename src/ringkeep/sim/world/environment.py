@@ -39,6 +39,11 @@ def has_operations(seed: int) -> bool:
     return seed % 8 == 6
 
 
+def has_listers(seed: int) -> bool:
+    """Return whether in this seed's world clients list keys, delete what they list, and send chains."""
+    return seed % 16 == 14
+
+
 class Named(Protocol):
     """The subject of a line of the trace."""
 

@@ -10,7 +10,7 @@ from ringkeep.coordination.memory import MemoryService
 from ringkeep.core.cluster.cluster_settings import GRACE_MS
 from ringkeep.core.cluster.replica_changes import targets, under_way
 from ringkeep.core.protocol import limits, quorum
-from ringkeep.core.protocol.client_requests import ReadGroup, Request
+from ringkeep.core.protocol.client_requests import ListRequest, ReadGroup, Request
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeState
 from ringkeep.core.protocol.types import Millis, NodeId
 from ringkeep.core.replication.departed_coordinators import coordinators_of
@@ -209,6 +209,13 @@ class World(Environment):
         if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
             return False
         node.driver.submit_reads(group)
+        return True
+
+    def submit_listing(self, node: SimMachine, request: ListRequest) -> bool:
+        """Submit a request for a page of keys to a node; False if it accepts none at present."""
+        if not node.alive or not node.driver.serving or self.events.now < node.paused_until:
+            return False
+        node.driver.submit_listing(request)
         return True
 
     def survives_without(self, node: SimMachine) -> bool:

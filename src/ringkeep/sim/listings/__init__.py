@@ -1,0 +1,1 @@
+"""Listings by simulated clients, and the verdict on them."""
