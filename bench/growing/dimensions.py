@@ -4,6 +4,7 @@ Every point is a cluster, how much is in it, and who asks. Points with the same 
 """
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,8 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 VALUES_BYTES: Final = 64 * MIB  # of all values of one size together, for sizes that make keys few
 DESCRIPTORS: Final = 200  # of a process beside its connections
+SHORT: Final = "this was a short run"
+LONG: Final = "loading takes many minutes: only `--reference` does it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,58 +32,64 @@ class Point:
         return self.nodes, self.partitions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dimension:
     """Points along one axis. `upwards`: each point is measured for all rounds before the next; else a round
-    goes through all points, and the next one through them backwards."""
+    goes through all points, and the next one through them backwards.
+
+    `left_out`: the places that are not measured, and why.
+    """
 
     name: str
     axis: str
     points: list[Point]
     upwards: bool = False
-    left_out: list[str] = field(default_factory=list)
+    left_out: dict[int, str] = field(default_factory=dict)
+
+    def leave_out(self, places: Sequence[int], why: str) -> None:
+        self.left_out |= {point.at: why for point in self.points if point.at in places}
+        self.points = [point for point in self.points if point.at not in places]
 
 
-def value_sizes(quick: bool) -> list[Point]:
+def of_value(size: int) -> Point:
     """Keys and connections become fewer as values become large: what is under way stays below the limits."""
-    sizes = [16, 128, KIB, 16 * KIB, 128 * KIB, MIB, 4 * MIB]
-    return [
-        Point(
-            size,
-            value_bytes=size,
-            keys=min(20_000, max(VALUES_BYTES // size, 32)),
-            connections=64 if size <= 16 * KIB else 16,
-        )
-        for size in (sizes[::3] if quick else sizes)
-    ]
+    return Point(
+        size,
+        value_bytes=size,
+        keys=min(20_000, max(VALUES_BYTES // size, 32)),
+        connections=64 if size <= 16 * KIB else 16,
+    )
 
 
-def connection_counts(quick: bool) -> tuple[list[Point], list[str]]:
-    """Return the points that this process's limit of descriptors allows, and what is left out."""
-    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - DESCRIPTORS
-    counts = [10, 100, 1_000] if quick else [10, 100, 1_000, 10_000]
-    points = [Point(count, connections=count) for count in counts if count <= allowed]
-    left = [
-        f"{count:,} connections: a process may open {allowed + DESCRIPTORS:,} descriptors here"
-        for count in counts
-        if count > allowed
-    ]
-    return points, left
+def of_nodes(count: int) -> Point:
+    """Clients grow with the nodes: each node has as many requests under way."""
+    return Point(count, nodes=count, connections=64 * count // 3)
 
 
 def all_of(quick: bool, reference: bool) -> dict[str, Dimension]:
-    """Return the dimensions by name. `reference`: also what takes very long."""
-    keys = [10_000, 100_000] if quick else [100_000, 1_000_000]
-    if reference:
-        keys.append(10_000_000)
-    connections, left = connection_counts(quick)
-    partitions = [16, 256, 4_096] if quick else [16, 64, 256, 1_024, 4_096]
-    nodes = [3, 5] if quick else [3, 5, 9, 12]
-    found = [
-        Dimension("keys", "keys", [Point(count, keys=count) for count in keys], upwards=True),
-        Dimension("values", "bytes of a value", value_sizes(quick)),
-        Dimension("partitions", "partitions", [Point(each, partitions=each) for each in partitions]),
-        Dimension("nodes", "nodes", [Point(each, nodes=each) for each in nodes]),
-        Dimension("connections", "connections", connections, left_out=left),
-    ]
-    return {each.name: each for each in found}
+    """Return the dimensions by name. `quick`: fewer points; `reference`: also what takes very long."""
+    keys = [10_000, 100_000] if quick else [100_000, 1_000_000, 10_000_000]
+    values = [16, 128, KIB, 16 * KIB, 128 * KIB, MIB, 4 * MIB]
+    partitions, nodes, connections = [16, 64, 256, 1_024, 4_096], [3, 6, 9, 12], [10, 100, 1_000, 10_000]
+    found = {
+        "keys": Dimension("keys", "keys", [Point(each, keys=each) for each in keys], upwards=True),
+        "values": Dimension("values", "bytes of a value", [of_value(each) for each in values]),
+        "partitions": Dimension(
+            "partitions", "partitions", [Point(each, partitions=each) for each in partitions]
+        ),
+        "nodes": Dimension("nodes", "nodes", [of_nodes(each) for each in nodes]),
+        "connections": Dimension(
+            "connections", "connections", [Point(each, connections=each) for each in connections]
+        ),
+    }
+    if quick:
+        found["values"].leave_out([128, KIB, 128 * KIB, MIB], SHORT)
+        found["partitions"].leave_out([64, 1_024], SHORT)
+        found["nodes"].leave_out([9, 12], SHORT)
+        found["connections"].leave_out([10_000], SHORT)
+    if not reference:
+        found["keys"].leave_out([10_000_000], LONG)
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    many = [each for each in connections if each + DESCRIPTORS > allowed]
+    found["connections"].leave_out(many, f"a process may open {allowed:,} descriptors here")
+    return found
