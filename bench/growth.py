@@ -94,6 +94,7 @@ def measure(options: argparse.Namespace, out: Path, result: dict[str, Any]) -> l
     """Measure what was chosen; keep the results after each dimension. Return what went wrong."""
     known, wrong = all_of(options.quick, options.reference), []
     for name in options.dimensions:
+        expected = set(known[name].left_out) if name in known else set()
         began, cpu, busy = time.monotonic(), time.process_time(), busy_s()
         with tempfile.TemporaryDirectory(prefix="ringkeep-growth-", dir=options.data) as data:
             about = {"cores": os.cpu_count(), **machine(Path(data)), "generator": generator.ABOUT}
@@ -121,6 +122,8 @@ def measure(options: argparse.Namespace, out: Path, result: dict[str, Any]) -> l
             found["run"]["foreign_share"] = max(foreign, 0.0) / took / (os.cpu_count() or 1)
         result[name] = found
         growth_page.write(out, result, NAMES)
+        left = found.get("left_out", {}).items()
+        wrong += [f"{name} {at}: {why}" for at, why in left if int(at) not in expected]
         wrong += [f"VOID: {name}: {each}" for each in void_runs(from_json(found.get("figures", [])))]
         print(f"{name}: {took / 60:.1f} minutes", flush=True)
     return wrong
@@ -154,7 +157,8 @@ def main() -> int:
         return 130
     print(growth_page.page(result, NAMES))
     print(f"kept in {os.path.relpath(kept)}")
-    print("\n".join(wrong), file=sys.stderr)
+    for each in wrong:
+        print(f"growth: {each}", file=sys.stderr)
     return 1 if wrong else 0
 
 

@@ -45,6 +45,7 @@ class Measuring:
         self._system: Ringkeep | None = None
         self._cluster: tuple[int, int] | None = None
         self._keys, self._value_bytes = 0, 0
+        self._warm: Point | None = None
         self._generation = 0
 
     def run(self, dimension: Dimension, rounds: int) -> list[Figure]:
@@ -79,7 +80,7 @@ class Measuring:
         """Stop the cluster that runs, and delete what it has stored."""
         if self._system is not None:
             self._system.end()
-        self._system = self._cluster = None
+        self._system = self._cluster = self._warm = None
         self._keys = self._value_bytes = 0
         shutil.rmtree(self._data / "cluster", ignore_errors=True)
 
@@ -92,8 +93,10 @@ class Measuring:
         if (self._keys, self._value_bytes) != (point.keys, point.value_bytes):
             self._fill(bench, self._system, point)
             self._keys, self._value_bytes = point.keys, point.value_bytes
-        for load in LOADS:
-            bench.run(self._system, self._order(load, point, WARM_UP_S))
+        if point != self._warm:
+            for load in LOADS:
+                bench.run(self._system, self._order(load, point, WARM_UP_S))
+            self._warm = point
         return {load: bench.run(self._system, self._order(load, point, self._seconds)) for load in LOADS}
 
     def _started(self, point: Point) -> Ringkeep:

@@ -69,8 +69,8 @@ def of_nodes(count: int) -> Point:
 def all_of(quick: bool, reference: bool) -> dict[str, Dimension]:
     """Return the dimensions by name. `quick`: fewer points; `reference`: also what takes very long."""
     keys = [10_000, 100_000] if quick else [100_000, 1_000_000, 10_000_000]
-    values = [16, 128, KIB, 16 * KIB, 128 * KIB, MIB, 4 * MIB]
-    partitions, nodes, connections = [16, 64, 256, 1_024, 4_096], [3, 6, 9, 12], [10, 100, 1_000, 10_000]
+    values = [16, 128, KIB, 16 * KIB, 256 * KIB, 4 * MIB]
+    partitions, nodes, connections = [16, 256, 1_024, 4_096], [3, 6, 9, 12], [10, 100, 1_000, 10_000]
     found = {
         "keys": Dimension("keys", "keys", [Point(each, keys=each) for each in keys], upwards=True),
         "values": Dimension("values", "bytes of a value", [of_value(each) for each in values]),
@@ -83,8 +83,8 @@ def all_of(quick: bool, reference: bool) -> dict[str, Dimension]:
         ),
     }
     if quick:
-        found["values"].leave_out([128, KIB, 128 * KIB, MIB], SHORT)
-        found["partitions"].leave_out([64, 1_024], SHORT)
+        found["values"].leave_out([128, KIB, 256 * KIB], SHORT)
+        found["partitions"].leave_out([1_024], SHORT)
         found["nodes"].leave_out([9, 12], SHORT)
         found["connections"].leave_out([10_000], SHORT)
     if not reference:

@@ -35,16 +35,17 @@ between them is the loopback interface. So the figures say what a request *costs
 much faster a cluster on machines of its own becomes with each machine.
 
 The generator is that of [benchmarks.md](benchmarks.md): a program in C with one thread, in a closed loop,
-that checks every answer. Each point is a fresh cluster with 3 replicas, quorum fsync and linearizable
-reads. Unless it is what grows: 3 nodes, 64 partitions, 20,000 keys, values of 128 bytes, 64 connections.
-Keys are loaded by batches (values above 1 KiB: one by one), then the cluster is left alone until its
-servers use less than half of a processor together, or for a minute. One run of each kind warms up.
+that checks every answer. Every cluster starts from empty, with 3 replicas, quorum fsync and linearizable
+reads; points with as many nodes and partitions share one. Unless it is what grows: 3 nodes, 64 partitions,
+20,000 keys, values of 128 bytes, 64 connections. Keys are loaded by batches (values above 1 KiB: one by
+one), then the cluster is left alone until its servers use less than half of a processor together, or for a
+minute. One run of each kind warms up.
 
-A round goes through all points, the next one through them backwards; only for keys, each point is measured
-in all rounds before more keys are loaded, so there a machine that becomes slower meanwhile counts as
-growth. Figures are medians over the rounds, with the lowest and the highest. "Of the first" is the median
-over the median of the first point. A wrong, missing or refused answer makes a run void: it counts in no
-figure.
+A round goes through all points, the next one through them backwards; only for keys, which are added, each
+point is measured in all rounds before more keys are loaded, so there a machine that becomes slower
+meanwhile counts as growth. Figures are medians over the rounds, with the lowest and the highest. "Of the
+first" is the median over the median of the first point. A wrong, missing or refused answer makes a run
+void: it counts in no figure.
 
 **°** marks points where the generator used more CPU than all servers together: there it is measured as much
 as they are. **Requests per CPU second** counts the user and system time of all nodes and of ZooKeeper, also
@@ -58,8 +59,8 @@ NOTES: Final = {
     "partitions": "No bound is set. Requests that go to more partitions have less in common with each other.",
     "nodes": "Connections grow with the nodes (64 for each three), as clients do: each node has as many "
     "requests under way. All nodes share the processors of the one machine, so requests per second cannot "
-    "grow; what counts is requests per CPU second. The more nodes there are, the more requests reach one that "
-    "is not the key's primary and passes them on: 67 % of three, 92 % of twelve.",
+    "grow; what counts is requests per CPU second. The more nodes there are, the more requests reach one "
+    "that is not the key's primary and passes them on: 67 % with three nodes, 92 % with twelve.",
     "connections": "A closed loop: with N connections, requests wait for each other, and by Little's law the "
     "median latency is near N over the throughput. No bound is set.",
 }
@@ -123,13 +124,15 @@ def drawings(result: Mapping[str, Any]) -> dict[str, str]:
 def page(result: Mapping[str, Any], wanted: Sequence[str]) -> str:
     """Return the whole page as Markdown. `wanted`: every dimension there is, in order."""
     there = [name for name in wanted if name in result]
-    sections = [HEAD, _missing(result, wanted), "## What was measured, and when\n", _runs(result, there)]
+    sections = [HEAD, _missing(result, wanted)]
+    if there:
+        sections += ["## What was measured, and when\n", _runs(result, there)]
     if any(bound.dimension in result for bound in BOUNDS):
         sections += ["## What growth may not change\n", _bounds(result)]
     for name in there:
         sections += [f"## {name.capitalize()}\n", f"![{name}](growth/{name}.svg)\n"]
         sections += [control_page.section(result[name]) if name == CONTROL else _section(name, result[name])]
-    sections += ["## How it was measured\n", METHOD, _machines(result, there)]
+    sections += ["## How it was measured\n", METHOD, _machines(result, there) if there else ""]
     return "\n".join(each for each in sections if each)
 
 
@@ -140,8 +143,9 @@ def _missing(result: Mapping[str, Any], wanted: Sequence[str]) -> str:
     missing = [name for name in wanted if name not in result]
     if not missing:
         return ""
-    names = " ".join(missing)
-    return f'> **Not measured yet: {", ".join(missing)}** (`make bench-growth ARGS="{names} --reference"`).\n'
+    return (
+        f'> **Not measured yet: {", ".join(missing)}** (`make bench-growth ARGS="--reference --missing"`).\n'
+    )
 
 
 def _runs(result: Mapping[str, Any], there: Sequence[str]) -> str:
@@ -166,8 +170,8 @@ def _runs(result: Mapping[str, Any], there: Sequence[str]) -> str:
         )
     if busy:
         text += (
-            f"\n> **The machine was busy with other work during: {', '.join(busy)}.** Throughput is too low"
-            " and latencies are too high there; points that were measured one after the other compare badly.\n"
+            f"\n> **The machine was busy with other work during: {', '.join(busy)}.** Throughput is too low,"
+            " latencies are too high there, and points that were not measured together compare badly.\n"
         )
     return text
 
@@ -233,8 +237,6 @@ def _section(name: str, part: Mapping[str, Any]) -> str:
     figures, places = from_json(part["figures"]), places_of(part)
     text = NOTES[name] + "\n"
     for figure in figures:
-        text += f"\n{KINDS[figure.load]}:\n\n"
-        rows = [[place_name(name, at), *_cells(figure, at, places[0])] for at in places]
         head = [
             part["axis"],
             "per second (lowest–highest)",
@@ -242,30 +244,45 @@ def _section(name: str, part: Mapping[str, Any]) -> str:
             "per CPU second",
             "CPU each, µs",
         ]
-        text += grid([*head, "of the first: per second", "p99", "per CPU second"], rows) + "\n"
-    left = [f"- {place_name(name, at)}: not measured, as {why}." for at, why in part["left_out"].items()]
+        rows = [[place_name(name, at), *_cells(figure, at)] for at in places]
+        if name == "values":
+            head += ["MB per second"]
+            rows = [[*row, _megabytes(figure, at)] for row, at in zip(rows, places, strict=True)]
+        else:
+            head += ["of the first: per second", "p99", "per CPU second"]
+            rows = [[*row, *_ratios(figure, places[0], at)] for row, at in zip(rows, places, strict=True)]
+        text += f"\n{KINDS[figure.load]}:\n\n{grid(head, rows)}\n"
+    left = [f"- {place_name(name, at)}: not measured: {why}." for at, why in part["left_out"].items()]
     text += "\n" + "\n".join(left) + "\n" if left else ""
     void = void_runs(figures)
     if void:
-        shown_first = "; ".join(void[:VOID_SHOWN])
-        text += f"\nVoid in this run ({len(void)}), by the place on the axis: {shown_first}.\n"
+        named = "; ".join(void[:VOID_SHOWN])
+        text += f"\nVoid in this run ({len(void)}), by the place on the axis: {named}.\n"
     return text
 
 
-def _cells(figure: Figure, at: str, first: str) -> list[str]:
-    """One row of a table: what a load found at one place."""
-    samples = figure.valid(at)
-    if not samples:
-        return ["void", *["–"] * 6]
-    rates = [sample.rate for sample in samples]
+def _cells(figure: Figure, at: str) -> list[str]:
+    """What a load found at one place."""
+    rates = [sample.rate for sample in figure.valid(at)]
+    if not rates:
+        return ["void", *["–"] * 3]
     bound = "°" if figure.generator_bound(at) else ""
     return [
         f"{shown(figure.median(at, 'rate'), 0)}{bound} ({shown(min(rates), 0)}–{shown(max(rates), 0)})",
         f"{shown(figure.median(at, 'p50_ms'))} / {shown(figure.median(at, 'p99_ms'))}",
         shown(figure.median(at, "per_cpu_s"), 0),
         shown(figure.median(at, "server_us")),
-        *(_times(ratio_of(figure, what, first, at)) for what in ("rate", "p99_ms", "per_cpu_s")),
     ]
+
+
+def _ratios(figure: Figure, first: str, at: str) -> list[str]:
+    return [_times(ratio_of(figure, what, first, at)) for what in ("rate", "p99_ms", "per_cpu_s")]
+
+
+def _megabytes(figure: Figure, size: str) -> str:
+    """Values per second in MB, 10⁶ bytes."""
+    rate = figure.median(size, "rate")
+    return shown(rate and rate * int(size) / 1e6)
 
 
 def _chart(name: str, part: Mapping[str, Any]) -> str:
