@@ -29,6 +29,7 @@ class Order:
     keys: int
     generation: int
     first: int = 0
+    value_bytes: int = 128  # another size only of Ringkeep
 
 
 def build(directory: Path) -> Path:
@@ -55,7 +56,8 @@ def run(
     """
     command = [
         *(str(program), system, order.load, str(order.connections), str(order.seconds), str(order.keys)),
-        *(str(order.generation), str(order.first), *(f"{each.host}:{each.port}" for each in endpoints)),
+        *(str(order.generation), str(order.first), str(order.value_bytes)),
+        *(f"{each.host}:{each.port}" for each in endpoints),
     ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

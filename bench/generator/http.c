@@ -42,7 +42,7 @@ static size_t unbase64(char *out, const char *text, size_t length) {
 /* Find an answer's parts; return its length as `parse` does. */
 static long parse_http(const char *in, size_t length, int *status, const char **body, size_t *size) {
     const char *end = memmem(in, length, "\r\n\r\n", 4);
-    if (!end) return length < ANSWER_BYTES ? 0 : -1;
+    if (!end) return length < answer_bytes ? 0 : -1;
     if (memcmp(in, "HTTP/1.1 ", 9) != 0) return -1;
     *status = atoi(in + 9);
     *size = 0;
@@ -55,7 +55,7 @@ static long parse_http(const char *in, size_t length, int *status, const char **
     if (!told) return -1; /* chunked: neither of the two does that for answers this small */
     *body = end + 4;
     size_t whole = (size_t)(*body - in) + *size;
-    if (whole > ANSWER_BYTES) return -1;
+    if (whole > answer_bytes) return -1;
     return whole <= length ? (long)whole : 0;
 }
 
@@ -65,8 +65,9 @@ static size_t build_ringkeep(char *out, const struct request *request) {
     switch (request->kind) {
     case CREATE:
     case PUT:
-        return (size_t)sprintf(out, "PUT /v1/kv/%.*s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%.*s",
-                               KEY_BYTES, request->key, request->host, VALUE_BYTES, VALUE_BYTES, request->value);
+        return (size_t)sprintf(out, "PUT /v1/kv/%.*s HTTP/1.1\r\nHost: %s\r\nContent-Length: %zu\r\n\r\n%.*s",
+                               KEY_BYTES, request->key, request->host, value_bytes, (int)value_bytes,
+                               request->value);
     case GET:
     case CONFIRM:
         return (size_t)sprintf(out, "GET /v1/kv/%.*s HTTP/1.1\r\nHost: %s\r\n\r\n", KEY_BYTES, request->key,

@@ -1,10 +1,11 @@
 /* A closed loop: each connection has one request under way, and sends the next when the answer was checked.
  *
- *   generator SYSTEM LOAD CONNECTIONS SECONDS KEYS GENERATION FIRST HOST:PORT...
+ *   generator SYSTEM LOAD CONNECTIONS SECONDS KEYS GENERATION FIRST VALUE_BYTES HOST:PORT...
  *
  * LOAD: `load` writes every key once (SECONDS is not used); `put`, `get`, or `mixed` (nine reads to one write)
  * take keys at random. Every connection has its own share of the keys, so that what a read must find is known:
  * exactly what this run wrote, or a value of an earlier run. Connection i goes to address FIRST + i, in turn.
+ * A value tells its key, its run, and how many writes of its connection came before, as far as it has room.
  *
  * Prints READY when all connections are there, waits for a line, runs, and prints RESULT and LATENCIES as JSON.
  * After writes it reads some of them back through every address, and prints CHECKED. One thread, epoll.
@@ -39,9 +40,8 @@ struct connection {
     unsigned long long sent_ns, random;
     int key, first, count, next;
     unsigned number; /* writes so far, told in the value */
-    size_t used;
-    char value[VALUE_BYTES + 1];
-    char in[ANSWER_BYTES];
+    size_t used, length, sent; /* of `in`; of `out`, and how much of it the kernel has taken */
+    char *value, *in, *out;
 };
 
 static const struct protocol *const protocols[] = {&ringkeep, &etcd, &redis, &zookeeper};
@@ -54,6 +54,8 @@ static size_t done, room, late; /* late: answered after the end, checked, and in
 static unsigned long long stop_ns;
 static long faults;
 static char fault[256];
+static char *expected; /* room for a value */
+size_t value_bytes, answer_bytes;
 
 static unsigned long long now_ns(void) {
     struct timespec at;
@@ -68,23 +70,22 @@ static void wrong(const char *what, const struct connection *connection) {
 
 static void write_value(char *out, int key, int of, unsigned number) {
     char head[32];
-    memset(out, 'v', VALUE_BYTES);
-    int length = sprintf(head, "%08d-%06d-%08u-", key, of, number);
-    memcpy(out, head, (size_t)length);
-    out[VALUE_BYTES] = 0;
+    memset(out, 'v', value_bytes);
+    size_t length = (size_t)sprintf(head, "%08d-%06d-%08u-", key, of, number);
+    memcpy(out, head, length < value_bytes ? length : value_bytes);
+    out[value_bytes] = 0;
 }
 
 /* Whether a read found what it must: this run's last write, or any one of earlier runs where there is none. */
 static int is_right(int key, const struct answer *answer) {
-    char expected[VALUE_BYTES + 1], found[VALUE_BYTES + 1];
+    char found[32] = "";
     int of = generation;
     unsigned number = written[key];
-    if (answer->length != VALUE_BYTES) return 0;
-    memcpy(found, answer->value, VALUE_BYTES);
-    found[VALUE_BYTES] = 0;
-    if (!number && (sscanf(found + 9, "%6d-%8u-", &of, &number) != 2 || of >= generation)) return 0;
+    if (answer->length != value_bytes) return 0;
+    memcpy(found, answer->value, value_bytes < sizeof found ? value_bytes : sizeof found - 1);
+    if (!number && (sscanf(found + 9, "%6d-%8u-", &of, &number) < 1 || of >= generation)) return 0;
     write_value(expected, key, of, number);
-    return memcmp(found, expected, VALUE_BYTES) == 0;
+    return memcmp(answer->value, expected, value_bytes) == 0;
 }
 
 static void drop(struct connection *connection) {
@@ -94,25 +95,46 @@ static void drop(struct connection *connection) {
     connection->fd = -1;
 }
 
+static void wait_for(const struct connection *connection, unsigned what, int first) {
+    struct epoll_event event = {.events = what, .data.ptr = (void *)connection};
+    epoll_ctl(poll_fd, first ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd, &event);
+}
+
+/* Give the kernel what it takes of a request; go on when it takes more. `again`: it did not take all before. */
+static void push(struct connection *connection, int again) {
+    while (connection->sent < connection->length) {
+        ssize_t taken = send(connection->fd, connection->out + connection->sent,
+                             connection->length - connection->sent, MSG_NOSIGNAL);
+        if (taken < 0 && errno == EAGAIN) {
+            if (!again) wait_for(connection, EPOLLIN | EPOLLOUT, 0);
+            return;
+        }
+        if (taken <= 0) {
+            wrong("a request could not be sent", connection);
+            drop(connection);
+            return;
+        }
+        connection->sent += (size_t)taken;
+    }
+    if (again) wait_for(connection, EPOLLIN, 0);
+}
+
 static void ask(struct connection *connection, enum kind kind, int key) {
-    char out[REQUEST_BYTES], name[KEY_BYTES + 1];
+    char name[KEY_BYTES + 1];
     if (connection->fd < 0) return;
     snprintf(name, sizeof name, "key-%08d", key);
     if (kind == CREATE || kind == PUT) write_value(connection->value, key, generation, ++connection->number);
     struct request request = {kind, hosts[connection->address], name, connection->value};
-    size_t length = protocol->build(out, &request);
-    if (!length) return;
+    connection->length = protocol->build(connection->out, &request);
+    connection->sent = 0;
+    if (!connection->length) return;
     connection->kind = kind;
     connection->key = key;
     connection->used = 0;
     connection->sent_ns = now_ns();
-    if (send(connection->fd, out, length, MSG_NOSIGNAL) != (ssize_t)length) {
-        wrong("a request could not be sent", connection);
-        drop(connection);
-        return;
-    }
     connection->waits = 1;
     active++;
+    push(connection, 0);
 }
 
 /* --- what is asked next, in each phase ------------------------------------------------------------------- */
@@ -179,7 +201,7 @@ static void note(const struct connection *connection, const struct answer *answe
 
 static void receive(struct connection *connection, choose next) {
     struct answer answer;
-    ssize_t got = read(connection->fd, connection->in + connection->used, ANSWER_BYTES - connection->used);
+    ssize_t got = read(connection->fd, connection->in + connection->used, answer_bytes - connection->used);
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) {
         if (connection->kind != GOODBYE) wrong("the connection was closed", connection);
@@ -198,6 +220,11 @@ static void receive(struct connection *connection, choose next) {
     connection->waits = 0;
     active--;
     note(connection, &answer, now_ns());
+    if (connection->sent < connection->length) { /* answered before all was sent: that is no success */
+        wrong("an answer came early", connection);
+        drop(connection);
+        return;
+    }
     next(connection);
 }
 
@@ -210,7 +237,8 @@ static void run(struct connection *all, int count, choose next) {
         int ready = epoll_wait(poll_fd, events, 256, 100);
         for (int i = 0; i < ready; i++) {
             struct connection *connection = events[i].data.ptr;
-            if (connection->fd >= 0) receive(connection, next);
+            if (connection->fd >= 0 && events[i].events & EPOLLOUT) push(connection, 1);
+            if (connection->fd >= 0 && events[i].events & ~(unsigned)EPOLLOUT) receive(connection, next);
         }
         unsigned long long now = now_ns();
         if (now - looked < 100000000ull) continue;
@@ -245,6 +273,10 @@ static struct connection *connect_all(int count, int first) {
         each->random = (unsigned long long)generation << 32 | (unsigned)i;
         each->first = (int)((long long)keys * i / count);
         each->count = (int)((long long)keys * (i + 1) / count) - each->first;
+        each->value = malloc(value_bytes + 1);
+        each->in = malloc(answer_bytes);
+        each->out = malloc(REQUEST_BYTES + value_bytes);
+        if (!each->value || !each->in || !each->out) abort();
         each->fd = socket(AF_INET, SOCK_STREAM, 0);
         if (connect(each->fd, (struct sockaddr *)&to, sizeof to)) {
             wrong("cannot connect", each);
@@ -253,8 +285,7 @@ static struct connection *connect_all(int count, int first) {
         }
         setsockopt(each->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         fcntl(each->fd, F_SETFL, O_NONBLOCK);
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = each};
-        epoll_ctl(poll_fd, EPOLL_CTL_ADD, each->fd, &event);
+        wait_for(each, EPOLLIN, 1);
     }
     step(all, count, HELLO);
     return all;
@@ -262,7 +293,12 @@ static struct connection *connect_all(int count, int first) {
 
 static void end_all(struct connection *all, int count) {
     step(all, count, GOODBYE);
-    for (int i = 0; i < count; i++) drop(&all[i]);
+    for (int i = 0; i < count; i++) {
+        drop(&all[i]);
+        free(all[i].value);
+        free(all[i].in);
+        free(all[i].out);
+    }
     free(all);
 }
 
@@ -316,7 +352,7 @@ static void read_back(void) {
 
 int main(int argc, char **argv) {
     const char *const loads[] = {"load", "get", "put", "mixed"};
-    if (argc < 9 || argc - 8 > MOST_ADDRESSES) return 2;
+    if (argc < 10 || argc - 9 > MOST_ADDRESSES) return 2;
     for (size_t i = 0; i < sizeof protocols / sizeof *protocols; i++)
         if (strcmp(protocols[i]->name, argv[1]) == 0) protocol = protocols[i];
     int found = -1;
@@ -325,12 +361,16 @@ int main(int argc, char **argv) {
     int count = atoi(argv[3]);
     keys = atoi(argv[5]);
     generation = atoi(argv[6]);
+    value_bytes = (size_t)atoi(argv[8]);
+    answer_bytes = ANSWER_BYTES + value_bytes;
     if (!protocol || found < 0 || count < 1 || keys < count) return 2;
+    if (value_bytes != VALUE_BYTES && (protocol != &ringkeep || value_bytes < 16)) return 2;
     load = (enum load)found;
-    for (int i = 8; i < argc; i++) hosts[addresses++] = argv[i];
+    for (int i = 9; i < argc; i++) hosts[addresses++] = argv[i];
     written = calloc((size_t)keys, sizeof *written);
+    expected = malloc(value_bytes + 1);
     poll_fd = epoll_create1(0);
-    if (!written || poll_fd < 0) return 1;
+    if (!written || !expected || poll_fd < 0) return 1;
 
     struct connection *all = connect_all(count, atoi(argv[7]));
     printf("READY\n");

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 #define KEY_BYTES 12 /* key-00000000 */
-#define VALUE_BYTES 128
-#define REQUEST_BYTES 1024
+#define VALUE_BYTES 128 /* of all systems; Ringkeep can be asked for others: see value_bytes */
+#define REQUEST_BYTES 1024 /* beside a value of another size */
 #define ANSWER_BYTES 8192
 
 enum kind {
@@ -22,7 +22,7 @@ struct request {
     enum kind kind;
     const char *host;  /* "127.0.0.1:2379" */
     const char *key;   /* KEY_BYTES */
-    const char *value; /* VALUE_BYTES; of writes */
+    const char *value; /* value_bytes; of writes */
 };
 
 struct answer {
@@ -32,9 +32,12 @@ struct answer {
     char room[2 * VALUE_BYTES];
 };
 
+/* The size of a value in this run, and the most that an answer with one takes. */
+extern size_t value_bytes, answer_bytes;
+
 struct protocol {
     const char *name;
-    /* Write a request to `out` (REQUEST_BYTES); return its length, 0 if there is no such step. */
+    /* Write a request to `out` (REQUEST_BYTES + value_bytes); return its length, 0 if there is no such step. */
     size_t (*build)(char *out, const struct request *request);
     /* Read an answer; return how many bytes it takes, 0 if it is not complete yet, -1 if it is not understood. */
     long (*parse)(enum kind kind, const char *in, size_t length, struct answer *answer);

@@ -42,6 +42,11 @@ class Sample:
         return 1e6 * self.server_cpu / (self.requests + self.late) if self.requests else 0.0
 
     @property
+    def per_cpu_s(self) -> float:
+        """Requests per second of CPU time of all servers together."""
+        return (self.requests + self.late) / self.server_cpu if self.server_cpu else 0.0
+
+    @property
     def generator_us(self) -> float:
         return 1e6 * self.generator_cpu / (self.requests + self.late) if self.requests else 0.0
 

@@ -13,16 +13,18 @@ CORE: Final = "core in plain Python" if str(primary.__file__).endswith(".py") el
 
 
 class Ringkeep:
-    """`ringkeep up --nodes 3`."""
+    """`ringkeep up --nodes 3`, or of another number, and with further options."""
 
     name = "ringkeep"
     settings = f"3 nodes, 3 replicas, quorum fsync, linearizable reads; {CORE}"
     writes = "fsync on a majority of the key's replicas"
     reads = "linearizable: the key's primary, confirmed by a majority"
 
-    def __init__(self, data: Path, checkout: Path | None = None) -> None:
+    def __init__(
+        self, data: Path, checkout: Path | None = None, nodes: int = NODES, options: tuple[str, ...] = ()
+    ) -> None:
         self._data = data
-        self._cluster = Cluster(data, NODES, checkout=checkout)
+        self._cluster = Cluster(data, nodes, checkout=checkout, options=options)
         self.endpoints = self._cluster.endpoints
         self.version = f"Ringkeep {ringkeep.__version__}"
 

@@ -1,0 +1,1 @@
+"""What happens as keys, values, partitions, nodes and connections grow: the parts of bench/growth.py."""
