@@ -113,6 +113,23 @@ def test_of_those_who_pop_or_set_a_default_at_once_one_is_first(mapping: StoreMa
     assert sorted(defaults) == sorted(4 * [mapping[f"d{number}"] for number in range(20)])
 
 
+def test_what_is_popped_is_what_was_removed(
+    mapping: StoreMapping[str, Any], store: Client[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody writes between its read and its removal."""
+    mapping["k"] = "old"
+    get = store.get
+
+    def get_and_meddle(*arguments: Any) -> Any:
+        found = get(*arguments)
+        if found.value == "old":
+            store.put(found.key, "new")
+        return found
+
+    monkeypatch.setattr(store, "get", get_and_meddle)
+    assert mapping.pop("k") == "new" and "k" not in mapping
+
+
 # --- shelves ------------------------------------------------------------------------------------------
 
 

@@ -132,6 +132,20 @@ def test_a_worker_that_is_too_slow_has_no_result(page: Any, store: Client[bytes]
     assert store.get("{mail}done/2").value == b"quick"
 
 
+def test_a_job_that_is_done_is_not_done_again_by_who_listed_it_before(page: Any) -> None:
+    handled: list[str] = []
+
+    def note(job_id: str, job: bytes) -> bytes:
+        handled.append(job_id)
+        page.work(note)  # another worker does all the rest meanwhile
+        return job
+
+    for job_id in "345":
+        page.submit(job_id, b"job")
+    page.work(note)
+    assert sorted(handled) == ["3", "4", "5"]
+
+
 def test_an_old_holder_is_refused(page: Any, store: Client[bytes]) -> None:
     page.write_report(b"first")
     with store.lock("{report}lock", ttl=10) as old:
