@@ -1,4 +1,4 @@
-"""A cache for `cachelib`, and so for Flask-Caching and Flask-Session: what it holds outlives each process and
+"""A cache for `cachelib`, and so for Flask-Session and Flask-Caching: what it holds outlives each process and
 any node, and `inc`, `dec` and `add` are atomic for all of them.
 
 Values are pickled, as in every other backend of cachelib, by its own serializer. Whoever can write to the

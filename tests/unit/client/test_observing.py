@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 
 import pytest
 
 from ringkeep.client import AsyncClient, Client, Conflict, Observation, Observer, StoreError, Unavailable
 from ringkeep.client.blocking.transport import Urllib3Transport
 from ringkeep.client.calls.exchange import Failure, Response, Send
+from ringkeep.client.calls.holding import Holding
+from ringkeep.client.calls.nodes import Nodes
 
 DONE = Response(201, {"etag": '"7"', "ringkeep-node": "n1"}, b"")
 BUSY = Response(503, {"ringkeep-node": "n1"}, b'{"outcome":"not-applied","detail":"about SECRET"}')
@@ -130,7 +134,23 @@ def test_the_log_tells_of_attempts_and_nodes_but_not_of_keys_and_values(
     ]
 
 
-def test_it_is_quiet_where_logging_was_not_set_up(capfd: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("ringkeep.client")
-    assert any(isinstance(each, logging.NullHandler) for each in logger.handlers)
-    assert logger.level == logging.NOTSET
+def test_the_log_tells_of_failovers_and_lost_locks(caplog: pytest.LogCaptureFixture) -> None:
+    nodes = Nodes(["http://a:1"])
+    nodes.learned(
+        b'{"members":[{"name":"n1","http":"a:1"},{"name":"n2","http":"b:1"}]}',
+        b'{"partitions":[{"partition":0,"primary":"n1"}]}',
+    )
+    with caplog.at_level(logging.INFO, "ringkeep.client"):
+        nodes.answered("http://a:1", b"SECRET", Response(200, {"ringkeep-primary": "n2"}, b""))
+        Holding(b"nightly", 10).lose()
+    assert [(each.levelname, each.message) for each in caplog.records] == [
+        ("INFO", "the primary of partition 0 is n2, no longer n1"),
+        ("WARNING", "the lock b'nightly' is lost"),
+    ]
+
+
+def test_it_is_quiet_where_logging_was_not_set_up() -> None:
+    """Python would print warnings on standard error."""
+    script = "from ringkeep.client.calls.holding import Holding; Holding(b'nightly', 10).lose()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert done.stdout + done.stderr == b""
