@@ -41,7 +41,7 @@ check: setup lint ## format, lint, types, import rules, sizes, unit tests: under
 # The part of `check` that runs nothing of the project. It goes on after a failure, to show all there is.
 lint:
 	@failed=; \
-	for tool in 'ruff format --check .' 'ruff check .' mypy 'lint-imports --no-logo'; do \
+	for tool in 'ruff format --check .' 'ruff check .' mypy pyright 'lint-imports --no-logo'; do \
 		echo "--- $$tool"; $(BIN)/$$tool || failed=yes; \
 	done; \
 	[[ -z $$failed ]]

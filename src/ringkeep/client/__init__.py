@@ -25,11 +25,12 @@ from ringkeep.client.errors import (
     Unreadable,
     WrongType,
 )
+from ringkeep.client.observing import Observation, Observer
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 
 __all__ = [
     "JSON", "MSGPACK", "RAW", "TEXT", "Appended", "AsyncClient", "Bookmark", "Busy", "Change", "Client",
     "Codec", "Conflict", "Counted", "HistoryLost", "Indeterminate", "Invalid", "Item", "LockLost", "NotFound",
-    "Record", "Rejected", "StoreError", "Swapped", "Unavailable", "Unreadable", "Written", "WrongType",
-    "json_of", "msgpack_of",
+    "Observation", "Observer", "Record", "Rejected", "StoreError", "Swapped", "Unavailable", "Unreadable",
+    "Written", "WrongType", "json_of", "msgpack_of",
 ]  # fmt: skip

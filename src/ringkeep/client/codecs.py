@@ -56,6 +56,8 @@ def _msgspec(encoder: Any, decoder: Any, content_type: str) -> Codec[Any]:
     return Codec(encoder.encode, decode, content_type)
 
 
-JSON: Final[Codec[Any]] = json_of(Any)
-MSGPACK: Final[Codec[Any]] = msgpack_of(Any)
+JSON: Final[Codec[Any]] = _msgspec(msgspec.json.Encoder(), msgspec.json.Decoder(), "application/json")
+MSGPACK: Final[Codec[Any]] = _msgspec(
+    msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(), "application/msgpack"
+)
 """What JSON, or MessagePack, can say: None, numbers, texts, lists, mappings; MessagePack also bytes."""

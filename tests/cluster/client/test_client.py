@@ -94,6 +94,9 @@ def test_operations_and_ttl(store: Any) -> None:
             call("t/a", *rest)
     with pytest.raises(WrongType):
         store.add("t/b")
+    with pytest.raises(Conflict):
+        store.add("t/none", if_present=True)
+    assert store.add("t/n", if_present=True).value == -3
     with pytest.raises(Invalid):
         store.put("t/large", bytes((4 << 20) + 1))
     store.put("t/brief", b"", ttl=0.02)

@@ -55,6 +55,21 @@ class Dying(threading.Thread):
             self._listener.close()
 
 
+class Stranger(threading.Thread):
+    """Answers one request with what is no HTTP."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def run(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection, self._listener:
+            connection.recv(4_096)
+            connection.sendall(b"220 mail.example.org\r\n\r\n")
+
+
 def send(endpoint: str, method: str) -> Send:
     key = "once" if method == "PUT" else ""
     return Send(endpoint, Request(method, "/v1/kv/k", idempotency_key=key), time.monotonic() + 5, 1.0)
@@ -85,3 +100,15 @@ def test_a_silent_node_is_left_in_time(sends: Sends) -> None:
         action.until = time.monotonic() + 0.1
         (failure,) = sends([action])
     assert isinstance(failure, Failure) and failure.sent
+
+
+@BOTH
+def test_a_failure_tells_no_key(sends: Sends) -> None:
+    """It is logged, and told to observers."""
+    stranger = Stranger()
+    stranger.start()
+    request = Request("PUT", "/v1/kv/SECRET", body=b"SECRET", idempotency_key="SECRET")
+    [failure] = sends([Send(stranger.endpoint, request, time.monotonic() + 5, 1.0)])
+    stranger.join()
+    assert isinstance(failure, Failure) and failure.sent
+    assert stranger.endpoint in failure.reason and "SECRET" not in failure.reason

@@ -13,6 +13,7 @@ from ringkeep.client.calls.feed import Bookmark, Change
 from ringkeep.client.calls.local_copy import LocalCopy
 from ringkeep.client.calls.requests import Key, Page, Span, key_of
 from ringkeep.client.errors import Busy, HistoryLost, Invalid, StoreError, Unavailable
+from ringkeep.client.observing import LOG
 from ringkeep.client.results import Record
 
 T = TypeVar("T")
@@ -123,6 +124,7 @@ class AsyncCached(Mapping[Key, Record[T]], Generic[T]):
     def _fail(self, error: StoreError) -> None:
         self._failed = error
         self._complete.set()
+        LOG.warning("a cached copy does not follow any more: %s", type(error).__name__)
 
     async def _list(self, copy: LocalCopy[T]) -> str:
         """Take the whole listing; return from where changes are followed."""

@@ -30,6 +30,7 @@ from ringkeep.client.calls.requests import (
 )
 from ringkeep.client.codecs import RAW, Codec
 from ringkeep.client.errors import Conflict, Indeterminate, NotFound, Rejected, StoreError
+from ringkeep.client.observing import Observer
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 from ringkeep.client.settings import CONNECTIONS, MISSING, PAGE, TIMEOUT_S, Missing, endpoints_of, seconds_of
 
@@ -46,7 +47,7 @@ class AsyncClient(Generic[T]):
     `codec`: how values become bytes; by default they are bytes. `timeout`: seconds for each call that names
     none. `connections`: to one node, kept open. `follow`: learn the other nodes, and ask each key's primary
     directly; nodes that cannot be reached from here are left out by themselves. Not with https: nodes speak
-    http only, behind a proxy.
+    http only, behind a proxy. `observer`: is told of each call.
 
     Every call raises Rejected (nothing was applied), or one of its kinds, or Indeterminate (a write that may
     have been applied). Writes are repeated until there is an answer, and applied once: each carries an
@@ -57,19 +58,22 @@ class AsyncClient(Generic[T]):
     def __init__(
         self: "AsyncClient[bytes]", endpoints: str | Iterable[str] | None = None, *,
         timeout: float = TIMEOUT_S, connections: int = CONNECTIONS, follow: bool = True,
+        observer: Observer | None = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, endpoints: str | Iterable[str] | None = None, *, codec: Codec[T], timeout: float = TIMEOUT_S,
-        connections: int = CONNECTIONS, follow: bool = True,
+        connections: int = CONNECTIONS, follow: bool = True, observer: Observer | None = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, endpoints: str | Iterable[str] | None = None, *, codec: Codec[T] | None = None,
         timeout: float = TIMEOUT_S, connections: int = CONNECTIONS, follow: bool = True,
+        observer: Observer | None = None,
     ) -> None:  # fmt: skip
         self.timeout = seconds_of(timeout, TIMEOUT_S)
+        self.observer = observer
         self.codec: Codec[T] = codec or RAW  # type: ignore[assignment]  # see the overloads
         self._requests = Requests(self.codec)
         given = endpoints_of(endpoints)
@@ -153,12 +157,14 @@ class AsyncClient(Generic[T]):
         return await self._run(call, timeout)
 
     async def add(
-        self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None, idempotency_key: str = "",
-        timeout: float | None = None,
+        self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None, if_present: bool = False,
+        idempotency_key: str = "", timeout: float | None = None,
     ) -> Counted:  # fmt: skip
-        """Add to the decimal number that a key holds; one that does not exist counts as `initial`. Keeps its
-        ttl, unless there is a new one. Raises WrongType if it is no number of 64 bits, or would be none."""
-        return await self._run(self._requests.add(key, by, initial, ttl, idempotency_key), timeout)
+        """Add to the decimal number that a key holds; one that does not exist counts as `initial`, or with
+        `if_present` raises Conflict. Keeps its ttl, unless there is a new one. Raises WrongType if it is no
+        number of 64 bits, or would be none."""
+        condition = condition_of(if_present=if_present)
+        return await self._run(self._requests.add(key, by, initial, ttl, condition, idempotency_key), timeout)
 
     async def append(
         self, key: Key, data: bytes, *, ttl: Ttl = None, idempotency_key: str = "",
@@ -385,7 +391,7 @@ class AsyncClient(Generic[T]):
     # --- carrying it out ------------------------------------------------------------------------------
 
     async def _run(self, call: Call[R], timeout: float | None) -> R:
-        steps = attempts.run(call, self._nodes, seconds_of(timeout, self.timeout))
+        steps = attempts.run(call, self._nodes, seconds_of(timeout, self.timeout), self.observer)
         done: Response | Failure | None = None
         try:
             while True:
@@ -398,6 +404,8 @@ class AsyncClient(Generic[T]):
         except StopIteration as end:
             result: R = end.value
             return result
+        finally:
+            steps.close()
 
     async def _carry_out(self, steps: Steps[T], timeout: float | None, idempotency_key: str = "") -> None:
         """Send a batch, again where that may still carry out some of it, until the deadline. What became of

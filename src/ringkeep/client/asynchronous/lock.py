@@ -110,7 +110,7 @@ class AsyncLock:
                     break
             except Rejected:
                 await asyncio.sleep(0.05)  # while there is time
-        holding.lost = True
+        holding.lose()
         if self._on_lost is not None:
             self._on_lost()
 

@@ -102,6 +102,8 @@ class AiohttpTransport:
             return Failure(f"{action.endpoint} cannot be reached: {error}", sent=bool(sent))
         except TimeoutError:
             return Failure(f"{action.endpoint} did not answer in time", sent=True)
+        except aiohttp.ClientResponseError as error:  # its text has the URL, and so the key
+            return Failure(f"{action.endpoint} answered what is no HTTP: {error.message}", sent=True)
         except (aiohttp.ClientError, OSError) as error:
             return Failure(f"{action.endpoint} did not answer: {error!r}", sent=True)
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from types import TracebackType
 from typing import Final, Generic, TypeVar, overload
 
@@ -30,6 +31,7 @@ from ringkeep.client.calls.requests import (
 )
 from ringkeep.client.codecs import RAW, Codec
 from ringkeep.client.errors import Conflict, Indeterminate, NotFound, Rejected, StoreError
+from ringkeep.client.observing import Observer
 from ringkeep.client.results import Appended, Counted, Item, Record, Swapped, Written
 from ringkeep.client.settings import CONNECTIONS, MISSING, PAGE, TIMEOUT_S, Missing, endpoints_of, seconds_of
 
@@ -49,7 +51,7 @@ class Client(Generic[T]):
     `codec`: how values become bytes; by default they are bytes. `timeout`: seconds for each call that names
     none. `connections`: to one node, kept open. `follow`: learn the other nodes, and ask each key's primary
     directly; nodes that cannot be reached from here are left out by themselves. Not with https: nodes speak
-    http only, behind a proxy.
+    http only, behind a proxy. `observer`: is told of each call.
 
     Every call raises Rejected (nothing was applied), or one of its kinds, or Indeterminate (a write that may
     have been applied). Writes are repeated until there is an answer, and applied once: each carries an
@@ -59,20 +61,22 @@ class Client(Generic[T]):
     @overload
     def __init__(
         self: "Client[bytes]", endpoints: str | Iterable[str] | None = None, *, timeout: float = TIMEOUT_S,
-        connections: int = CONNECTIONS, follow: bool = True,
+        connections: int = CONNECTIONS, follow: bool = True, observer: Observer | None = None,
     ) -> None: ...  # fmt: skip
 
     @overload
     def __init__(
         self, endpoints: str | Iterable[str] | None = None, *, codec: Codec[T], timeout: float = TIMEOUT_S,
-        connections: int = CONNECTIONS, follow: bool = True,
+        connections: int = CONNECTIONS, follow: bool = True, observer: Observer | None = None,
     ) -> None: ...  # fmt: skip
 
     def __init__(
         self, endpoints: str | Iterable[str] | None = None, *, codec: Codec[T] | None = None,
         timeout: float = TIMEOUT_S, connections: int = CONNECTIONS, follow: bool = True,
+        observer: Observer | None = None,
     ) -> None:  # fmt: skip
         self.timeout = seconds_of(timeout, TIMEOUT_S)
+        self.observer = observer
         self.codec: Codec[T] = codec or RAW  # type: ignore[assignment]  # see the overloads
         self._requests = Requests(self.codec)
         given = endpoints_of(endpoints)
@@ -156,12 +160,14 @@ class Client(Generic[T]):
         return self._run(call, timeout)
 
     def add(
-        self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None, idempotency_key: str = "",
-        timeout: float | None = None,
+        self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None, if_present: bool = False,
+        idempotency_key: str = "", timeout: float | None = None,
     ) -> Counted:  # fmt: skip
-        """Add to the decimal number that a key holds; one that does not exist counts as `initial`. Keeps its
-        ttl, unless there is a new one. Raises WrongType if it is no number of 64 bits, or would be none."""
-        return self._run(self._requests.add(key, by, initial, ttl, idempotency_key), timeout)
+        """Add to the decimal number that a key holds; one that does not exist counts as `initial`, or with
+        `if_present` raises Conflict. Keeps its ttl, unless there is a new one. Raises WrongType if it is no
+        number of 64 bits, or would be none."""
+        condition = condition_of(if_present=if_present)
+        return self._run(self._requests.add(key, by, initial, ttl, condition, idempotency_key), timeout)
 
     def append(
         self, key: Key, data: bytes, *, ttl: Ttl = None, idempotency_key: str = "",
@@ -387,7 +393,7 @@ class Client(Generic[T]):
     # --- carrying it out ------------------------------------------------------------------------------
 
     def _run(self, call: Call[R], timeout: float | None) -> R:
-        steps = attempts.run(call, self._nodes, seconds_of(timeout, self.timeout))
+        steps = attempts.run(call, self._nodes, seconds_of(timeout, self.timeout), self.observer)
         done: Response | Failure | None = None
         try:
             while True:
@@ -400,6 +406,8 @@ class Client(Generic[T]):
         except StopIteration as end:
             result: R = end.value
             return result
+        finally:
+            steps.close()
 
     def _carry_out(self, steps: Steps[T], timeout: float | None, idempotency_key: str = "") -> None:
         """Send a batch, again where that may still carry out some of it, until the deadline. What became of
@@ -411,7 +419,15 @@ class Client(Generic[T]):
                 self._send_in_order(groups[0], deadline)
             else:
                 with ThreadPoolExecutor(min(len(groups), _SIDE_BY_SIDE)) as threads:
-                    list(threads.map(self._send_in_order, groups, [deadline] * len(groups)))
+                    # Each in a context like this one's: an observer finds there what it has put here.
+                    contexts = [copy_context() for _ in groups]
+                    list(
+                        threads.map(
+                            lambda context, group: context.run(self._send_in_order, group, deadline),
+                            contexts,
+                            groups,
+                        )
+                    )
             groups = [group for group in groups if any(part.unfinished for part in group)]
             if groups and time.monotonic() + AGAIN_PAUSE_S >= deadline:
                 return

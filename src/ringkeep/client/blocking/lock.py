@@ -111,7 +111,7 @@ class Lock:
             except Rejected:
                 self._over.wait(0.05)  # while there is time
         if not self._over.is_set():
-            holding.lost = True
+            holding.lose()
             if self._on_lost is not None:
                 self._on_lost()
 

@@ -13,6 +13,7 @@ from ringkeep.client.calls import attempts
 from ringkeep.client.calls.exchange import Call, Response
 from ringkeep.client.calls.feed import OPEN_S, SILENCE_S, Bookmark, Change, Feed
 from ringkeep.client.errors import Busy, StoreError, Unavailable
+from ringkeep.client.observing import LOG
 
 T = TypeVar("T")
 
@@ -83,19 +84,19 @@ class Watch(Generic[T]):
         """Read what comes next; where a stream has ended, begin another, after a pause that grows."""
         stream = self._stream or self._open()
         data = stream.read(SILENCE_S) if stream is not None else b""
-        if not data:
-            self._breaks += 1
-            self._stream = None
-            if stream is not None:
-                stream.close()
-            return
         try:
-            self._found.extend(self._feed.take(data))
-            self._breaks = 0
-        except ValueError:  # not of a node, or cut: go on with another stream
-            self._breaks += 1
-            self._stream = None
+            if data:
+                self._found.extend(self._feed.take(data))
+                self._breaks = 0
+                return
+        except ValueError:  # not of a node, or cut
+            pass
+        self._breaks += 1
+        self._stream = None
+        if stream is not None:
             stream.close()
+            if not self._closed:
+                LOG.info("a stream of changes has ended; another goes on at the last bookmark")
 
     def _open(self) -> Any:
         """Begin a stream, through any node; None where none could begin one."""

@@ -14,6 +14,7 @@ import msgspec
 from ringkeep.client.calls.exchange import Call, Failure, Pause, Request, Response, Send, Steps
 from ringkeep.client.calls.nodes import Nodes
 from ringkeep.client.errors import Busy, Indeterminate, Rejected, StoreError, Unavailable
+from ringkeep.client.observing import LOG, Observer, Told
 
 T = TypeVar("T")
 
@@ -63,13 +64,23 @@ def problem_of(response: Response) -> _Problem:
         return _Problem()
 
 
-def run(call: Call[T], nodes: Nodes, timeout_s: float) -> Steps[T]:
+def run(call: Call[T], nodes: Nodes, timeout_s: float, observer: Observer | None = None) -> Steps[T]:
     """Ask until there is a definite answer, or for `timeout_s`; return what it means.
 
     Raises what `call.read` does; Busy or Unavailable, and Indeterminate for a write that may have been
     applied.
     """
-    return (yield from _Attempts(call.request, nodes, timeout_s).run(call))
+    attempts = _Attempts(call.request, nodes, timeout_s)
+    if observer is None:
+        return (yield from attempts.run(call))
+    told = attempts.told = Told(observer, call.request.name, call.request.operations)
+    try:
+        result = yield from attempts.run(call)
+    except BaseException as error:  # also that of a generator that is closed: its call was abandoned
+        told.end(attempts.status, error)
+        raise
+    told.end(attempts.status)
+    return result
 
 
 class _Attempts:
@@ -82,6 +93,12 @@ class _Attempts:
         self._last: Response | Failure | None = None
         self._pauses = 0
         self._order: list[str] = []
+        self.told: Told | None = None
+
+    @property
+    def status(self) -> int:
+        """Of the last answer; 0 if there was none."""
+        return self._last.status if isinstance(self._last, Response) else 0
 
     def run(self, call: Call[T]) -> Steps[T]:
         if self._nodes.learns(time.monotonic()):
@@ -93,11 +110,14 @@ class _Attempts:
             if not self._order:
                 self._order = self._nodes.candidates(self._request.key, now)
             endpoint = self._order.pop(0)
+            if self.told is not None:
+                self.told.attempt(endpoint)
             answer = yield self._send(endpoint, now)
             assert answer is not None, "an answer, or why there is none"
             self._last = answer
             if isinstance(answer, Failure):
                 self._unknown = self._unknown or answer.sent
+                self._say(answer.reason)
                 self._nodes.failed(endpoint, time.monotonic())
                 if not self._order:
                     yield from self._pause(0.0)
@@ -109,7 +129,14 @@ class _Attempts:
                     raise self._gave_up()
                 return self._read(call, answer)
             self._unknown = self._unknown or _may_apply(answer)
+            self._say(f"{endpoint} answered {answer.status}")
             yield from self._pause(_asked_to_wait(answer))
+
+    def _say(self, reason: str) -> None:
+        """An attempt came to nothing."""
+        LOG.info("%s: %s", self._request.name, reason)
+        if self.told is not None:
+            self.told.failed(reason)
 
     def _read(self, call: Call[T], answer: Response) -> T:
         """Return what an answer means. One that cannot be understood leaves open what it was for."""
@@ -164,7 +191,7 @@ class _Attempts:
             if isinstance(last, Failure)
             else detail_of(last)
         )
-        status = last.status if isinstance(last, Response) else 0
+        status = self.status
         within = f"no definite answer within {self._timeout_s:g} s; the last attempt: {reason}"
         if self._unknown and self._request.is_write:
             key = self._request.idempotency_key

@@ -180,9 +180,12 @@ class Steps(Generic[T]):
         """Delete a key: `Client.delete`."""
         return self._add(key, {"op": "delete", **condition_of(if_version)}, _was_there, fine=(404,))
 
-    def add(self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None) -> Handle[Counted]:
+    def add(
+        self, key: Key, by: int = 1, *, initial: int = 0, ttl: Ttl = None, if_present: bool = False
+    ) -> Handle[Counted]:
         """Add to a number: `Client.add`."""
-        return self._add(key, {"op": "add", "by": by, "initial": initial}, self._requests.counted, ttl)
+        said = {"op": "add", "by": by, "initial": initial, **condition_of(if_present=if_present)}
+        return self._add(key, said, self._requests.counted, ttl)
 
     def append(self, key: Key, data: bytes, *, ttl: Ttl = None) -> Handle[Appended]:
         """Append bytes: `Client.append`."""
@@ -267,7 +270,10 @@ class Steps(Generic[T]):
             for handle, member in zip(handles, answer.results, strict=True):
                 handle.set(member, idempotency_key)
 
-        request = Request("POST", "/v1/batch", [], body, {}, self._keys[numbers[0]], idempotency_key)
+        request = Request(
+            "POST", "/v1/batch", [], body, {}, self._keys[numbers[0]], idempotency_key, name="batch",
+            operations=len(numbers),
+        )  # fmt: skip
         return Part(Call(request, read), handles)
 
 
@@ -342,5 +348,8 @@ class AtomicSteps(Steps[T]):
             for handle, member in zip(self._handles, answer.results, strict=True):
                 handle.set(member, idempotency_key)
 
-        request = Request("POST", "/v1/batch", [], _JSON.encode(said), {}, self._tag, idempotency_key)
+        request = Request(
+            "POST", "/v1/batch", [], _JSON.encode(said), {}, self._tag, idempotency_key, name="transaction",
+            operations=len(self._operations),
+        )  # fmt: skip
         return Call(request, read)

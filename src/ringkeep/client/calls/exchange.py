@@ -21,7 +21,7 @@ class Request:
     asked; None: any node will do. `idempotency_key`: of a write. `timed`: the route takes `timeout`.
     `streamed`: the body of a success is left to be read as it comes.
     `changes`: it may change something, though it has no idempotency key. `waits_s`: so long the node may wait
-    before it answers.
+    before it answers. `name`: of the call, for observers; `operations`: so many are in it.
     """
 
     method: str
@@ -35,6 +35,8 @@ class Request:
     streamed: bool = False
     changes: bool = False
     waits_s: float = 0.0
+    name: str = ""
+    operations: int = 1
 
     def target(self, timeout_ms: int) -> str:
         """Return what stands in the request's first line."""

@@ -95,7 +95,8 @@ class Feed(Generic[T]):
         body = msgspec.json.encode(said)
         headers = {"Accept": _NDJSON, "Content-Type": "application/json"}
         return Call(
-            Request("POST", "/v1/changes", [], body, headers, timed=False, streamed=True), self._begun
+            Request("POST", "/v1/changes", [], body, headers, timed=False, streamed=True, name="watch"),
+            self._begun,
         )
 
     def _begun(self, response: Response) -> Response:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ringkeep.client.errors import Unavailable
+from ringkeep.client.observing import LOG
 
 RENEWED: Final = 3
 """A lock is renewed so many times within its ttl: two renewals may fail."""
@@ -43,6 +44,11 @@ class Holding:
         """Its time begins anew."""
         self.version = version
         self._until = asked_at + self.ttl_s
+
+    def lose(self) -> None:
+        """It is somebody else's, or its time is over before it was given back."""
+        self.lost = True
+        LOG.warning("the lock %r is lost", self.name)
 
     @property
     def left_s(self) -> float:

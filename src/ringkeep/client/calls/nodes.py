@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ringkeep.client.calls.exchange import Response
+from ringkeep.client.observing import LOG
 from ringkeep.core.cluster.slots import partition_of
 
 LEARN_EVERY_S: Final = 5.0
@@ -127,6 +128,8 @@ class Nodes:
             rest = min(FIRST_REST_S * 2 ** min(state.failures - 1, 10), LONGEST_REST_S)
             state.rests_until = now + rest * random.uniform(0.5, 1.0)
             self._doubted = True
+        if state.failures == 1:
+            LOG.info("%s does not answer; others are asked first", endpoint)
 
     def answered(self, endpoint: str, key: bytes | None, response: Response) -> None:
         """It answers; and says who the key's primary is."""
@@ -134,11 +137,16 @@ class Nodes:
         if state is None or state.failures or not state.worked:
             with self._lock:
                 self._states[endpoint] = _State(worked=True)
+            if state is not None and state.failures:
+                LOG.info("%s answers again", endpoint)
         primary = response.headers.get("ringkeep-primary", "")
         if key is None or not primary or not self._primaries:
             return
         at = partition_of(key, len(self._primaries))
         if self._primaries[at] != primary:
+            LOG.info(
+                "the primary of partition %d is %s, no longer %s", at, primary, self._primaries[at] or "-"
+            )
             self._primaries[at] = primary
             self._doubted = self._doubted or primary not in self._addresses
 

@@ -230,7 +230,9 @@ class Requests(Generic[T]):
         if at_least is not None:
             query.append(f"at_least={at_least}")
         name = key_of(key)
-        return Call(Request("GET", _path(name), query, key=name), partial(self._read_record, name))
+        return Call(
+            Request("GET", _path(name), query, key=name, name="get"), partial(self._read_record, name)
+        )
 
     def _read_record(self, key: bytes, response: Response) -> Record[T]:
         if response.status != 200:
@@ -248,7 +250,7 @@ class Requests(Generic[T]):
                 refuse(response)
             return response.status == 200
 
-        return Call(Request("HEAD", _path(name), key=name), read)
+        return Call(Request("HEAD", _path(name), key=name, name="exists"), read)
 
     def wait(self, key: Key, newer_than: int, seconds: float) -> Call[bool]:
         name = key_of(key)
@@ -259,7 +261,8 @@ class Requests(Generic[T]):
                 refuse(response)
             return response.status != 304
 
-        request = Request("GET", _path(name), query, key=name, timed=False, waits_s=min(seconds, 60.0))
+        waits_s = min(seconds, 60.0)
+        request = Request("GET", _path(name), query, key=name, timed=False, waits_s=waits_s, name="wait")
         return Call(request, read)
 
     def put(
@@ -272,7 +275,8 @@ class Requests(Generic[T]):
             headers["Content-Type"] = content_type
         query = [] if ttl is None else [f"ttl={ttl_of(ttl)}"]
         wanted = idempotency_key or new_idempotency_key()
-        request = Request("PUT", _path(name), query, self.codec.encode(value), headers, name, wanted)
+        data = self.codec.encode(value)
+        request = Request("PUT", _path(name), query, data, headers, name, wanted, name="put")
         return Call(request, partial(_read_written, name))
 
     def delete(self, key: Key, condition: Condition, idempotency_key: str) -> Call[bool]:
@@ -284,12 +288,15 @@ class Requests(Generic[T]):
             return response.status == 204
 
         headers, wanted = condition_headers(condition), idempotency_key or new_idempotency_key()
-        return Call(Request("DELETE", _path(name), [], b"", headers, name, wanted), read)
+        request = Request("DELETE", _path(name), [], b"", headers, name, wanted, name="delete")
+        return Call(request, read)
 
     # --- operations on one key ------------------------------------------------------------------------
 
-    def add(self, key: Key, by: int, initial: int, ttl: Ttl, idempotency_key: str) -> Call[Counted]:
-        said = {"op": "add", "by": by, "initial": initial, **living(ttl)}
+    def add(
+        self, key: Key, by: int, initial: int, ttl: Ttl, condition: Condition, idempotency_key: str
+    ) -> Call[Counted]:
+        said = {"op": "add", "by": by, "initial": initial, **living(ttl), **condition}
         return self._operate(key, said, self.counted, idempotency_key)
 
     def append(self, key: Key, data: bytes, ttl: Ttl, idempotency_key: str) -> Call[Appended]:
@@ -323,7 +330,9 @@ class Requests(Generic[T]):
             return read(name, member)
 
         wanted = idempotency_key or new_idempotency_key()
-        return Call(Request("POST", _path(name), [], _JSON.encode(said), {}, name, wanted), understand)
+        body = _JSON.encode(said)
+        request = Request("POST", _path(name), [], body, {}, name, wanted, name=str(said["op"]))
+        return Call(request, understand)
 
     def valued(self, value: T, content_type: str) -> dict[str, str | bytes]:
         """Return a value as members of a JSON object."""
@@ -376,19 +385,20 @@ class Requests(Generic[T]):
             ]
             return Page(items, page.after, page.cursor)
 
-        return Call(Request("GET", "/v1/kv", query), read)
+        return Call(Request("GET", "/v1/kv", query, name="list"), read)
 
     def _value(self, member: Member) -> T:
         return decoded(self.codec, member.data or b"", member.content_type or _UNTYPED, member.name)
 
     def count(self, span: "Span") -> Call[int]:
-        request = Request("GET", "/v1/kv", [*span.query, "count=true"])
+        request = Request("GET", "/v1/kv", [*span.query, "count=true"], name="count")
         return Call(request, lambda response: _as(_PAGE, response).count)
 
     def deletion(self, span: "Span", until: str, limit: int) -> Call["Deletion"]:
         """Return a part of a deletion; without `until` one that only begins it (`limit` 0)."""
         headers = {"Ringkeep-Until": until} if until else {}
-        request = Request("DELETE", "/v1/kv", [*span.query, f"limit={limit}"], b"", headers, changes=True)
+        query = [*span.query, f"limit={limit}"]
+        request = Request("DELETE", "/v1/kv", query, b"", headers, changes=True, name="delete_prefix")
         return Call(request, lambda response: _as(_DELETION, response))
 
 
