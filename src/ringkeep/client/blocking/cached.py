@@ -134,12 +134,19 @@ class Cached(Mapping[Key, Record[T]], Generic[T]):
         copy.listed()
         return cursor
 
+    def _replace(self, copy: LocalCopy[T]) -> None:
+        """Show a copy that is complete, and tell how it differs from the one before, if there was one."""
+        before, self._copy = self._copy, copy
+        self._complete.set()
+        if before.complete and self._on_change is not None:
+            for change in copy.changes_since(before):
+                self._on_change(change)
+
     def _fill(self, copy: LocalCopy[T], cursor: str) -> None:
         def mark(bookmark: Bookmark) -> None:
             copy.mark(bookmark)
             if copy.complete and self._copy is not copy:
-                self._copy = copy
-                self._complete.set()
+                self._replace(copy)
 
         watch = self._watch = self._store.watch(self._prefix, after=cursor, values=True, on_bookmark=mark)
         with watch:

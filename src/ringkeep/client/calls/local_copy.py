@@ -51,6 +51,21 @@ class LocalCopy(Generic[T]):
             self.records[key] = Record(key, held.value, change.version, change.ttl, held.content_type)
         return True
 
+    def changes_since(self, before: "LocalCopy[T]") -> list[Change[T]]:
+        """Return what differs from an earlier copy, as changes: of those that nobody told one by one. That a
+        key is gone is told with the version that it had.
+        """
+        changed: list[Change[T]] = []
+        for key, record in self.records.items():
+            held = before.records.get(key)
+            if held is None or held.version != record.version:
+                put = Change("put", key, record.version, record.value, record.ttl, record.content_type)
+                changed.append(put)
+        for key, held in before.records.items():
+            if key not in self.records:
+                changed.append(Change("delete", key, held.version))
+        return changed
+
     def mark(self, bookmark: Bookmark) -> None:
         """Everything up to here was applied."""
         if bookmark.age is None:

@@ -105,6 +105,19 @@ def test_a_copy_takes_no_older_state() -> None:
     assert {key: (found.value, found.version) for key, found in copy.records.items()} == {b"k": (b"five", 6)}
 
 
+def test_a_copy_that_was_listed_again_tells_what_differs() -> None:
+    before: LocalCopy[bytes] = LocalCopy()
+    before.load([Item(b"gone", 3, b"x"), Item(b"new version", 4, b"old"), Item(b"same", 5, b"s")])
+    after: LocalCopy[bytes] = LocalCopy()
+    after.load([Item(b"came", 9, b"c", 2.0), Item(b"new version", 8, b"new"), Item(b"same", 5, b"s")])
+    assert after.changes_since(before) == [
+        Change("put", b"came", 9, b"c", 2.0),
+        Change("put", b"new version", 8, b"new"),
+        Change("delete", b"gone", 3),
+    ]
+    assert after.changes_since(after) == []
+
+
 # --- locks ----------------------------------------------------------------------------------------------
 
 
