@@ -97,13 +97,14 @@ SCHEMAS: Final[Json] = {
         **_OUTCOME,
     ),
     "Cluster": _object(
-        "cluster cluster_id map_version controller health problems missing zookeeper settings members",
+        "cluster cluster_id map_version controller health problems missing coordination zookeeper settings members",
         cluster=_TEXT,
         cluster_id=_TEXT,
         map_version=_NUMBER,
         controller=_NODE,
         health={"type": "string", "enum": ["healthy", "degraded", "unavailable"]},
-        zookeeper={},
+        coordination={"type": "string", "enum": ["zookeeper", "embedded"]},
+        zookeeper={"description": "connected or disconnected; null: the node is alone, and has none."},
         settings={"type": "object"},
         problems=_NODES | {"description": "What keeps the cluster from being healthy, for people."},
         missing={
