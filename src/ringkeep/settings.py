@@ -43,7 +43,8 @@ class SettingsError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """All settings of a node: of `ringkeep node`, and of `ringkeep dev`. Addresses are canonical "HOST:PORT" (see `host_port`).
+    """All settings of `ringkeep node`, or of `ringkeep dev`. Addresses are canonical "HOST:PORT" (see
+    `host_port`).
 
     `replication` and `partitions` count only while the cluster is being formed; `partitions_given`: the
     number was configured, and a cluster with another one is refused. `warnings` are lines for the log and for
@@ -304,7 +305,8 @@ def load_dev_settings(
     given.setdefault("partitions", default_partitions(1))
     return NodeSettings(
         **given, name=DEV_NAME, cluster=DEV_NAME, zone=DEV_NAME, advertise_http=_reachable(http), peer="",
-        advertise_peer="", zookeeper="", expect=1, replication=1, weight=1, alone=True, warnings=_warnings(given),
+        advertise_peer="", zookeeper="", expect=1, replication=1, weight=1, alone=True,
+        warnings=_warnings(given),
     )  # fmt: skip
 
 

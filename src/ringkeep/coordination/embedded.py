@@ -42,7 +42,7 @@ class EmbeddedService(MemoryService):
     """The map and the marks of one data directory. `trouble`: why they cannot be written; "" if they can."""
 
     def __init__(self, kept: bytes | None, save: Save, loop: asyncio.AbstractEventLoop) -> None:
-        """`kept`: what was saved last, None if nothing was. Raises ConfigurationError if that is not valid."""
+        """`kept`: what was saved last, None if nothing was. Raises ConfigurationError if it is not valid."""
         super().__init__()
         self.trouble = ""
         self._save = save
@@ -140,7 +140,9 @@ def _decode(kept: bytes) -> _Kept:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"not a map and marks ({error}); was it changed by hand?") from error
     if found.format != FORMAT:
-        raise ConfigurationError(f"format {found.format}; this version of Ringkeep reads format {FORMAT} only")
+        raise ConfigurationError(
+            f"format {found.format}; this version of Ringkeep reads format {FORMAT} only"
+        )
     return found
 
 

@@ -56,7 +56,9 @@ def _embedded(
         raise ConfigurationError(f"{path} cannot be read: {error}. {_REMEDY}") from error
     if held is not None and (kept_map is None or kept_map.version < held.version):
         holds = f"map {kept_map.version}" if kept_map is not None else "no map"
-        raise ConfigurationError(f"{path} holds {holds}, and the store beside it map {held.version}. {_REMEDY}")
+        raise ConfigurationError(
+            f"{path} holds {holds}, and the store beside it map {held.version}. {_REMEDY}"
+        )
     return EmbeddedCoordination(service, sink)
 
 

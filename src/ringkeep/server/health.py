@@ -75,8 +75,8 @@ class Sentences:
                 f"drained, and leading nothing (ringkeep undrain): {self._names(r)}"
             ),
             ReasonKind.ONE_COPY: lambda _: (
-                "one node, which tolerates no failure: nothing can be read or written while it is down, and what"
-                " its disk loses is lost"
+                "one node, which tolerates no failure: nothing can be read or written while it is down, and"
+                " what its disk loses is lost"
                 if alone
                 else "replication is 1: the keys of a node cannot be read or written while it is down"
             ),

@@ -52,7 +52,9 @@ def _run_life(settings: NodeSettings, serve: Serve) -> int:
             code, why = serve(settings, identity), Why.RETIRED
         except StorageDamaged as error:
             if settings.alone:
-                raise StorageDamaged(f"{error}. There is no other copy of it: restore the directory") from error
+                raise StorageDamaged(
+                    f"{error}. There is no other copy of it: restore the directory"
+                ) from error
             if identity.incarnation == 1:
                 raise  # the disk lost what was written just now, and would lose the next node's data as well
             log.critical(error)

@@ -209,6 +209,8 @@ class Views:
 
     def _cut_off(self) -> str:
         """Return why requests to this node could not be served."""
+        if self._alone:
+            return "most of its partitions to be led"
         silent = ", ".join(sorted(map(self.name_of, self._node.detector.suspected())))
         why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
         return f"the other nodes: {why}, so most requests to this node could not be served"

@@ -216,8 +216,8 @@ def _fill(identity: Identity, name: str, alone: bool) -> None:
 def _of_the_other_kind(identity: Identity) -> str:
     if identity.alone:
         return (
-            f"{identity.directory} is the directory of `ringkeep dev`: its node is alone, and joins no cluster."
-            " Nothing was changed. Choose another directory"
+            f"{identity.directory} is the directory of `ringkeep dev`: its node is alone, and joins no"
+            " cluster. Nothing was changed. Choose another directory"
         )
     return (
         f"{identity.directory} is the directory of the node {identity.name!r} of a cluster, which needs its"

@@ -97,7 +97,8 @@ SCHEMAS: Final[Json] = {
         **_OUTCOME,
     ),
     "Cluster": _object(
-        "cluster cluster_id map_version controller health problems missing coordination zookeeper settings members",
+        "cluster cluster_id map_version controller health problems missing coordination zookeeper settings"
+        " members",
         cluster=_TEXT,
         cluster_id=_TEXT,
         map_version=_NUMBER,
