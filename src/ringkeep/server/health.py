@@ -12,7 +12,6 @@ from ringkeep.status.cluster_health import Reason, ReasonKind
 _RUNS: Final = 8  # of partition numbers in one sentence
 
 _OF_ONE_NODE: Final = {
-    ReasonKind.DAMAGED: "has lost data and does not vote: it is being refilled from the others",
     ReasonKind.STOPPING: "is being stopped",
     ReasonKind.DISK_SILENT: (
         "has a disk that does not answer: it leads nothing and accepts nothing until it does"
@@ -79,6 +78,10 @@ class Sentences:
                 " what its disk loses is lost"
                 if alone
                 else "replication is 1: the keys of a node cannot be read or written while it is down"
+            ),
+            ReasonKind.DAMAGED: lambda r: (
+                f"{self._names(r)} has lost data and does not vote: "
+                + ("restore its directory from a backup" if alone else "it is being refilled from the others")
             ),
             ReasonKind.UNREGISTERED: lambda r: (
                 f"{self._names(r)} has no session with {self._coordination}: it cannot be the controller"

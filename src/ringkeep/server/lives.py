@@ -53,7 +53,7 @@ def _run_life(settings: NodeSettings, serve: Serve) -> int:
         except StorageDamaged as error:
             if settings.alone:
                 raise StorageDamaged(
-                    f"{error}. There is no other copy of it: restore the directory"
+                    f"{error}. No other node has a copy: restore the directory from a backup"
                 ) from error
             if identity.incarnation == 1:
                 raise  # the disk lost what was written just now, and would lose the next node's data as well

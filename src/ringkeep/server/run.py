@@ -80,7 +80,8 @@ def run_node(settings: NodeSettings) -> int:
 
 def _say(text: str) -> None:
     """Print it, and log it. A closed terminal does not stop the node."""
-    log.info("%s", text)
+    for line in text.splitlines():
+        log.info("%s", line)
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)
 
@@ -90,6 +91,9 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
     shares = shares_of(raise_limit())
     engine = open_engine(settings.data, shares.tables)
     if engine.damaged:
+        if settings.alone:
+            engine.close()
+            raise StorageDamaged(f"the store in {settings.data} has lost durable data, see its log")
         log.error("the store has lost durable data: its replicas do not vote until they are refilled")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     run_in_batches()
