@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
+from urllib.parse import quote_from_bytes
 
 from ringkeep.coordination.server import ZooKeeperServer, find_classpath, find_java
 from ringkeep.errors import StartError
@@ -39,10 +40,13 @@ def missing() -> str:
     return ""
 
 
-class ClusterNode:
-    """One node of a cluster."""
+class ClusterNode(KeySpace):
+    """One node of a cluster. Its clients ask it alone, whatever happens to it."""
+
+    _follow = False
 
     def __init__(self, name: str, process: NodeProcess, network: Network) -> None:
+        super().__init__()
         self.name = name
         self._process = process
         self._network = network
@@ -51,6 +55,10 @@ class ClusterNode:
     def url(self) -> str:
         """Its endpoint, without a slash at the end."""
         return f"http://{self._process.http}"
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [self.url]
 
     @property
     def pid(self) -> int | None:
@@ -169,8 +177,6 @@ class Cluster(KeySpace):
     def leader_of(self, key: str | bytes) -> ClusterNode:
         """Return the node that leads the partition of a key at present, as the first answering node knows it.
         Raises RuntimeError if there is none."""
-        from urllib.parse import quote_from_bytes
-
         name = quote_from_bytes(key.encode() if isinstance(key, str) else key, safe="")
         for node in self.nodes:
             found = _get(node, f"/v1/cluster/where?key={name}") if node.pid is not None else None
@@ -183,6 +189,12 @@ class Cluster(KeySpace):
         for node in self.nodes:
             node._let_run()
         self.wait_healthy()
+
+    def close_clients(self) -> None:
+        """Close every client that this cluster and its nodes have returned."""
+        super().close_clients()
+        for node in self.nodes:
+            node.close_clients()
 
     def close(self) -> None:
         """Close its clients, end all of its processes, and remove a temporary directory."""

@@ -17,6 +17,9 @@ PAUSE_S: Final = 0.02
 class KeySpace:
     """Everything that is stored behind some endpoints."""
 
+    _follow = True
+    """Whether its clients also ask nodes that they learn of."""
+
     def __init__(self) -> None:
         self._clients: list[Client[Any]] = []
 
@@ -29,7 +32,7 @@ class KeySpace:
         """Return a client, which `close_clients` closes; for other values than bytes: `with_codec`."""
         from ringkeep.client import Client
 
-        made = Client(self.endpoints, timeout=timeout)
+        made = Client(self.endpoints, timeout=timeout, follow=self._follow)
         self._clients.append(made)
         return made
 
@@ -37,7 +40,7 @@ class KeySpace:
         """Return a client for the event loop that it is used in: use it as a context, or close it."""
         from ringkeep.client import AsyncClient
 
-        return AsyncClient(self.endpoints, timeout=timeout)
+        return AsyncClient(self.endpoints, timeout=timeout, follow=self._follow)
 
     def close_clients(self) -> None:
         """Close every client that `client` has returned."""
