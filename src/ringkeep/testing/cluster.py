@@ -12,15 +12,17 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_from_bytes
 
 from ringkeep.coordination.server import ZooKeeperServer, find_classpath, find_java
 from ringkeep.errors import StartError
 from ringkeep.parsing import host_port
 from ringkeep.testing.key_space import KeySpace
-from ringkeep.testing.network import Network
 from ringkeep.testing.process import HOST, NodeProcess, free_ports
+
+if TYPE_CHECKING:
+    from ringkeep.testing.network import Network  # it needs what only the server needs
 
 ATTEMPTS: Final = 3
 """Somebody else may take a port that was free."""
@@ -45,7 +47,7 @@ class ClusterNode(KeySpace):
 
     _follow = False
 
-    def __init__(self, name: str, process: NodeProcess, network: Network) -> None:
+    def __init__(self, name: str, process: NodeProcess, network: "Network") -> None:
         super().__init__()
         self.name = name
         self._process = process
@@ -203,6 +205,8 @@ class Cluster(KeySpace):
         self.nodes = []
 
     def _start(self) -> None:
+        from ringkeep.testing.network import Network
+
         directory = self._directory
         if directory is None:
             directory = Path(tempfile.mkdtemp(prefix="ringkeep-"))
@@ -226,7 +230,7 @@ class Cluster(KeySpace):
         self.wait_healthy()
 
     def _node(
-        self, name: str, directory: Path, ports: list[int], network: Network, zookeeper: int
+        self, name: str, directory: Path, ports: list[int], network: "Network", zookeeper: int
     ) -> ClusterNode:
         http, peer, from_peers, to_zookeeper = ports
         network.carry_peers(name, from_peers, peer)
