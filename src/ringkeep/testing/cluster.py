@@ -52,6 +52,7 @@ class ClusterNode(KeySpace):
         self.name = name
         self._process = process
         self._network = network
+        self._is_cut = False
 
     @property
     def url(self) -> str:
@@ -75,17 +76,20 @@ class ClusterNode(KeySpace):
     def start(self) -> None:
         """Start it again, with its data; return when it is ready. Does nothing if it runs. Raises StartError,
         also while it is cut off: then it is not ready."""
-        self._process.launch()
+        self._launch()
         self._process.wait_ready()
 
     def kill(self) -> None:
         """kill -9; returns when it is gone."""
         self._process.end(signal.SIGKILL)
+        self._refuse_if_dead()
 
     def stop(self) -> int | None:
         """Stop it in order, so that it hands over what it leads; return its exit code, None if it did not
         run."""
-        return self._process.end(signal.SIGTERM)
+        code = self._process.end(signal.SIGTERM)
+        self._refuse_if_dead()
+        return code
 
     def pause(self) -> None:
         """Stop the process as it is (SIGSTOP): it answers nothing, and its connections stay open."""
@@ -100,17 +104,29 @@ class ClusterNode(KeySpace):
 
         `zookeeper`: from ZooKeeper too. Clients still reach it.
         """
+        self._is_cut = True
+        self._network.accept(self.name)  # a cut is silent, also if there is no process behind it
         self._network.cut(self.name, zookeeper)
 
     def heal(self) -> None:
         """End its partition."""
+        self._is_cut = False
         self._network.heal(self.name)
+        self._refuse_if_dead()
+
+    def _refuse_if_dead(self) -> None:
+        if self.pid is None and not self._is_cut:
+            self._network.refuse(self.name)
+
+    def _launch(self) -> None:
+        self._network.accept(self.name)
+        self._process.launch()
 
     def _let_run(self) -> None:
         self.heal()
         if self.pid is not None:
             self.resume()
-        self._process.launch()
+        self._launch()
 
 
 class Cluster(KeySpace):
@@ -224,7 +240,7 @@ class Cluster(KeySpace):
             )
         for node in self.nodes:
             self._open.callback(node.kill)
-            node._process.launch()
+            node._launch()
         for node in self.nodes:
             node._process.wait_ready(HEALTHY_S)
         self.wait_healthy()

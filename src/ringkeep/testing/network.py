@@ -26,14 +26,25 @@ class Network:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._open: dict[str, asyncio.Event] = {}  # by the name of a node, or of its way to ZooKeeper
-        self._servers: list[asyncio.Server] = []
+        self._peers: dict[str, tuple[int, int]] = {}  # by node: our port, and its own
+        self._servers: dict[int, asyncio.Server] = {}  # by port
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._thread.start()
 
     def carry_peers(self, node: str, port: int, target: int) -> None:
         """Listen on `port` for the other nodes, in place of the node that listens on `target`."""
+        self._peers[node] = port, target
+        self.accept(node)
+
+    def accept(self, node: str) -> None:
+        """Accept connections for this node."""
+        port, target = self._peers[node]
         self._call(self._listen(port, partial(self._serve_peer, node, target)))
+
+    def refuse(self, node: str) -> None:
+        """Refuse connections to this node, as its machine does while no process listens there."""
+        self._call(self._stop_listening(self._peers[node][0]))
 
     def carry_to_zookeeper(self, node: str, port: int, target: int) -> None:
         """Listen on `port` for this node only, in place of the ZooKeeper that listens on `target`."""
@@ -78,6 +89,9 @@ class Network:
                 await self._gate(way).wait()
 
     async def _listen(self, port: int, serve: Any) -> None:
+        if port in self._servers:
+            return
+
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -89,7 +103,12 @@ class Network:
                 self._tasks.discard(task)
                 writer.transport.abort()
 
-        self._servers.append(await asyncio.start_server(accept, HOST, port))
+        self._servers[port] = await asyncio.start_server(accept, HOST, port)
+
+    async def _stop_listening(self, port: int) -> None:
+        server = self._servers.pop(port, None)
+        if server is not None:
+            server.close()
 
     async def _serve_peer(
         self, node: str, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -142,8 +161,8 @@ class Network:
             await self._pass(ways)
 
     async def _end(self) -> None:
-        for server in self._servers:
-            server.close()
+        for port in list(self._servers):
+            await self._stop_listening(port)
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

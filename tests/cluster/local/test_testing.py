@@ -13,6 +13,7 @@ from tests.support.wait import until
 
 from ringkeep.client import StoreError
 from ringkeep.coordination.server import CLASSPATH_VARIABLE
+from ringkeep.parsing import host_port
 from ringkeep.process import is_alive
 from ringkeep.testing import Cluster, ClusterNode, Node, StartError
 
@@ -114,6 +115,10 @@ def test_a_node_that_cannot_start_says_why(tmp_path: Path) -> None:
 # --- a cluster ---------------------------------------------------------------------------------------
 
 
+def members_of(cluster: Cluster) -> Any:
+    return get(f"{cluster.nodes[1].url}/v1/cluster")["members"]
+
+
 def leader_said_by(node: ClusterNode, key: str) -> Any:
     return get(f"{node.url}/v1/cluster/where?key={key}")["primary"]
 
@@ -148,8 +153,14 @@ def test_a_cut_between_nodes_can_leave_zookeeper(ringkeep_cluster: Cluster) -> N
 def test_nodes_of_a_cluster_die_and_stand_still(ringkeep_cluster: Cluster) -> None:
     store = ringkeep_cluster.client(timeout=30)
     store.put("k", b"1")
+    peer = next(each["peer"] for each in members_of(ringkeep_cluster) if each["name"] == "n1")
     ringkeep_cluster["n1"].kill()
     assert store.get("k").value == b"1"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(host_port(peer))
+    ringkeep_cluster["n1"].partition()
+    socket.create_connection(host_port(peer)).close()  # nobody can tell that it is dead
+    ringkeep_cluster["n1"].heal()
     ringkeep_cluster["n1"].start()
     ringkeep_cluster.wait_healthy()
     assert ringkeep_cluster["n2"].stop() == 0
