@@ -38,7 +38,7 @@ class Views:
         self._zookeeper_trouble = zookeeper_trouble
         self._peer_troubles = peer_troubles
         self._now = now
-        self._alone = alone
+        self.alone = alone
         self._names: dict[NodeId, str] = {}
         self._named: ClusterMap | None = None
 
@@ -59,7 +59,7 @@ class Views:
         health, reasons = self.health()
         without = self._without_zookeeper()
         sentences = Sentences(
-            self.name_of, cluster_map, controller, without, self._peer_troubles(), self._alone
+            self.name_of, cluster_map, controller, without, self._peer_troubles(), self.alone
         )
         members = (
             [self.member(each) for each in cluster_map.nodes] if cluster_map is not None else self._forming()
@@ -72,8 +72,8 @@ class Views:
             "health": health.value,
             "problems": [sentences.say(reason) for reason in reasons],
             "missing": [sentences.fields(reason) for reason in reasons],
-            "coordination": "embedded" if self._alone else "zookeeper",
-            "zookeeper": None if self._alone else "disconnected" if without else "connected",
+            "coordination": "embedded" if self.alone else "zookeeper",
+            "zookeeper": None if self.alone else "disconnected" if without else "connected",
             "settings": settings(cluster_map),
             "alarm": controller.frozen or None,
             "members": members,
@@ -102,7 +102,7 @@ class Views:
     def _forming(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone,
+                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer or None, "zone": m.zone,
                 "weight": m.weight, "state": "joining", "damaged": False, "disk": "fine",
                 "disk_full": False, "primaries": 0, "replicas": 0,
                 "version": m.software,
@@ -209,7 +209,7 @@ class Views:
 
     def _cut_off(self) -> str:
         """Return why requests to this node could not be served."""
-        if self._alone:
+        if self.alone:
             return "most of its partitions to be led"
         silent = ", ".join(sorted(map(self.name_of, self._node.detector.suspected())))
         why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
@@ -229,7 +229,7 @@ class Views:
         trouble = self._zookeeper_trouble()
         if not trouble and self._node.controller.connected:
             return ""
-        return f"{coordination_of(self._alone)} cannot be used from here ({trouble or 'no answer yet'})"
+        return f"{coordination_of(self.alone)} cannot be used from here ({trouble or 'no answer yet'})"
 
 
 def settings(cluster_map: ClusterMap | None) -> dict[str, int]:

@@ -135,7 +135,15 @@ def test_it_says_that_it_tolerates_no_failure_and_speaks_of_no_zookeeper(node: N
     assert run("wait", "healthy", "--endpoint", node.url).returncode == 0
     refused = run("decommission", "dev", "--no-wait", "--endpoint", node.url)
     assert refused.returncode == 1
-    said = [status.stdout, refused.stderr, *node.output, (node.directory / "node" / "log").read_text()]
+    copies = run("settings", "replication=3", "--endpoint", node.url)
+    assert copies.returncode == 1 and "alone" in copies.stderr
+    said = [
+        status.stdout,
+        refused.stderr,
+        copies.stderr,
+        *node.output,
+        (node.directory / "node" / "log").read_text(),
+    ]
     said += [get(node, path) for path in ("/", "/readyz?verbose", "/v1/cluster/moves")]
     cluster = get(node, "/v1/cluster")
     assert '"coordination":"embedded"' in cluster and '"zookeeper":null' in cluster
