@@ -27,6 +27,9 @@ DEFAULT_HTTP: Final = "127.0.0.1:8000"
 DEFAULT_ZOOKEEPER: Final = "127.0.0.1:2181"
 DEFAULT_CLUSTER: Final = "default"
 DEFAULT_DATA: Final = "ringkeep-data"
+DEFAULT_DEV_DATA: Final = "ringkeep-dev"
+DEV_NAME: Final = "dev"
+"""Of the node of `ringkeep dev`, and of its cluster."""
 SESSION_MS: Final = 6_000
 
 
@@ -40,11 +43,13 @@ class SettingsError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """All settings of `ringkeep node`. Addresses are canonical "HOST:PORT" (see `host_port`).
+    """All settings of `ringkeep node`, or of `ringkeep dev`. Addresses are canonical "HOST:PORT" (see
+    `host_port`).
 
     `replication` and `partitions` count only while the cluster is being formed; `partitions_given`: the
     number was configured, and a cluster with another one is refused. `warnings` are lines for the log and for
-    the person who starts the node. `config` is the file that was read, or None.
+    the person who starts the node. `config` is the file that was read, or None. `alone`: a cluster of this
+    node only, coordinated within its process; `peer`, `advertise_peer` and `zookeeper` are "" then.
     """
 
     name: str
@@ -68,6 +73,7 @@ class NodeSettings:
     disk_reserve_bytes: int = limits.DISK_RESERVE_BYTES
     history_bytes: int = limits.HISTORY_BYTES
     zookeeper_session_ms: int = SESSION_MS
+    alone: bool = False
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -190,6 +196,17 @@ NODE_SETTINGS: Final[tuple[Setting, ...]] = (
 )
 SETTINGS: Final[Mapping[str, Setting]] = {setting.key: setting for setting in NODE_SETTINGS}
 
+DEV_SETTINGS: Final[Mapping[str, Setting]] = {
+    key: SETTINGS[key]
+    for key in (
+        "http", "data", "partitions", "allowed_hosts", "log_level", "value_bytes", "disk_reserve_bytes",
+        "history_bytes",
+    )
+} | {
+    "data": Setting("data", "DIR", parsing.directory, f"The data directory [default: ./{DEFAULT_DEV_DATA}].")
+}  # fmt: skip
+"""Those of `ringkeep dev`, which has no other node to speak to."""
+
 
 class Layers:
     """The layers above the defaults: looks a setting up, and knows where it was found.
@@ -273,10 +290,30 @@ def load_node_settings(
     return NodeSettings(**given, config=config, warnings=_warnings(given))
 
 
-def default_data(layers: "Layers", *names: str) -> Path:
+def load_dev_settings(
+    flags: Mapping[str, str | None], environ: Mapping[str, str] | None = None
+) -> NodeSettings:
+    """Return the settings of a node that is alone; `flags` as for `load_node_settings`. Raises
+    SettingsError."""
+    layers = Layers(DEV_SETTINGS, flags, os.environ if environ is None else environ)
+    read = {key: layers.get(key) for key in DEV_SETTINGS}
+    given = {key: value for key, value in read.items() if value is not None}
+    http = given.setdefault("http", DEFAULT_HTTP)
+    if "data" not in given:
+        given["data"] = default_data(layers, root=DEFAULT_DEV_DATA)
+    given["partitions_given"] = "partitions" in given
+    given.setdefault("partitions", default_partitions(1))
+    return NodeSettings(
+        **given, name=DEV_NAME, cluster=DEV_NAME, zone=DEV_NAME, advertise_http=_reachable(http), peer="",
+        advertise_peer="", zookeeper="", expect=1, replication=1, weight=1, alone=True,
+        warnings=_warnings(given),
+    )  # fmt: skip
+
+
+def default_data(layers: "Layers", *names: str, root: str = DEFAULT_DATA) -> Path:
     """Return the data directory below the working directory. Raises SettingsError if its path is invalid."""
     try:
-        return parsing.directory(str(Path(DEFAULT_DATA, *names)))
+        return parsing.directory(str(Path(root, *names)))
     except ValueError as error:
         raise layers.refuse("data", str(error)) from None
 
@@ -285,14 +322,13 @@ def _warnings(given: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the person who starts the node should know."""
     warnings = []
     for key in ("http", "peer"):
-        if not parsing.is_loopback(host_port(given[key])[0]):
+        if key in given and not parsing.is_loopback(host_port(given[key])[0]):
             warnings.append(
                 f"--{key} {given[key]} can be reached from other machines, and neither encryption nor "
                 f"authentication is configured: anybody who reaches it can read and write"
             )
     for key in ("advertise_http", "advertise_peer"):
-        host = host_port(given[key])[0]
-        if parsing.is_wildcard(host):
+        if key in given and parsing.is_wildcard(host_port(given[key])[0]):
             warnings.append(
                 f"--{SETTINGS[key].flag} {given[key]} is not an address that another machine can connect to"
             )

@@ -9,12 +9,20 @@ import pytest
 from tests.support.paths import DOCS
 
 from ringkeep import parsing
+from ringkeep.cli.commands.dev import dev
 from ringkeep.cli.commands.node import node
 from ringkeep.cli.local.settings import UpSettings, load_up_settings
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.core.protocol import limits
 from ringkeep.errors import ConfigurationError
-from ringkeep.settings import NODE_SETTINGS, NodeSettings, SettingsError, load_node_settings
+from ringkeep.settings import (
+    DEV_SETTINGS,
+    NODE_SETTINGS,
+    NodeSettings,
+    SettingsError,
+    load_dev_settings,
+    load_node_settings,
+)
 
 
 def load(environ: dict[str, str] | None = None, **flags: str) -> NodeSettings:
@@ -83,6 +91,20 @@ def test_every_setting_is_a_flag_and_stands_in_the_table() -> None:
     assert set(re.findall(r"`--([a-z-]+)`", "".join(re.findall(r"^\| ([^|]*)", table, re.MULTILINE)))) == {
         key.replace("_", "-") for key in keys | {"config"}
     }
+
+
+def test_a_node_that_is_alone_has_one_copy_one_port_and_no_zookeeper() -> None:
+    assert set(signature(dev).parameters) == set(DEV_SETTINGS)
+    settings = load_dev_settings({}, {"RINGKEEP_ZOOKEEPER": "elsewhere", "RINGKEEP_NAME": "n1"})
+    assert settings.alone and (settings.replication, settings.expect) == (1, 1)
+    assert (settings.http, settings.data) == ("127.0.0.1:8000", Path("ringkeep-dev").absolute())
+    assert settings.peer == settings.advertise_peer == settings.zookeeper == ""
+    assert settings.warnings == () and not load(name="a").alone
+    (warning,) = load_dev_settings({"http": "0.0.0.0:1"}, {}).warnings
+    assert "--http 0.0.0.0:1 can be reached from other machines" in warning
+    with pytest.raises(SettingsError) as refused:
+        load_dev_settings({}, {"RINGKEEP_DATA": "\0"})
+    assert refused.value.exit_code == 78
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from ringkeep import __version__
 from ringkeep.cli.commands import (
     batch,
     check,
+    dev,
     kv,
     moves,
     node,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 for group in (
     up,
+    dev,
     node,
     zookeeper,
     kv,

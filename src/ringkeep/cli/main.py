@@ -1,7 +1,7 @@
 """The `ringkeep` command: runs what was asked for, and turns errors into one line and an exit code.
 
-A node lives for long. So its command line, if it is plain, is read without what describes all the commands:
-that would stay in its memory.
+A node lives for long, and `ringkeep dev` starts often. So the command line of a node, if it is plain, is read
+without what describes all the commands: that takes time to load, and would stay in its memory.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from ringkeep.cli.terminal import streams
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 from ringkeep.exit_codes import FAILED, INTERRUPTED, REFUSED
-from ringkeep.settings import SETTINGS, NodeSettings, load_node_settings
+from ringkeep.settings import DEV_SETTINGS, SETTINGS, NodeSettings, load_dev_settings, load_node_settings
 
 SERVER_PACKAGES: Final = frozenset(
     {
@@ -28,7 +28,14 @@ SERVER_PACKAGES: Final = frozenset(
     }
 )
 
-_FLAGS: Final = {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"}
+_NODES: Final = {
+    "node": (
+        load_node_settings,
+        {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"},
+    ),
+    "dev": (load_dev_settings, {f"--{setting.flag}": key for key, setting in DEV_SETTINGS.items()}),
+}
+"""The commands that run a node: what reads their settings, and their flags."""
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -78,18 +85,19 @@ def node_settings(arguments: list[str]) -> NodeSettings | None:
 
     Also for what is wrong with it: the parser of all commands says that.
     """
-    if arguments[:1] != ["node"]:
+    if not arguments or arguments[0] not in _NODES:
         return None
-    flags: dict[str, str | None] = dict.fromkeys(_FLAGS.values())
+    load, known = _NODES[arguments[0]]
+    flags: dict[str, str | None] = dict.fromkeys(known.values())
     words = iter(arguments[1:])
     for word in words:
         flag, joined, value = word.partition("=")
         given = value if joined else next(words, "-")
-        if flag not in _FLAGS or given.startswith("-"):
+        if flag not in known or given.startswith("-"):
             return None
-        flags[_FLAGS[flag]] = given
+        flags[known[flag]] = given
     try:
-        return load_node_settings(flags)
+        return load(flags)
     except ConfigurationError:
         return None
 

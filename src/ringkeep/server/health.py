@@ -12,9 +12,7 @@ from ringkeep.status.cluster_health import Reason, ReasonKind
 _RUNS: Final = 8  # of partition numbers in one sentence
 
 _OF_ONE_NODE: Final = {
-    ReasonKind.DAMAGED: "has lost data and does not vote: it is being refilled from the others",
     ReasonKind.STOPPING: "is being stopped",
-    ReasonKind.UNREGISTERED: "has no session with ZooKeeper: it cannot be the controller",
     ReasonKind.DISK_SILENT: (
         "has a disk that does not answer: it leads nothing and accepts nothing until it does"
     ),
@@ -26,20 +24,27 @@ _OF_ONE_NODE: Final = {
 }
 
 
+def coordination_of(alone: bool) -> str:
+    """Return what a node is coordinated by, as the subject of a sentence."""
+    return "the embedded coordination" if alone else "ZooKeeper"
+
+
 class Sentences:
     """Describes reasons with the names of this cluster.
 
-    `without_zookeeper` says why this node cannot use it, `causes` why there is no link to a peer.
+    `without_zookeeper` says why this node cannot use it, `causes` why there is no link to a peer. `alone`: it
+    is a cluster of one node, without ZooKeeper.
     """
 
     def __init__(
         self, name_of: Callable[[str], str], cluster_map: ClusterMap | None, controller: Controller,
-        without_zookeeper: str, causes: Mapping[NodeId, str],
+        without_zookeeper: str, causes: Mapping[NodeId, str], alone: bool = False,
     ) -> None:  # fmt: skip
         self._name_of = name_of
         self._cluster_map = cluster_map
         self._may_change = controller.may_change and not without_zookeeper
         self._causes = causes
+        self._coordination = coordination_of(alone)
         self._sentences: dict[ReasonKind, Callable[[Reason], str]] = {
             ReasonKind.FORMING: lambda _: "the cluster is not formed yet: no data is served",
             ReasonKind.STALLED: lambda r: (
@@ -69,7 +74,17 @@ class Sentences:
                 f"drained, and leading nothing (ringkeep undrain): {self._names(r)}"
             ),
             ReasonKind.ONE_COPY: lambda _: (
-                "replication is 1: the keys of a node cannot be read or written while it is down"
+                "one node, which tolerates no failure: nothing can be read or written while it is down, and"
+                " what its disk loses is lost"
+                if alone
+                else "replication is 1: the keys of a node cannot be read or written while it is down"
+            ),
+            ReasonKind.DAMAGED: lambda r: (
+                f"{self._names(r)} has lost data and does not vote: "
+                + ("restore its directory from a backup" if alone else "it is being refilled from the others")
+            ),
+            ReasonKind.UNREGISTERED: lambda r: (
+                f"{self._names(r)} has no session with {self._coordination}: it cannot be the controller"
             ),
         }
 
@@ -112,7 +127,7 @@ class Sentences:
         text = f"{_partitions(reason)} unavailable, without an active primary"
         if reason.nodes:
             text += f"; no answer from {self._names(reason)}, which led"
-        return text if self._may_change else f"{text}; ZooKeeper is needed to choose another"
+        return text if self._may_change else f"{text}; {self._coordination} is needed to choose another"
 
     def _moves(self, reason: Reason) -> str:
         to = f", to {self._names(reason)}" if reason.nodes else ""

@@ -45,12 +45,16 @@ def failed(settings: NodeSettings, error: RingkeepError) -> int:
 
 def _run_life(settings: NodeSettings, serve: Serve) -> int:
     """Run the node that the directory belongs to; return the exit code, RENEWED once it was retired."""
-    identity = open_identity(settings.data, settings.name)
+    identity = open_identity(settings.data, settings.name, settings.alone)
     try:
         identity.next_incarnation()
         try:
             code, why = serve(settings, identity), Why.RETIRED
         except StorageDamaged as error:
+            if settings.alone:
+                raise StorageDamaged(
+                    f"{error}. No other node has a copy: restore the directory from a backup"
+                ) from error
             if identity.incarnation == 1:
                 raise  # the disk lost what was written just now, and would lose the next node's data as well
             log.critical(error)

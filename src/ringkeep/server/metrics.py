@@ -40,7 +40,11 @@ def samples(driver: Driver, history: MoveHistory, views: Views) -> list[Sample]:
             "Nodes that seem dead or cut off from here.",
             len(node.detector.suspected()),
         ),
-        ("zookeeper_connected", "1 while ZooKeeper answers.", node.controller.connected),
+        (
+            "zookeeper_connected",
+            "1 while ZooKeeper, or the embedded coordination, answers.",
+            node.controller.connected,
+        ),
         ("damaged", "1 if the store lost something durable.", node.context.damaged),
         *_disk(driver),
         ("change_readers", "Readers of changes at this node.", node.feeds.count),

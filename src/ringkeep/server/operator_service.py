@@ -72,6 +72,8 @@ class OperatorService:
         for name, value in wanted.items():
             if name not in cluster_settings.all_settings(cluster_map):
                 raise Refusal(cluster_settings.objection(name, value))
+        if self._views.alone and wanted.get(cluster_settings.REPLICATION, 1) != 1:
+            raise Refusal("this node is alone, and will be: there is no other one to hold a second copy")
         self._order(*((name, Verb.SET, value) for name, value in wanted.items()))
         return settings(cluster_map) | dict(wanted)
 

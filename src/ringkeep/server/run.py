@@ -19,7 +19,6 @@ from uuid import uuid4
 
 import ringkeep
 from ringkeep.admission import Claim
-from ringkeep.coordination.zookeeper import ZooKeeperCoordination
 from ringkeep.core.cluster import feature_level
 from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
@@ -37,6 +36,7 @@ from ringkeep.http.server import HttpServer, serve_http
 from ringkeep.http.service import Sample
 from ringkeep.ports import Ending, Ports
 from ringkeep.process import PidFile, run_in_batches, start_log
+from ringkeep.server.coordinated import coordinated
 from ringkeep.server.late import Late
 from ringkeep.server.lives import RENEWED, failed, run_lives
 from ringkeep.server.metrics import samples
@@ -58,6 +58,11 @@ FINISH_S: Final = 5.0
 CLOSE_S: Final = 10.0  # for the last sync, and for what the store does in the background
 LOOK_S: Final = 0.2  # between two checks of what the node waits for
 
+ALONE: Final = (
+    "One node, for development: it tolerates no failure, and what its disk loses is lost.\n"
+    "Data and log are in {data}. Ctrl-C stops it; the data stays."
+)
+
 log = logging.getLogger("ringkeep.node")
 
 
@@ -75,7 +80,8 @@ def run_node(settings: NodeSettings) -> int:
 
 def _say(text: str) -> None:
     """Print it, and log it. A closed terminal does not stop the node."""
-    log.info("%s", text)
+    for line in text.splitlines():
+        log.info("%s", line)
     with contextlib.suppress(OSError, ValueError):
         print(text, flush=True)
 
@@ -85,6 +91,9 @@ def _serve(settings: NodeSettings, identity: Identity) -> int:
     shares = shares_of(raise_limit())
     engine = open_engine(settings.data, shares.tables)
     if engine.damaged:
+        if settings.alone:
+            engine.close()
+            raise StorageDamaged(f"the store in {settings.data} has lost durable data, see its log")
         log.error("the store has lost durable data: its replicas do not vote until they are refilled")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     run_in_batches()
@@ -141,7 +150,10 @@ class Server:
             gc.set_threshold(50_000, 20, 20)
             self._tick()
             self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
-            log.info("%s serves HTTP on %s, peers on %s", self.name, self._settings.http, self._settings.peer)
+            log.info(
+                "%s serves HTTP on %s, peers on %s", self.name, self._settings.http,
+                self._settings.peer or "no port: it is alone",
+            )  # fmt: skip
             await self._over.wait()
             if self._code == OK:
                 await self._hand_over()
@@ -177,16 +189,10 @@ class Server:
             held.version if held is not None else MapVersion(0), identity.cluster_id, ringkeep.__version__,
             feature_level=feature_level.NEWEST,
         )  # fmt: skip
-        peers, coordinated = Late(), Late()
+        peers, membership = Late(), Late()
         room = Room(self._shares.openings, self._shares.peers, self._shares.burst)
         self._network = PeerNetwork(self._loop, self._peer_identity, peers, room)
-        self._coordination = ZooKeeperCoordination(
-            settings.zookeeper,
-            settings.cluster,
-            self._loop,
-            coordinated,
-            settings.zookeeper_session_ms,
-        )
+        self._coordination = coordinated(settings, self._loop, membership, held)
         self._syncer = GroupCommit(
             self._engine,
             self._loop,
@@ -199,13 +205,16 @@ class Server:
         insisted = settings.partitions if settings.partitions_given else None
         start = Start(uuid4().hex, identity.claims, insisted)
         self._driver = peers.sink = Driver(node, ports, member, settings.disk_reserve_bytes, start)
-        coordinated.sink = self._driver.membership
+        membership.sink = self._driver.membership
         self._views = Views(
             node, ringkeep.__version__, lambda: self._coordination.trouble, self._network.troubles, self.now,
+            alone=settings.alone,
         )  # fmt: skip
         self._operators = OperatorService(node, self._history, self._views, settings.name)
 
     async def _listen_to_peers(self) -> None:
+        if self._settings.alone:
+            return
         host, port = self._settings.peer_listener
         try:
             await self._network.listen(host, port)
@@ -227,6 +236,8 @@ class Server:
         if waiting != self._waited_for:
             where = f"ready: http://{self._settings.advertise_http}"
             _say(f"{self.name} is {'not ready: ' + '; '.join(waiting) if waiting else where}")
+            if self._settings.alone and not waiting:
+                _say(ALONE.format(data=self._settings.data))
         self._waited_for = waiting
         self._loop.call_later(LOOK_S, self._say_what_is_waited_for)
 
@@ -281,7 +292,7 @@ class Server:
         if last is None or not self._all_durable:
             return
         if not await self._coordination.leave_mark(self._identity.node_id, *last):
-            log.warning("ZooKeeper did not confirm the mark of how far this node's data is durable")
+            log.warning("the mark of how far this node's data is durable was not confirmed")
 
     def _close_store(self) -> None:
         with contextlib.suppress(StorageError):

@@ -12,7 +12,7 @@ from ringkeep.core.node import Node
 from ringkeep.core.protocol import limits
 from ringkeep.core.protocol.cluster_map import ClusterMap, NodeInfo, NodeState
 from ringkeep.core.protocol.types import Millis, NodeId, PartitionId
-from ringkeep.server.health import Sentences
+from ringkeep.server.health import Sentences, coordination_of
 from ringkeep.status.cluster_health import Health, Judge, Reason, health_of
 
 
@@ -20,7 +20,7 @@ class Views:
     """The status of a cluster, as one of its nodes sees it.
 
     Endless retries have a last cause: `zookeeper_trouble` returns why ZooKeeper cannot be used ("" if it
-    can), `peer_troubles` why there is no link to a peer.
+    can), `peer_troubles` why there is no link to a peer. `alone`: there is no ZooKeeper, and no other node.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Views:
         zookeeper_trouble: Callable[[], str],
         peer_troubles: Callable[[], Mapping[NodeId, str]],
         now: Callable[[], Millis],
+        alone: bool = False,
     ) -> None:
         self._node = node
         self._judge = Judge(node)
@@ -37,6 +38,7 @@ class Views:
         self._zookeeper_trouble = zookeeper_trouble
         self._peer_troubles = peer_troubles
         self._now = now
+        self.alone = alone
         self._names: dict[NodeId, str] = {}
         self._named: ClusterMap | None = None
 
@@ -56,7 +58,9 @@ class Views:
         names = {m.id: m.name for m in controller.members}
         health, reasons = self.health()
         without = self._without_zookeeper()
-        sentences = Sentences(self.name_of, cluster_map, controller, without, self._peer_troubles())
+        sentences = Sentences(
+            self.name_of, cluster_map, controller, without, self._peer_troubles(), self.alone
+        )
         members = (
             [self.member(each) for each in cluster_map.nodes] if cluster_map is not None else self._forming()
         )
@@ -68,7 +72,8 @@ class Views:
             "health": health.value,
             "problems": [sentences.say(reason) for reason in reasons],
             "missing": [sentences.fields(reason) for reason in reasons],
-            "zookeeper": "disconnected" if without else "connected",
+            "coordination": "embedded" if self.alone else "zookeeper",
+            "zookeeper": None if self.alone else "disconnected" if without else "connected",
             "settings": settings(cluster_map),
             "alarm": controller.frozen or None,
             "members": members,
@@ -82,7 +87,7 @@ class Views:
             "name": each.name,
             "id": each.id,
             "http": each.http,
-            "peer": each.peer,
+            "peer": each.peer or None,
             "zone": each.zone,
             "weight": each.weight,
             "state": self._state_of(each),
@@ -97,7 +102,7 @@ class Views:
     def _forming(self) -> list[dict[str, Any]]:
         return [
             {
-                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer, "zone": m.zone,
+                "name": m.name, "id": m.id, "http": m.http, "peer": m.peer or None, "zone": m.zone,
                 "weight": m.weight, "state": "joining", "damaged": False, "disk": "fine",
                 "disk_full": False, "primaries": 0, "replicas": 0,
                 "version": m.software,
@@ -204,6 +209,8 @@ class Views:
 
     def _cut_off(self) -> str:
         """Return why requests to this node could not be served."""
+        if self.alone:
+            return "most of its partitions to be led"
         silent = ", ".join(sorted(map(self.name_of, self._node.detector.suspected())))
         why = f"no answer from {silent}" if silent else "hardly any partition has an active primary"
         return f"the other nodes: {why}, so most requests to this node could not be served"
@@ -222,7 +229,7 @@ class Views:
         trouble = self._zookeeper_trouble()
         if not trouble and self._node.controller.connected:
             return ""
-        return f"ZooKeeper cannot be used from here ({trouble or 'no answer yet'})"
+        return f"{coordination_of(self.alone)} cannot be used from here ({trouble or 'no answer yet'})"
 
 
 def settings(cluster_map: ClusterMap | None) -> dict[str, int]:

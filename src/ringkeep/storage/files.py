@@ -14,6 +14,8 @@ DATABASE: Final = "db"
 SYNCED: Final = "synced"
 DAMAGED: Final = "damaged"
 STAGED: Final = "staged"
+COORDINATION: Final = "coordination.json"
+"""The map and the marks of a node that is alone (`ringkeep dev`)."""
 
 PROBE: Final = "direct"
 """A file that exists only while it is tried whether the file system takes direct I/O."""

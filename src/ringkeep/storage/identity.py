@@ -43,6 +43,8 @@ class Identity:
         """Whether the cluster has seen a newer copy of this directory: then it is never opened again."""
         self.left = False
         """Whether the node has left its cluster: then it is never opened again either."""
+        self.alone = False
+        """Whether it is a node without others, whose directory holds the coordination as well."""
         self._lock = lock
 
     def next_incarnation(self) -> Incarnation:
@@ -97,6 +99,8 @@ class Identity:
             "superseded": self.superseded,
             "left": self.left,
         }
+        if self.alone:
+            fields["alone"] = True
         content = json.dumps(fields, indent=2).encode() + b"\n"
         try:
             files.write_atomically(self.directory / files.IDENTITY, content)
@@ -126,16 +130,18 @@ class Identity:
             )
             self.superseded = bool(fields.get("superseded", False))
             self.left = bool(fields.get("left", False))
+            self.alone = bool(fields.get("alone", False))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(
                 f"{path} has a wrong or missing field ({error}); was it changed by hand?"
             ) from error
 
 
-def open_identity(directory: Path, name: str) -> Identity:
+def open_identity(directory: Path, name: str, alone: bool = False) -> Identity:
     """Lock the directory and read its identity; on the first use, make it the directory of a new node.
 
-    The same on the first use after `abandon_identity`, even if that was interrupted. Raises
+    `alone`: see Identity; it never changes. The same on the first use after `abandon_identity`, even if that
+    was interrupted. Raises
     ConfigurationError if the directory cannot be written, is locked by another process, holds something else,
     is another node's, or has an unknown format. Raises StorageError if the disk fails.
     """
@@ -146,7 +152,7 @@ def open_identity(directory: Path, name: str) -> Identity:
         raise of_directory(directory, error) from error
     identity = Identity(directory, lock)
     try:
-        _fill(identity, name)
+        _fill(identity, name, alone)
     except BaseException:
         identity.close()
         raise
@@ -166,7 +172,7 @@ def abandon_identity(identity: Identity, why: retire.Why) -> str:
         raise of_directory(identity.directory, error) from error
 
 
-def _fill(identity: Identity, name: str) -> None:
+def _fill(identity: Identity, name: str, alone: bool) -> None:
     path = identity.directory / files.IDENTITY
     try:
         retire.finish(identity.directory)
@@ -176,6 +182,8 @@ def _fill(identity: Identity, name: str) -> None:
         raise of_directory(identity.directory, error) from error
     if content is not None:
         identity._load(content)
+        if identity.alone != alone:
+            raise ConfigurationError(_of_the_other_kind(identity))
         if identity.name != name:
             raise ConfigurationError(
                 f"{identity.directory} is the directory of the node {identity.name!r}, not of {name!r}"
@@ -201,7 +209,20 @@ def _fill(identity: Identity, name: str) -> None:
         )
     identity.node_id = NodeId(secrets.token_hex(NODE_ID_BYTES))
     identity.name = name
+    identity.alone = alone
     identity._save()
+
+
+def _of_the_other_kind(identity: Identity) -> str:
+    if identity.alone:
+        return (
+            f"{identity.directory} is the directory of `ringkeep dev`: its node is alone, and joins no"
+            " cluster. Nothing was changed. Choose another directory"
+        )
+    return (
+        f"{identity.directory} is the directory of the node {identity.name!r} of a cluster, which needs its"
+        " ZooKeeper (ringkeep node). Nothing was changed. Choose another directory for `ringkeep dev`"
+    )
 
 
 def _lock(directory: Path) -> int:

@@ -60,6 +60,7 @@ class FakeCluster:
             "health": self.health,
             "problems": self.problems,
             "missing": [self._missing(text) for text in self.problems],
+            "coordination": "zookeeper",
             "zookeeper": "connected",
             "settings": dict(self.settings),
             "members": [dict(member) for member in self.members.values()],

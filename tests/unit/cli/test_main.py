@@ -281,7 +281,7 @@ def test_help_and_version() -> None:
     overview = runner.invoke(app.app, ["--help"])
     assert overview.exit_code == 0
     for command in (
-        "up", "node", "zookeeper", "put", "get", "delete", "list", "count",
+        "up", "dev", "node", "zookeeper", "put", "get", "delete", "list", "count",
         "add", "append", "swap", "take", "touch", "persist", "batch", "status", "where",
         "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings",
         "recover", "wait",
@@ -330,10 +330,11 @@ def test_output_to_a_closed_pipe_is_no_traceback(
 # --- a node's own process --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", [["node", "--name", "a", "--expect", "5"], ["dev", "--partitions", "8"]])
 def test_a_plain_command_line_of_a_node_means_what_the_parser_of_all_commands_reads(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    command: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    arguments = ["node", "--name", "a", "--data", str(tmp_path), "--http=127.0.0.1:9000", "--expect", "5"]
+    arguments = [*command, "--data", str(tmp_path), "--http=127.0.0.1:9000"]
     run: list[object] = []
 
     def run_node(settings: object) -> int:
@@ -351,6 +352,7 @@ def test_a_plain_command_line_of_a_node_means_what_the_parser_of_all_commands_re
     [
         ["get", "k"], ["node", "--help"], ["node", "--name"], ["node", "--nmae", "a"], ["node", "a"],
         ["node", "--name", "--http", "x:1"], ["node", "--replication", "2"], [],
+        ["dev", "--help"], ["dev", "--name", "a"], ["dev", "--http", "x"], ["--json", "dev"],
     ],
 )  # fmt: skip
 def test_every_other_command_line_is_left_to_that_parser(arguments: list[str]) -> None:

@@ -110,6 +110,16 @@ def test_another_name_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_directory_of_the_other_kind_is_refused_and_stays_as_it_is(tmp_path: Path, alone: bool) -> None:
+    open_identity(tmp_path, "dev", alone).close()
+    before = (tmp_path / files.IDENTITY).read_bytes()
+    with pytest.raises(ConfigurationError, match=r"is the directory of .*Nothing was changed"):
+        open_identity(tmp_path, "dev", not alone)
+    assert (tmp_path / files.IDENTITY).read_bytes() == before
+    open_identity(tmp_path, "dev", alone).close()
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     holder = subprocess.Popen(

@@ -52,7 +52,11 @@ def _show_status(cluster: Mapping[str, Any], moves: str, wide: bool) -> None:
     print(
         f"cluster {text(cluster, 'cluster')} ({text(cluster, 'cluster_id')}): {text(cluster, 'health')}\n"
         f"map {text(cluster, 'map_version')}, controller {text(cluster, 'controller')}, "
-        f"ZooKeeper {text(cluster, 'zookeeper')}"
+        + (
+            "coordination embedded"
+            if cluster.get("coordination") == "embedded"
+            else f"ZooKeeper {text(cluster, 'zookeeper')}"
+        )
     )
     for line in health.lines_of(cluster):
         print(f"  {line}")

@@ -24,9 +24,11 @@ from ringkeep.cli.local.stop_signals import StopRequests
 from ringkeep.cli.local.zookeeper_process import LocalZooKeeper
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.tables import show_table
+from ringkeep.errors import ConfigurationError
 from ringkeep.exit_codes import FAILED, OK, UNAVAILABLE
 from ringkeep.parsing import host_port, join_address
 from ringkeep.settings import PEER_PORT_OFFSET
+from ringkeep.storage import files
 
 HOST: Final = "127.0.0.1"
 WATCH_S: Final = 0.2
@@ -74,6 +76,7 @@ class _Cluster:
 
     def run(self) -> int:
         """Start everything, wait until it is ready, watch it until asked to stop."""
+        _check_directory(self._settings.data)
         self._clear_leftovers()
         self._choose_nodes()
         self._check_ports()
@@ -254,6 +257,15 @@ def _have_left(nodes: Sequence[LocalNode]) -> str:
 
 def _nobody_to_start(nodes: Sequence[LocalNode]) -> Failure:
     return Failure(f"{_have_left(nodes)}, and no other is requested; give more --nodes, or another --data")
+
+
+def _check_directory(data: Path) -> None:
+    """Raise ConfigurationError if this is the directory of a node, which holds no cluster."""
+    if (data / files.IDENTITY).exists():
+        raise ConfigurationError(
+            f"{data} is the directory of one node (`ringkeep dev` or `ringkeep node`), not of a cluster of"
+            " `ringkeep up`. Nothing was changed. Choose another --data directory"
+        )
 
 
 def _check_zookeeper(hosts: str) -> None:

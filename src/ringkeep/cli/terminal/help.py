@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typer._click.formatting import HelpFormatter
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
-    "Run": ("up", "node", "zookeeper"),
+    "Run": ("up", "dev", "node", "zookeeper"),
     "Keys": ("put", "get", "delete", "list", "count", "watch", "where"),
     "Change keys": ("add", "append", "swap", "take", "touch", "persist", "batch"),
     "Look": ("status", "wait", "members", "partitions", "ring", "moves", "plan"),

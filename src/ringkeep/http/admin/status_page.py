@@ -16,6 +16,12 @@ def _text(value: object) -> str:
     return "–" if value is None else escape(str(value))
 
 
+def _coordination(cluster: dict[str, Any]) -> str:
+    if cluster.get("coordination") == "embedded":
+        return "Coordination: embedded"
+    return f"ZooKeeper: {_text(cluster.get('zookeeper'))}"
+
+
 def status_page(
     node: str,
     address: str,
@@ -36,7 +42,7 @@ def status_page(
         f"<h1>{_text(cluster.get('cluster'))}</h1>"
         f'<p>Health: <strong class="{shown}">{escape(health)}</strong>, seen from node '
         f"<code>{escape(node)}</code>, which is {'ready' if ready[0] else 'not ready'}. "
-        f"ZooKeeper: {_text(cluster.get('zookeeper'))}. "
+        f"{_coordination(cluster)}. "
         f"Controller: {_text(cluster.get('controller'))}. Map {_text(cluster.get('map_version'))}.</p>"
         + (f"<ul>{problems}</ul>" if problems else "")
         + (f"<p>This node waits for:</p><ul>{waits}</ul>" if waits else "")

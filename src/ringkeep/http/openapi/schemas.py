@@ -97,13 +97,15 @@ SCHEMAS: Final[Json] = {
         **_OUTCOME,
     ),
     "Cluster": _object(
-        "cluster cluster_id map_version controller health problems missing zookeeper settings members",
+        "cluster cluster_id map_version controller health problems missing coordination zookeeper settings"
+        " members",
         cluster=_TEXT,
         cluster_id=_TEXT,
         map_version=_NUMBER,
         controller=_NODE,
         health={"type": "string", "enum": ["healthy", "degraded", "unavailable"]},
-        zookeeper={},
+        coordination={"type": "string", "enum": ["zookeeper", "embedded"]},
+        zookeeper={"description": "connected or disconnected; null: the node is alone, and has none."},
         settings={"type": "object"},
         problems=_NODES | {"description": "What keeps the cluster from being healthy, for people."},
         missing={
@@ -133,7 +135,7 @@ SCHEMAS: Final[Json] = {
         name=_TEXT,
         id=_TEXT,
         http=_TEXT,
-        peer=_TEXT,
+        peer=_NODE | {"description": "Null of a node that is alone."},
         zone=_TEXT,
         weight=_NUMBER,
         state={
