@@ -68,6 +68,7 @@ class State:
     __slots__ = (
         "_context",
         "_idempotent",
+        "_next_due",
         "_overwritten",
         "_overwritten_in",
         "_prefix_deadlines",
@@ -113,6 +114,7 @@ class State:
         self._results = TimedRows(context, space_prefix(partition, generation, RESULTS_BY_TIME))
         self._swept = self._prefix_deadlines  # where the deadlines that are left begin
         self.soonest: Millis = 0  # not known yet
+        self._next_due: tuple[Millis, Millis] = (NEVER, NEVER)  # after the first, the second is the next
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -143,10 +145,10 @@ class State:
         self, begin: bytes, end: bytes, limit: int, limit_bytes: int | None
     ) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Return these rows, and before which key they are all there are; b"": in the whole range."""
-        newer = self.unwritten
+        newer = {key: row for key, row in self.unwritten.items() if begin <= key < end}
         if self._overwritten_in == self._context.turn:
-            newer = self._overwritten | newer
-        among = sorted(key for key in newer if begin <= key < end)
+            newer = {key: row for key, row in self._overwritten.items() if begin <= key < end} | newer
+        among = sorted(newer)
         stored = self._context.reader.scan(Family.DATA, begin, end, limit + len(among), limit_bytes)
         until = b""
         if stored and (
@@ -192,8 +194,18 @@ class State:
 
     def is_due_between(self, after: Millis, until: Millis) -> bool:
         """Return whether a record has a deadline that is after `after`, and not after `until`."""
-        begin, end = (self._prefix_deadlines + _NUMBER.pack(time + 1) for time in (after, until))
-        return begin < end and bool(self.scan(begin, end, 1))
+        known_from, following = self._next_due
+        if not known_from <= after < following or following <= until:
+            self._next_due = after, self._first_after(after)
+        return self._next_due[1] <= until
+
+    def _first_after(self, time: Millis) -> Millis:
+        """Return the first deadline after a time; NEVER if there is none."""
+        at = len(self._prefix_deadlines)
+        begin = self._prefix_deadlines + _NUMBER.pack(time + 1)
+        for row, _ in self.scan(begin, self._prefix_deadlines + b"\xff", 1):
+            return int(_NUMBER.unpack_from(row, at)[0])
+        return NEVER
 
     def sweep(self, deadline: Millis, key: bytes) -> None:
         """No deadline up to that of this record is left, nor will one be added: begin behind it in future."""
@@ -301,6 +313,9 @@ class State:
         if change.deadline:
             self._put(self._deadline_key(change.deadline, key), b"")
             self.soonest = min(self.soonest, change.deadline)
+            known_from, following = self._next_due
+            if known_from < change.deadline < following:
+                self._next_due = known_from, change.deadline
 
     def _with_value(self, key: bytes, change: Change, index: Index) -> bytes:
         """Put a large value in a row of its own; return the record."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.support.core.parts import A, B, C, a_context
 
 from ringkeep.core.context import Context
+from ringkeep.core.protocol.change import Change, ChangeKind
 from ringkeep.core.protocol.client_requests import Status
 from ringkeep.core.protocol.effects import Family
 from ringkeep.core.protocol.entry import NO_ORIGIN, Entry, EntryKind
@@ -197,3 +198,28 @@ def test_replicas_forget_the_same_results_whatever_they_apply_in_one_turn() -> N
         held.append((rows, machine.state.data_bytes, machine.state.sessions.encode()))
     assert all(each == held[0] for each in held)
     assert len(held[0][0]) < 15, "what is past the horizon is forgotten"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.integers(0, 5), st.integers(1, 40)),
+            st.tuples(st.just("look"), st.integers(0, 40), st.integers(0, 40)),
+        ),
+        max_size=40,
+    )
+)
+def test_it_is_known_whether_something_is_due_between_two_times(steps: list[tuple[str, int, int]]) -> None:
+    """What was found out before is remembered, and stays true while records come and go."""
+    machine = Machine()
+    deadlines: dict[bytes, int] = {}
+    for step, first, second in steps:
+        if step == "put":
+            key = b"%d" % first
+            change = Change(ChangeKind.PUT, key, tail_of(b"", b"v"), second, 0, deadlines.get(key, 0))
+            machine.apply(EntryKind.CHANGES, key, changes=[change], tail=b"")
+            deadlines[key] = second
+        else:
+            due = any(first < deadline <= second for deadline in deadlines.values())
+            assert machine.state.is_due_between(first, second) == due
