@@ -13,6 +13,8 @@ from ringkeep import __version__
 from ringkeep.cli.commands import (
     batch,
     check,
+    export_records,
+    import_records,
     kv,
     moves,
     node,
@@ -48,6 +50,8 @@ for group in (
     ranges,
     operations,
     batch,
+    import_records,
+    export_records,
     watch,
     status,
     wait,

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("up", "node", "zookeeper"),
     "Keys": ("put", "get", "delete", "list", "count", "watch", "where"),
+    "Many keys": ("import", "export"),
     "Change keys": ("add", "append", "swap", "take", "touch", "persist", "batch"),
     "Look": ("status", "wait", "members", "partitions", "ring", "moves", "plan"),
     "Change": ("drain", "undrain", "decommission", "forget", "weight", "settings"),
