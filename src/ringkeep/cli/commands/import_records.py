@@ -101,6 +101,7 @@ def import_records(
     from ringkeep.cli.cluster import http_client
     from ringkeep.cli.cluster.cluster_poller import ClusterPoller
     from ringkeep.cli.records.importing import Broken, Import, Pace
+    from ringkeep.cli.records.record import BadHeader
     from ringkeep.cli.records.writing import Writer
     from ringkeep.client import Client
 
@@ -135,6 +136,9 @@ def import_records(
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             Import(reader, writer, checkpoint, pace, report.failed, show).run()
+        except BadHeader as error:
+            checkpoint.remove()
+            raise Failure(f"{file}: {error}; nothing was written") from None
         except Broken as broken:
             code = UNAVAILABLE if broken.unavailable else FAILED
             code = INTERRUPTED if str(broken) == "interrupted" else code

@@ -8,17 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from ringkeep.cli.records.json_lines import LINE
-from ringkeep.cli.records.record import BadLine, BadRecord, Record, record
+from ringkeep.cli.records.record import BadHeader, BadLine, BadRecord, Record, record
 from ringkeep.cli.records.source import LINE_BYTES, Source
 
 COLUMNS: Final = (
     "key", "key_base64", "value", "value_base64", "content_type", "ttl", "expires", "version",
 )  # fmt: skip
 """Those that an import knows. An export writes all of them but one of `ttl` and `expires`."""
-
-
-class BadHeader(Exception):
-    """The first row does not name the columns."""
 
 
 class CsvReader:

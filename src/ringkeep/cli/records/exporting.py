@@ -17,7 +17,7 @@ from ringkeep.cli.cluster.key_ranges import KeyRange
 from ringkeep.cli.cluster.key_stream import KeyStream
 from ringkeep.cli.records import csv_rows, json_lines
 from ringkeep.cli.records.csv_rows import CsvReader
-from ringkeep.cli.records.record import BadLine, Record
+from ringkeep.cli.records.record import BadHeader, BadLine, Record
 from ringkeep.cli.records.source import Source
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.exit_codes import UNAVAILABLE, USAGE
@@ -165,7 +165,7 @@ def cut_to_whole_records(path: Path, format_: str) -> Kept:
         stream.seek(0)
         source = Source(stream)
         reader = CsvReader(source) if format_ == "csv" else json_lines.JsonLinesReader(source)
-        with contextlib.suppress(csv_rows.BadHeader):
+        with contextlib.suppress(BadHeader):
             for item in reader:
                 if isinstance(item, BadLine) or not item.raw.endswith(b"\n"):
                     break

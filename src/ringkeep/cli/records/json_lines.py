@@ -13,7 +13,7 @@ import msgspec
 
 from ringkeep.cli.cluster.key_ranges import KeyRange
 from ringkeep.cli.cluster.key_requests import shown
-from ringkeep.cli.records.record import BadLine, BadRecord, Record, moment_text, record
+from ringkeep.cli.records.record import BadHeader, BadLine, BadRecord, Record, moment_text, record
 from ringkeep.cli.records.source import Source
 
 FORMAT: Final = 1
@@ -63,7 +63,7 @@ LINE: Final = msgspec.json.Decoder(Line)
 
 class JsonLinesReader:
     """Reads records. `problem`: at the end, what is wrong with the file as a whole; "" for nothing.
-    `read`: how many lines were records, or should have been."""
+    `read`: how many lines were records, or should have been. Raises BadHeader for another format."""
 
     header: bytes = b""
 
@@ -113,7 +113,7 @@ class JsonLinesReader:
             return False
         self.announced = True
         if begin.export != FORMAT:
-            self.problem = f"the export has the format {begin.export}, and this version reads {FORMAT}"
+            raise BadHeader(f"the export has the format {begin.export}, and this version reads {FORMAT}")
         return True
 
     def _ends(self, line: bytes) -> _End | None:

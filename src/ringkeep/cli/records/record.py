@@ -22,6 +22,10 @@ class BadRecord(ValueError):
         self.counted = counted or text
 
 
+class BadHeader(Exception):
+    """What stands before the records says that this cannot be read."""
+
+
 @dataclass(slots=True)
 class Record:
     """`ttl_ms`: milliseconds to live from when it is written; `expires_ms`: the end of its life, in
