@@ -12,6 +12,7 @@ from typer.exceptions import Abort, TyperException
 from ringkeep import __version__
 from ringkeep.cli.commands import (
     batch,
+    bench,
     check,
     export_records,
     import_records,
@@ -52,6 +53,7 @@ for group in (
     batch,
     import_records,
     export_records,
+    bench,
     watch,
     status,
     wait,

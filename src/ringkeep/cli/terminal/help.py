@@ -18,6 +18,7 @@ GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Change": ("drain", "undrain", "decommission", "forget", "weight", "settings"),
     "Repair": ("recover",),
     "Prove": ("simulate", "check"),
+    "Measure": ("bench",),
 }
 
 
