@@ -7,13 +7,15 @@ that would stay in its memory.
 import contextlib
 import json
 import sys
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ringkeep.cli.terminal import streams
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 from ringkeep.exit_codes import FAILED, INTERRUPTED, REFUSED
-from ringkeep.settings import SETTINGS, NodeSettings, load_node_settings
+
+if TYPE_CHECKING:
+    from ringkeep.settings import NodeSettings
 
 SERVER_PACKAGES: Final = frozenset(
     {
@@ -27,8 +29,6 @@ SERVER_PACKAGES: Final = frozenset(
         "uvloop",
     }
 )
-
-_FLAGS: Final = {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"}
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -73,21 +73,24 @@ def _run(arguments: list[str]) -> int:
     return run_node(settings)
 
 
-def node_settings(arguments: list[str]) -> NodeSettings | None:
+def node_settings(arguments: list[str]) -> "NodeSettings | None":
     """Return the settings if this is a node's command line, of flags with one value each; None for all else.
 
     Also for what is wrong with it: the parser of all commands says that.
     """
     if arguments[:1] != ["node"]:
         return None
-    flags: dict[str, str | None] = dict.fromkeys(_FLAGS.values())
+    from ringkeep.settings import SETTINGS, load_node_settings  # other commands do without
+
+    keys = {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"}
+    flags: dict[str, str | None] = dict.fromkeys(keys.values())
     words = iter(arguments[1:])
     for word in words:
         flag, joined, value = word.partition("=")
         given = value if joined else next(words, "-")
-        if flag not in _FLAGS or given.startswith("-"):
+        if flag not in keys or given.startswith("-"):
             return None
-        flags[_FLAGS[flag]] = given
+        flags[keys[flag]] = given
     try:
         return load_node_settings(flags)
     except ConfigurationError:

@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's do not derive from it
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end(str(exc) if exc is not None else "the connection was closed")
+        self._end(getattr(exc, "strerror", None) or "the connection was closed")
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

@@ -15,7 +15,7 @@ ZIPF: Final = 0.99
 
 
 class Ask(NamedTuple):
-    """One request. `path` is percent-encoded; `key`: whose primary it is for; `operations`: how many are in it."""
+    """One request. `path` is percent-encoded; `key`: whose primary it is for; `operations`: in it."""
 
     operation: str
     method: bytes
