@@ -12,7 +12,7 @@ from ringkeep.cli.terminal import options
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.cli.terminal.progress_line import ProgressLine
 from ringkeep.cli.terminal.tables import show_json
-from ringkeep.exit_codes import FAILED, INTERRUPTED, USAGE
+from ringkeep.exit_codes import FAILED, INTERRUPTED, UNAVAILABLE, USAGE
 
 if TYPE_CHECKING:
     from ringkeep.cli.load.generator import Generator
@@ -155,7 +155,7 @@ def _measured(
                     await _fill(client, workload, progress, lambda: stopped)
                     return await generator.run(warm_up_s, seconds, _Shown(progress, warm_up_s, seconds))
                 except StoreError as error:
-                    raise Failure(f"writing the keys: {error.detail}") from None
+                    raise Failure(f"writing the keys: {error.detail}", UNAVAILABLE) from None
                 finally:
                     if not keep:
                         progress.show("deleting the keys")

@@ -1,6 +1,7 @@
 """`ringkeep import`: records of a file or a pipe go into the cluster."""
 
 import contextlib
+import os
 import shlex
 import signal
 import sys
@@ -218,8 +219,8 @@ def _checkpoint(
 
     if resume and (restart or dry_run or file == "-"):
         raise Failure("--resume goes on with an import of a file, and not with --restart or --dry-run", USAGE)
-    if dry_run or not Path(file).is_file():
-        return Checkpoint(None, settings)  # a pipe cannot be read again
+    if dry_run or not Path(file).is_file() or not os.access(file, os.R_OK):
+        return Checkpoint(None, settings)  # a pipe cannot be read again, and some files not even once
     path = Path(f"{file}.import")
     if not path.exists() or restart:
         if resume:

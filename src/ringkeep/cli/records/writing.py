@@ -104,7 +104,8 @@ class Writer:
 
     def _put(self, record: Record) -> StoreError | None:
         ttl = _span(record)
-        digest = hashlib.sha256(repr((record.line, ttl if record.expires_ms is None else 0)).encode())
+        what = (record.line, record.key, record.content_type, ttl)
+        digest = hashlib.sha256(repr(what).encode())
         digest.update(record.value)
         try:
             self._client.put(
