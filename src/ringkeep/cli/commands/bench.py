@@ -20,6 +20,51 @@ if TYPE_CHECKING:
     from ringkeep.cli.load.workload import Workload
 
 
+Mix = Annotated[
+    str,
+    typer.Option(
+        "--mix",
+        metavar="OP=N[,…]",
+        help="Shares of get, put, delete and batch (of puts).",
+        show_default=True,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        metavar="N",
+        min=0.1,
+        help="Open loop: so many requests each second, and latencies from when they should have been "
+        "sent. Without it, closed loop: each connection sends when it has its last answer.",
+    ),
+]
+Duration = Annotated[str, typer.Option("--duration", metavar="TIME", help="How long to measure.")]
+WarmUp = Annotated[
+    str, typer.Option("--warm-up", metavar="TIME", help="Load before that, which is not measured.")
+]
+Connections = Annotated[
+    int, typer.Option("--connections", metavar="N", min=1, max=10_000, help="Requests under way at most.")
+]
+Keys = Annotated[
+    int, typer.Option("--keys", metavar="N", min=1, max=10_000_000, help="How many keys there are.")
+]
+ValueSize = Annotated[
+    str, typer.Option("--value-size", metavar="N[,N]", help="Bytes of a value; several are as likely.")
+]
+Distribution = Annotated[
+    str, typer.Option("--distribution", metavar="uniform|zipf", help="Which keys are asked for.")
+]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", metavar="N", min=1, max=1_000, help="Operations of a batch.")
+]
+Follow = Annotated[
+    bool,
+    typer.Option("--follow/--no-follow", help="Ask each key's primary, or only the endpoints in turn."),
+]
+Keep = Annotated[bool, typer.Option("--keep", help="Leave the keys there.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
@@ -33,49 +78,17 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    mix: Annotated[
-        str,
-        typer.Option(
-            "--mix",
-            metavar="OP=N[,…]",
-            help="Shares of get, put, delete and batch (of puts).",
-            show_default=True,
-        ),
-    ] = "get=50,put=50",
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate",
-            metavar="N",
-            min=0.1,
-            help="Open loop: so many requests each second, and latencies from when they should have been "
-            "sent. Without it, closed loop: each connection sends when it has its last answer.",
-        ),
-    ] = None,
-    duration: Annotated[str, typer.Option("--duration", metavar="TIME", help="How long to measure.")] = "10s",
-    warm_up: Annotated[
-        str, typer.Option("--warm-up", metavar="TIME", help="Load before that, which is not measured.")
-    ] = "2s",
-    connections: Annotated[
-        int, typer.Option("--connections", metavar="N", min=1, max=10_000, help="Requests under way at most.")
-    ] = 32,
-    keys: Annotated[
-        int, typer.Option("--keys", metavar="N", min=1, max=10_000_000, help="How many keys there are.")
-    ] = 10_000,
-    value_size: Annotated[
-        str, typer.Option("--value-size", metavar="N[,N]", help="Bytes of a value; several are as likely.")
-    ] = "100",
-    distribution: Annotated[
-        str, typer.Option("--distribution", metavar="uniform|zipf", help="Which keys are asked for.")
-    ] = "uniform",
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="N", min=1, max=1_000, help="Operations of a batch.")
-    ] = 100,
-    follow: Annotated[
-        bool,
-        typer.Option("--follow/--no-follow", help="Ask each key's primary, or only the endpoints in turn."),
-    ] = True,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the keys there.")] = False,
+    mix: Mix = "get=50,put=50",
+    rate: Rate = None,
+    duration: Duration = "10s",
+    warm_up: WarmUp = "2s",
+    connections: Connections = 32,
+    keys: Keys = 10_000,
+    value_size: ValueSize = "100",
+    distribution: Distribution = "uniform",
+    batch_size: BatchSize = 100,
+    follow: Follow = True,
+    keep: Keep = False,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "5s",
     as_json: options.Json = False,

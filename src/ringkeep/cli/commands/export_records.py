@@ -20,6 +20,26 @@ if TYPE_CHECKING:
     from ringkeep.cli.records.exporting import Export, Sink
 
 
+OutputFile = Annotated[str, typer.Argument(metavar="[FILE]", help="The file; `-`, or none: standard output.")]
+Prefix = Annotated[str, typer.Option("--prefix", metavar="P", help="Only keys that begin with this.")]
+Expires = Annotated[
+    bool,
+    typer.Option(
+        "--expires",
+        help="Say when a record's time ends, by this machine's clock, and not how much of it is left.",
+    ),
+]
+Plain = Annotated[
+    bool,
+    typer.Option("--plain", help="Leave out the first and the last line, which are no records."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an export to this file that was broken off.")
+]
+Verify = Annotated[bool, typer.Option("--verify", help="Read the file back, and check it.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
@@ -35,31 +55,16 @@ def register(app: typer.Typer) -> None:
 
 
 def export_records(
-    file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="The file; `-`, or none: standard output.")
-    ] = "-",
-    prefix: Annotated[
-        str, typer.Option("--prefix", metavar="P", help="Only keys that begin with this.")
-    ] = "",
+    file: OutputFile = "-",
+    prefix: Prefix = "",
     after: options.After = None,
     before: options.Before = None,
     wanted_format: options.Format = None,
-    expires: Annotated[
-        bool,
-        typer.Option(
-            "--expires",
-            help="Say when a record's time ends, by this machine's clock, and not how much of it is left.",
-        ),
-    ] = False,
-    plain: Annotated[
-        bool,
-        typer.Option("--plain", help="Leave out the first and the last line, which are no records."),
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an export to this file that was broken off.")
-    ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read the file back, and check it.")] = False,
+    expires: Expires = False,
+    plain: Plain = False,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    verify: Verify = False,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "30s",
 ) -> None:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO, Final
 
@@ -21,11 +22,50 @@ from ringkeep.exit_codes import FAILED, INTERRUPTED, UNAVAILABLE, USAGE
 if TYPE_CHECKING:
     from ringkeep.cli.records.checkpoint import Checkpoint
     from ringkeep.cli.records.counts import Counts
-    from ringkeep.cli.records.importing import Reader
+    from ringkeep.cli.records.importing import Import, Reader
     from ringkeep.cli.records.writing import Failed
 
 _SHOWN: Final = 20
 """So many failures are told in full; of the others, how many."""
+
+
+InputFile = Annotated[str, typer.Argument(metavar="FILE", help="The file; `-`: standard input.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite/--if-absent", help="Replace the value of keys that exist, or leave them."),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with an import of this file that was broken off.")
+]
+Restart = Annotated[bool, typer.Option("--restart", help="Begin anew with one that was broken off.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read and check every record, and write nothing.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Read every key back, and compare it.")]
+Rejected = Annotated[
+    Path | None,
+    typer.Option(
+        "--rejected",
+        metavar="FILE",
+        help="Write what fails to this file, as it stands, to be corrected and imported.",
+    ),
+]
+IgnoreUnknown = Annotated[
+    bool,
+    typer.Option("--ignore-unknown", help="Pass over members and columns that mean nothing to Ringkeep."),
+]
+MaxFailed = Annotated[
+    int, typer.Option("--max-failed", metavar="N", min=0, help="Stop after so many failures; 0: never.")
+]
+Rate = Annotated[
+    float | None, typer.Option("--rate", metavar="N", min=1, help="At most so many records each second.")
+]
+Batch = Annotated[
+    int,
+    typer.Option("--batch", metavar="N", min=1, max=1_024, help="Records in one batch.", show_default=True),
+]
+InFlight = Annotated[
+    int,
+    typer.Option("--in-flight", metavar="N", min=1, max=64, help="Batches under way.", show_default=True),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,50 +83,19 @@ def register(app: typer.Typer) -> None:
 
 
 def import_records(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The file; `-`: standard input.")],
+    file: InputFile,
     wanted_format: options.Format = None,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite/--if-absent", help="Replace the value of keys that exist, or leave them."),
-    ] = True,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an import of this file that was broken off.")
-    ] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew with one that was broken off.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and check every record, and write nothing.")
-    ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every key back, and compare it.")] = False,
-    rejected: Annotated[
-        Path | None,
-        typer.Option(
-            "--rejected",
-            metavar="FILE",
-            help="Write what fails to this file, as it stands, to be corrected and imported.",
-        ),
-    ] = None,
-    ignore_unknown: Annotated[
-        bool,
-        typer.Option("--ignore-unknown", help="Pass over members and columns that mean nothing to Ringkeep."),
-    ] = False,
-    max_failed: Annotated[
-        int, typer.Option("--max-failed", metavar="N", min=0, help="Stop after so many failures; 0: never.")
-    ] = 0,
-    rate: Annotated[
-        float | None, typer.Option("--rate", metavar="N", min=1, help="At most so many records each second.")
-    ] = None,
-    batch: Annotated[
-        int,
-        typer.Option(
-            "--batch", metavar="N", min=1, max=1_024, help="Records in one batch.", show_default=True
-        ),
-    ] = 1_000,
-    in_flight: Annotated[
-        int,
-        typer.Option("--in-flight", metavar="N", min=1, max=64, help="Batches under way.", show_default=True),
-    ] = 4,
+    overwrite: Overwrite = True,
+    resume: Resume = False,
+    restart: Restart = False,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    rejected: Rejected = None,
+    ignore_unknown: IgnoreUnknown = False,
+    max_failed: MaxFailed = 0,
+    rate: Rate = None,
+    batch: Batch = 1_000,
+    in_flight: InFlight = 4,
     endpoint: options.Endpoint = None,
     timeout: options.Timeout = "30s",
     as_json: options.Json = False,
@@ -101,8 +110,7 @@ def import_records(
     """
     from ringkeep.cli.cluster import http_client
     from ringkeep.cli.cluster.cluster_poller import ClusterPoller
-    from ringkeep.cli.records.importing import Broken, Import, Pace
-    from ringkeep.cli.records.record import BadHeader
+    from ringkeep.cli.records.importing import Import, Pace
     from ringkeep.cli.records.writing import Writer
     from ringkeep.client import Client
 
@@ -121,33 +129,48 @@ def import_records(
         reader = _reader(stream, chosen, ignore_unknown)
         _go_to(reader, checkpoint, file)
         report.begin(reader, progress)
-        total = Path(file).stat().st_size if file != "-" else 0
         writer = Writer(
             client, checkpoint.id,
             if_absent=not overwrite, verify=verify, dry_run=dry_run, timeout_s=timeout_ms / 1_000,
         )  # fmt: skip
-
-        def show() -> None:
-            share = f" ({reader.source.offset / total:.0%})" if total else ""
-            speed = (checkpoint.counts.read - read_before) / max(time.monotonic() - began, 1e-3)
-            progress.show(f"{checkpoint.counts.read:,} records{share}, {speed:,.0f}/s")
-
-        read_before = checkpoint.counts.read
-        pace = Pace(batch, in_flight, rate, max_failed)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            Import(reader, writer, checkpoint, pace, report.failed, show).run()
-        except BadHeader as error:
-            checkpoint.remove()
-            raise Failure(f"{file}: {error}; nothing was written") from None
-        except Broken as broken:
-            code = UNAVAILABLE if broken.unavailable else FAILED
-            code = INTERRUPTED if str(broken) == "interrupted" else code
-            raise Failure(f"{broken}; {_so_far(file, checkpoint, broken.to)}", code) from None
+        pace, show = Pace(batch, in_flight, rate, max_failed), _progress(progress, reader, checkpoint, file)
+        _run(Import(reader, writer, checkpoint, pace, report.failed, show), checkpoint, file)
         progress.clear()
         report.more()
     checkpoint.remove()
     _finish(checkpoint.counts, reader.problem, time.monotonic() - began, dry_run, verify, as_json)
+
+
+def _progress(
+    progress: ProgressLine, reader: "Reader", checkpoint: "Checkpoint", file: str
+) -> Callable[[], None]:
+    """Return what shows how far the import is."""
+    began, before = time.monotonic(), checkpoint.counts.read
+    total = Path(file).stat().st_size if file != "-" else 0
+
+    def show() -> None:
+        share = f" ({reader.source.offset / total:.0%})" if total else ""
+        speed = (checkpoint.counts.read - before) / max(time.monotonic() - began, 1e-3)
+        progress.show(f"{checkpoint.counts.read:,} records{share}, {speed:,.0f}/s")
+
+    return show
+
+
+def _run(importing: "Import", checkpoint: "Checkpoint", file: str) -> None:
+    """Import. Raises Failure that says what was done, and how to go on."""
+    from ringkeep.cli.records.importing import Broken
+    from ringkeep.cli.records.record import BadHeader
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        importing.run()
+    except BadHeader as error:
+        checkpoint.remove()
+        raise Failure(f"{file}: {error}; nothing was written") from None
+    except Broken as broken:
+        code = UNAVAILABLE if broken.unavailable else FAILED
+        code = INTERRUPTED if str(broken) == "interrupted" else code
+        raise Failure(f"{broken}; {_so_far(file, checkpoint, broken.to)}", code) from None
 
 
 def _finish(
