@@ -170,7 +170,7 @@ def _run(importing: "Import", checkpoint: "Checkpoint", file: str) -> None:
     except Broken as broken:
         code = UNAVAILABLE if broken.unavailable else FAILED
         code = INTERRUPTED if str(broken) == "interrupted" else code
-        raise Failure(f"{broken}; {_so_far(file, checkpoint, broken.to)}", code) from None
+        raise Failure(f"{broken}; {_so_far(file, checkpoint)}", code) from None
 
 
 def _finish(
@@ -198,13 +198,13 @@ def _summary(counts: "Counts", dry_run: bool, verify: bool) -> str:
     return "\n".join(lines)
 
 
-def _so_far(file: str, checkpoint: "Checkpoint", to: int) -> str:
+def _so_far(file: str, checkpoint: "Checkpoint") -> str:
     """Return what was done before it broke, and how to go on."""
     line = checkpoint.done.line
     parts = [f"{checkpoint.counts.written:,} records were written"]
     parts.append(f"everything up to line {line:,} is done" if line else "no line is done for sure")
-    if to > line:
-        parts.append(f"of the lines to {to:,} some may be written, and no later one")
+    if checkpoint.begun > line:
+        parts.append(f"of the lines to {checkpoint.begun:,} some may be written, and no later one")
     if checkpoint.path is not None:
         parts.append(
             f"go on with the same command and --resume (ringkeep import {shlex.quote(file)} --resume)"

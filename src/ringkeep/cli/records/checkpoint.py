@@ -17,7 +17,8 @@ from ringkeep.cli.records.counts import Counts
 
 
 class Checkpoint:
-    """`settings`: what has to be the same when it goes on. `path`: None: it is kept nowhere."""
+    """`settings`: what has to be the same when it goes on. `path`: None: it is kept nowhere. `begun`: last
+    line that was given to a batch, by this import or before it was broken off: no later one is written."""
 
     def __init__(self, path: Path | None, settings: dict[str, Any]) -> None:
         self.path = path
@@ -25,6 +26,7 @@ class Checkpoint:
         self.id = uuid.uuid4().hex
         self.done = Place()
         self.furthest = Place()
+        self.begun = 0
         self.counts = Counts()
         self._beyond: dict[int, Place] = {}  # batches that are done, by where they begin: their ends
 
@@ -53,6 +55,7 @@ class Checkpoint:
             "settings": self.settings,
             "done": _shown(self.done),
             "furthest": _shown(self.furthest),
+            "begun": self.begun,
             "beyond": [[begin, _shown(end)] for begin, end in self._beyond.items()],
             "counts": self.counts.document(),
         }
@@ -74,6 +77,7 @@ class Checkpoint:
             found = cls(path, said["settings"])
             found.id = str(said["import"])
             found.done, found.furthest = Place(*said["done"]), Place(*said["furthest"])
+            found.begun = int(said["begun"])
             found._beyond = {begin: Place(*end) for begin, end in said["beyond"]}
             found.counts = Counts.of(said["counts"])
         except (KeyError, TypeError) as error:

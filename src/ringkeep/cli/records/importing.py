@@ -25,12 +25,10 @@ _Written = tuple[Counts, list[Failed]]
 
 
 class Broken(Exception):
-    """The import stopped before its end. `counts` and `done` of the checkpoint say how far it came; `to`: the
-    last line of which some may have been written."""
+    """The import stopped before its end. The checkpoint says how far it came."""
 
-    def __init__(self, reason: str, to: int, unavailable: bool = False) -> None:
+    def __init__(self, reason: str, unavailable: bool = False) -> None:
         super().__init__(reason)
-        self.to = to
         self.unavailable = unavailable
 
 
@@ -69,7 +67,6 @@ class Import:
         self._next_at = time.monotonic()
         self._failed = 0
         self._stuck: Stuck | None = None
-        self._begun = 0  # the last line that was given to a batch
 
     def run(self) -> None:
         """Write everything. Raises Broken; the checkpoint is written then, too."""
@@ -79,13 +76,13 @@ class Import:
             for batch in batches(self._reader, self._source, size, self._skips):
                 self._make_room(batch)
                 self._wait_for_its_turn(batch)
-                self._begun = batch.end.line
+                self._checkpoint.begun = max(self._checkpoint.begun, batch.end.line)
                 self._pending[threads.submit(self._writer.write, batch)] = batch
             while self._pending:
                 self._collect()
         except KeyboardInterrupt:
             self._wait_for_the_rest()
-            raise Broken("interrupted", self._begun) from None
+            raise Broken("interrupted") from None
         finally:
             self._checkpoint.save()
             threads.shutdown(wait=False, cancel_futures=True)
@@ -116,13 +113,13 @@ class Import:
             self._note(done)
         if self._stuck is not None:
             self._wait_for_the_rest()
-            raise Broken(str(self._stuck), self._begun, unavailable=True)
+            raise Broken(str(self._stuck), unavailable=True)
         if time.monotonic() - self._saved_at >= SAVE_S:
             self._checkpoint.save()
             self._saved_at = time.monotonic()
         if 0 < self._pace.most_failed <= self._failed:
             self._wait_for_the_rest()
-            raise Broken(f"{self._failed:,} records have failed", self._begun)
+            raise Broken(f"{self._failed:,} records have failed")
         self._on_progress()
 
     def _note(self, done: "Future[_Written]") -> None:

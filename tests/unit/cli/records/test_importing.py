@@ -80,7 +80,7 @@ def test_what_was_done_is_not_done_again(keys: list[int], batch: int, draw: rand
         except Broken as broken:
             assert broken.unavailable
             assert all(store.writes[line] for line in range(1, checkpoint.done.line + 1))
-            assert not any(store.writes[line] for line in range(broken.to + 1, len(keys) + 1))
+            assert not any(store.writes[line] for line in range(checkpoint.begun + 1, len(keys) + 1))
             store.broken.discard(min(store.broken))
     assert store.writes == dict.fromkeys(range(1, len(keys) + 1), 1)
     assert store.values == {b"k%d" % key: b"%d" % number for number, key in enumerate(keys)}
