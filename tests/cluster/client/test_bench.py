@@ -38,7 +38,7 @@ def test_every_operation_is_measured_and_the_keys_go(nodes: Cluster) -> None:
 def test_a_node_is_killed_meanwhile_and_it_is_interrupted(nodes: Cluster) -> None:
     with Client(urls(nodes)) as store:
         bench = subprocess.Popen(
-            command(nodes, "--rate=400", "--duration=60s", "--warm-up=1s", "--mix=put=1"),
+            command(nodes, "--rate=400", "--duration=60s", "--warm-up=1ms", "--mix=put=1"),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         until(lambda: store.count("ringkeep-bench-") == 500, "the keys to be written")
