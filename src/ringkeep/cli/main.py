@@ -7,13 +7,15 @@ without what describes all the commands: that takes time to load, and would stay
 import contextlib
 import json
 import sys
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from ringkeep.cli.terminal import streams
 from ringkeep.cli.terminal.failure import Failure
 from ringkeep.errors import ConfigurationError, RingkeepError, StorageError
 from ringkeep.exit_codes import FAILED, INTERRUPTED, REFUSED
-from ringkeep.settings import DEV_SETTINGS, SETTINGS, NodeSettings, load_dev_settings, load_node_settings
+
+if TYPE_CHECKING:
+    from ringkeep.settings import NodeSettings
 
 SERVER_PACKAGES: Final = frozenset(
     {
@@ -27,15 +29,6 @@ SERVER_PACKAGES: Final = frozenset(
         "uvloop",
     }
 )
-
-_NODES: Final = {
-    "node": (
-        load_node_settings,
-        {f"--{setting.flag}": key for key, setting in SETTINGS.items()} | {"--config": "config"},
-    ),
-    "dev": (load_dev_settings, {f"--{setting.flag}": key for key, setting in DEV_SETTINGS.items()}),
-}
-"""The commands that run a node: what reads their settings, and their flags."""
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -80,14 +73,20 @@ def _run(arguments: list[str]) -> int:
     return run_node(settings)
 
 
-def node_settings(arguments: list[str]) -> NodeSettings | None:
+def node_settings(arguments: list[str]) -> "NodeSettings | None":
     """Return the settings if this is a node's command line, of flags with one value each; None for all else.
 
     Also for what is wrong with it: the parser of all commands says that.
     """
-    if not arguments or arguments[0] not in _NODES:
+    if arguments[:1] not in (["node"], ["dev"]):
         return None
-    load, known = _NODES[arguments[0]]
+    from ringkeep import settings  # other commands do without
+
+    if arguments[0] == "node":
+        load, taken, more = settings.load_node_settings, settings.SETTINGS, {"--config": "config"}
+    else:
+        load, taken, more = settings.load_dev_settings, settings.DEV_SETTINGS, {}
+    known = {f"--{setting.flag}": key for key, setting in taken.items()} | more
     flags: dict[str, str | None] = dict.fromkeys(known.values())
     words = iter(arguments[1:])
     for word in words:

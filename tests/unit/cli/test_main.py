@@ -278,7 +278,7 @@ def test_refused_configuration_is_exit_code_78() -> None:
 
 def test_help_and_version() -> None:
     runner = typer.testing.CliRunner()
-    overview = runner.invoke(app.app, ["--help"])
+    overview = runner.invoke(app.application(), ["--help"])
     assert overview.exit_code == 0
     for command in (
         "up", "dev", "node", "zookeeper", "put", "get", "delete", "list", "count",
@@ -286,7 +286,7 @@ def test_help_and_version() -> None:
         "simulate", "moves", "plan", "drain", "undrain", "decommission", "weight", "settings",
         "recover", "wait",
     ):  # fmt: skip
-        shown = runner.invoke(app.app, [command, "--help"])
+        shown = runner.invoke(app.application(), [command, "--help"])
         assert shown.exit_code == 0
         assert f"ringkeep {command}" in shown.output, "every command shows an example"
         assert f"\n  {command} " in overview.output

@@ -73,6 +73,9 @@ class KeyStream:
     def _finish(self, line: bytes) -> None:
         end: Row = json.loads(line)
         self.next = "next" in end or "next_base64" in end
+        if end["end"] and end.get("count", self.count) != self.count:
+            count = end["count"]
+            raise Failure(f"http://{self._from}: {self.count} of {count} keys have come", UNAVAILABLE)
         if not end["end"]:
             error: Row = end["error"]
             raise Failure(f"http://{self._from}: {error.get('title')}: {error.get('detail')}", UNAVAILABLE)

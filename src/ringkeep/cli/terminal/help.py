@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
     "Run": ("up", "dev", "node", "zookeeper"),
     "Keys": ("put", "get", "delete", "list", "count", "watch", "where"),
+    "Many keys": ("import", "export"),
     "Change keys": ("add", "append", "swap", "take", "touch", "persist", "batch"),
     "Look": ("status", "wait", "members", "partitions", "ring", "moves", "plan"),
     "Change": ("drain", "undrain", "decommission", "forget", "weight", "settings"),
     "Repair": ("recover",),
     "Prove": ("simulate", "check"),
+    "Measure": ("bench",),
 }
 
 

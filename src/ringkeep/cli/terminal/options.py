@@ -38,6 +38,13 @@ IfVersion = Annotated[
 ]
 IfAbsent = Annotated[bool, typer.Option("--if-absent", help="Only if there is no such key.")]
 
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", metavar="jsonl|csv", help="The file's format [default: what its name tells, else jsonl]."
+    ),
+]
+
 
 def span_s(text: str) -> float:
     """Read how long to wait, like "500ms", "30s", "10m" or "2h". Raises Failure."""

@@ -1,0 +1,1 @@
+"""Load on a cluster, and how it is measured: what `ringkeep bench` runs."""
