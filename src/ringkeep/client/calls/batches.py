@@ -283,14 +283,16 @@ class Part:
     def __init__(self, call: Call[None], handles: list[Handle[Any]]) -> None:
         self.call = call
         self.handles = handles
+        self._is_wrong = False
 
     @property
     def unfinished(self) -> bool:
         """Whether sending it (again) may carry out some of it."""
-        return any(handle.status in AGAIN for handle in self.handles)
+        return not self._is_wrong and any(handle.status in AGAIN for handle in self.handles)
 
     def fail(self, error: StoreError) -> None:
         """It failed as a whole."""
+        self._is_wrong = isinstance(error, Invalid)
         for handle in self.handles:
             handle.fail(error)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ringkeep.client import Indeterminate, NotFound, Unavailable, Unreadable
+from ringkeep.client import Indeterminate, Invalid, NotFound, Unavailable, Unreadable
 from ringkeep.client.calls.batches import MOST, Steps, raise_gravest
 from ringkeep.client.calls.exchange import Response
 from ringkeep.client.codecs import JSON, RAW
@@ -46,6 +46,18 @@ def test_what_was_known_is_not_forgotten_when_a_later_request_fails() -> None:
     with pytest.raises(Indeterminate) as raised:
         open_.result()
     assert raised.value.idempotency_key == part.call.request.idempotency_key
+
+
+def test_a_request_that_is_wrong_is_not_sent_again() -> None:
+    steps = Steps(RAW)
+    handle = steps.put("k", b"")
+    [[part]] = steps.parts(lambda key: "")
+    part.fail(Unavailable("nobody answers"))
+    assert part.unfinished
+    part.fail(Invalid("a key is too long"))
+    assert not part.unfinished
+    with pytest.raises(Invalid):
+        handle.result()
 
 
 def test_the_gravest_error_is_raised() -> None:
