@@ -1,13 +1,21 @@
 """One contract for both kinds of coordination, when connections, sessions, processes or servers end."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+from tests.contracts.conftest import made
 from tests.support.coordination.world import SHORT_SESSION_MS, Node, World, a_member, formed
 
 from ringkeep.core.protocol.types import Incarnation, MapVersion
 
 EVERYTHING = {"map", "barrier", "members"}
+
+
+@pytest.fixture(params=["memory", "zookeeper"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Without the one that is embedded: nothing can come between it and its process."""
+    yield from made(request.param, "zookeeper", request)
 
 
 def told_since(node: Node, told: int) -> set[str]:

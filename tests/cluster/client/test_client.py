@@ -10,6 +10,7 @@ import pytest
 from tests.support.client.both import BOTH
 from tests.support.client.recorder import ClientRecorder
 from tests.support.cluster.cluster import HOST, Cluster
+from tests.support.cluster.steering import MOVED_S, ordered, shares, wait_moved, wait_state
 from tests.support.wait import until
 
 from ringkeep.client import (
@@ -208,6 +209,24 @@ def test_faults_are_not_seen(nodes: Cluster, make: Make) -> None:
         nodes.thaw(victims[1])
         nodes.wait_ready(victims[1])
         load.go_on()
+    load.verify()
+
+
+def test_nodes_come_and_go(nodes: Cluster, make: Make) -> None:
+    """A node joins, takes its share and leaves again, under clients that follow the map: no call fails."""
+    newcomer = f"new-{secrets.token_hex(3)}"
+    nodes.add(newcomer)
+    with ClientRecorder(lambda: make(endpoints(nodes, nodes.names[0]), timeout=20)) as load:
+        load.go_on()
+        nodes.start(newcomer).wait_ready(newcomer)
+        wait_state(nodes, newcomer, "active")
+        wait_moved(nodes)
+        assert shares(nodes)[1][newcomer], "it leads something"
+        load.go_on(60)
+        ordered(nodes, f"nodes/{newcomer}/decommission")
+        assert nodes.wait_end(newcomer, MOVED_S) == 0
+        nodes.forget(newcomer)
+        load.go_on(60)
     load.verify()
 
 
