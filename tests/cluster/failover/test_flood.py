@@ -98,7 +98,9 @@ def epochs(cluster: Cluster) -> list[int]:
     return [each["epoch"] for each in cluster.partitions()]
 
 
-@pytest.mark.parametrize("size", [128, 1 << 20, 4 << 20, 0], ids=lambda size: f"{size} bytes" if size else "all sizes")
+@pytest.mark.parametrize(
+    "size", [128, 1 << 20, 4 << 20, 0], ids=lambda size: f"{size} bytes" if size else "all sizes"
+)
 def test_a_flood_changes_no_epoch_and_lets_small_reads_by(five: Cluster, size: int) -> None:
     for number in range(50):
         five.stored("n1", b"small-%d" % number, b"small")
