@@ -50,11 +50,12 @@ PROGRAMS: Final = {
 SETTLE_S: Final = 3.0
 
 
-def homes_of(endpoints: Sequence[Endpoint]) -> list[int]:
-    """Return of each key which of these nodes is its primary, as a client learns it."""
+def homes_of(endpoints: Sequence[Endpoint]) -> dict[str, int]:
+    """Return by key which of these nodes is its primary, as a client learns it."""
     nodes = Nodes([f"http://{each.host}:{each.port}" for each in endpoints])
     nodes.learned(*(fetch(endpoints[0], path)[1] for path in ("/v1/cluster", "/v1/cluster/partitions")))
-    return [nodes.given.index(nodes.candidates(key_of(number), 0.0)[0]) for number in range(KEYS)]
+    keys = [key_of(number) for number in range(KEYS)]
+    return {key.decode(): nodes.given.index(nodes.candidates(key, 0.0)[0]) for key in keys}
 
 
 def leader_of(endpoints: Sequence[Endpoint]) -> Endpoint:
@@ -75,14 +76,14 @@ class Clients:
         self._environments = environments
         self._data = data
         self._nodes = {name: list(system.endpoints) for name, system in systems.items()}
-        self._homes = homes_of(self._nodes["ringkeep"]) if "ringkeep" in systems else []
+        self._homes = homes_of(self._nodes["ringkeep"]) if "ringkeep" in systems else {}
         if "etcd" in systems:
             self._nodes["etcd"] = [leader_of(self._nodes["etcd"])]
 
     def start(self, kind: Kind) -> Process:
         """Begin a process. Raises Trouble if its library cannot be installed."""
         python = python_for(kind.library, self._environments)
-        nodes, homes = self._nodes[kind.system], self._homes if kind.system == "ringkeep" else []
+        nodes, homes = self._nodes[kind.system], self._homes if kind.system == "ringkeep" else {}
         return Process(kind, python, nodes, homes, self._data / "client.log")
 
 
@@ -126,6 +127,8 @@ def measure(options: argparse.Namespace, data: Path) -> dict[str, Any]:
                 client.end()
         said = ("version", "settings", "writes", "reads")
         told = {name: {what: getattr(each, what) for what in said} for name, each in systems.items()}
+    if "etcd" in told:  # these clients speak gRPC
+        told["etcd"]["settings"] = told["etcd"]["settings"].replace("HTTP gateway", "gRPC")
     run = {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -153,7 +156,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each run of a client")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each run of a client")
     parser.add_argument("--kinds", nargs="+", choices=list(BY_NAME), default=list(BY_NAME), metavar="KIND",
                         help=f"of {'; '.join(BY_NAME)}")  # fmt: skip
     parser.add_argument("--processes", type=int, default=3, help="of each kind whose memory is read")

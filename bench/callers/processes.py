@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +18,13 @@ END_S: Final = 5.0
 
 
 class Process:
-    """A client in a process of its own. `homes`: the index of each key's primary among `nodes`.
+    """A client in a process of its own. `homes`: by key, the index of its primary among `nodes`.
 
     What the client says goes to the file `log`. Every method raises Trouble if the process ends.
     """
 
     def __init__(
-        self, kind: Kind, python: Path, nodes: Sequence[Endpoint], homes: Sequence[int], log: Path
+        self, kind: Kind, python: Path, nodes: Sequence[Endpoint], homes: Mapping[str, int], log: Path
     ) -> None:
         self.kind = kind
         self._log = log

@@ -15,7 +15,8 @@ SETTLE_S: Final = 0.3
 def opened(client: Process) -> dict[str, str]:
     """Let a client import its library and connect; return the versions of what it uses. Raises Trouble."""
     client.started()
-    versions: dict[str, str] = client.ask("import", distributions=DISTRIBUTIONS[client.kind.library])[
+    client.ask("import")
+    versions: dict[str, str] = client.ask("set_up", distributions=DISTRIBUTIONS[client.kind.library])[
         "versions"
     ]
     client.ask("open", keys=KEYS)
@@ -23,11 +24,17 @@ def opened(client: Process) -> dict[str, str]:
 
 
 def resident(client: Process) -> dict[str, float]:
-    """Return the resident memory in MB of a new process: `bare`, with its `imports`, and at `rest`."""
+    """Return the resident memory in MB of a new process, step by step.
+
+    `bare`: the interpreter; `imported`: with the library; `before` a client is made, with what measures it;
+    and at `rest` with the client.
+    """
     client.started()
     found = {"bare": memory(client.pid)["VmRSS"]}
-    client.ask("import", distributions=DISTRIBUTIONS[client.kind.library])
-    found["imports"] = memory(client.pid)["VmRSS"]
+    client.ask("import")
+    found["imported"] = memory(client.pid)["VmRSS"]
+    client.ask("set_up", distributions=DISTRIBUTIONS[client.kind.library])
+    found["before"] = memory(client.pid)["VmRSS"]
     client.ask("open", keys=KEYS)
     time.sleep(SETTLE_S)  # what libraries still do behind a call
     found["rest"] = memory(client.pid)["VmRSS"]

@@ -6,7 +6,7 @@ import aetcd
 class Asynchronous:
     """`aetcd.Client`."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         host, port = nodes[0]
         self._store = aetcd.Client(host, port)
 

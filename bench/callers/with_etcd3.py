@@ -6,7 +6,7 @@ import etcd3
 class Blocking:
     """`etcd3.client`."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         host, port = nodes[0]
         self._store = etcd3.client(host, port)
 

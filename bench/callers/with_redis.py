@@ -12,7 +12,7 @@ class Unreplicated(Exception):
 class Blocking:
     """`Redis`."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         host, port = nodes[0]
         self._store = Redis(host, port)
 

@@ -10,7 +10,7 @@ def urls(nodes: list[tuple[str, int]]) -> list[str]:
 class Blocking:
     """`Client`."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         self._store = Client(urls(nodes))
 
     def get(self, key: bytes) -> bytes | None:
@@ -24,7 +24,7 @@ class Blocking:
 class Asynchronous:
     """`AsyncClient`."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         self._store = AsyncClient(urls(nodes))
 
     async def get(self, key: bytes) -> bytes | None:

@@ -9,8 +9,6 @@ from binascii import hexlify
 from itertools import count
 from os import urandom
 
-from callers.loops import key_of
-
 GET = b"GET /v1/kv/%b HTTP/1.1\r\nHost: %b\r\n\r\n"
 PUT = b"PUT /v1/kv/%b HTTP/1.1\r\nHost: %b\r\nIdempotency-Key: %b-%d\r\nContent-Length: %d\r\n\r\n%b"
 LENGTH = b"\r\ncontent-length: "
@@ -63,16 +61,16 @@ class Connection:
 class OneNode(Connection):
     """All calls go to the first node: it forwards those of keys that others lead."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         super().__init__(*nodes[0])
 
 
 class Primaries:
     """Each call goes to the primary of its key, told beforehand: one connection to each node."""
 
-    def __init__(self, nodes: list[tuple[str, int]], homes: list[int]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], homes: dict[str, int]) -> None:
         connections = [Connection(*node) for node in nodes]
-        self._home = {key_of(number): connections[home] for number, home in enumerate(homes)}
+        self._home = {key.encode(): connections[home] for key, home in homes.items()}
 
     def get(self, key: bytes) -> bytes | None:
         return self._home[key].get(key)

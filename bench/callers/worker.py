@@ -2,9 +2,10 @@
 
 Takes one order a line, as JSON, and answers each with one line, so that whoever measures can read the process
 from outside between two steps. KIND is a `Kind` as JSON, with `nodes`: where the client connects to, and
-`homes`: the index of each key's primary among them. Orders, by `do`:
+`homes`: by key, the index of its primary among them. Orders, by `do`:
 
-  import                      import the library; answers the versions of its `distributions`
+  import                      import the library, and nothing else
+  set_up                      import what measures it; answers the versions of its `distributions`
   open                        make a client, and get each of `keys` keys once, whatever it holds
   prepare                     make ready for `load` (get or put) of the values of these `generations`
   go                          do that for so many `seconds`, and `least` calls; answers the figures
@@ -29,12 +30,22 @@ class Worker:
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out one order."""
-        step = {"import": self._import, "open": self._open, "prepare": self._prepare, "go": self._go}
-        done: dict[str, Any] = step[order.pop("do")](**order)
+        steps = {
+            "import": self._import,
+            "set_up": self._set_up,
+            "open": self._open,
+            "prepare": self._prepare,
+            "go": self._go,
+        }
+        done: dict[str, Any] = steps[order.pop("do")](**order)
         return done
 
-    def _import(self, distributions: list[str]) -> dict[str, Any]:
+    def _import(self) -> dict[str, Any]:
         self._module = import_module(f"callers.with_{self._kind['library']}")
+        gc.collect()
+        return {}
+
+    def _set_up(self, distributions: list[str]) -> dict[str, Any]:
         self._loops = import_module("callers.loops")
         if self._kind["caller"] == "Asynchronous":
             self._runner = import_module("asyncio").Runner()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reporting.figures import KINDS, Figure, from_json, grid, median_share, shown, void_runs
-from reporting.page import BUSY, ENOUGH_ROUNDS, VOID_SHOWN, machine_table
+from reporting.page import BUSY, ENOUGH_ROUNDS, VOID_SHOWN, machine_table, promises
 
 NAME: Final = "client-benchmarks"
 PLAIN: Final = "plain HTTP, each key's primary"
@@ -24,8 +24,8 @@ HEAD: Final = """\
 
 The processor time of one call, in the client and in all servers together: Ringkeep's clients, HTTP by hand,
 and Python clients of etcd and Redis that do the same. `make bench-clients` measures; `make bench-clients
-ARGS=--reference` also writes this page and {kept}. What systems can do under load is in
-[benchmarks.md](benchmarks.md).
+ARGS=--reference` also writes this page and {kept}. How much the systems
+can do is in [benchmarks.md](benchmarks.md).
 """
 KEPT: Final = f"[all figures]({NAME}.json)"
 
@@ -54,8 +54,8 @@ What an answer promises differs, and a promise has its price:
 METHOD: Final = """\
 Three nodes of each system, from empty, on one machine and one disk. Each client is a process of its own, with
 {keys:,} keys and values of 128 bytes, one call after the other; with 64 tasks, 64 calls are under way. They
-take turns (A B C …) for {rounds} rounds, {seconds:g} s of writes and {seconds:g} s of reads each; the others
-wait. Clients of one system write and read the same keys.
+take turns (A B C …), first all with writes, then all with reads, {seconds:g} s each; the others wait. Rounds:
+{rounds}. Clients of one system write and read the same keys.
 
 **Every value is checked**: a read must return exactly what was written last. One wrong, missing or refused
 answer makes a run void. {void}
@@ -67,9 +67,9 @@ what this machine had to give, and for writes its disk.
 
 RESTING: Final = """\
 Resident memory (RSS) of a process in MB (10⁶ bytes), medians of {rounds} processes each. **interpreter**:
-with what the measuring program needs. **imports**: what the client's library adds, and what that imports.
-**client**: what an open client adds that has read {keys} keys once, from all nodes that it uses, and is at
-rest; with 64 tasks, after 64 calls side by side.
+Python itself. **imports**: what the import of the library adds. **client at rest**: what is added by an open
+client that has read {keys} keys once, from all nodes that it uses, and does nothing now; with 64 tasks, after
+64 calls side by side. What the measuring program has in the process is left out.
 """
 
 
@@ -192,10 +192,13 @@ def following(figures: Sequence[Figure]) -> str:
     for figure in figures:
         share = ratio(figure, PLAIN, UNLED, servers_only=True)
         if share is not None:
-            parts.append(f"{share:.2f} of the servers' time for {KINDS[figure.load]}")
+            parts.append(f"{share:.2f} for {KINDS[figure.load]}")
     if not parts:
         return ""
-    return f"**Following the map** costs {', and '.join(parts)}, against plain HTTP through one node.\n"
+    return (
+        f"**What following the map saves**: the servers' time for plain HTTP to each key's primary is "
+        f"{' and '.join(parts)} of that through one node (median of the rounds).\n"
+    )
 
 
 def resting(result: Mapping[str, Any]) -> str:
@@ -204,19 +207,11 @@ def resting(result: Mapping[str, Any]) -> str:
     for name in result["clients"]:
         found = [each[name] for each in result["memory"] if name in each]
         bare = statistics.median(each["bare"] for each in found)
-        imports = statistics.median(each["imports"] - each["bare"] for each in found)
-        client = statistics.median(each["rest"] - each["imports"] for each in found)
-        whole = statistics.median(each["rest"] for each in found)
+        imports = statistics.median(each["imported"] - each["bare"] for each in found)
+        client = statistics.median(each["rest"] - each["before"] for each in found)
+        whole = bare + imports + client  # without what measures it
         rows.append([name, shown(bare, 1), f"+ {imports:.1f}", f"+ {client:.1f}", shown(whole, 1)])
-    return grid(["client", "interpreter", "imports", "client", "together"], rows)
-
-
-def promises(result: Mapping[str, Any]) -> str:
-    rows = [
-        [each["version"], each["settings"], each["writes"], each["reads"]]
-        for each in result["systems"].values()
-    ]
-    return grid(["system", "settings", "a write is answered after", "a read is answered by"], rows) + "\n"
+    return grid(["client", "interpreter", "imports", "client at rest", "together"], rows)
 
 
 def versions(result: Mapping[str, Any]) -> str:
