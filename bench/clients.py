@@ -51,11 +51,13 @@ SETTLE_S: Final = 3.0
 
 
 def homes_of(endpoints: Sequence[Endpoint]) -> dict[str, int]:
-    """Return by key which of these nodes is its primary, as a client learns it."""
+    """Return by key which of these nodes is its primary, as a client learns it. Raises Trouble."""
     nodes = Nodes([f"http://{each.host}:{each.port}" for each in endpoints])
     nodes.learned(*(fetch(endpoints[0], path)[1] for path in ("/v1/cluster", "/v1/cluster/partitions")))
-    keys = [key_of(number) for number in range(KEYS)]
-    return {key.decode(): nodes.given.index(nodes.candidates(key, 0.0)[0]) for key in keys}
+    homes = {key: str(nodes.place(key)) for key in map(key_of, range(KEYS))}
+    if not set(homes.values()) <= set(nodes.given):
+        raise Trouble(f"the map names other primaries than {nodes.given}")
+    return {key.decode(): nodes.given.index(home) for key, home in homes.items()}
 
 
 def leader_of(endpoints: Sequence[Endpoint]) -> Endpoint:

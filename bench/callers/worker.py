@@ -14,6 +14,7 @@ from outside between two steps. KIND is a `Kind` as JSON, with `nodes`: where th
 import gc
 import json
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -30,15 +31,14 @@ class Worker:
 
     def answer(self, order: dict[str, Any]) -> dict[str, Any]:
         """Carry out one order."""
-        steps = {
+        steps: dict[str, Callable[..., dict[str, Any]]] = {
             "import": self._import,
             "set_up": self._set_up,
             "open": self._open,
             "prepare": self._prepare,
             "go": self._go,
         }
-        done: dict[str, Any] = steps[order.pop("do")](**order)
-        return done
+        return steps[order.pop("do")](**order)
 
     def _import(self) -> dict[str, Any]:
         self._module = import_module(f"callers.with_{self._kind['library']}")
@@ -49,9 +49,12 @@ class Worker:
         self._loops = import_module("callers.loops")
         if self._kind["caller"] == "Asynchronous":
             self._runner = import_module("asyncio").Runner()
-        metadata = import_module("importlib.metadata")
+        versions = {}
+        if distributions:
+            metadata = import_module("importlib.metadata")
+            versions = {name: metadata.version(name) for name in distributions}
         gc.collect()
-        return {"versions": {name: metadata.version(name) for name in distributions}}
+        return {"versions": versions}
 
     def _open(self, keys: int) -> dict[str, Any]:
         caller = getattr(self._module, self._kind["caller"])

@@ -69,7 +69,7 @@ RESTING: Final = """\
 Resident memory (RSS) of a process in MB (10⁶ bytes), medians of {rounds} processes each. **interpreter**:
 Python itself. **imports**: what the import of the library adds. **client at rest**: what is added by an open
 client that has read {keys} keys once, from all nodes that it uses, and does nothing now; with 64 tasks, after
-64 calls side by side. What the measuring program has in the process is left out.
+64 calls side by side; it takes first what imports have left free. What measures is left out.
 """
 
 
@@ -124,8 +124,7 @@ def label(result: Mapping[str, Any], figures: Sequence[Figure]) -> str:
     run, cores = result["run"], result["machine"]["cores"]
     foreign, idle = (median_share(figures, what, cores) for what in ("foreign_cpu", "idle_cpu"))
     lines = [
-        f"Measured on {run['date']}, of commit {run['commit']}, in {run['took_s'] / 60:.0f} minutes; "
-        f"{run['core']}."
+        f"Measured on {run['date']}, of commit {run['commit']}, in {run['took_s']:.0f} s; {run['core']}."
     ]
     if run["rounds"] < ENOUGH_ROUNDS or run["seconds"] < 1:
         lines.append(
