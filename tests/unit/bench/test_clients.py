@@ -14,6 +14,7 @@ from tests.support.paths import BENCH
 
 sys.path.insert(0, str(BENCH))
 
+import clients
 from callers import loops
 from callers.environments import PINNED
 from callers.kinds import DISTRIBUTIONS, KINDS, Kind
@@ -27,6 +28,7 @@ from reporting import client_page
 from reporting.client_page import PLAIN, UNLED
 from reporting.figures import Figure, from_json
 from reporting.report import Sample
+from ringkeep.core.cluster.slots import partition_of
 
 KEYS = 3
 
@@ -154,6 +156,21 @@ def test_http_by_hand(node: Endpoint) -> None:
     assert store.get(b"key-00000001") is None
     store.put(b"key-00000001", b"value")
     assert store.get(b"key-00000001") == b"value"
+
+
+def test_the_primaries_are_those_of_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [Endpoint("127.0.0.1", port) for port in (1, 2)]
+    members = [{"name": f"node-{each.port}", "http": f"{each.host}:{each.port}"} for each in nodes]
+    partitions = [{"partition": number, "primary": f"node-{2 - number % 2}"} for number in range(64)]
+    said = {"/v1/cluster": {"members": members}, "/v1/cluster/partitions": {"partitions": partitions}}
+    monkeypatch.setattr(clients, "fetch", lambda _, path: (200, json.dumps(said[path]).encode()))
+    homes = clients.homes_of(nodes)
+    assert len(homes) == clients.KEYS
+    for key, home in homes.items():
+        assert home == 1 - partition_of(key.encode(), 64) % 2
+    said["/v1/cluster/partitions"] = {"partitions": []}
+    with pytest.raises(Trouble, match="names other primaries"):
+        clients.homes_of(nodes)
 
 
 def test_clients_of_one_system_know_what_the_others_wrote(node: Endpoint, tmp_path: Path) -> None:
