@@ -10,7 +10,7 @@ BIN := .venv/bin
 ARGS ?=
 SEEDS ?= 100
 
-.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench bench-quick bench-growth trial-listing trial-expiry fmt clean
+.PHONY: help setup run compiled test test-compiled check lint sim mutants model demo demo-elastic bench bench-quick bench-growth bench-clients trial-listing trial-expiry fmt clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,11 @@ bench-quick: ## measure against etcd on this machine in under two minutes (ARGS:
 
 bench-growth: compiled ## measure what happens as keys, values, partitions, nodes, connections grow (ARGS: of bench/growth.py)
 	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/growth.py $(ARGS)
+
+bench-clients: ## measure what a call costs in Python, in clients and servers: four minutes (ARGS: of bench/clients.py)
+	@scripts/setup.sh --bench
+	@$(BIN)/python scripts/compile.py || echo 'going on with plain Python'
+	@PYTHONPATH=$$($(BIN)/python scripts/compile.py --path) exec $(BIN)/python bench/clients.py $(ARGS)
 
 trial-listing: compiled ## list a million keys while nodes die, join and leave: minutes (ARGS: of bench/trials/listing.py)
 	@export PYTHONPATH=$$($(BIN)/python scripts/compile.py --path); cd bench && exec ../$(BIN)/python -m trials.listing $(ARGS)
