@@ -221,7 +221,7 @@ def test_nodes_come_and_go(nodes: Cluster, make: Make) -> None:
         nodes.start(newcomer).wait_ready(newcomer)
         wait_state(nodes, newcomer, "active")
         wait_moved(nodes)
-        assert shares(nodes)[1][newcomer], "it leads something"
+        until(lambda: shares(nodes)[1][newcomer], "it to lead something")
         load.go_on(60)
         ordered(nodes, f"nodes/{newcomer}/decommission")
         assert nodes.wait_end(newcomer, MOVED_S) == 0
